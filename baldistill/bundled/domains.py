@@ -1,0 +1,82 @@
+"""The domains of the embedded corpus, largest first, and the program that checks any question."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Final
+
+from baldistill.bundled import arithmetic, ordering, symbols
+from baldistill.bundled.questions import Domain, Example
+
+_REGISTRY: Final[Mapping[str, Domain]] = {
+    domain.name: domain
+    for domain in (
+        arithmetic.ADDITION,
+        ordering.WEEKDAYS,
+        ordering.LARGEST,
+        symbols.FLIPS,
+        symbols.REVERSAL,
+        arithmetic.SUBTRACTION,
+        ordering.MONTHS_LATER,
+        symbols.COUNTING,
+        arithmetic.PRODUCTS,
+        symbols.LAST_LETTERS,
+        arithmetic.AGES,
+        ordering.SORTING,
+    )
+}
+DOMAINS: Final[tuple[str, ...]] = tuple(_REGISTRY)
+"""Names of the domains in the order of their size in the corpus, largest first."""
+
+
+def _domain(name: str) -> Domain:
+    if name not in _REGISTRY:
+        raise ValueError(f"no domain {name!r} in the embedded corpus; it has {', '.join(DOMAINS)}")
+    return _REGISTRY[name]
+
+
+def make_example(domain: str, rng: random.Random) -> Example:
+    """Draws a question of a domain, with its rationale and gold answer.
+
+    Raises:
+        ValueError: If the corpus has no such domain.
+    """
+    return _domain(domain).make_example(rng)
+
+
+def solve(domain: str, question: str) -> Example | None:
+    """Reads a question's text and works out its rationale and gold answer.
+
+    Returns:
+        The worked example, or None if the text is not a valid question of the domain.
+
+    Raises:
+        ValueError: If the corpus has no such domain.
+    """
+    return _domain(domain).read(question)
+
+
+def facts(domain: str, question: str) -> tuple[str, ...] | None:
+    """Takes the names, words and numbers out of a question, in order, without its wording.
+
+    Returns:
+        The facts, or None if the text is not worded like a question of the domain.
+
+    Raises:
+        ValueError: If the corpus has no such domain.
+    """
+    return _domain(domain).facts(question)
+
+
+def check(domain: str, question: str) -> str | None:
+    """Computes the gold answer of any question from its text alone.
+
+    Returns:
+        The gold answer, or None if the text is not a valid question of the domain.
+
+    Raises:
+        ValueError: If the corpus has no such domain.
+    """
+    example = solve(domain, question)
+    return example.answer if example else None

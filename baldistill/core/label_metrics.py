@@ -1,0 +1,145 @@
+"""F1 of classification answers, and the figures of a corpus whose domains have different tasks.
+
+Source: BalDistill (arXiv 2406.13114), section 4 and table 1: macro and micro F1 for R52 and
+Reuters, whose domains are the labels; word-level F1 for abstractive question answering; accuracy
+for the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from baldistill.core.answer_text import fold
+from baldistill.core.answers import Task
+from baldistill.core.longtail import DomainCounts
+from baldistill.core.metrics import (
+    DomainScore,
+    Metric,
+    Metrics,
+    metrics_from_scores,
+    over_domains,
+)
+
+_METRICS: dict[Task, Metric] = {"classification": "f1", "qa": "word_f1"}
+
+
+def label_f1(predictions: Sequence[str | None], golds: Sequence[str]) -> dict[str, DomainScore]:
+    """Returns F1 = 2 TP / (2 TP + FP + FN) of each label that occurs as gold.
+
+    A prediction that is missing or no such label is a wrong decision like any other.
+
+    Args:
+        predictions: Predicted label of each example, None where there was none.
+        golds: Gold label of each example.
+
+    Raises:
+        ValueError: The lengths differ.
+    """
+    if len(golds) != len(predictions):
+        raise ValueError(f"{len(golds)} examples but {len(predictions)} predictions")
+    labels = sorted(set(golds))
+    code = {label: number for number, label in enumerate(labels)}
+    gold = np.array([code[label] for label in golds], dtype=np.int64)
+    predicted = np.array(
+        [code.get(label, len(labels)) if label else len(labels) for label in predictions],
+        dtype=np.int64,
+    )
+    size = len(labels) + 1
+    right = np.bincount(gold[gold == predicted], minlength=size)
+    wanted, given = np.bincount(gold, minlength=size), np.bincount(predicted, minlength=size)
+    f1 = 2 * right[:-1] / (wanted[:-1] + given[:-1])
+    return {
+        label: DomainScore(float(f1[number]), int(wanted[number])) for label, number in code.items()
+    }
+
+
+def metrics_from_labels(
+    predictions: Sequence[str | None],
+    golds: Sequence[str],
+    counts: DomainCounts | None = None,
+    head: Collection[str] | None = None,
+) -> Metrics:
+    """Returns F1 figures of a classification task whose labels are the domains (R52, Reuters).
+
+    Macro is the mean F1 over the labels; micro is F1 over all decisions, which for one label an
+    example equals accuracy.
+
+    Args:
+        predictions: Predicted label of each example, None where there was none.
+        golds: Gold label of each example.
+        counts: Examples per label of the training corpus.
+        head: The head labels; not given, `head_domains(counts)`.
+
+    Raises:
+        ValueError: There are no examples, or the lengths differ.
+    """
+    per_label = label_f1(predictions, golds)
+    if not golds:
+        raise ValueError("there are no evaluation examples to measure on")
+    pairs = zip(predictions, golds, strict=True)
+    micro = float(np.mean([prediction == gold for prediction, gold in pairs]))
+    return over_domains("f1", per_label, micro, counts, head)
+
+
+def metrics_of_responses(
+    responses: pa.Table,
+    task_of: Callable[[str], Task],
+    counts: DomainCounts | None = None,
+    head: Collection[str] | None = None,
+) -> Metrics:
+    """Returns the figures of a student's marked responses, each domain by its own task.
+
+    A domain's figure is the mean of its scores (accuracy, word F1), but for classification:
+
+    - where every example of a domain has the same gold label, the label stands for the domain
+      (R52, Reuters), and its figure is the F1 of that label over the examples of all such domains,
+      so that wrong answers of other domains count against it;
+    - where a domain has several labels (yes and no), its figure is the mean of their F1.
+
+    `metric` names the task's figure if all domains have one, else it is `mixed`. Micro is the mean
+    score over the examples: for labels that is their micro F1 and their accuracy.
+
+    Args:
+        responses: Rows of `records.RESPONSES`.
+        task_of: Task of a domain.
+        counts: Examples per domain of the training corpus.
+        head: The head domains; not given, `head_domains(counts)`.
+
+    Raises:
+        ValueError: As `metrics_from_scores`.
+    """
+    by_score = metrics_from_scores(responses["domain"], responses["score"], counts, head)
+    tasks = {domain: task_of(domain) for domain in by_score.per_domain}
+    kinds = {_METRICS.get(task, "accuracy") for task in tasks.values()}
+    labelled = {domain for domain, task in tasks.items() if task == "classification"}
+    figures = by_score.per_domain | _classification(responses, labelled)
+    metric: Metric = next(iter(kinds)) if len(kinds) == 1 else "mixed"
+    return over_domains(metric, figures, by_score.micro, counts, head)
+
+
+def _classification(responses: pa.Table, domains: Collection[str]) -> dict[str, DomainScore]:
+    golds: dict[str, list[str]] = {domain: [] for domain in domains}
+    predictions: dict[str, list[str | None]] = {domain: [] for domain in domains}
+    rows = responses.select(["domain", "answer", "prediction"]).to_pylist()
+    for row in rows:
+        if row["domain"] in golds:
+            said = row["prediction"]
+            golds[row["domain"]].append(fold(row["answer"]))
+            predictions[row["domain"]].append(None if said is None else fold(said))
+    single = {domain for domain, labels in golds.items() if len(set(labels)) == 1}
+    figures: dict[str, DomainScore] = {}
+    pooled = label_f1(
+        [said for domain in single for said in predictions[domain]],
+        [gold for domain in single for gold in golds[domain]],
+    )
+    for domain, labels in golds.items():
+        if domain in single:
+            score = pooled[labels[0]].score
+        else:
+            own = label_f1(predictions[domain], labels)
+            score = float(np.mean([figure.score for figure in own.values()]))
+        figures[domain] = DomainScore(score, len(labels))
+    return figures

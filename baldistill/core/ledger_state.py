@@ -1,0 +1,226 @@
+"""Where every request of the budget ledger stands, and what all of them cost.
+
+The transitions themselves, without caps: what was written down happened, whatever the caps say
+today. `Ledger` decides what may be written down.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from baldistill.core.ledger_entries import Entry, Prices, Reject, Reserve, Settle
+from baldistill.core.ledger_summary import Group, Spent
+from baldistill.core.longtail import exact
+
+Status: TypeAlias = Literal["open", "settled", "rejected"]
+
+
+@dataclass(slots=True)
+class Request:
+    """Where one request stands.
+
+    Attributes:
+        group: What its calls and tokens are counted under: its first reservation's.
+        unit_group: What its unit is counted under: that of the reservation that took it.
+        units: Units it holds, 0 or 1.
+        calls: Calls made for it or possibly under way.
+        bound: Bound on tokens and cost that its settlement sets free, while a call is open: the
+            smallest of its open calls', because nobody can tell which of them was answered.
+        stored: Its answer was last said to be in a store, so that its settlement as reused
+            speaks of no call that is counted here.
+        answered: Its settlement; None while it has none.
+        reason: Why it was rejected, if it was.
+    """
+
+    group: Group
+    unit_group: Group
+    units: int = 0
+    calls: int = 0
+    bound: tuple[int, int] | None = None
+    stored: bool = False
+    answered: Settle | None = None
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class Totals:
+    """Everything that the caps are held against, as integers."""
+
+    units: int = 0
+    calls: int = 0
+    tokens: int = 0
+    cost: int = 0
+
+
+@dataclass(slots=True)
+class LedgerState:
+    """Every request's standing and the sums over them; equal states behave equally.
+
+    Attributes:
+        prices: Of each tier, the first one's first; a tier without prices costs nothing.
+        requests: Standing of each request by id.
+        groups: Spending per stage, domain, purpose and tier.
+        totals: Spending in total.
+        money: Units of the ledger's integer cost in one unit of the prices' currency.
+    """
+
+    prices: Sequence[Prices]
+    requests: dict[str, Request] = field(default_factory=dict)
+    groups: dict[Group, Spent] = field(default_factory=dict)
+    totals: Totals = field(default_factory=Totals)
+    money: int = field(init=False)
+    _prices: dict[int, tuple[int, int]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Puts the prices on integers, so that sums are exact."""
+        of_tokens = [
+            (exact(p.prompt_per_million) / 1_000_000, exact(p.completion_per_million) / 1_000_000)
+            for p in self.prices
+        ]
+        self.money = math.lcm(*(price.denominator for pair in of_tokens for price in pair))
+        self._prices = {
+            tier: (int(prompt * self.money), int(completion * self.money))
+            for tier, (prompt, completion) in enumerate(of_tokens, start=1)
+        }
+
+    def apply(self, entry: Entry) -> bool:
+        """Applies one entry; returns False when it said nothing new.
+
+        Raises:
+            ValueError: It settles or rejects what was never reserved.
+        """
+        match entry:
+            case Reserve():
+                self._hold(entry)
+                return True
+            case Settle():
+                return self._settle(entry)
+            case Reject():
+                return self._reject(entry)
+
+    def known(self, request_id: str) -> Request:
+        """Returns the standing of a request that must have been reserved.
+
+        Raises:
+            ValueError: It was not.
+        """
+        request = self.requests.get(request_id)
+        if request is None:
+            raise ValueError(
+                f"request {request_id!r} was never reserved: a part of the ledger is missing, or"
+                " a call was made without asking"
+            )
+        return request
+
+    def check_settlement(self, entry: Settle) -> None:
+        """Raises ValueError for a call that was made without a reservation for it."""
+        request = self.known(entry.request_id)
+        if not (request.answered or request.bound or entry.reused):
+            raise ValueError(
+                f"request {entry.request_id!r} was reserved without a call: reserve it again,"
+                " with a call, before making one"
+            )
+
+    def status(self, request_id: str) -> Status | None:
+        """Returns where a request stands, or None for one that was never granted."""
+        request = self.requests.get(request_id)
+        if request is None:
+            return None
+        if request.reason is not None:
+            return "rejected"
+        return "settled" if request.answered else "open"
+
+    def bound(self, entry: Reserve) -> tuple[int, int]:
+        """Returns the most tokens, and money in the integer unit, that a call can cost."""
+        known = self.requests.get(entry.request_id)
+        prompt, completion = self._price(known.group.tier if known else entry.tier)
+        rest = entry.max_tokens - entry.prompt_tokens
+        return entry.max_tokens, entry.prompt_tokens * prompt + rest * max(prompt, completion)
+
+    def cost(self, tier: int, call: Settle) -> int:
+        """Returns what a call of a tier cost, in the integer unit."""
+        prompt, completion = self._price(tier)
+        return call.prompt_tokens * prompt + call.completion_tokens * completion
+
+    def _hold(self, entry: Reserve) -> None:
+        """Applies a reservation that was granted."""
+        group = Group(entry.stage, entry.domain, entry.purpose, entry.tier)
+        request = self.requests.get(entry.request_id)
+        if request is None:
+            request = self.requests[entry.request_id] = Request(group, group)
+            self._spent(group).requests += 1
+        if not request.answered:
+            request.reason = None  # it may have failed before: this is a fresh try
+            request.stored = not entry.calls
+            if entry.calls:
+                bound = self.bound(entry)
+                self._count_call(request, 1, bound)
+                tokens, cost = request.bound or bound
+                request.bound = min(tokens, bound[0]), min(cost, bound[1])
+        if entry.units > request.units:
+            request.unit_group = group
+            self._count_units(request, entry.units)
+
+    def _settle(self, entry: Settle) -> bool:
+        """Applies a settlement; returns False when the request was settled before."""
+        self.check_settlement(entry)
+        request = self.requests[entry.request_id]
+        if request.answered:
+            return False
+        request.answered = entry
+        spent = self._spent(request.group)
+        if request.bound is not None and not (entry.reused and request.stored):
+            tokens, cost = request.bound
+            self._count_call(request, -1 if entry.reused else 0, (-tokens, -cost))
+        request.bound = None
+        if entry.reused:
+            spent.reused += 1
+            return True
+        spent.prompt_tokens += entry.prompt_tokens
+        spent.completion_tokens += entry.completion_tokens
+        self.totals.tokens += entry.prompt_tokens + entry.completion_tokens
+        cost = self.cost(request.group.tier, entry)
+        spent.cost += cost
+        self.totals.cost += cost
+        return True
+
+    def _reject(self, entry: Reject) -> bool:
+        """Applies a rejection; returns False when the request was rejected before."""
+        request = self.known(entry.request_id)
+        if request.reason is not None:
+            return False
+        request.reason = entry.reason
+        self._spent(request.group).rejected[entry.reason] += 1
+        self._count_units(request, 0)
+        return True
+
+    def _count_units(self, request: Request, units: int) -> None:
+        """Makes a request hold so many units."""
+        change = units - request.units
+        request.units = units
+        self.totals.units += change
+        self._spent(request.unit_group).units += change
+
+    def _count_call(self, request: Request, calls: int, bound: tuple[int, int]) -> None:
+        """Adds (or takes back) a call and the bound on its tokens and cost."""
+        tokens, cost = bound
+        request.calls += calls
+        self.totals.calls += calls
+        self.totals.tokens += tokens
+        self.totals.cost += cost
+        spent = self._spent(request.group)
+        spent.calls += calls
+        spent.held_tokens += tokens
+        spent.held_cost += cost
+
+    def _spent(self, group: Group) -> Spent:
+        spent = self.groups.get(group)
+        if spent is None:
+            spent = self.groups[group] = Spent()
+        return spent
+
+    def _price(self, tier: int) -> tuple[int, int]:
+        return self._prices.get(tier, (0, 0))

@@ -1,0 +1,191 @@
+"""What was spent, on what: the ledger's figures by stage, domain, purpose and tier."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+from baldistill.core.ledger_entries import Caps, Purpose
+
+
+class Group(NamedTuple):
+    """The finest grain that spending is counted at."""
+
+    stage: int
+    domain: str
+    purpose: Purpose
+    tier: int = 1
+
+
+@dataclass(slots=True)
+class Spent:
+    """Counts of one group of requests. The ledger adds to it; everyone else only reads.
+
+    Attributes:
+        requests: Different requests granted.
+        calls: Calls made or possibly under way, those that a crash lost included.
+        units: Annotated examples held.
+        reused: Requests that a shared store or a recording answered.
+        rejected: Requests whose answer became no example, by reason.
+        prompt_tokens: Prompt tokens of settled calls.
+        completion_tokens: Completion tokens of settled calls.
+        cost: Cost of settled calls, in the ledger's integer unit.
+        held_tokens: Token bounds of calls without a settlement: under way, failed or lost.
+        held_cost: Cost bound of the same calls.
+    """
+
+    requests: int = 0
+    calls: int = 0
+    units: int = 0
+    reused: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: int = 0
+    held_tokens: int = 0
+    held_cost: int = 0
+
+    def add(self, other: Spent) -> None:
+        """Adds another group's counts to this one's."""
+        self.requests += other.requests
+        self.calls += other.calls
+        self.units += other.units
+        self.reused += other.reused
+        self.rejected += other.rejected
+        self.prompt_tokens += other.prompt_tokens
+        self.completion_tokens += other.completion_tokens
+        self.cost += other.cost
+        self.held_tokens += other.held_tokens
+        self.held_cost += other.held_cost
+
+
+@dataclass(frozen=True, slots=True)
+class SpentFigures:
+    """The counts of one group as people read them; see `Spent`.
+
+    Attributes:
+        requests: Different requests granted.
+        calls: Calls made or possibly under way.
+        units: Annotated examples held.
+        reused: Requests that a shared store or a recording answered.
+        rejected: Requests whose answer became no example, by reason.
+        prompt_tokens: Prompt tokens of settled calls.
+        completion_tokens: Completion tokens of settled calls.
+        held_tokens: Token bounds of calls without a settlement.
+        cost: Cost of the settled calls, in the currency of the prices.
+        held_cost: Cost bound of the calls without a settlement.
+    """
+
+    requests: int
+    calls: int
+    units: int
+    reused: int
+    rejected: dict[str, int]
+    prompt_tokens: int
+    completion_tokens: int
+    held_tokens: int
+    cost: float
+    held_cost: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the figures as a JSON-ready dictionary."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+Figures: TypeAlias = Mapping[str, SpentFigures]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSummary:
+    """All that a report or a status line says about the budget.
+
+    Attributes:
+        total: Everything.
+        by_stage: Per stage; the keys are stage numbers as text, in order.
+        by_domain: Per domain, in order of name.
+        by_purpose: Per purpose, in order of name.
+        by_tier: Per teacher of a cascade; the keys are numbers from 1 as text, in order.
+        caps: What may be spent at most.
+        remaining: What may still be reserved under each cap; None where there is no cap.
+    """
+
+    total: SpentFigures
+    by_stage: Figures
+    by_domain: Figures
+    by_purpose: Figures
+    by_tier: Figures
+    caps: Caps
+    remaining: Caps
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the summary as a JSON-ready dictionary."""
+        tables = {
+            name: {key: figures.to_dict() for key, figures in table.items()}
+            for name, table in (
+                ("by_stage", self.by_stage),
+                ("by_domain", self.by_domain),
+                ("by_purpose", self.by_purpose),
+                ("by_tier", self.by_tier),
+            )
+        }
+        caps = {
+            name: {cap: getattr(which, cap) for cap in Caps.__slots__}
+            for name, which in (("caps", self.caps), ("remaining", self.remaining))
+        }
+        return {"total": self.total.to_dict(), **tables, **caps}
+
+
+def summarise(
+    groups: Mapping[Group, Spent],
+    caps: Caps,
+    remaining: Caps,
+    money: int,
+) -> LedgerSummary:
+    """Adds the groups up along each of their four sides.
+
+    Args:
+        groups: Counts per stage, domain, purpose and tier.
+        caps: What may be spent at most.
+        remaining: What is left under each cap.
+        money: Units of the ledger's integer cost in one unit of the currency.
+    """
+
+    def table(key: Callable[[Group], Any]) -> dict[str, SpentFigures]:
+        sums: dict[Any, Spent] = {}
+        for group, spent in groups.items():
+            sums.setdefault(key(group), Spent()).add(spent)
+        return {str(side): _figures(sums[side], money) for side in sorted(sums)}
+
+    return LedgerSummary(
+        total=_figures(_sum(groups.values()), money),
+        by_stage=table(lambda group: group.stage),
+        by_domain=table(lambda group: group.domain),
+        by_purpose=table(lambda group: group.purpose),
+        by_tier=table(lambda group: group.tier),
+        caps=caps,
+        remaining=remaining,
+    )
+
+
+def _sum(parts: Iterable[Spent]) -> Spent:
+    whole = Spent()
+    for part in parts:
+        whole.add(part)
+    return whole
+
+
+def _figures(spent: Spent, money: int) -> SpentFigures:
+    return SpentFigures(
+        requests=spent.requests,
+        calls=spent.calls,
+        units=spent.units,
+        reused=spent.reused,
+        rejected=dict(sorted(spent.rejected.items())),
+        prompt_tokens=spent.prompt_tokens,
+        completion_tokens=spent.completion_tokens,
+        held_tokens=spent.held_tokens,
+        cost=spent.cost / money,
+        held_cost=spent.held_cost / money,
+    )

@@ -1,0 +1,157 @@
+"""The shape of a long-tailed corpus: domain counts, head domains, imbalance figures.
+
+Source: BalDistill (arXiv 2406.13114), section 3. Notation as there: a corpus of N examples in l
+domains, n_d examples in domain d.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from itertools import accumulate
+from typing import TypeAlias
+
+DomainCounts: TypeAlias = Mapping[str, int]
+"""Number of examples n_d of each domain d. A domain may be known and empty (0)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Imbalance:
+    """How unequal the domains of a corpus are.
+
+    Attributes:
+        num_domains: Domains l, empty ones included.
+        num_examples: Examples N.
+        largest: Examples in the largest domain.
+        smallest: Examples in the smallest domain.
+        ratio: `largest / smallest`; infinite when a domain is empty.
+        gini: Gini coefficient of the domain sizes: 0 when all are equal, towards 1 when one
+            domain holds everything.
+        head_mass: The share of the corpus that defines the head, as asked for.
+        num_head_domains: Domains in the head.
+        head_share: Share of the examples that the head really holds (at least `head_mass`).
+    """
+
+    num_domains: int
+    num_examples: int
+    largest: int
+    smallest: int
+    ratio: float
+    gini: float
+    head_mass: float
+    num_head_domains: int
+    head_share: float
+
+    def to_dict(self) -> dict[str, int | float]:
+        """Returns the figures as a flat, JSON-ready dictionary."""
+        return asdict(self)
+
+
+def check_counts(counts: DomainCounts) -> None:
+    """Raises ValueError unless `counts` describes a corpus with at least one example."""
+    if not counts:
+        raise ValueError("the corpus has no domains: every example needs a domain")
+    negative = sorted(domain for domain, count in counts.items() if count < 0)
+    if negative:
+        raise ValueError(f"domain counts must not be negative, but these are: {negative[:5]}")
+    if not any(counts.values()):
+        raise ValueError(f"the corpus has no examples in any of its {len(counts)} domains")
+
+
+def exact(value: float) -> Fraction:
+    """Returns the decimal number a person wrote, not its binary neighbour: 0.8 is 4/5.
+
+    Args:
+        value: A finite number.
+
+    Raises:
+        ValueError: `value` is infinite or not a number.
+    """
+    return Fraction(repr(float(value)))
+
+
+def head_domains(counts: DomainCounts, head_mass: float = 0.8) -> frozenset[str]:
+    """Returns the smallest set of largest domains that holds `head_mass` of the corpus.
+
+    Domains of the same size are taken in the order of their names, so the result depends on the
+    counts only. A `head_mass` of 0 gives an empty head, 1 every domain that is not empty.
+
+    Args:
+        counts: Examples per domain.
+        head_mass: Share of the corpus, in [0, 1].
+
+    Raises:
+        ValueError: The counts describe no corpus, or `head_mass` is outside [0, 1].
+    """
+    check_counts(counts)
+    if not 0 <= head_mass <= 1:
+        raise ValueError(f"head_mass must be between 0 and 1, not {head_mass}")
+    wanted = exact(head_mass) * sum(counts.values())
+    by_size = sorted(counts, key=lambda domain: (-counts[domain], domain))
+    held_before = accumulate((counts[domain] for domain in by_size), initial=0)
+    return frozenset(
+        domain for domain, held in zip(by_size, held_before, strict=False) if held < wanted
+    )
+
+
+def imbalance(counts: DomainCounts, head_mass: float = 0.8) -> Imbalance:
+    """Returns the imbalance figures that reports show.
+
+    Args:
+        counts: Examples per domain.
+        head_mass: Share of the corpus that defines the head, in [0, 1].
+
+    Raises:
+        ValueError: As `head_domains`.
+    """
+    head = head_domains(counts, head_mass)
+    num_examples = sum(counts.values())
+    largest, smallest = max(counts.values()), min(counts.values())
+    return Imbalance(
+        num_domains=len(counts),
+        num_examples=num_examples,
+        largest=largest,
+        smallest=smallest,
+        ratio=largest / smallest if smallest else float("inf"),
+        gini=_gini(sorted(counts.values())),
+        head_mass=head_mass,
+        num_head_domains=len(head),
+        head_share=sum(counts[domain] for domain in head) / num_examples,
+    )
+
+
+def zipf_sizes(counts: DomainCounts, alpha: float) -> dict[str, int]:
+    """Returns the domain sizes that make a corpus long-tailed by Zipf's law.
+
+    The largest domain keeps its n_1 examples; the one of rank k (by size, then by name) keeps
+    n_1 / k^alpha, rounded down, but one at least and never more than it has.
+
+    Source: Dai et al. 2023 (OLTQA, 2305.06557), whose sizes are a random draw with this mean; the
+    paper makes its question answering corpora so with alpha = 2.
+
+    Args:
+        counts: Examples per domain; empty domains are left out.
+        alpha: Zipf exponent, 0 or more; 0 changes nothing.
+
+    Raises:
+        ValueError: The counts describe no corpus, or `alpha` is negative or not finite.
+    """
+    check_counts(counts)
+    if not 0 <= alpha < float("inf"):
+        raise ValueError(f"alpha must be a finite number of 0 or more, not {alpha}")
+    by_size = sorted((d for d in counts if counts[d]), key=lambda domain: (-counts[domain], domain))
+    largest = counts[by_size[0]]
+    sizes = {
+        # rounded, so that the last bit of one machine's pow() cannot move a size
+        domain: min(counts[domain], max(1, int(round(largest / rank**alpha, 6))))
+        for rank, domain in enumerate(by_size, start=1)
+    }
+    return dict(sorted(sizes.items()))
+
+
+def _gini(ascending: list[int]) -> float:
+    """Gini coefficient of sizes in ascending order: sum_i (2i - l - 1) n_i / (l N), i from 1."""
+    num = len(ascending)
+    spread = sum((2 * i - num - 1) * size for i, size in enumerate(ascending, start=1))
+    return spread / (num * sum(ascending))

@@ -1,0 +1,1 @@
+"""The corpus: read, validate, quarantine, normalise, split, on Ray Data."""

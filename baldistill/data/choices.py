@@ -1,0 +1,35 @@
+"""Answer choices: shown in the question as lettered lines, and the gold answer among them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from string import ascii_uppercase
+
+_MAX_CHOICES = len(ascii_uppercase)
+
+
+def check_choices(answer: str, choices: Sequence[str]) -> str | None:
+    """What is wrong with a row's choices; None if nothing is.
+
+    The gold answer must be the text of a choice or its letter (`B`, `(b)`, `B)`).
+    """
+    if len(choices) > _MAX_CHOICES:
+        return f"{len(choices)} choices; at most {_MAX_CHOICES} can be lettered"
+    wanted = " ".join(answer.casefold().split())
+    if any(wanted == " ".join(choice.casefold().split()) for choice in choices):
+        return None
+    letter = re.fullmatch(r"\(?([a-z])[).:]?", wanted)
+    if letter and ascii_uppercase.index(letter[1].upper()) < len(choices):
+        return None
+    shown = ", ".join(repr(choice) for choice in choices[:6])
+    return f"answer {answer[:60]!r} is neither the text nor the letter of a choice ({shown})"
+
+
+def show_choices(question: str, choices: Sequence[str]) -> str:
+    """The question with its choices as lines `A) ...`, unless it shows them already."""
+    labelled = [rf"^\s*\(?{letter}[).:]\s*\S" for letter in ascii_uppercase[: len(choices)]]
+    if all(re.search(pattern, question, re.MULTILINE) for pattern in labelled):
+        return question
+    lines = [f"{letter}) {text}" for letter, text in zip(ascii_uppercase, choices, strict=False)]
+    return "\n".join([question, *lines])

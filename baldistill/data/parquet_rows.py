@@ -1,0 +1,90 @@
+"""Parquet: the wanted columns of some row groups, in bounded blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from baldistill.data.json_lines import choices_of
+from baldistill.data.rows import BadRow, RawBlock, Reason
+from baldistill.data.text import NotTextError, column_text
+
+_MAX_BLOCK_ROWS = 8192
+_BLOCK_BYTES = 16 << 20
+
+
+def parquet_blocks(
+    file: pq.ParquetFile, row_groups: Sequence[int], first_row: int, columns: Mapping[str, str]
+) -> Iterator[RawBlock]:
+    """Yield the rows of consecutive row groups.
+
+    Args:
+        file: An open Parquet file.
+        row_groups: Which of its row groups.
+        first_row: 1-based number of their first row in the file.
+        columns: Our name -> column of the file.
+    """
+    wanted = sorted(set(columns.values()))
+    groups = [file.metadata.row_group(index) for index in row_groups]
+    num_rows = sum(group.num_rows for group in groups)
+    row_bytes = sum(group.total_byte_size for group in groups) // max(num_rows, 1)
+    block_rows = min(max(_BLOCK_BYTES // max(row_bytes, 1), 64), _MAX_BLOCK_ROWS)
+    for batch in file.iter_batches(
+        block_rows, row_groups=list(row_groups), columns=wanted, use_threads=False
+    ):
+        yield _block(batch, first_row, columns)
+        first_row += batch.num_rows
+
+
+def _block(batch: pa.RecordBatch, first_row: int, columns: Mapping[str, str]) -> RawBlock:
+    texts: dict[str, pa.Array] = {}
+    problems: dict[int, tuple[Reason, str]] = {}
+    choices: pa.Array | None = None
+    for ours, theirs in columns.items():
+        column = batch.column(theirs)
+        if ours == "choices":
+            choices, wrong = _choices(column)
+        else:
+            texts[ours], wrong = column_text(column)
+        for index, (is_bytes, what) in wrong.items():
+            reason: Reason = "invalid_utf8" if is_bytes else "wrong_type"
+            problems.setdefault(index, (reason, f"`{theirs}` is {what}"))
+    block = RawBlock(np.arange(first_row, first_row + batch.num_rows), texts, choices)
+    if not problems:
+        return block
+    bad = [
+        BadRow(first_row + index, reason, detail, block.content(index))
+        for index, (reason, detail) in sorted(problems.items())
+    ]
+    kept = np.setdiff1d(np.arange(batch.num_rows), np.fromiter(problems, np.int64))
+    return RawBlock(
+        block.rows[kept],
+        {name: column.take(pa.array(kept)) for name, column in texts.items()},
+        None if choices is None else choices.take(pa.array(kept)),
+        None,
+        bad,
+    )
+
+
+def _choices(column: pa.Array) -> tuple[pa.Array, dict[int, tuple[bool, str]]]:
+    kind = pa.list_(pa.string())
+    if column.type == kind and not column.values.null_count:
+        try:
+            column.validate(full=True)
+            return column, {}
+        except pa.ArrowInvalid:
+            pass
+    lists: list[list[str] | None] = []
+    wrong: dict[int, tuple[bool, str]] = {}
+    for index in range(len(column)):
+        lists.append(None)
+        try:
+            lists[-1] = choices_of(column[index].as_py())
+        except NotTextError as error:
+            wrong[index] = (False, str(error))
+        except UnicodeDecodeError as error:
+            wrong[index] = (True, str(error))
+    return pa.array(lists, kind), wrong

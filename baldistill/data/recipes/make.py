@@ -1,0 +1,192 @@
+"""Write a corpus: `train.parquet`, `evaluation.parquet`, and the config that reads them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from baldistill.config import Config, DataConfig
+from baldistill.core.longtail import zipf_sizes
+from baldistill.data.long_tail import count_domains, write_sample
+from baldistill.data.passes import Track, untracked
+from baldistill.data.prepare import prepare_corpus
+from baldistill.data.recipes.catalogue import Recipe
+from baldistill.data.recipes.row import CORPUS, ROLES, Role, Row
+from baldistill.errors import DataError
+from baldistill.storage import Storage
+
+_ROWS = 2000
+_STAGING = ".staging"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What was written.
+
+    Attributes:
+        config: Path of the config.
+        counts: Training rows by domain.
+        evaluation_counts: Evaluation rows by domain.
+        left_out: Domains of the source that are in one of the two parts only.
+    """
+
+    config: str
+    counts: dict[str, int]
+    evaluation_counts: dict[str, int]
+    left_out: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+def make_recipe(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    alpha: float | None = None,
+    mirror: str | None = None,
+    track: Track = untracked,
+) -> Made:
+    """Read the sources of a corpus of the paper and write it.
+
+    Args:
+        recipe: The corpus.
+        out: Folder to write to.
+        seed: Decides which rows a domain keeps.
+        alpha: Zipf exponent in place of the recipe's.
+        mirror: Folder with copies of the sources; the hub by default.
+        track: Shows the progress.
+
+    Raises:
+        MissingPackageError: `datasets` is not installed.
+        DataError: A source cannot be had, or is not what it was.
+    """
+    folder = Storage.open(out)
+    staging = folder.sub(_STAGING)
+    try:
+        for role in ROLES:
+            _stage(recipe, role, mirror, staging, track)
+        files = {role: [staging.path(f"{role}.parquet")] for role in ROLES}
+        counts = count_domains(staging.fs, files["train"])
+        evaluation = count_domains(staging.fs, files["evaluation"])
+        both = {domain: count for domain, count in counts.items() if domain in evaluation}
+        if not both:
+            raise DataError(f"{recipe.name}: no domain has rows to train on and to evaluate on")
+        sizes = zipf_sizes(both, recipe.alpha if alpha is None else alpha)
+        write_sample(staging.fs, files["train"], sizes, seed, folder, "train.parquet")
+        kept = {domain: evaluation[domain] for domain in both}
+        write_sample(staging.fs, files["evaluation"], kept, seed, folder, "evaluation.parquet")
+    finally:
+        folder.delete(_STAGING)
+    left_out = sorted((counts.keys() | evaluation.keys()) - both.keys())
+    data = {"task": recipe.task, "columns": {"id": "id"}}
+    if recipe.task == "multiple_choice":
+        data["columns"] = {"id": "id", "choices": "choices"}
+    return _finish(folder, recipe.name, data, recipe.budgets[0], sizes, kept, left_out)
+
+
+def make_long_tailed(
+    config: Config, out: str | Path, *, alpha: float, track: Track = untracked
+) -> Made:
+    """Make the corpus of a config long-tailed; needs a running Ray.
+
+    The corpus is read, validated and split as a run would do it; then the training part is cut.
+
+    Args:
+        config: `data` and `seed`.
+        out: Folder to write to.
+        alpha: Zipf exponent.
+        track: Shows the progress.
+
+    Raises:
+        DataError: The corpus cannot be used.
+        ValueError: `alpha` is negative or not finite.
+    """
+    folder = Storage.open(out)
+    staging = folder.sub(_STAGING)
+    try:
+        summary = prepare_corpus(config.data, config.seed, staging, track)
+        sizes = zipf_sizes(summary.counts, alpha)
+        kept = summary.evaluation_counts
+        for part, wanted in (("train", sizes), ("evaluation", kept)):
+            names = [f"corpus/{part}/{name}" for name in staging.list(f"corpus/{part}")]
+            files = [staging.path(name) for name in names]
+            write_sample(
+                staging.fs, files, wanted, config.seed, folder, f"{part}.parquet", "example_id"
+            )
+    finally:
+        folder.delete(_STAGING)
+    columns = {"id": "example_id"}
+    if config.data.columns.choices is not None:
+        columns["choices"] = "choices"
+    data = {
+        "task": config.data.task,
+        "domain_tasks": dict(config.data.domain_tasks),
+        "columns": columns,
+    }
+    return _finish(folder, config.name, data, config.budget.total, sizes, kept, [])
+
+
+def _stage(recipe: Recipe, role: Role, mirror: str | None, staging: Storage, track: Track) -> None:
+    """Write one part of all sources as it is."""
+    staging.fs.create_dir(staging.path(), recursive=True)
+    path = staging.path(f"{role}.parquet")
+    with (
+        track(f"read {role}", len(recipe.sources)) as task,
+        pq.ParquetWriter(path, CORPUS, filesystem=staging.fs) as writer,
+    ):
+        numbers: Counter[str] = Counter()
+        for source in recipe.sources:
+            rows = _numbered(source.read(role, mirror), role, numbers)
+            while batch := list(islice(rows, _ROWS)):
+                writer.write_table(pa.Table.from_pylist(batch, CORPUS))
+            task.advance()
+
+
+def _numbered(rows: Iterable[Row], role: Role, numbers: Counter[str]) -> Iterator[dict[str, Any]]:
+    """Rows with ids: domain, part, and the row's number there in the source's order."""
+    for row in rows:
+        numbers[row.domain] += 1
+        yield {
+            "id": f"{row.domain}-{role}-{numbers[row.domain]:06d}",
+            "domain": row.domain,
+            "question": row.question,
+            "answer": row.answer,
+            "choices": None if row.choices is None else list(row.choices),
+        }
+
+
+def _finish(
+    folder: Storage,
+    name: str,
+    data: dict[str, Any],
+    budget: int,
+    counts: dict[str, int],
+    evaluation_counts: dict[str, int],
+    left_out: list[str],
+) -> Made:
+    most = max(evaluation_counts.values())
+    values: dict[str, Any] = {
+        "name": name,
+        "data": {
+            "train": f"{folder.uri}/train.parquet",
+            "evaluation": f"{folder.uri}/evaluation.parquet",
+            "format": "parquet",
+            **{key: value for key, value in data.items() if value},
+            "evaluation_max_per_domain": max(most, DataConfig().evaluation_max_per_domain),
+        },
+        "budget": {"total": budget},
+    }
+    Config.model_validate(values)
+    folder.write_text("config.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    return Made(f"{folder.uri}/config.yaml", counts, evaluation_counts, left_out)

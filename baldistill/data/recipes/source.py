@@ -1,0 +1,117 @@
+"""A data set of the Hugging Face hub, read row by row through the `datasets` library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from baldistill.data.recipes.row import Role, Row, Transformation
+from baldistill.errors import DataError, MissingPackageError
+
+PARQUET = "refs/convert/parquet"
+"""The hub's own conversion of a data set whose loading script `datasets` no longer runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where rows come from, and what becomes of each.
+
+    Attributes:
+        hub: Its id on the hub, owner/name.
+        rows: The transformation.
+        train: Name of the split to train on.
+        evaluation: Name of the split to evaluate on.
+        config: Configuration of the data set.
+        revision: Branch, tag or commit.
+        files: Pattern of a split's files, with `{split}`, for data sets without configurations.
+        columns: Names of the columns of tab-separated text without a header.
+    """
+
+    hub: str
+    rows: Transformation
+    train: str = "train"
+    evaluation: str = "test"
+    config: str | None = None
+    revision: str | None = None
+    files: str | None = None
+    columns: tuple[str, ...] | None = None
+
+    def read(self, role: Role, mirror: str | None = None) -> Iterator[Row]:
+        """The rows of one part, in the source's order.
+
+        Args:
+            role: Which part.
+            mirror: A folder with copies of the data sets, as `owner/name`, to read in place of
+                the hub.
+
+        Raises:
+            MissingPackageError: `datasets` is not installed.
+            DataError: The data set cannot be had, or a row is not of the form that we know.
+        """
+        table = self._load(role, mirror)
+        names = {name: labels for name, kind in table.features.items() if (labels := _names(kind))}
+        for number, row in enumerate(table):
+            for name, labels in names.items():
+                row[name] = _named(row[name], labels)
+            try:
+                made = list(self.rows(row))
+            except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+                raise DataError(
+                    f"{self.hub}: row {number} of {role} is not of the known form "
+                    f"({type(error).__name__}: {error}); its columns are "
+                    f"{', '.join(row)}. Has the data set changed? Give an older copy by --mirror"
+                ) from None
+            yield from (one for one in made if one.split in (None, role))
+
+    def _load(self, role: Role, mirror: str | None) -> Any:
+        try:
+            import datasets
+        except ModuleNotFoundError as error:
+            raise MissingPackageError(
+                f"recipes read from the Hugging Face hub with `datasets` ({error.name} is not "
+                "installed): pip install 'baldistill[datasets]'"
+            ) from None
+        split = self.train if role == "train" else self.evaluation
+        place = self.hub if mirror is None else str(Path(mirror).expanduser() / self.hub)
+        if mirror is not None and not Path(place).is_dir():
+            raise DataError(
+                f"--mirror {mirror} has no folder {self.hub}: it must hold a copy of "
+                f"https://huggingface.co/datasets/{self.hub}"
+            )
+        arguments: dict[str, Any] = {"name": self.config}
+        if self.files is not None:
+            arguments["data_files"] = {split: self.files.format(split=split)}
+        if self.columns is not None:
+            base = f"hf://datasets/{self.hub}" if mirror is None else place
+            files = {split: f"{base}/{arguments['data_files'][split]}"}
+            arguments = {"data_files": files, "sep": "\t", "header": None}
+            arguments |= {"names": list(self.columns), "keep_default_na": False}
+            place = "csv"
+        elif mirror is None:
+            arguments["revision"] = self.revision
+        try:
+            return datasets.load_dataset(place, split=split, **arguments)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise DataError(
+                f"cannot read {self.hub} ({split}): {_first_line(error)}\nTo do: check that "
+                "https://huggingface.co can be reached (and HF_HUB_OFFLINE is not set), or copy "
+                "the data sets to a folder as owner/name and give it by --mirror"
+            ) from None
+
+
+def _names(kind: Any) -> list[str] | None:
+    """The labels of a ClassLabel column, or of a list of them."""
+    names: list[str] | None = getattr(getattr(kind, "feature", kind), "names", None)
+    return names
+
+
+def _named(value: Any, labels: list[str]) -> Any:
+    if isinstance(value, list):
+        return [_named(one, labels) for one in value]
+    return labels[value] if isinstance(value, int) and 0 <= value < len(labels) else value
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,111 @@
+"""Rows between reading and validation, and rows that are left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from baldistill.config import Columns
+from baldistill.records import QUARANTINE
+
+Reason: TypeAlias = Literal[
+    "malformed_json",
+    "not_an_object",
+    "malformed_csv",
+    "wrong_field_count",
+    "invalid_utf8",
+    "missing",
+    "wrong_type",
+    "empty",
+    "question_too_long",
+    "answer_too_long",
+    "domain_too_long",
+    "id_too_long",
+    "unknown_split",
+    "answer_not_in_choices",
+    "duplicate",
+    "duplicate_id",
+    "in_evaluation_set",
+]
+"""Why a row is in quarantine. The last three are no fault of the row: they do not count
+against `max_bad_fraction`."""
+
+CONTENT_CHARS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that is left out: see `records.QUARANTINE`."""
+
+    row: int
+    reason: Reason
+    detail: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class RawBlock:
+    """Rows as read, before validation.
+
+    Attributes:
+        rows: 1-based numbers in the file, ascending, shape (n,).
+        columns: Our name (question, answer, domain, id, split) -> string array of length n.
+        choices: list<string> array of length n, or None where no choices are mapped.
+        raw: The lines themselves (binary, length n), or None where there are no lines.
+        bad: Rows that could not be read; not among the n.
+    """
+
+    rows: npt.NDArray[np.int64]
+    columns: Mapping[str, pa.Array]
+    choices: pa.Array | None = None
+    raw: pa.Array | None = None
+    bad: Sequence[BadRow] = field(default_factory=tuple)
+
+    def content(self, index: int) -> str:
+        """Row `index` for a person to look at, cut."""
+        if self.raw is not None:
+            return cut(self.raw[index].as_py().decode("utf-8", "replace"))
+        values = {name: column[index].as_py() for name, column in self.columns.items()}
+        if self.choices is not None:
+            values["choices"] = self.choices[index].as_py()
+        return content_of(values)
+
+
+def content_of(values: Mapping[str, object]) -> str:
+    """A row's values as JSON, cut."""
+    return cut(json.dumps(values, ensure_ascii=False))
+
+
+def cut(text: str) -> str:
+    """The text without line end, at most `CONTENT_CHARS` long, always valid UTF-8."""
+    short = text.rstrip("\r\n")[:CONTENT_CHARS]
+    return short.encode("utf-8", "replace").decode("utf-8")
+
+
+def mapped_columns(columns: Columns, *, with_split: bool) -> dict[str, str]:
+    """Our name -> the user's column, for the columns to read."""
+    names = {"question": columns.question, "answer": columns.answer, "domain": columns.domain}
+    optional = {"id": columns.id, "choices": columns.choices}
+    if with_split:
+        optional["split"] = columns.split
+    return names | {ours: theirs for ours, theirs in optional.items() if theirs is not None}
+
+
+def quarantine_table(files: Sequence[str], bad: Sequence[BadRow]) -> pa.Table:
+    """Bad rows, each with its file, as a table of `records.QUARANTINE`."""
+    return pa.table(
+        {
+            "file": files,
+            "row": [item.row for item in bad],
+            "reason": [item.reason for item in bad],
+            "detail": [cut(item.detail) for item in bad],
+            "content": [item.content for item in bad],
+        },
+        schema=QUARANTINE,
+    )

@@ -1,0 +1,168 @@
+"""A look at each file's beginning before anything is read: its format and its columns."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from baldistill.data.sources import SourceFile
+from baldistill.errors import DataError
+
+_HEAD_BYTES = 64 << 10
+_HEAD_LINES = 100
+_NUM_THREADS = 16
+
+
+def inspect_files(files: Sequence[SourceFile], columns: Mapping[str, str]) -> list[SourceFile]:
+    """Check every file's beginning.
+
+    Args:
+        files: What `find_files` found.
+        columns: Our name -> the user's column.
+
+    Returns:
+        The files that are not empty, with `gzipped` set.
+
+    Raises:
+        DataError: A file cannot be opened, is of another format, or lacks a column.
+    """
+    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+        found = pool.map(lambda file: _inspect(file, columns), files)
+        return [file for file in found if file is not None]
+
+
+def _inspect(file: SourceFile, columns: Mapping[str, str]) -> SourceFile | None:
+    try:
+        head = _read_head(file, gzipped=False)
+        gzipped = file.format != "parquet" and head.startswith(b"\x1f\x8b")
+        if gzipped:
+            file = replace(file, gzipped=True)
+            head = _read_head(file, gzipped=True)
+        if not head.strip() and len(head) < _HEAD_BYTES:
+            return None
+        check_format(head, file)
+        names = _column_names(head, file)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{file.shown}: cannot be read: {error}") from None
+    # objects may have choices or not, and the first ones may have none
+    optional = {"choices"} if file.format == "jsonl" else set()
+    if names is not None:
+        required = {ours: theirs for ours, theirs in columns.items() if ours not in optional}
+        check_columns(names, required, file.shown)
+    return file
+
+
+def _read_head(file: SourceFile, *, gzipped: bool) -> bytes:
+    compression = "gzip" if gzipped else None
+    with file.fs.open_input_stream(file.path, compression=compression) as stream:
+        return bytes(stream.read(_HEAD_BYTES))
+
+
+def check_format(head: bytes, file: SourceFile) -> None:
+    """Compare the first bytes with the format.
+
+    Raises:
+        DataError: It is another kind of file; says which, and what to do.
+    """
+    if (file.format == "parquet") == head.startswith(b"PAR1"):
+        problem = None if file.format == "parquet" else _not_text(head, file)
+    elif file.format == "parquet":
+        problem = f"is not a Parquet file (it begins with {head[:16]!r}); " + (
+            _not_text(head, file) or "set data.format=jsonl or csv, or name it by its format"
+        )
+    else:
+        problem = "is a Parquet file; set data.format=parquet or give it the ending .parquet"
+    if problem:
+        raise DataError(f"{file.shown}: {problem}")
+
+
+def _not_text(head: bytes, file: SourceFile) -> str | None:
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    lowered = start[:200].lower()
+    if lowered.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "is an HTML or XML page, not data: was the download link to a web page?"
+    if lowered.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the data: run `git lfs pull`"
+    if head.startswith((b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")):
+        return "is a compressed archive: unpack it first (only .gz is read as it is)"
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "is UTF-16 text: convert it to UTF-8 (`iconv -f UTF-16 -t UTF-8`)"
+    if file.format == "jsonl" and _is_one_document(start):
+        return (
+            "is one JSON document, not one object a line: convert it with "
+            f"`jq -c '.[]' {file.shown} > corpus.jsonl`"
+        )
+    if head.count(b"\0") > len(head) // 5 or _share_invalid(head) > 0.3:
+        return f"is binary data, not {file.format} text (it begins with {head[:16]!r})"
+    return None
+
+
+def _is_one_document(start: bytes) -> bool:
+    """Whether it begins like a JSON document over many lines, or a list of objects."""
+    if not start.startswith((b"[", b"{")):
+        return False
+    lines = [line for line in start.split(b"\n")[:_HEAD_LINES] if line.strip()]
+    first = _parsed(lines[0])
+    if start.startswith(b"["):
+        whole = isinstance(first, list) and not any(isinstance(item, dict) for item in first)
+    else:
+        whole = first is not None or lines[0].strip() != b"{"
+    num_objects = sum(isinstance(_parsed(line), dict) for line in lines)
+    return not whole and num_objects <= len(lines) // 2
+
+
+def _parsed(line: bytes) -> Any:
+    """The JSON value of a line; None if it is none."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _share_invalid(head: bytes) -> float:
+    text = head.decode("utf-8", "replace")
+    return text.count("\N{REPLACEMENT CHARACTER}") / max(len(text), 1)
+
+
+def _column_names(head: bytes, file: SourceFile) -> list[str] | None:
+    """The columns of a file; None if its beginning does not tell (no JSON line is whole)."""
+    if file.format == "parquet":
+        with file.fs.open_input_file(file.path) as stream:
+            return list(pq.ParquetFile(stream).schema_arrow.names)
+    if file.format == "csv":
+        text = head.decode("utf-8-sig", "replace")
+        header = next(csv.reader(io.StringIO(text, newline=""), delimiter=file.delimiter), [])
+        return header
+    names: dict[str, None] = {}
+    for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:_HEAD_LINES]:
+        if isinstance(value := _parsed(line), dict):
+            names |= dict.fromkeys(value)
+    return list(names) or None
+
+
+def check_columns(names: Sequence[str], required: Mapping[str, str], shown: str) -> None:
+    """Raise a DataError that names the columns there are, the nearest one and the config key."""
+    for ours, theirs in required.items():
+        if theirs in names:
+            continue
+        # how the user's column is most likely called: by our name, or nearly as configured
+        folded = {name.casefold(): name for name in reversed(names)}
+        near = difflib.get_close_matches(theirs.casefold(), list(folded), 1, 0.6)
+        hint = f"; did you mean `{folded[near[0]]}`?" if near else "."
+        listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+        example = folded[near[0]] if near else "NAME"
+        if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
+            hint = "; its fields seem to be separated by another character than a comma."
+        raise DataError(
+            f"{shown}: no column `{theirs}` for the {ours}{hint} The columns are: {listed}. "
+            f"Set data.columns.{ours}={example}"
+        )

@@ -1,0 +1,184 @@
+"""From what the user wrote in `data.train` to a list of files.
+
+A source is a file, a folder, a glob or a URI, or a list of them. Any filesystem that
+`pyarrow.fs.FileSystem.from_uri` opens is as good as the local disk.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import pyarrow.fs as pafs
+
+from baldistill.errors import DataError, UserError
+from baldistill.storage import open_uri
+from baldistill.uris import split_query
+
+Format: TypeAlias = Literal["jsonl", "parquet", "csv"]
+Role: TypeAlias = Literal["train", "evaluation"]
+
+ENDINGS: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".tsv": "csv",
+}
+"""Known endings; all but Parquet's may be followed by `.gz`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file of the corpus. Picklable.
+
+    Attributes:
+        index: Its place in the file order (over train and evaluation files).
+        role: Which option named it.
+        shown: Its name in messages and in the quarantine table.
+        fs: The filesystem it is on.
+        path: Its path there.
+        size: Bytes.
+        format: How to read it.
+        delimiter: Field separator of a CSV file.
+        gzipped: Whether it is compressed as a whole.
+    """
+
+    index: int
+    role: Role
+    shown: str
+    fs: pafs.FileSystem
+    path: str
+    size: int
+    format: Format
+    delimiter: str = ","
+    gzipped: bool = False
+
+
+def find_files(
+    sources: Sequence[str], role: Role, given: Format | Literal["auto"], first_index: int = 0
+) -> list[SourceFile]:
+    """List the files of `data.train` or `data.evaluation`, in order, each once.
+
+    Args:
+        sources: Files, folders, globs or URIs.
+        role: Which of the two options they come from.
+        given: `data.format`.
+        first_index: Index of the first file.
+
+    Raises:
+        DataError: A source does not exist, matches nothing, or has no known ending.
+    """
+    files: list[SourceFile] = []
+    seen: set[tuple[str, str]] = set()
+    for source in sources:
+        key = f"data.{role}"
+        for fs, info, shown in _expand(source, key, any_ending=given != "auto"):
+            if (fs.type_name, info.path) in seen:
+                continue
+            seen.add((fs.type_name, info.path))
+            kind = given if given != "auto" else _format_of(info.path)
+            if kind is None:
+                raise DataError(
+                    f"{key}: cannot tell the format of {shown} by its ending (known: "
+                    f"{', '.join(ENDINGS)}); set data.format to jsonl, parquet or csv"
+                )
+            delimiter = "\t" if _stem(info.path).endswith(".tsv") else ","
+            index = first_index + len(files)
+            files.append(
+                SourceFile(index, role, shown, fs, info.path, info.size or 0, kind, delimiter)
+            )
+    return files
+
+
+def _expand(
+    source: str, key: str, *, any_ending: bool
+) -> list[tuple[pafs.FileSystem, pafs.FileInfo, str]]:
+    fs, path, prefix = _open(source, key)
+    info = fs.get_file_info(path)
+    if info.type == pafs.FileType.File:
+        return [(fs, info, source)]
+    if info.type == pafs.FileType.Directory:
+        found = [
+            file
+            for file in _files_below(fs, path)
+            if any_ending or _format_of(file.path) is not None
+        ]
+        if not found:
+            raise DataError(
+                f"{key}: the folder {source} has no files with a known ending "
+                f"({', '.join(ENDINGS)}); name the files, and set data.format if need be"
+            )
+    elif any(character in path for character in "*?["):
+        pattern = glob_pattern(path)
+        base = re.split(r"[*?\[]", path, maxsplit=1)[0].rpartition("/")[0]
+        found = [file for file in _files_below(fs, base) if pattern.fullmatch(file.path)]
+        if not found:
+            raise DataError(f"{key}: {source} matches no file; check the path and the wildcards")
+    else:
+        raise DataError(f"{key}: {source} does not exist; {_nearest_parent(fs, path, prefix)}")
+    return [(fs, file, prefix + file.path) for file in found]
+
+
+def _open(source: str, key: str) -> tuple[pafs.FileSystem, str, str]:
+    """The filesystem, the path on it, and what goes before such paths in messages."""
+    if "://" not in source:
+        return pafs.LocalFileSystem(), str(Path(source).expanduser().absolute()), ""
+    plain, query = split_query(source)
+    wildcard = re.search(r"[*?\[]", plain)
+    rest = plain[wildcard.start() :] if wildcard else ""
+    fixed = plain.removesuffix(rest)
+    try:
+        fs, path = open_uri(fixed + query)
+    except UserError as error:
+        raise DataError(f"{key}: {error}; check the URI and the credentials") from None
+    if rest and fixed.endswith("/") and not path.endswith("/"):
+        path += "/"
+    return fs, path + rest, f"{source.partition('://')[0]}://"
+
+
+def _files_below(fs: pafs.FileSystem, folder: str) -> list[pafs.FileInfo]:
+    """Files at any depth, by path; hidden ones and markers such as _SUCCESS left out."""
+    selector = pafs.FileSelector(folder or "/", recursive=True, allow_not_found=True)
+    infos = [info for info in fs.get_file_info(selector) if info.type == pafs.FileType.File]
+    inside = len(folder.rstrip("/")) + 1
+    kept = [i for i in infos if not re.search(r"(^|/)[._]", i.path[inside:])]
+    return sorted(kept, key=lambda info: info.path)
+
+
+def glob_pattern(path: str) -> re.Pattern[str]:
+    """A glob as a regular expression: `*` and `?` stay in a folder, `**` goes through them."""
+    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", path)
+    known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return re.compile(
+        "".join(
+            known.get(part)
+            or (part.replace("[!", "[^") if part.startswith("[") else re.escape(part))
+            for part in parts
+        )
+    )
+
+
+def _stem(path: str) -> str:
+    return path.lower().removesuffix(".gz")
+
+
+def _format_of(path: str) -> Format | None:
+    stem = _stem(path)
+    return next((kind for ending, kind in ENDINGS.items() if stem.endswith(ending)), None)
+
+
+def _nearest_parent(fs: pafs.FileSystem, path: str, prefix: str) -> str:
+    parent = path
+    while "/" in parent.strip("/"):
+        parent = parent.rpartition("/")[0]
+        if fs.get_file_info(parent).type == pafs.FileType.Directory:
+            names = sorted(i.base_name for i in fs.get_file_info(pafs.FileSelector(parent)))
+            listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+            return f"the folder {prefix}{parent} has: {listed or 'nothing'}"
+    return "check the path"

@@ -1,0 +1,139 @@
+"""Which rows are the evaluation set.
+
+Given or marked evaluation rows are all kept up to `evaluation_max_per_domain`; without any, a
+share of each domain is set aside. Both are a top-k per domain by a seeded hash of the example id,
+taken in each part and merged: exact, independent of row and file order, and small, whatever the
+size of the corpus.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from baldistill.core.selection import hash_score, merge_top_k, partial_top_k
+from baldistill.data.duplicates import Duplicates
+from baldistill.data.parts import STAGING
+from baldistill.storage import Storage
+
+CANDIDATES = pa.schema(
+    [
+        pa.field("domain", pa.string()),
+        pa.field("example_id", pa.string()),
+        pa.field("position", pa.int64()),
+        pa.field("question_key", pa.uint64()),
+        pa.field("score", pa.float64()),
+        pa.field("count", pa.int64()),  # rows of the domain in this part; the others are null then
+    ]
+)
+_COLUMNS = ["domain", "example_id", "position", "role", "key", "id_key", "question_key"]
+_MERGE_ROWS = 500_000
+
+
+def part_candidates(
+    storage: Storage, name: str, duplicates: Duplicates, role: int, seed: int, most: int
+) -> pa.Table:
+    """The rows of a part that may be evaluation rows, and its rows per domain.
+
+    Args:
+        storage: Where the part is staged.
+        name: The part.
+        duplicates: Their rows do not count.
+        role: Of the rows to choose among.
+        seed: Of the hash.
+        most: Evaluation rows of a domain at most.
+
+    Returns:
+        Schema CANDIDATES.
+    """
+    table = pq.read_table(
+        storage.path(f"{STAGING}/rows/{name}.parquet"),
+        filesystem=storage.fs,
+        columns=_COLUMNS,
+        use_threads=False,
+    )
+    table = table.filter(
+        pa.array(
+            (table["role"].to_numpy() == role)
+            & (duplicates.originals(table["key"].to_numpy(), table["position"].to_numpy()) < 0)
+            & (duplicates.originals(table["id_key"].to_numpy(), table["position"].to_numpy()) < 0)
+        )
+    )
+    counts = table.group_by("domain").aggregate([([], "count_all")])
+    scored = table.append_column("score", pa.array(hash_score(seed, table["example_id"])))
+    kept = partial_top_k(scored, "score", dict.fromkeys(counts["domain"].to_pylist(), most))
+    tallies = pa.table(
+        {
+            field.name: {"domain": counts["domain"], "count": counts["count_all"]}.get(
+                field.name, pa.nulls(len(counts), field.type)
+            )
+            for field in CANDIDATES
+        },
+        schema=CANDIDATES,
+    )
+    kept = kept.append_column("count", pa.nulls(len(kept), pa.int64()))
+    return pa.concat_tables([kept.select(CANDIDATES.names).cast(CANDIDATES), tallies])
+
+
+@dataclass(slots=True)
+class CandidateMerge:
+    """Merges what the parts give, holding some `most` rows a domain at a time."""
+
+    most: int
+    counts: dict[str, int] = field(default_factory=dict)
+    _tables: list[pa.Table] = field(default_factory=list)
+    _num_rows: int = 0
+
+    def add(self, table: pa.Table) -> None:
+        """Take the candidates and counts of a part."""
+        is_count = pc.is_valid(table["count"])
+        tallies = table.filter(is_count).select(["domain", "count"]).to_pydict()
+        for domain, count in zip(tallies["domain"], tallies["count"], strict=True):
+            self.counts[domain] = self.counts.get(domain, 0) + count
+        self._tables.append(table.filter(pc.invert(is_count)))
+        self._num_rows += len(self._tables[-1])
+        if self._num_rows > _MERGE_ROWS:
+            self._tables = [self.top(dict.fromkeys(self.counts, self.most))]
+            self._num_rows = -len(self._tables[0])  # merge again after as many new rows
+
+    def top(self, quotas: Mapping[str, int]) -> pa.Table:
+        """The chosen rows of each domain (CANDIDATES)."""
+        return merge_top_k(self._tables or [CANDIDATES.empty_table()], "score", quotas)
+
+
+def split_sizes(counts: Mapping[str, int], fraction: float, most: int) -> dict[str, int]:
+    """Evaluation rows of each domain of a seeded split: clamp(round(fraction n), 1, most).
+
+    A domain keeps at least one row for training; one with a single row has no evaluation row.
+    """
+    return {
+        domain: min(max(math.floor(fraction * n + 0.5), 1), most, n - 1)
+        for domain, n in counts.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSet:
+    """The chosen rows, small enough for every worker.
+
+    Attributes:
+        position: Ascending.
+        question_key: Ascending.
+    """
+
+    position: npt.NDArray[np.int64]
+    question_key: npt.NDArray[np.uint64]
+
+    @classmethod
+    def of(cls, chosen: pa.Table) -> EvaluationSet:
+        """From rows of CANDIDATES."""
+        return cls(
+            np.sort(chosen["position"].to_numpy()), np.unique(chosen["question_key"].to_numpy())
+        )

@@ -1,0 +1,127 @@
+"""The reading pass: a unit of files to staged parts, and bad rows to the quarantine folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from baldistill.data.csv_records import csv_blocks
+from baldistill.data.json_lines import parse_lines
+from baldistill.data.lines import count_lines, line_blocks
+from baldistill.data.parquet_rows import parquet_blocks
+from baldistill.data.parts import PartReport, PartWriter
+from baldistill.data.rows import RawBlock
+from baldistill.data.sources import SourceFile
+from baldistill.data.units import Segment
+from baldistill.data.validate import Rules, check
+from baldistill.errors import DataError
+from baldistill.storage import Storage
+
+PART_ROWS = 500_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPlan:
+    """What the reading tasks need to know.
+
+    Attributes:
+        files: By index.
+        units: What each task reads.
+        columns: Our name -> the user's column, for train files.
+        evaluation_columns: The same for evaluation files (no split).
+        rules: The bounds of a valid row.
+        num_partitions: Of the key space, a power of two.
+    """
+
+    files: Mapping[int, SourceFile]
+    units: Sequence[Sequence[Segment]]
+    columns: Mapping[str, str]
+    evaluation_columns: Mapping[str, str]
+    rules: Rules
+    num_partitions: int
+
+
+def count_segment(file: SourceFile, segment: Segment) -> int:
+    """Lines of a segment of a JSONL file."""
+    with file.fs.open_input_file(file.path) as stream:
+        return count_lines(stream, segment.start, segment.stop)
+
+
+def read_unit(plan: ReadPlan, storage: Storage, unit: int) -> Iterator[PartReport]:
+    """Read, validate and stage a unit; memory is bounded by a block and a part's keys.
+
+    Yields:
+        What became of each part. A file that a user must mend ends the unit with a report
+        whose `error` says so: an exception would arrive wrapped in the traces of Ray.
+    """
+    part = 0
+    writer = PartWriter(storage, _name(unit, part), plan.num_partitions)
+    for segment in plan.units[unit]:
+        file = plan.files[segment.file]
+        columns = plan.columns if file.role == "train" else plan.evaluation_columns
+        blocks = _guarded(file, segment, columns)
+        while True:
+            try:
+                block = next(blocks, None)
+            except DataError as error:
+                yield PartReport(_name(unit, part), error=str(error))
+                return
+            if block is None:
+                break
+            staged, bad = check(block, plan.rules, file.role, file.index)
+            writer.write(staged, bad, file.shown)
+            if writer.report.num_read >= PART_ROWS:
+                yield writer.close()
+                part += 1
+                writer = PartWriter(storage, _name(unit, part), plan.num_partitions)
+    yield writer.close()
+
+
+def _name(unit: int, part: int) -> str:
+    return f"{unit:06d}-{part:04d}"
+
+
+def _guarded(file: SourceFile, segment: Segment, columns: Mapping[str, str]) -> Iterator[RawBlock]:
+    """The blocks of a segment; what keeps it from being read is the user's to mend."""
+    try:
+        yield from _blocks(file, segment, columns)
+    except FileNotFoundError:
+        raise DataError(
+            f"{file.shown}: a worker cannot see this file; on a cluster, put the corpus on "
+            "storage that every node sees (s3://, gs://, a shared mount)"
+        ) from None
+    except (DataError, OSError, EOFError, pa.ArrowException) as error:
+        raise DataError(
+            f"{file.shown}: cannot be read: {error}; write or download the file again"
+        ) from None
+
+
+def _blocks(file: SourceFile, segment: Segment, columns: Mapping[str, str]) -> Iterator[RawBlock]:
+    if file.format == "parquet":
+        with file.fs.open_input_file(file.path) as stream:
+            parquet = pq.ParquetFile(stream)
+            stop = parquet.num_row_groups if segment.stop is None else segment.stop
+            groups = range(segment.start, stop)
+            yield from parquet_blocks(parquet, groups, segment.first_row, columns)
+    elif file.format == "csv":
+        with _stream(file, segment) as stream:
+            yield from csv_blocks(stream, file.delimiter, columns)
+    else:
+        with _stream(file, segment) as stream:
+            row = segment.first_row
+            for data in line_blocks(stream, segment.start, segment.stop):
+                num_lines = data.count(b"\n")
+                if row == 1:
+                    data = data.removeprefix(b"\xef\xbb\xbf")
+                yield from parse_lines(data, row, columns)
+                row += num_lines
+
+
+def _stream(file: SourceFile, segment: Segment) -> Any:
+    if segment.start:
+        return file.fs.open_input_file(file.path)
+    return file.fs.open_input_stream(file.path, compression="gzip" if file.gzipped else None)

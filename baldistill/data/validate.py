@@ -1,0 +1,167 @@
+"""What makes a row valid, block by block: every row goes to one of two tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from baldistill.data.choices import check_choices, show_choices
+from baldistill.data.rows import BadRow, RawBlock, Reason
+from baldistill.data.sources import Role
+from baldistill.data.text import BLANK, example_ids, keys, normalise
+from baldistill.records import EXAMPLES
+
+TRAIN, EVALUATION = 0, 1
+"""Values of `role` in the staged table."""
+
+STAGED = pa.schema(
+    [
+        *EXAMPLES,
+        pa.field("position", pa.int64(), nullable=False),  # file index << 40 | row
+        pa.field("role", pa.int8(), nullable=False),
+        pa.field("key", pa.uint64(), nullable=False),  # of role, domain and question
+        pa.field("id_key", pa.uint64(), nullable=False),  # of role and the user's id
+        pa.field("question_key", pa.uint64(), nullable=False),
+    ]
+)
+"""A valid row between reading and the final files."""
+
+ROW_BITS = 40
+_EVALUATION_NAMES = ("test", "eval", "evaluation", "validation", "valid", "dev")
+_TRAIN_NAMES = ("train", "training")
+_MAX_NAME_CHARS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The bounds of a valid row.
+
+    Attributes:
+        max_question_chars: A longer question is over-long.
+        max_answer_chars: A longer answer is over-long.
+    """
+
+    max_question_chars: int
+    max_answer_chars: int
+
+
+@dataclass(slots=True)
+class _Verdicts:
+    """The first problem found with each row of a block."""
+
+    found: dict[int, tuple[Reason, str]]
+    is_open: npt.NDArray[np.bool_]
+
+    def mark(self, where: pa.Array, reason: Reason, detail: str) -> None:
+        mask = pc.fill_null(where, False).to_numpy(zero_copy_only=False)
+        for index in np.flatnonzero(mask & self.is_open):
+            self.mark_row(int(index), reason, detail)
+
+    def mark_row(self, index: int, reason: Reason, detail: str) -> None:
+        self.found[index] = reason, detail
+        self.is_open[index] = False
+
+
+def check(
+    block: RawBlock, rules: Rules, role: Role, file_index: int
+) -> tuple[pa.Table, list[BadRow]]:
+    """Divide a block into valid rows (STAGED) and bad ones; together they are all its rows."""
+    columns = {name: normalise(column) for name, column in block.columns.items()}
+    verdicts = _Verdicts({}, np.ones(len(block.rows), np.bool_))
+    _check_texts(columns, rules, verdicts)
+    if block.choices is not None:
+        columns["question"] = _check_choices(columns, block.choices, verdicts)
+    kept = np.flatnonzero(verdicts.is_open)
+    bad = [
+        BadRow(int(block.rows[index]), reason, detail, block.content(index))
+        for index, (reason, detail) in sorted(verdicts.found.items())
+    ]
+    picked = {name: column.take(pa.array(kept)) for name, column in columns.items()}
+    choices = None if block.choices is None else block.choices.take(pa.array(kept))
+    position = (np.int64(file_index) << ROW_BITS) | block.rows[kept].astype(np.int64)
+    staged = _staged(picked, choices, position, role)
+    rows_out = staged.num_rows + len(bad) + len(block.bad)
+    assert rows_out == len(block.rows) + len(block.bad)
+    return staged, [*block.bad, *bad]
+
+
+def _check_texts(columns: dict[str, pa.Array], rules: Rules, verdicts: _Verdicts) -> None:
+    limits: dict[str, tuple[int, Reason]] = {
+        "question": (rules.max_question_chars, "question_too_long"),
+        "answer": (rules.max_answer_chars, "answer_too_long"),
+        "domain": (_MAX_NAME_CHARS, "domain_too_long"),
+        "id": (_MAX_NAME_CHARS, "id_too_long"),
+    }
+    for name, column in columns.items():
+        verdicts.mark(pc.is_null(column), "missing", f"the {name} is missing or null")
+        blank = pc.match_substring_regex(column, BLANK)
+        length = pc.utf8_length(column)
+        verdicts.mark(pc.equal(length, 0), "empty", f"the {name} is empty")
+        verdicts.mark(blank, "empty", f"the {name} holds control characters only")
+        if name in limits:
+            limit, reason = limits[name]
+            detail = f"the {name} has more than {limit} characters"
+            verdicts.mark(pc.greater(length, limit), reason, detail)
+    if "split" in columns:
+        known = pa.array([*_EVALUATION_NAMES, *_TRAIN_NAMES])
+        unknown = pc.invert(pc.is_in(pc.utf8_lower(columns["split"]), known))
+        allowed = f"train, {', '.join(_EVALUATION_NAMES)}"
+        verdicts.mark(unknown, "unknown_split", f"the split is none of {allowed}")
+
+
+def _check_choices(
+    columns: dict[str, pa.Array], choices: pa.Array, verdicts: _Verdicts
+) -> pa.Array:
+    """Checks the answers against the choices; returns the questions with the choices shown."""
+    questions, answers = columns["question"].to_pylist(), columns["answer"].to_pylist()
+    lists = choices.to_pylist()
+    for index in np.flatnonzero(verdicts.is_open):
+        if not lists[index]:
+            continue
+        problem = check_choices(answers[index], lists[index])
+        if problem is None:
+            questions[index] = show_choices(questions[index], lists[index])
+        else:
+            verdicts.mark_row(int(index), "answer_not_in_choices", problem)
+    return normalise(pa.array(questions, pa.string()))
+
+
+def _staged(
+    columns: dict[str, pa.Array],
+    choices: pa.Array | None,
+    position: npt.NDArray[np.int64],
+    role: Role,
+) -> pa.Table:
+    num_rows = len(position)
+    domains, questions = columns["domain"].to_pylist(), columns["question"].to_pylist()
+    roles = np.full(num_rows, EVALUATION if role == "evaluation" else TRAIN, np.int8)
+    if "split" in columns:
+        held_out = pc.is_in(pc.utf8_lower(columns["split"]), pa.array(_EVALUATION_NAMES))
+        roles[held_out.to_numpy(zero_copy_only=False)] = EVALUATION
+    content_ids = example_ids(domains, questions)
+    key = _with_role(keys(content_ids, "content"), roles)
+    id_key = key
+    if "id" in columns:
+        id_key = _with_role(keys(columns["id"].to_pylist(), "id"), roles)
+    data = {
+        "example_id": columns.get("id", content_ids),
+        "domain": columns["domain"],
+        "question": columns["question"],
+        "answer": columns["answer"],
+        "choices": pa.nulls(num_rows, pa.list_(pa.string())) if choices is None else choices,
+        "position": position,
+        "role": roles,
+        "key": key,
+        "id_key": id_key,
+        "question_key": keys(questions, "question"),
+    }
+    return pa.table(data, schema=STAGED)
+
+
+def _with_role(key: npt.NDArray[np.uint64], roles: npt.NDArray[np.int8]) -> npt.NDArray[np.uint64]:
+    """The same text in train and in evaluation are two keys."""
+    return np.where(roles == EVALUATION, ~key, key)

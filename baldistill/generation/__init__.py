@@ -1,0 +1,1 @@
+"""Generation: prompts in, text and token log-probabilities out, by any engine."""

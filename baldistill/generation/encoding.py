@@ -1,0 +1,107 @@
+"""Text to tokens, the same way in generation, scoring and training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import TemplateError
+
+from baldistill.errors import UserError
+from baldistill.generation.protocol import Prompt
+
+
+def encode_prompt(tokenizer: Any, prompt: Prompt) -> list[int]:
+    """Tokens of a prompt, beginning-of-sequence included where the tokenizer has one.
+
+    A chat goes through the tokenizer's chat template; a template that knows no system turn gets
+    its text before the first other turn's. A base model without a template gets the turns'
+    contents joined by blank lines and a newline at the end, so that prompt and response are
+    tokenised separately as they would be together.
+    """
+    if not isinstance(prompt, str):
+        turns = [{"role": message.role, "content": message.content} for message in prompt]
+        if getattr(tokenizer, "chat_template", None):
+            return _apply_template(tokenizer, turns)
+        prompt = "\n\n".join(turn["content"] for turn in turns) + "\n"
+    ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    return start_tokens(tokenizer) + [int(token) for token in ids]
+
+
+def _apply_template(tokenizer: Any, turns: list[dict[str, str]]) -> list[int]:
+    try:
+        ids = tokenizer.apply_chat_template(
+            turns, tokenize=True, add_generation_prompt=True, return_dict=False
+        )
+    except TemplateError as error:
+        if turns[0]["role"] != "system" or len(turns) == 1:
+            raise UserError(f"the model's chat template does not take a prompt: {error}") from None
+        system, first, *others = turns
+        joined = {**first, "content": f"{system['content']}\n\n{first['content']}"}
+        return _apply_template(tokenizer, [joined, *others])
+    return [int(token) for token in ids]
+
+
+def encode_text(tokenizer: Any, text: str) -> list[int]:
+    """Tokens of a response, without special tokens."""
+    return [int(token) for token in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def start_tokens(tokenizer: Any) -> list[int]:
+    """The beginning-of-sequence token as a list; empty where the tokenizer has none."""
+    return [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
+
+
+def context_token(tokenizer: Any) -> int:
+    """The one token that stands before a text scored without context.
+
+    Beginning-of-sequence, or end-of-sequence where the tokenizer has no other: so the first
+    token of the text is scored too, and PPL(y|x) and PPL(y) cover exactly the same tokens.
+    """
+    for token in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id):
+        if token is not None:
+            return int(token)
+    raise UserError("the model's tokenizer has no bos, eos or pad token to start a text with")
+
+
+def truncate_left(tokens: list[int], limit: int, start: list[int]) -> list[int]:
+    """Keep the end of a prompt that is too long, and its start-of-sequence token if it has one."""
+    if len(tokens) <= limit:
+        return tokens
+    start = start if tokens[: len(start)] == start else []
+    return start + tokens[len(tokens) - max(limit - len(start), 0) :]
+
+
+def prompt_limit(context: int, max_new_tokens: int, least: int = 1) -> int:
+    """Most tokens that a prompt may have.
+
+    Args:
+        context: Tokens that prompt and response may have together.
+        max_new_tokens: Of them for the response.
+        least: Tokens that a prompt has at least.
+
+    Raises:
+        UserError: Nothing is left for a prompt.
+    """
+    limit = context - max_new_tokens
+    if limit < least:
+        raise UserError(
+            f"max_new_tokens={max_new_tokens} leaves no room for a prompt in the "
+            f"model's context of {context} tokens: lower it"
+        )
+    return limit
+
+
+def fit_prompt(tokenizer: Any, prompt: Prompt, limit: int) -> tuple[list[int], bool]:
+    """Tokens of a prompt, never none, and whether it lost its beginning to fit."""
+    tokens = encode_prompt(tokenizer, prompt)
+    fitted = truncate_left(tokens, limit, start_tokens(tokenizer)) or [context_token(tokenizer)]
+    return fitted, len(tokens) > limit
+
+
+def end_tokens(tokenizer: Any, generation_config: Any) -> set[int]:
+    """Tokens that end a response: the tokenizer's end of sequence, and those of the model."""
+    ends = generation_config.eos_token_id
+    ids = {ends} if isinstance(ends, int) else set(ends or ())
+    if tokenizer.eos_token_id is not None:
+        ids.add(int(tokenizer.eos_token_id))
+    return ids

@@ -1,0 +1,67 @@
+"""Load a causal language model and its tokenizer, for answering and for training alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers.utils import logging as transformers_logging
+
+from baldistill.errors import UserError
+
+
+def load_pretrained(path: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Load tokenizer and model, on the CPU, from safetensors; remote code is never run.
+
+    Args:
+        path: Hub id or folder.
+        dtype: Of the weights.
+
+    Raises:
+        UserError: There is no such model, or it cannot be used.
+    """
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()  # our own limits are checked, and told, by us
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
+        raise _cannot_load(path, error) from None
+    return tokenizer, model
+
+
+def load_all_but_weights(path: str) -> tuple[Any, Any, Any]:
+    """Load tokenizer, config and generation config, for an engine that reads weights itself.
+
+    Args:
+        path: Hub id or folder.
+
+    Raises:
+        UserError: There is no such model, or it cannot be used.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    except (OSError, ValueError, ImportError) as error:
+        raise _cannot_load(path, error) from None
+    try:
+        return tokenizer, config, GenerationConfig.from_pretrained(path)
+    except OSError:  # the model has none of its own
+        return tokenizer, config, GenerationConfig.from_model_config(config)
+
+
+def _cannot_load(path: str, error: Exception) -> UserError:
+    return UserError(
+        f"cannot load the model {path!r}: {error}\nIt must be a Hugging Face hub id, or a "
+        "folder with a tokenizer and safetensors weights that every node of the cluster sees"
+    )
+
+
+def context_size(model: Any) -> int:
+    """Most tokens that prompt and response may have together."""
+    config = model.config.get_text_config()
+    return int(getattr(config, "max_position_embeddings", None) or 2**20)

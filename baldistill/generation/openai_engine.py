@@ -1,0 +1,155 @@
+"""Generation by an OpenAI-compatible server: one client, many requests in flight.
+
+All batches that the actor is given share the client's places, rates and view of the server; so
+the number in flight stays full although batches end at different times, and a row that hangs or
+waits holds up no other.
+
+The `openai` client builds, sends and checks the requests, over its aiohttp transport and without
+its typed models, which were measured to halve the processor time of a request. Its own retries
+are off: they hold the place of a request while it waits, and end after a number of tries, where
+a server that restarts wants to be waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import httpx2
+import openai
+
+from baldistill.config_engines import OpenAIOptions
+from baldistill.config_teachers import OpenAITeacher
+from baldistill.errors import UserError
+from baldistill.generation.openai_faults import Fault, UnusableAnswerError, fault_of
+from baldistill.generation.openai_format import completion_of, estimated_tokens
+from baldistill.generation.openai_limits import Rate, Slots, backoff
+from baldistill.generation.openai_server import ServerEngine
+from baldistill.generation.protocol import Completion, Request, Sampling
+
+
+class OpenAIEngine(ServerEngine):
+    """A model behind a server that answers each request at once."""
+
+    def __init__(self, options: OpenAIOptions) -> None:
+        """Start the event loop; `load` makes the client.
+
+        Args:
+            options: Rates are shared equally by the replicas of a teacher.
+        """
+        super().__init__(options)
+        self._slots = Slots(options.concurrency)
+        share = _replicas(options)
+        self._requests = _rate(options.requests_per_minute, share)
+        self._tokens = _rate(options.tokens_per_minute, share)
+        self._ages = itertools.count()
+
+    async def _answer(
+        self, requests: Sequence[Request], sampling: Sampling
+    ) -> list[Completion | None]:
+        rows = [self._row(request, sampling, next(self._ages)) for request in requests]
+        return await asyncio.gather(*rows)
+
+    async def _row(self, request: Request, sampling: Sampling, age: int) -> Completion | None:
+        """Ask until there is an answer, or a reason for none."""
+        failures = 0
+        while True:
+            try:
+                outcome = await self._try(request, sampling, age)
+                if isinstance(outcome, Completion):
+                    self._outage.answered()
+                    return outcome
+                if outcome is None or self._stop is not None:
+                    return None
+                fault, others = outcome
+                wait = backoff(failures + 1)
+                if fault.remedy == "stop":
+                    raise UserError(self._stopped_by(fault))
+                if fault.remedy == "wait":
+                    wait = self._outage.refused(fault)
+                    # a gateway may have no answer to this one row, while it answers others
+                    failures += fault.status != 429 and self._outage.answers > others
+                else:
+                    failures += 1
+                if fault.remedy == "row" or failures > self._options.max_retries:
+                    self._outage.row_lost(fault)
+                    return Completion.failed(request.request_id, str(fault))
+            except UserError as error:
+                self._stop_all(error)
+                return None
+            await self._pause(max(wait, fault.wait or 0.0))
+
+    async def _try(
+        self, request: Request, sampling: Sampling, age: int
+    ) -> Completion | tuple[Fault, int] | None:
+        """Ask once: the answer, or what went wrong and how many answers had come before."""
+        cost = estimated_tokens(request.prompt) + sampling.max_new_tokens
+        async with self._slots.hold(age):
+            while self._stop is None:
+                await self._outage.over()
+                await self._wait_for_rates(cost)
+                if self._stop is not None:
+                    return None
+                answers = self._outage.answers
+                body = self._dialect.body(self._model, request, sampling)
+                answer = await self._send(body)
+                if not isinstance(answer, Fault):
+                    try:
+                        completion = completion_of(request, answer)
+                    except UnusableAnswerError as error:
+                        return fault_of(error, self._key), answers
+                    self._settle(cost - completion.prompt_tokens - completion.completion_tokens)
+                    return completion
+                self._settle(cost)
+                learnt = self._dialect.learn(answer, body)
+                if learnt is None:
+                    return answer, answers
+                self._learnt.append(f"{self._server}: {learnt}")
+        return None
+
+    async def _send(self, body: dict[str, Any]) -> Any:
+        """The server's JSON, or the fault."""
+        path = "/chat/completions" if "messages" in body else "/completions"
+        try:
+            async with asyncio.timeout(self._options.timeout_s):
+                response = await self._client.post(path, cast_to=httpx2.Response, body=body)
+            return _json(response)
+        except (openai.APIError, httpx2.RequestError, TimeoutError, UnusableAnswerError) as error:
+            return fault_of(error, self._key)
+
+    async def _wait_for_rates(self, cost: float) -> None:
+        now = time.monotonic()
+        waits = []
+        if self._requests is not None:
+            waits.append(self._requests.take(1, now))
+        if self._tokens is not None:
+            waits.append(self._tokens.take(cost, now))
+        await self._pause(max(waits, default=0.0))
+
+    def _settle(self, unused: float) -> None:
+        """Give back to the limit what was reserved and not used."""
+        if self._tokens is not None:
+            self._tokens.give_back(unused, time.monotonic())
+
+
+def _json(response: httpx2.Response) -> Any:
+    kind = response.headers.get("content-type", "").partition(";")[0].strip()
+    if not kind.endswith("json"):
+        raise UnusableAnswerError(f"content of type {kind or 'unknown'!r} in the place of JSON")
+    try:
+        return response.json()
+    except ValueError as error:
+        raise UnusableAnswerError(f"no valid JSON: {error}") from None
+
+
+def _replicas(options: OpenAIOptions) -> int:
+    """Engines that share a teacher's limits; `auto` is one for a server."""
+    chosen = options.resources.replica_range if isinstance(options, OpenAITeacher) else None
+    return 1 if chosen is None else chosen[1]
+
+
+def _rate(per_minute: float | None, share: int) -> Rate | None:
+    return None if per_minute is None else Rate(per_minute / share)

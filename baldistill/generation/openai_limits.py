@@ -1,0 +1,124 @@
+"""When the next request may go out: places, rates, and the waits that a server asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import heapq
+import itertools
+import math
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+_BURST_S = 1.0  # what may go at once after a pause: servers count by the second, too
+_BACKOFF_S = 0.5
+_BACKOFF_MAX_S = 30.0
+
+
+class Rate:
+    """A token bucket that lends: whoever comes is told how long to wait, in the order of coming.
+
+    Pure: the time is an argument.
+    """
+
+    def __init__(self, per_minute: float) -> None:
+        """Start full.
+
+        Args:
+            per_minute: What flows in.
+        """
+        self._per_second = per_minute / 60
+        self._capacity = max(1.0, self._per_second * _BURST_S)
+        self._level = self._capacity
+        self._then = -math.inf
+
+    def take(self, amount: float, now: float) -> float:
+        """Take some, maybe more than is there; returns the seconds until it is one's own."""
+        self._fill(now)
+        # more than the bucket holds at once can only be waited for from a full one
+        missing = min(amount, self._capacity) - self._level
+        self._level -= amount
+        return max(0.0, missing / self._per_second)
+
+    def give_back(self, amount: float, now: float) -> None:
+        """Return what was not used; a negative amount takes what was used beyond."""
+        self._fill(now)
+        self._level = min(self._capacity, self._level + amount)
+
+    def _fill(self, now: float) -> None:
+        flowed = max(0.0, now - self._then) * self._per_second
+        self._level = min(self._capacity, self._level + flowed)
+        self._then = max(self._then, now)
+
+
+class Slots:
+    """Places for requests in flight, given to the oldest row that waits.
+
+    So a row that was refused and asks again does not stand behind all that came after it: its
+    batch, the answers in which nobody has yet, ends sooner.
+    """
+
+    def __init__(self, count: int) -> None:
+        """Start with `count` places."""
+        self._free = count
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._order = itertools.count()
+
+    @asynccontextmanager
+    async def hold(self, age: int) -> AsyncIterator[None]:
+        """Hold a place while the block runs.
+
+        Args:
+            age: Lower is older.
+        """
+        if self._free > 0:
+            self._free -= 1
+        else:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._waiting, (age, next(self._order), turn))
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():  # the place had just been given
+                    self._release()
+                raise
+        try:
+            yield
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        while self._waiting:
+            turn = heapq.heappop(self._waiting)[2]
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
+def asked_wait(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds that a refusal asks to wait; None if it does not say.
+
+    Args:
+        headers: `retry-after-ms`, or `retry-after` as seconds or as an HTTP date.
+        now: Seconds since the epoch.
+    """
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers[name]) * unit
+        except (KeyError, ValueError):
+            continue
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
+    try:
+        date = email.utils.parsedate_to_datetime(headers["retry-after"])
+        return max(0.0, date.timestamp() - now)
+    except (KeyError, ValueError, OverflowError):
+        return None
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait after so many failures: doubling, with jitter that spreads a crowd."""
+    longest = min(_BACKOFF_MAX_S, _BACKOFF_S * 2.0 ** min(failures - 1, 16))
+    return longest * random.uniform(0.75, 1.0)

@@ -1,0 +1,109 @@
+"""How a vLLM engine is started: its environment, its arguments, and why it would not start."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from baldistill.config_engines import VllmOptions
+from baldistill.errors import UserError
+
+_CPU_CACHE_BYTES = 2**30  # of keys and values; vLLM's own default is most of the machine
+_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM can be built for
+
+
+def environment() -> dict[str, str]:
+    """Variables that vLLM reads when it is imported, for the actor's process.
+
+    The engine runs in the actor's own process (`VLLM_ENABLE_V1_MULTIPROCESSING=0`), on GPUs too:
+    why it does not start is then told in full and not in another process's log, a killed actor
+    leaves nobody who holds the memory, and on a CPU it starts in seconds instead of a minute.
+    Variables of vLLM's that the user has set win.
+    """
+    variables = {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+    }
+    return variables | {k: v for k, v in os.environ.items() if k.startswith("VLLM_")}
+
+
+def start_engine(path: str, options: VllmOptions, adapter: str | None) -> Any:
+    """Start a `vllm.v1.engine.llm_engine.LLMEngine` in this process.
+
+    Args:
+        path: Hub id or folder of the model.
+        options: Of the config.
+        adapter: Hub id or folder of a LoRA adapter.
+
+    Raises:
+        UserError: With vLLM's reason: the model does not fit, or an option is not for it.
+    """
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.exceptions import VLLMError
+    from vllm.usage.usage_lib import UsageContext
+    from vllm.v1.engine.llm_engine import LLMEngine
+
+    arguments = engine_arguments(path, options)
+    if adapter is not None:
+        arguments = {"enable_lora": True, "max_lora_rank": _lora_rank(adapter), **arguments}
+    try:
+        return LLMEngine.from_engine_args(
+            EngineArgs(**arguments), usage_context=UsageContext.LLM_CLASS
+        )
+    except (VLLMError, ValueError, RuntimeError, TypeError, OSError, AssertionError) as error:
+        raise does_not_start(path, error) from None
+
+
+def engine_arguments(path: str, options: VllmOptions) -> dict[str, Any]:
+    """What vLLM's engine (or its class `LLM`) is given; `engine_kwargs` have the last word."""
+    from vllm.config import StructuredOutputsConfig
+    from vllm.platforms import current_platform
+
+    arguments: dict[str, Any] = {
+        "model": path,
+        "dtype": options.dtype,
+        "tensor_parallel_size": options.tensor_parallel_size,
+        "pipeline_parallel_size": options.pipeline_parallel_size,
+        "max_model_len": options.max_model_len,
+        "gpu_memory_utilization": options.gpu_memory_utilization,
+        # an engine's GPUs are those of its actor: never a second set of actors
+        "distributed_executor_backend": "uni" if options.gpus_per_replica == 1 else "mp",
+        "disable_log_stats": True,
+        "generation_config": "vllm",  # how to write is said with each request
+        # JSON may hold white space anywhere, and small models then write nothing else
+        "structured_outputs_config": StructuredOutputsConfig(
+            backend="xgrammar", disable_any_whitespace=True
+        ),
+    }
+    if current_platform.is_cpu():
+        if options.dtype == "auto":
+            arguments["dtype"] = "float32"
+        arguments["enforce_eager"] = True  # compiling wants a compiler, and minutes
+        if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
+            arguments["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
+    return arguments | options.engine_kwargs
+
+
+def does_not_start(path: str, error: Exception) -> UserError:
+    """What a user is told when vLLM cannot run a model."""
+    return UserError(
+        f"vLLM cannot run {path!r} here: {error}\nIf memory is short, lower max_model_len (or "
+        "engine_kwargs.max_num_seqs), raise gpu_memory_utilization (on a CPU "
+        "engine_kwargs.kv_cache_memory_bytes), or give it more GPUs with tensor_parallel_size; "
+        "the engine `transformers` runs models that vLLM does not support"
+    )
+
+
+def _lora_rank(adapter: str) -> int:
+    """The smallest rank that vLLM can be built for and that holds the adapter's."""
+    from peft import PeftConfig
+
+    try:
+        rank = int(PeftConfig.from_pretrained(adapter).r)
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise UserError(f"teacher.lora: {adapter!r} is no LoRA adapter: {error}") from None
+    for possible in _LORA_RANKS:
+        if rank <= possible:
+            return possible
+    raise UserError(f"teacher.lora: vLLM takes ranks up to {_LORA_RANKS[-1]}, this has {rank}")

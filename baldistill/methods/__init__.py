@@ -1,0 +1,40 @@
+"""The paper's methods as presets: small YAML files over the same config, one code path.
+
+A preset is laid over the user's config: `baldistill run CONFIG --method random-ft-cot`.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from baldistill.errors import ConfigError
+
+METHODS = (
+    "zero-shot-cot",
+    "random-ft",
+    "random-ft-cot",
+    "duplicate-ft-cot",
+    "balance-ft-cot",
+    "active-ft-cot",
+    "baldistill-n",
+    "baldistill-a",
+    "baldistill-e",
+)
+"""In the order of the paper's tables 2 and 3; the last one is ours."""
+
+
+def preset(method: str) -> dict[str, Any]:
+    """The keys that a method sets.
+
+    Raises:
+        ConfigError: There is no such method.
+    """
+    if method not in METHODS:
+        raise ConfigError(f"there is no method {method!r}: choose from {', '.join(METHODS)}")
+    text = resources.files(__package__).joinpath(f"{method}.yaml").read_text("utf-8")
+    values = yaml.safe_load(text)
+    assert isinstance(values, dict)
+    return values

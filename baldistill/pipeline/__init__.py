@@ -1,0 +1,1 @@
+"""The method as a program: stages of artifacts."""

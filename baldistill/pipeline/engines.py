@@ -1,0 +1,146 @@
+"""The engines of a run. They outlive its steps and stages, and may serve several runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+
+import ray
+
+from baldistill.config import Config
+from baldistill.config_engines import EngineConfig
+from baldistill.generation.pool import Pool, result_of
+from baldistill.generation.protocol import ModelRef, check_engine
+from baldistill.generation.reserve import alone
+from baldistill.generation.vllm_start import environment
+from baldistill.pipeline.resources import Placement, PoolShape
+
+
+class Engines:
+    """Teacher's and student's pools, started on first use.
+
+    Where the cluster cannot hold both and the training, only the one in use is kept: the rule is
+    `Placement.take_turns`.
+    """
+
+    def __init__(self, config: Config, placement: Placement) -> None:
+        """Nothing starts yet.
+
+        Args:
+            config: Names the models.
+            placement: Says how many actors, with what.
+        """
+        self.placement = placement
+        self._config = config
+        self._teachers: dict[int, Pool] = {}
+        self._student: Pool | None = None
+
+    def serves(self, config: Config, placement: Placement) -> bool:
+        """Whether a run with this config can use these engines as they are."""
+        return (
+            placement == self.placement
+            and config.teacher == self._config.teacher
+            and config.student.resources == self._config.student.resources
+            and config.student.engine == self._config.student.engine
+        )
+
+    def warm(self, say: Callable[[str], None]) -> None:
+        """Start what the run will need while the corpus is read; the actors load on their own.
+
+        A package or key that is missing, and a model that vLLM cannot hold, are told now and not
+        after a corpus was read for minutes.
+
+        Args:
+            say: Told what is waited for.
+
+        Raises:
+            UserError: An engine will not work.
+        """
+        config, placement = self._config, self.placement
+        explains = config.student.target == "rationale" or config.tail.fill == "synthesize"
+        asks = config.budget.total > 0 and explains
+        used: list[tuple[EngineConfig, PoolShape]] = [(config.student.engine, placement.student)]
+        if asks:
+            used += zip(config.teacher.tiers, placement.teachers, strict=True)
+        started = 0 if placement.take_turns else 1 + asks
+        waited = [engine.kind == "vllm" for engine, _ in used[:started]]
+        # what is started and waited for tells by itself what it lacks
+        _check([pair for pair, waits in zip_longest(used, waited) if not waits])
+        if placement.take_turns:
+            return
+        pools = [self.student(base_student(config)), *([self.teacher()] if asks else ())]
+        if any(waited):
+            say("starting vLLM ...")
+        for pool, waits in zip(pools, waited, strict=True):
+            if waits:
+                pool.wait()
+
+    def student(self, model: ModelRef) -> Pool:
+        """The student's engines, answering with the given model."""
+        if self.placement.take_turns:
+            self._close_teachers()
+        if self._student is None:
+            self._student = _start(self._config.student.engine, model, self.placement.student)
+        return self._student.using(model)
+
+    def teacher(self, tier: int = 0) -> Pool:
+        """The engines of a teacher; `tier` counts those of a cascade from 0."""
+        if self.placement.take_turns:
+            self._close_student()
+        if tier not in self._teachers:
+            teacher = self._config.teacher.tiers[tier]
+            model = ModelRef("bundled-teacher" if teacher.model == "bundled" else teacher.model)
+            self._teachers[tier] = _start(teacher, model, self.placement.teachers[tier])
+        return self._teachers[tier]
+
+    def make_room(self) -> None:
+        """Close what would stand in the way of training."""
+        if self.placement.take_turns:
+            self.close()
+
+    def close(self) -> None:
+        """End all engines."""
+        self._close_teachers()
+        self._close_student()
+
+    def _close_teachers(self) -> None:
+        for pool in self._teachers.values():
+            pool.close()
+        self._teachers.clear()
+
+    def _close_student(self) -> None:
+        if self._student is not None:
+            self._student.close()
+            self._student = None
+
+
+def base_student(config: Config) -> ModelRef:
+    """The student before any training."""
+    model = config.student.model
+    return ModelRef("bundled-student" if model == "bundled" else model)
+
+
+def _check(used: Sequence[tuple[EngineConfig, PoolShape]]) -> None:
+    """Look for packages and keys where the engines would run: other nodes may well lack them."""
+    checks = []
+    for engine, shape in used:
+        if engine.kind in ("vllm", "openai"):
+            variables = environment() if engine.kind == "vllm" else {}
+            remote = ray.remote(check_engine).options(
+                **alone(shape.bundle), runtime_env={"env_vars": variables}
+            )
+            checks.append(remote.remote(engine))
+    for check in checks:
+        result_of(check)
+
+
+def _start(config: EngineConfig, model: ModelRef, shape: PoolShape) -> Pool:
+    return Pool.start(
+        config,
+        model,
+        replicas=shape.max_replicas,
+        bundle=shape.bundle,
+        bundles=shape.size,
+        one_node=shape.one_node,
+        batch_size=shape.batch_size,
+    )

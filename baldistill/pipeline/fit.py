@@ -1,0 +1,165 @@
+"""Whether nodes can hold what a run reserves, node by node and GPU by GPU: pure.
+
+Totals do not tell: two half-free GPUs do not hold an engine that wants one, nor two nodes of four
+GPUs an engine of eight that stays on one node.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+Amounts: TypeAlias = Mapping[str, float]
+"""Of `CPU`, `GPU`, `accelerator_type:NAME` and custom resources, as Ray names them."""
+
+ACCELERATOR = "accelerator_type:"
+_ANY = 0.001  # what Ray takes of `accelerator_type:NAME` for a process that must run beside one
+_EPSILON = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Equal processes or groups of processes that live at the same time.
+
+    Attributes:
+        key: Where the config asks for it.
+        bundle: What each process reserves, all of it on one node.
+        count: How many groups.
+        size: Bundles of a group: one for each GPU of an engine on several.
+        one_node: A group does not spread over nodes.
+    """
+
+    key: str
+    bundle: Amounts
+    count: int = 1
+    size: int = 1
+    one_node: bool = True
+
+    @property
+    def group(self) -> dict[str, float]:
+        """What one group reserves."""
+        return {name: amount * self.size for name, amount in self.bundle.items()}
+
+
+def bundle_of(
+    num_cpus: float,
+    num_gpus: float,
+    accelerator_type: str | None = None,
+    custom_resources: Amounts | None = None,
+) -> dict[str, float]:
+    """What a process reserves, in Ray's names; what is 0 is left out."""
+    amounts = {"CPU": num_cpus, "GPU": num_gpus, **(custom_resources or {})}
+    if accelerator_type is not None:
+        amounts[ACCELERATOR + accelerator_type] = _ANY
+    return {name: amount for name, amount in amounts.items() if amount > 0}
+
+
+def fitting(nodes: Sequence[Amounts], demands: Sequence[Demand]) -> dict[str, int]:
+    """How many groups of each demand the nodes hold side by side, by key.
+
+    The most particular are placed first, each on the fullest node that holds it. Packing is hard:
+    a fit that needs luck may be missed, as Ray itself would miss it.
+    """
+    free = [_Free(node) for node in nodes]
+    placed: dict[str, int] = {}
+    for demand in sorted(demands, key=_particular, reverse=True):
+        count = 0
+        while count < demand.count and _take(free, demand):
+            count += 1
+        placed[demand.key] = count
+    return placed
+
+
+def fits(nodes: Sequence[Amounts], demands: Sequence[Demand]) -> bool:
+    """Whether the nodes hold all demands side by side."""
+    placed = fitting(nodes, demands)
+    return all(placed[demand.key] == demand.count for demand in demands)
+
+
+def capacity(nodes: Sequence[Amounts], demand: Demand) -> int:
+    """How many groups of a demand the nodes hold, and nothing else beside them."""
+    totals = (
+        sum(node.get(name, 0.0) for node in nodes) / amount for name, amount in demand.group.items()
+    )
+    most = int(min(totals, default=0.0) + _EPSILON)
+    return fitting(nodes, [replace(demand, count=most)])[demand.key]
+
+
+def eligible(nodes: Sequence[Amounts], bundle: Amounts) -> list[Amounts]:
+    """Nodes that have some of every resource of a bundle."""
+    return [node for node in nodes if all(node.get(name, 0.0) > 0 for name in bundle)]
+
+
+def describe(nodes: Sequence[Amounts]) -> str:
+    """Such as `2 x (96 CPU, 8 GPU, 8 teacher, A100) + 1 x (8 CPU)`."""
+    kinds = Counter(describe_amounts(node) for node in nodes)
+    return " + ".join(f"{count} x ({kind})" for kind, count in kinds.items())
+
+
+def describe_amounts(amounts: Amounts) -> str:
+    """Such as `96 CPU, 8 GPU, 8 teacher, A100`."""
+    return ", ".join(
+        name.removeprefix(ACCELERATOR) if name.startswith(ACCELERATOR) else f"{amount:g} {name}"
+        for name, amount in amounts.items()
+        if amount > 0
+    )
+
+
+class _Free:
+    """What is left of a node: each GPU by itself, the rest as amounts."""
+
+    def __init__(self, node: Amounts) -> None:
+        self.gpus = [1.0] * int(node.get("GPU", 0.0))
+        self.rest = {name: amount for name, amount in node.items() if name != "GPU"}
+
+    @property
+    def left(self) -> tuple[float, float]:
+        """GPUs, then CPUs: work without a GPU goes to nodes without one."""
+        return sum(self.gpus), self.rest.get("CPU", 0.0)
+
+    def take(self, bundle: Amounts) -> bool:
+        """Reserve a bundle, or nothing where it does not fit."""
+        rest = {name: amount for name, amount in bundle.items() if name != "GPU"}
+        if any(self.rest.get(name, 0.0) + _EPSILON < amount for name, amount in rest.items()):
+            return False
+        share = bundle.get("GPU", 0.0)
+        each, number = (1.0, round(share)) if share >= 1 else (share, 1 if share > 0 else 0)
+        fullest = sorted(range(len(self.gpus)), key=lambda i: self.gpus[i])
+        chosen = [i for i in fullest if self.gpus[i] + _EPSILON >= each][:number]
+        if len(chosen) < number:
+            return False
+        for i in chosen:
+            self.gpus[i] -= each
+        for name, amount in rest.items():
+            self.rest[name] -= amount
+        return True
+
+    def copy(self) -> _Free:
+        other = _Free({})
+        other.gpus, other.rest = list(self.gpus), dict(self.rest)
+        return other
+
+
+def _particular(demand: Demand) -> tuple[int, float, float]:
+    special = sum(name not in ("CPU", "GPU") for name in demand.bundle)
+    return special, demand.group.get("GPU", 0.0), demand.group.get("CPU", 0.0)
+
+
+def _take(free: list[_Free], demand: Demand) -> bool:
+    """Reserve one group: on one node if any holds it whole, else spread where it may."""
+    for number in sorted(range(len(free)), key=lambda i: free[i].left):
+        node = free[number].copy()
+        if all(node.take(demand.bundle) for _ in range(demand.size)):
+            free[number] = node
+            return True
+    if demand.one_node:
+        return False
+    spread = [node.copy() for node in free]
+    for _ in range(demand.size):
+        emptiest = sorted(spread, key=lambda node: node.left, reverse=True)
+        if not any(node.take(demand.bundle) for node in emptiest):
+            return False
+    free[:] = spread
+    return True

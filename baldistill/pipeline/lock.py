@@ -1,0 +1,209 @@
+"""One run at a time in a run folder.
+
+On a local disk the system's file lock: it is freed when the process ends, however it ends.
+
+An object store has none. There each run keeps a claim in `_lock/`, a small object that it writes
+anew every five seconds. Who comes writes a claim of its own first and then looks at the others;
+the store lists what was written before, so of two that come at once at least one sees the other.
+
+- An owner whose claim changes is alive: the newcomer withdraws, with an error.
+- An owner is dead if it ran on this machine and its process is gone (told at once), or if its
+  claim does not change for a minute. No clocks are compared.
+- Of two that both only ask, the one with the smaller name goes first.
+- A run that was silent for so long that another took its folder finds its claim gone, and stops
+  before its next commit.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from baldistill.errors import FolderInUseError, UserError
+from baldistill.processes import ProcessId
+from baldistill.storage import Storage
+
+_FOLDER = "_lock"
+_UNKNOWN: dict[str, Any] = {
+    **{"user": "someone", "host": "some host", "pid": 0, "since": "some time"},
+    **{"machine": None, "started": None, "state": "holds"},
+}
+_lost: set[str] = set()
+"""Folders that another run has taken from this process."""
+
+
+@contextmanager
+def only_run_in(
+    storage: Storage,
+    say: Callable[[str], None] = lambda text: None,
+    *,
+    beat: float = 5.0,
+    silence: float = 60.0,
+) -> Iterator[None]:
+    """Hold the run folder until the block ends.
+
+    Args:
+        storage: The run's.
+        say: Told what is waited for.
+        beat: Seconds between two signs of life of an owner.
+        silence: Seconds without one after which an owner is taken for dead.
+
+    Raises:
+        UserError: Another run is at work there, or the storage cannot be written.
+    """
+    if storage.is_local and os.name == "posix":
+        with _flock(storage):
+            yield
+        return
+    claim = _Claim(storage, beat, silence)
+    try:
+        claim.acquire(say)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {storage.uri}: {error}. Check that the bucket exists, and the "
+            "credentials in the environment"
+        ) from None
+    stop = threading.Event()
+    beating = threading.Thread(target=claim.keep, args=(stop,), daemon=True)
+    beating.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        beating.join()
+        claim.release()
+
+
+def check_still_held(storage: Storage) -> None:
+    """Stop a run that lost its folder.
+
+    Raises:
+        UserError: Another run has taken it.
+    """
+    if storage.uri in _lost:
+        raise UserError(
+            f"another run took over {storage.uri} while this one could not reach it: this one "
+            "stops; what it committed is kept"
+        )
+
+
+@contextmanager
+def _flock(storage: Storage) -> Iterator[None]:
+    import fcntl
+
+    root = Path(storage.path())
+    root.mkdir(parents=True, exist_ok=True)
+    with open(root / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FolderInUseError(
+                f"another run is at work in {storage.uri}: wait for it, or use another folder"
+            ) from None
+        yield
+
+
+@dataclass(slots=True)
+class _Claim:
+    """This run's claim, and what it knows of others."""
+
+    storage: Storage
+    beat: float
+    silence: float
+    name: str = field(default_factory=lambda: f"{uuid.uuid4().hex}.json")
+    _content: dict[str, Any] = field(default_factory=lambda: {**_who_am_i(), "beats": 0})
+
+    def acquire(self, say: Callable[[str], None]) -> None:
+        """Wait until every other owner has shown that it is dead."""
+        _lost.discard(self.storage.uri)
+        seen: dict[str, tuple[dict[str, Any], float]] = {}
+        try:
+            self._write("asks")
+            while others := self._others():
+                for name, content in others.items():
+                    if name not in seen:
+                        say(f"waiting for a sign of life of {_describe(content)} ...")
+                    first, since = seen.setdefault(name, (content, time.monotonic()))
+                    waits_for_us = content["state"] == "asks" and name > self.name
+                    if content != first and not waits_for_us:
+                        raise FolderInUseError(
+                            f"another run is at work in {self.storage.uri} "
+                            f"({_describe(content)}): wait for it, or use another folder"
+                        )
+                    if time.monotonic() - since > self.silence and content == first:
+                        self.storage.delete(f"{_FOLDER}/{name}")
+                time.sleep(self.beat / 2)
+                self._write("asks")
+            self._write("holds")
+        except BaseException:
+            self.release()
+            raise
+
+    def keep(self, stop: threading.Event) -> None:
+        """Show signs of life until told to stop."""
+        while not stop.wait(self.beat):
+            try:
+                if not self.storage.exists(self._path):
+                    _lost.add(self.storage.uri)
+                    return
+                self._write("holds")
+            except OSError:  # out of reach for now: silence is what others see, too
+                continue
+
+    def release(self) -> None:
+        """Withdraw the claim."""
+        self.storage.delete(self._path)
+
+    @property
+    def _path(self) -> str:
+        return f"{_FOLDER}/{self.name}"
+
+    def _write(self, state: str) -> None:
+        self._content |= {"state": state, "beats": self._content["beats"] + 1}
+        self.storage.write_json(self._path, self._content)
+
+    def _others(self) -> dict[str, dict[str, Any]]:
+        """Claims of those that may be alive."""
+        found: dict[str, dict[str, Any]] = {}
+        for name in self.storage.list(_FOLDER):
+            if name == self.name:
+                continue
+            try:
+                content = self.storage.read_json(f"{_FOLDER}/{name}")
+            except FileNotFoundError:  # withdrawn since
+                continue
+            except json.JSONDecodeError:  # half written, on a store where that can be seen
+                content = dict(_UNKNOWN)
+            if _is_gone(content):
+                self.storage.delete(f"{_FOLDER}/{name}")
+            else:
+                found[name] = content
+        return found
+
+
+def _who_am_i() -> dict[str, Any]:
+    return {
+        "user": getpass.getuser(),
+        "host": socket.gethostname(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        **asdict(ProcessId.current()),
+    }
+
+
+def _describe(content: dict[str, Any]) -> str:
+    return "process {pid} of {user} on {host}, since {since}".format(**content)
+
+
+def _is_gone(content: dict[str, Any]) -> bool:
+    """Whether an owner ran on this machine and does so no more."""
+    return ProcessId(content["machine"], content["pid"], content["started"]).is_gone()

@@ -1,0 +1,70 @@
+"""`log.txt` of a run folder, wherever that is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+
+from baldistill.storage import Storage
+
+_SAVE_EVERY = 10.0
+
+
+class RunLog:
+    """Adds lines with their time to `log.txt`; a resumed run goes on with the same file.
+
+    An object cannot be added to: there the file is written anew, ten seconds after a line came
+    and at the end. A run that is killed loses the lines of its last ten seconds.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        """Write nothing yet."""
+        self._storage = storage
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+        self._text = ""
+        if not storage.is_local and storage.exists("log.txt"):
+            self._text = storage.read_text("log.txt")
+
+    def write(self, text: str) -> None:
+        """Add a message."""
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n"
+        if self._storage.is_local:
+            with Path(self._storage.path("log.txt")).open("a", encoding="utf-8") as file:
+                file.write(line)
+            return
+        with self._lock:
+            self._text += line
+            if self._timer is None:
+                self._timer = threading.Timer(_SAVE_EVERY, self._save_later)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Write what is not yet written."""
+        with self._lock:
+            if self._timer is None:
+                return
+            self._timer.cancel()
+            self._timer = None
+            self._storage.write_text("log.txt", self._text)
+
+    def _save_later(self) -> None:
+        with self._lock:
+            if self._timer is None:  # closed meanwhile
+                return
+            self._timer = None
+            try:
+                self._storage.write_text("log.txt", self._text)
+            except OSError:  # the next line, or the end, tries again: a log ends no run
+                return

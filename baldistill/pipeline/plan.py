@@ -1,0 +1,98 @@
+"""The plan: quotas of each stage and domain, head and tail, and what the teacher will be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from baldistill.config import Config
+from baldistill.core.budget import Policy, TailQuota, partition, quotas, stage_budgets
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """What one stage sets out to annotate.
+
+    Attributes:
+        stage: From 1.
+        policy: What balanced it; with the student's answers, where it asks for them.
+        budget: B_i.
+        quotas: Examples of each domain; they sum to B_i.
+        unused: Real examples of each domain that no earlier stage tried.
+        head: Quotas of the head domains.
+        tail: Real and new examples of the tail domains.
+    """
+
+    stage: int
+    policy: Policy
+    budget: int
+    quotas: dict[str, int]
+    unused: dict[str, int]
+    head: dict[str, int]
+    tail: dict[str, TailQuota]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values (`plan.json`)."""
+        return {
+            "stage": self.stage,
+            "budget": self.budget,
+            "quotas": self.quotas,
+            "unused": self.unused,
+            "head": self.head,
+            "tail": {
+                domain: {"real": tail.real, "synthetic": tail.synthetic}
+                for domain, tail in self.tail.items()
+            },
+        }
+
+
+def plan_stage(
+    config: Config,
+    counts: Mapping[str, int],
+    unused: Mapping[str, int],
+    stage: int,
+    policy: Policy | None = None,
+) -> StagePlan:
+    """Balance the stage's budget over the domains, and tell head from tail (paper, section 3).
+
+    Args:
+        config: Budget, stages and policy.
+        counts: Examples n_d of each domain in the corpus.
+        unused: Of them, those that no earlier stage tried.
+        stage: From 1.
+        policy: In place of the config's, one that knows the student's answers.
+    """
+    policy = policy or config.budget.policy.policy()
+    budget = stage_budgets(config.budget.total, config.stages)[stage - 1]
+    quota = quotas(policy, counts, stage, config.stages, budget)
+    parts = partition(quota, unused)
+    return StagePlan(stage, policy, budget, quota, dict(unused), parts.head, parts.tail)
+
+
+def plan_all(config: Config, counts: Mapping[str, int]) -> list[StagePlan]:
+    """All stages, if no example is dropped: what `baldistill plan` shows."""
+    plans, unused = [], dict(counts)
+    for stage in range(1, config.stages + 1):
+        plan = plan_stage(config, counts, unused, stage)
+        plans.append(plan)
+        for domain, quota in plan.head.items():
+            unused[domain] -= quota
+        for domain, tail in plan.tail.items():
+            unused[domain] -= tail.real
+    return plans
+
+
+def teacher_warnings(config: Config, stages: Sequence[StagePlan]) -> list[str]:
+    """What the teachers cannot do for this plan: told before anything starts."""
+    if config.tail.fill != "synthesize" or not all(t.recorded for t in config.teacher.tiers):
+        return []
+    wanted = {d: n for stage in stages for d, tail in stage.tail.items() if (n := tail.synthetic)}
+    if not wanted:
+        return []
+    names = ", ".join(sorted(wanted)[:5]) + (", ..." if len(wanted) > 5 else "")
+    return [
+        f"{len(wanted)} domains ({names}) are to get new examples, which a recording does not "
+        "have: what they lack goes to the other domains. For new examples put another teacher "
+        "behind it (teacher.kind=cascade), or set tail.fill to repeat or none"
+    ]

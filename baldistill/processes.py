@@ -1,0 +1,53 @@
+"""Processes that one can ask after: is it still there?"""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessId:
+    """A process, told from every other that ever ran.
+
+    Attributes:
+        machine: This boot of its machine and its namespace of process ids; None where not to be
+            had (no Linux).
+        pid: Its number.
+        started: When it started, in the kernel's ticks.
+    """
+
+    machine: str | None
+    pid: int
+    started: str | None
+
+    @classmethod
+    def current(cls) -> ProcessId:
+        """The one that asks."""
+        return cls(_machine(), os.getpid(), _start_of(os.getpid()))
+
+    def is_gone(self) -> bool:
+        """Whether it ran on this machine and has ended; of another's nothing is known."""
+        here = self.machine is not None and self.machine == _machine()
+        return here and self.started != _start_of(self.pid)
+
+
+@functools.cache
+def _machine() -> str | None:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return None
+
+
+def _start_of(pid: int) -> str | None:
+    """When a process of this machine started; None if it has ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text("utf-8")
+    except OSError:
+        return None
+    values = stat.rpartition(")")[2].split()  # behind the name, which may hold anything
+    return None if values[0] in "ZX" else values[19]

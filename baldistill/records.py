@@ -1,0 +1,109 @@
+"""Arrow schemas of the tables that flow between the steps, and the ids in them.
+
+corpus -> candidates -> scored -> selected (+ synthesized) -> annotated -> student -> responses
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+_EXAMPLE = [
+    pa.field("example_id", pa.string(), nullable=False),
+    pa.field("domain", pa.string(), nullable=False),
+    pa.field("question", pa.string(), nullable=False),
+    pa.field("answer", pa.string(), nullable=False),
+    pa.field("choices", pa.list_(pa.string())),
+]
+
+EXAMPLES = pa.schema(_EXAMPLE)
+"""A valid row of the corpus or of the evaluation set. `choices` is null where there are none."""
+
+QUARANTINE = pa.schema(
+    [
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),  # 1-based: line (JSONL), record (CSV, Parquet)
+        pa.field("reason", pa.string(), nullable=False),  # one of a few words, to group by
+        pa.field("detail", pa.string()),  # what exactly, for a person
+        pa.field("content", pa.string()),  # the row as read, cut to 500 characters
+    ]
+)
+"""A row that was left out, where it stands, and why."""
+
+SCORED = pa.schema(
+    [
+        *_EXAMPLE,
+        pa.field("score", pa.float64()),  # null or NaN: the metric is undefined, ranks last
+        pa.field("response", pa.string()),  # the student's own, where the metric needs one
+        pa.field("num_tokens", pa.int32()),
+        pa.field("nll_conditional", pa.float64()),  # mean negative log-likelihood of y given x
+        pa.field("nll_unconditional", pa.float64()),  # of y alone
+        pa.field("error", pa.string()),
+    ]
+)
+"""A candidate with its selection score (higher is chosen first)."""
+
+ANNOTATED = pa.schema(
+    [
+        *_EXAMPLE,
+        pa.field("source", pa.string(), nullable=False),  # real | synthetic | repeated
+        pa.field("rationale", pa.string()),  # null when the student learns the label alone
+        pa.field("verified", pa.bool_()),  # the teacher's conclusion equals the gold answer
+        pa.field("attempts", pa.int32(), nullable=False),
+        pa.field("request_id", pa.string()),  # the teacher call that wrote it; null without one
+    ]
+)
+"""What the student learns from: one row is one unit of the budget B."""
+
+REJECTED = pa.schema(
+    [
+        pa.field("request_id", pa.string(), nullable=False),
+        pa.field("purpose", pa.string(), nullable=False),  # rationale | synthesis
+        pa.field("domain", pa.string(), nullable=False),
+        pa.field("example_id", pa.string()),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("text", pa.string()),
+    ]
+)
+"""A teacher's answer that did not become an annotated example, and why."""
+
+RESPONSES = pa.schema(
+    [
+        *_EXAMPLE,
+        pa.field("response", pa.string()),
+        pa.field("prediction", pa.string()),  # null when no answer could be extracted
+        pa.field("score", pa.float64(), nullable=False),  # 1/0 for accuracy, else word F1
+        pa.field("num_tokens", pa.int32()),
+        pa.field("error", pa.string()),
+    ]
+)
+"""The student's response to a question of the evaluation set."""
+
+
+def digest(value: Mapping[str, object], size: int = 16) -> str:
+    """Hex BLAKE2b of a JSON value with sorted keys: request ids, artifact inputs.
+
+    Args:
+        value: Anything `json.dumps` takes.
+        size: Bytes of the hash; the text has twice as many characters.
+    """
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()
+
+
+def request_id(
+    *, engine: str, model: str, prompt: object, sampling: Mapping[str, object], attempt: int
+) -> str:
+    """Identity of a teacher call: the same id is never paid for twice."""
+    return digest(
+        {
+            "engine": engine,
+            "model": model,
+            "prompt": prompt,
+            "sampling": dict(sampling),
+            "attempt": attempt,
+        }
+    )

@@ -1,0 +1,162 @@
+"""A few rows to look at: what the teacher wrote, what was rejected, what the student answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from baldistill.report.ranks import spread
+from baldistill.report.run_folder import RunFolder
+
+_MOST_QUARANTINED_READ = 200_000
+_MOST_REASONS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A row as the page shows it.
+
+    Attributes:
+        tag: In a word: where it comes from, or why it was rejected.
+        good: Whether the tag is good news.
+        domain: The domain.
+        question: The question; None where the tables do not have it.
+        answer: The gold answer; None alike.
+        text: What the model wrote.
+        note: A remark.
+    """
+
+    tag: str
+    good: bool
+    domain: str
+    question: str | None
+    answer: str | None
+    text: str | None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """What was left out of the corpus.
+
+    Attributes:
+        counts: Rows by reason.
+        rows: Some of them, as file, row, reason, detail and content.
+    """
+
+    counts: dict[str, int]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def annotated(run: RunFolder, most: int = 3) -> list[Example]:
+    """Examples of each source from the last stage that was annotated."""
+    stage = max((s.stage for s in run.distilled if s.annotation), default=None)
+    if stage is None:
+        return []
+    table = run.storage.read_table(f"stages/{stage:02d}/annotated.parquet")
+    found = []
+    for source in ("real", "synthetic", "repeated"):
+        for row in _spread_rows(table.filter(pc.equal(table["source"], source)), most):
+            verified = {True: "", False: "not verified", None: ""}[row["verified"]]
+            attempts = f"attempt {row['attempts']}" if row["attempts"] > 1 else ""
+            note = ", ".join(part for part in (verified, attempts) if part)
+            text = row["rationale"]
+            found.append(
+                Example(source, True, row["domain"], row["question"], row["answer"], text, note)
+            )
+    return found
+
+
+def rejected(run: RunFolder, most: int = 2) -> list[Example]:
+    """Rejected answers of each reason, from the last stage that has any."""
+    stages = [s.stage for s in run.distilled if s.annotation.get("rejected")]
+    if not stages:
+        return []
+    folder = f"stages/{stages[-1]:02d}"
+    table = run.storage.read_table(f"{folder}/rejected.parquet")
+    reasons = Counter(table["reason"].to_pylist()).most_common(_MOST_REASONS)
+    rows = [
+        row
+        for reason, _ in reasons
+        for row in _spread_rows(table.filter(pc.equal(table["reason"], reason)), most)
+    ]
+    asked = _questions(run, folder, [row["example_id"] for row in rows if row["example_id"]])
+    found = []
+    for row in rows:
+        question, answer = asked.get(row["example_id"], (None, None))
+        found.append(
+            Example(
+                row["reason"], False, row["domain"], question, answer, row["text"], row["purpose"]
+            )
+        )
+    return found
+
+
+def _questions(
+    run: RunFolder, folder: str, ids: Sequence[str]
+) -> dict[str | None, tuple[str, str]]:
+    """Question and gold answer by id: the rejected table names real examples only by id."""
+    columns = ["example_id", "question", "answer"]
+    table = run.storage.read_table(f"{folder}/selected.parquet", columns)
+    table = table.filter(pc.is_in(table["example_id"], pa.array(ids, pa.string())))
+    return {row["example_id"]: (row["question"], row["answer"]) for row in table.to_pylist()}
+
+
+def responses(run: RunFolder, most: int = 4) -> tuple[list[Example], str]:
+    """Right and wrong responses of the last student evaluated, and what went wrong how often."""
+    stage = max((s.stage for s in run.stages if s.metrics), default=None)
+    if stage is None:
+        return [], ""
+    table = run.storage.read_table(f"stages/{stage:02d}/responses.parquet")
+    right = pc.greater_equal(table["score"], 0.5)
+    found = []
+    for good, part in ((True, table.filter(right)), (False, table.filter(pc.invert(right)))):
+        for row in _spread_rows(part, most):
+            tag = "right" if good else "wrong"
+            note = row["error"] or (
+                "no answer found" if row["prediction"] is None else f"read as: {row['prediction']}"
+            )
+            found.append(
+                Example(
+                    tag, good, row["domain"], row["question"], row["answer"], row["response"], note
+                )
+            )
+    unread = int(table["prediction"].null_count)
+    text = f"{len(table):,} questions; in {unread:,} responses no answer could be found."
+    return found, text
+
+
+def _spread_rows(table: pa.Table, most: int) -> list[dict[str, Any]]:
+    """Rows evenly spread over a table, which is sorted by domain."""
+    rows: list[dict[str, Any]] = table.take(
+        pa.array(spread(len(table), most), pa.int64())
+    ).to_pylist()
+    return rows
+
+
+def quarantine(run: RunFolder, most: int = 3) -> Quarantine:
+    """Counts by reason, and the first rows of each that are met; the table may be huge."""
+    counts = dict(run.corpus.get("quarantined", {}))
+    if not counts:
+        return Quarantine(counts)
+    source = ds.dataset(run.storage.path("quarantine"), filesystem=run.storage.fs, format="parquet")
+    missing = {reason: min(most, count) for reason, count in counts.items()}
+    rows: list[dict[str, Any]] = []
+    num_read = 0
+    for batch in source.to_batches():
+        for reason in [reason for reason, count in missing.items() if count]:
+            part = batch.filter(pc.equal(batch["reason"], reason)).slice(0, missing[reason])
+            rows += part.to_pylist()
+            missing[reason] -= len(part)
+        num_read += len(batch)
+        if num_read > _MOST_QUARANTINED_READ or not any(missing.values()):
+            break
+    return Quarantine(
+        counts, sorted(rows, key=lambda row: (row["reason"], row["file"], row["row"]))
+    )

@@ -1,0 +1,176 @@
+"""`report/index.html`: a run on one page, from what its folder holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from baldistill.report import examples, tables
+from baldistill.report.figures import draw_figures
+from baldistill.report.run_folder import RunFolder, read_run, title
+from baldistill.report.spending import Spending, read_spending
+from baldistill.report.style import readable
+
+_LONGEST_TEXT = 800
+_MOST_NAMES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A figure at the top of the page.
+
+    Attributes:
+        name: What it is.
+        value: The figure.
+        detail: What to compare it with.
+    """
+
+    name: str
+    value: str
+    detail: str
+
+
+def report(run: str | Path) -> str:
+    """Write the page and the pictures of a run, finished or not, into its folder.
+
+    Args:
+        run: Path or URI of the run folder.
+
+    Returns:
+        Path or URI of the page; the figures stand beside it as SVG and PNG.
+
+    Raises:
+        UserError: It is not a run folder.
+    """
+    folder = read_run(run)
+    spent = read_spending(folder)
+    figures = draw_figures(folder, spent)
+    output = folder.storage.sub("report")
+    for figure in figures:
+        output.write_text(f"{figure.name}.svg", figure.svg)
+        output.write_bytes(f"{figure.name}.png", figure.png)
+    answers, answers_note = examples.responses(folder)
+    page = (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            run=folder,
+            status=_status(folder),
+            notes=_notes(folder),
+            scores=_scores(folder),
+            costs=_costs(folder, spent),
+            figures=[(figure, Markup(figure.svg)) for figure in figures],  # escaped by matplotlib
+            accuracy=tables.accuracy(folder) if folder.evaluated else None,
+            stages=tables.stages(folder) if folder.stages else None,
+            teacher=tables.teacher(spent) if spent else None,
+            annotated=examples.annotated(folder),
+            rejected=examples.rejected(folder),
+            answers=answers,
+            answers_note=answers_note,
+            quarantine=examples.quarantine(folder),
+        )
+    )
+    output.write_text("index.html", page)
+    return output.uri_of("index.html")
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("baldistill.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["readable"] = readable
+    environment.filters["cut"] = _cut
+    return environment
+
+
+def _cut(text: str) -> str:
+    """A text of many lines, at a length that a page can hold."""
+    text = readable(text)
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]} [...]"
+
+
+def _status(run: RunFolder) -> str:
+    """What is missing; empty for a finished run."""
+    if run.finished:
+        return ""
+    again = f"Run the same command with --run-dir {run.storage.uri} to go on."
+    if not run.stages:
+        done = "its corpus is ready" if run.corpus else "its corpus is not ready yet"
+        return f"This run is not finished: {done}. {again}"
+    last = run.stages[-1]
+    steps = ", ".join(last.seconds)
+    of_all = f" of {run.num_stages}" if last.stage else ""
+    return f"This run is not finished: {title(last.stage)}{of_all} has done {steps}. {again}"
+
+
+def _notes(run: RunFolder) -> list[str]:
+    """What a person should know before reading the figures."""
+    notes = list(run.corpus.get("warnings", []))
+    if run.finished and run.num_stages == 0:
+        notes.append("budget.total is 0: nothing was annotated, only the base student evaluated.")
+    for stage in run.distilled:
+        name = title(stage.stage).capitalize()
+        dry = stage.annotation.get("dry", [])
+        if dry:
+            more = f" and {len(dry) - _MOST_NAMES:,} more" if len(dry) > _MOST_NAMES else ""
+            names = ", ".join(readable(name, 40) for name in dry[:_MOST_NAMES])
+            notes.append(f"{name} could not fill the quotas of {names}{more} (dry).")
+        if stage.annotation.get("refused"):
+            notes.append(f"{name} reached the cap on {stage.annotation['refused']}.")
+        for key, what in (("truncated", "cut"), ("dropped", "left out")):
+            if stage.training.get(key):
+                notes.append(
+                    f"{name}: {stage.training[key]:,} training "
+                    f"examples were {what} to fit student.max_length."
+                )
+    return notes
+
+
+def _scores(run: RunFolder) -> list[Tile]:
+    """The last student against the first that was evaluated."""
+    if not run.evaluated:
+        return []
+    stages = list(run.evaluated.items())
+    (first, before), (last, after) = stages[0], stages[-1]
+    return [
+        Tile(
+            name,
+            tables.score(after[name]),
+            f"{first} {tables.score(before.get(name))}, "
+            f"{tables.change(before.get(name), after[name])}"
+            if first != last
+            else last,
+        )
+        for name in ("macro", "micro", "natural", "head", "tail")
+        if after.get(name) is not None
+    ]
+
+
+def _costs(run: RunFolder, spent: Spending | None) -> list[Tile]:
+    share = f" ({run.annotated / run.budget:.0%})" if run.budget else ""
+    tiles = [Tile("annotated examples", f"{run.annotated:,}", f"of {run.budget:,}{share}")]
+    if spent is not None:
+        total = spent.total
+        tokens = total.prompt_tokens + total.completion_tokens
+        detail = f"{tokens:,} tokens"
+        detail += f", {total.reused:,} answers reused" if total.reused else ""
+        detail += f", cost {spent.money:,.2f}" if spent.money is not None else ""
+        tiles.append(Tile("teacher calls", f"{total.calls:,}", detail))
+    begun, of_all = len(run.distilled), run.num_stages
+    stages = f"{begun} of {of_all} stages begun" if begun < of_all else f"{of_all} stages"
+    tiles.append(Tile("time in steps", _duration(run.seconds), stages))
+    return tiles
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,218 @@
+"""What a run left in its folder, finished or not: the committed steps and their figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from baldistill.core.longtail import head_domains
+from baldistill.errors import UserError
+from baldistill.storage import Storage
+
+_MEASURES = {"accuracy": "accuracy", "f1": "F1", "word_f1": "word F1"}
+_STEPS = ("plan", "scored", "selected", "annotated", "student", "metrics")
+
+
+@dataclass(frozen=True, slots=True)
+class StageFolder:
+    """The committed part of a stage; stage 0 is the base student, which is only evaluated.
+
+    Attributes:
+        stage: From 0.
+        seconds: How long each committed step took, in the order of the steps.
+        plan: `plan.json`; empty before the plan is committed. The next three alike.
+        annotation: Figures of the annotation.
+        training: Figures of the training, with `losses` as pairs of step and loss.
+        metrics: The student's figures on the evaluation set.
+        sources: Domain -> source (real, synthetic, repeated) -> annotated rows.
+    """
+
+    stage: int
+    seconds: dict[str, float]
+    plan: dict[str, Any]
+    annotation: dict[str, Any]
+    training: dict[str, Any]
+    metrics: dict[str, Any]
+    sources: dict[str, dict[str, int]]
+
+    @property
+    def by_source(self) -> dict[str, int]:
+        """Annotated rows of each source."""
+        return dict(self.annotation.get("by_source", {}))
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """A run as its folder tells it.
+
+    Attributes:
+        storage: The run's folder.
+        config_text: `config.yaml` as it stands.
+        config: The same, parsed. Read leniently: a run of another version still has its report.
+        versions: Package -> version.
+        corpus: Figures of the corpus; empty before it is committed.
+        corpus_seconds: How long the corpus took.
+        stages: Stage 0 (if the base student was evaluated) and the stages begun.
+        final: `metrics.json`; empty on an unfinished run.
+    """
+
+    storage: Storage
+    config_text: str
+    config: Mapping[str, Any]
+    versions: dict[str, Any]
+    corpus: dict[str, Any]
+    corpus_seconds: float
+    stages: tuple[StageFolder, ...]
+    final: dict[str, Any]
+    counts: dict[str, int] = field(init=False)
+    """Domain -> examples of the corpus, largest first."""
+    head: frozenset[str] = field(init=False)
+    """The smallest set of largest domains that hold `evaluation.head_mass` of the corpus."""
+
+    def __post_init__(self) -> None:
+        """Sort the domains and tell head from tail."""
+        counts: dict[str, int] = self.corpus.get("counts", {})
+        ordered = sorted(counts, key=lambda domain: (-counts[domain], domain))
+        head = head_domains(counts, self.setting("evaluation.head_mass", 0.8)) if counts else ()
+        object.__setattr__(self, "counts", {domain: counts[domain] for domain in ordered})
+        object.__setattr__(self, "head", frozenset(head))
+
+    def setting(self, key: str, default: Any) -> Any:
+        """A value of the config by its dotted key."""
+        value: Any = self.config
+        for part in key.split("."):
+            if not isinstance(value, Mapping) or part not in value:
+                return default
+            value = value[part]
+        return value
+
+    @property
+    def name(self) -> str:
+        """The run's name in the config."""
+        return str(self.setting("name", "run"))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return bool(self.final)
+
+    @property
+    def budget(self) -> int:
+        """B."""
+        return int(self.setting("budget.total", 0))
+
+    @property
+    def num_stages(self) -> int:
+        """K; 0 where nothing was to be annotated."""
+        return int(self.setting("stages", 0)) if self.budget else 0
+
+    @property
+    def distilled(self) -> tuple[StageFolder, ...]:
+        """The stages begun, without the base student's."""
+        return tuple(stage for stage in self.stages if stage.stage > 0)
+
+    @property
+    def evaluated(self) -> dict[str, dict[str, Any]]:
+        """Metrics by title (`base`, `stage 1`, ...), in order."""
+        return {title(s.stage): s.metrics for s in self.stages if s.metrics}
+
+    @property
+    def annotated(self) -> int:
+        """Annotated examples of all committed stages: units of B."""
+        return sum(stage.annotation.get("annotated", 0) for stage in self.stages)
+
+    @property
+    def seconds(self) -> float:
+        """Time of all committed steps."""
+        return self.corpus_seconds + sum(sum(s.seconds.values()) for s in self.stages)
+
+    @property
+    def measure(self) -> str:
+        """What the evaluation measures: accuracy, F1 (of labels), word F1, or a mix of them."""
+        named = {str(m.get("metric", "accuracy")) for m in self.evaluated.values()}
+        if len(named) > 1:
+            return "score"
+        return _MEASURES.get(named.pop() if named else "accuracy", "score")
+
+
+def title(stage: int) -> str:
+    """How a stage is called."""
+    return f"stage {stage}" if stage else "base"
+
+
+def read_run(run: str | Path) -> RunFolder:
+    """Read the figures of a run's committed steps.
+
+    Args:
+        run: Path or URI of the run folder.
+
+    Raises:
+        UserError: It is not a run folder, or its config cannot be read.
+    """
+    storage = Storage.open(run)
+    if not storage.exists("config.yaml"):
+        raise UserError(
+            f"{storage.uri} is no run folder (it has no config.yaml): give the folder that "
+            "`baldistill run` named in its first line"
+        )
+    text = storage.read_text("config.yaml")
+    try:
+        config = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{storage.uri_of('config.yaml')} is not YAML: {error}") from None
+    if not isinstance(config, Mapping):
+        raise UserError(f"{storage.uri_of('config.yaml')} holds no keys: is it a run's?")
+    corpus = _marker(storage, "corpus") if storage.exists("_commits/corpus.json") else {}
+    stages = int(config.get("stages", 0))
+    return RunFolder(
+        storage=storage,
+        config_text=text,
+        config=config,
+        versions=storage.read_json("versions.json") if storage.exists("versions.json") else {},
+        corpus=corpus.get("figures", {}),
+        corpus_seconds=corpus.get("seconds", 0.0),
+        stages=tuple(_stages(storage, stages)) if corpus else (),
+        final=storage.read_json("metrics.json") if storage.exists("metrics.json") else {},
+    )
+
+
+def _stages(storage: Storage, num_stages: int) -> list[StageFolder]:
+    """Every stage of which a step is committed; they are made one after the other."""
+    found = []
+    for number in range(num_stages + 1):
+        names = storage.list(f"_commits/stages/{number:02d}")
+        steps = [step for step in _STEPS if f"{step}.json" in names]
+        if steps:
+            found.append(_stage(storage, number, steps))
+        elif number > 0:
+            break
+    return found
+
+
+def _stage(storage: Storage, number: int, steps: list[str]) -> StageFolder:
+    folder = f"stages/{number:02d}"
+    markers = {step: _marker(storage, f"{folder}/{step}") for step in steps}
+    figures = {step: marker["figures"] for step, marker in markers.items()}
+    sources: dict[str, dict[str, int]] = {}
+    if "annotated" in steps:
+        rows = storage.read_table(f"{folder}/annotated.parquet", ["domain", "source"])
+        for row in rows.group_by(["domain", "source"]).aggregate([([], "count_all")]).to_pylist():
+            sources.setdefault(row["domain"], {})[row["source"]] = row["count_all"]
+    return StageFolder(
+        stage=number,
+        seconds={step: marker["seconds"] for step, marker in markers.items()},
+        plan=storage.read_json(f"{folder}/plan.json") if "plan" in steps else {},
+        annotation=figures.get("annotated", {}),
+        training=figures.get("student", {}),
+        metrics=figures.get("metrics", {}),
+        sources=sources,
+    )
+
+
+def _marker(storage: Storage, name: str) -> dict[str, Any]:
+    marker: dict[str, Any] = storage.read_json(f"_commits/{name}.json")
+    return marker

@@ -1,0 +1,136 @@
+"""The tables of the page, as text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from baldistill.report.ranks import both_ends
+from baldistill.report.run_folder import RunFolder, StageFolder, title
+from baldistill.report.spending import Spending
+
+_MOST_DOMAINS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table on the page.
+
+    Attributes:
+        columns: Their heads.
+        rows: Cells, as many as columns.
+        summary: Rows that sum up, set apart.
+        words: How many of the first columns are words; the others are numbers.
+        note: What is to be said about it.
+    """
+
+    columns: list[str]
+    rows: list[list[str]]
+    summary: list[list[str]]
+    words: int = 1
+    note: str = ""
+
+
+def accuracy(run: RunFolder) -> Table:
+    """Each domain's figure after each stage, largest domain first, and the change over all."""
+    stages = run.evaluated
+    counts = dict.fromkeys(_evaluated_domains(run), 0) | run.counts
+    ordered = sorted(counts, key=lambda name: (-counts[name], name))
+    shown = both_ends(ordered, _MOST_DOMAINS)
+    hidden = len(ordered) - sum(name is not None for name in shown)
+    rows = []
+    for name in shown:
+        if name is None:
+            rows.append(["⋮"] + [""] * (len(stages) + 4))
+            continue
+        figures = [metrics["per_domain"].get(name, {}) for metrics in stages.values()]
+        scores = [figure.get("score") for figure in figures]
+        asked = next((figure["count"] for figure in reversed(figures) if figure), 0)
+        part = "head" if name in run.head else "tail"
+        rows.append([name, part, f"{counts[name]:,}", f"{asked:,}", *_scores(scores)])
+    summary = [
+        [name, "", "", "", *_scores([metrics.get(name) for metrics in stages.values()])]
+        for name in ("macro", "micro", "natural", "head", "tail")
+    ]
+    return Table(
+        ["domain", "part", "corpus", "asked", *stages, "change"],
+        rows,
+        summary,
+        words=2,
+        note=f"{hidden:,} domains between are left out; metrics.json has them." if hidden else "",
+    )
+
+
+def stages(run: RunFolder) -> Table:
+    """What each stage planned, annotated, trained on and reached."""
+    columns = ["stage", "macro", "micro", "budget", "real", "synthetic", "repeated", "dropped"]
+    columns += ["rejected", "trained on", "steps", "loss", "seconds"]
+    rows = [_stage_row(stage) for stage in run.stages]
+    told = [i for i in range(len(columns)) if i == 0 or any(row[i] not in "-0" for row in rows)]
+    return Table([columns[i] for i in told], [[row[i] for i in told] for row in rows], [])
+
+
+def _stage_row(stage: StageFolder) -> list[str]:
+    source, done, trained = stage.by_source, stage.annotation, stage.training
+    return [
+        title(stage.stage),
+        score(stage.metrics.get("macro")),
+        score(stage.metrics.get("micro")),
+        _count(stage.plan.get("budget")),
+        *(_count(source.get(name, 0) if done else None) for name in _SOURCES),
+        _count(done.get("dropped")),
+        _count(sum(done["rejected"].values()) if done else None),
+        _count(trained.get("num_examples")),
+        _count(trained.get("num_steps")),
+        score(trained.get("loss")),
+        f"{sum(stage.seconds.values()):,.1f}",
+    ]
+
+
+_SOURCES = ("real", "synthetic", "repeated")
+
+
+def teacher(spent: Spending) -> Table:
+    """What was asked of the teacher, by purpose."""
+    columns = ["purpose", "calls", "reused", "rejected", "units of B", "prompt tokens"]
+    columns += ["completion tokens", *(["cost"] if spent.priced else [])]
+    parts = dict(spent.by_purpose)
+    if len(spent.teachers) > 1:
+        parts |= {f"teacher {name}": figures for name, figures in spent.by_teacher.items()}
+    rows = [
+        [
+            purpose,
+            _count(figures.calls),
+            _count(figures.reused),
+            _count(sum(figures.rejected.values())),
+            _count(figures.units),
+            _count(figures.prompt_tokens),
+            _count(figures.completion_tokens),
+            *([f"{figures.cost:,.4f}"] if spent.priced else []),
+        ]
+        for purpose, figures in [*parts.items(), ("all", spent.total)]
+    ]
+    note = "The cost is in the currency of teacher.prices." if spent.priced else ""
+    return Table(columns, rows[:-1], rows[-1:], note=note)
+
+
+def score(value: float | None) -> str:
+    """A figure in [0, 1], or a loss."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def change(before: float | None, after: float | None) -> str:
+    """The difference with its sign."""
+    return "-" if before is None or after is None else f"{after - before:+.3f}"
+
+
+def _scores(values: list[Any]) -> list[str]:
+    return [*(score(value) for value in values), change(values[0], values[-1])]
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _evaluated_domains(run: RunFolder) -> set[str]:
+    return {name for metrics in run.evaluated.values() for name in metrics["per_domain"]}

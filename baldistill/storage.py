@@ -1,0 +1,270 @@
+"""A folder on any pyarrow filesystem (local, s3://, gs://, abfs://, hdfs://) or fsspec's.
+
+Everything a run keeps goes through here, so that nothing assumes that workers see the driver's
+disk. Files become visible whole: on a local disk by writing to a temporary name and renaming, on
+object stores because an object appears when its upload is complete.
+
+Credentials come from the environment of each process (AWS_ACCESS_KEY_ID, ~/.aws, an instance's
+role, ...), never from the URI: a URI is written into logs and artifacts.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from baldistill.errors import UserError
+from baldistill.uris import holds_secret, join, masked
+
+_OBJECT_STORES = ("s3", "gcs", "abfs")  # they have no folders to create
+_FSSPEC = "fsspec+"
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A folder; names below are relative to it and use forward slashes. Picklable.
+
+    Attributes:
+        uri: As the user gave it, with its query (absolute path for a local folder).
+        fs: The pyarrow filesystem.
+        root: The folder's path on that filesystem.
+    """
+
+    uri: str
+    fs: pafs.FileSystem
+    root: str
+
+    @classmethod
+    def open(cls, uri: str | Path) -> Storage:
+        """Open a folder by path or URI; it need not exist yet.
+
+        Raises:
+            UserError: The URI cannot be opened, or carries credentials.
+        """
+        text = str(uri)
+        if "://" not in text:
+            path = os.path.abspath(Path(text).expanduser())
+            return cls(path, pafs.LocalFileSystem(), path)
+        fs, root = open_uri(text)
+        storage = cls(text, fs, root.rstrip("/"))
+        try:
+            fs.get_file_info(storage.root)
+        except OSError as error:
+            raise UserError(f"{_cannot_open(text)}: {error}") from None
+        return storage
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the folder is on a local (or mounted) disk."""
+        return isinstance(self.fs, pafs.LocalFileSystem)
+
+    def path(self, name: str = "") -> str:
+        """Path of a name on `fs`."""
+        return f"{self.root}/{name}" if name else self.root
+
+    def uri_of(self, name: str) -> str:
+        """URI (or absolute path) of a name, as `open` takes it."""
+        return join(self.uri, name)
+
+    def sub(self, name: str) -> Storage:
+        """A folder in this folder."""
+        return Storage(self.uri_of(name), self.fs, self.path(name))
+
+    def exists(self, name: str) -> bool:
+        """Whether a file or folder of that name is there."""
+        return bool(self.fs.get_file_info(self.path(name)).type != pafs.FileType.NotFound)
+
+    def list(self, name: str = "") -> list[str]:
+        """Names of the files directly in a folder, sorted; empty if it does not exist.
+
+        Names that begin with a dot are left out, as in every reader of Parquet folders.
+        """
+        selector = pafs.FileSelector(self.path(name), allow_not_found=True)
+        infos = self.fs.get_file_info(selector)
+        files = (info.base_name for info in infos if info.type == pafs.FileType.File)
+        return sorted(file for file in files if not file.startswith("."))
+
+    def delete(self, name: str) -> None:
+        """Remove a file or a folder with all in it; nothing if it is not there."""
+        kind = self.fs.get_file_info(self.path(name)).type
+        if kind == pafs.FileType.Directory:
+            self.fs.delete_dir(self.path(name))
+        elif kind == pafs.FileType.File:
+            self.fs.delete_file(self.path(name))
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Write a file; readers see it whole or not at all, and it survives a crash."""
+        path = self.path(name)
+        if self.fs.type_name not in _OBJECT_STORES:
+            self.fs.create_dir(path.rpartition("/")[0], recursive=True)
+        if not self.is_local:
+            with self.fs.open_output_stream(path) as stream:
+                stream.write(data)
+            return
+        temporary = _temporary(path)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync(Path(path).parent)
+
+    def read_bytes(self, name: str) -> bytes:
+        """The content of a file."""
+        with self.fs.open_input_stream(self.path(name)) as stream:
+            return bytes(stream.read())
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a UTF-8 text file."""
+        self.write_bytes(name, text.encode("utf-8"))
+
+    def read_text(self, name: str) -> str:
+        """Read a UTF-8 text file."""
+        return self.read_bytes(name).decode("utf-8")
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a value as indented JSON."""
+        self.write_text(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file."""
+        return json.loads(self.read_text(name))
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        """Write a table as one Parquet file (zstd)."""
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        self.write_bytes(name, sink.getvalue().to_pybytes())
+
+    def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read a Parquet file, or a folder of them, as one table."""
+        return pq.read_table(self.path(name), filesystem=self.fs, columns=columns and list(columns))
+
+    def upload_dir(self, local: Path, name: str) -> None:
+        """Copy a local folder here, replacing what stood under that name."""
+        self.delete(name)
+        if not self.is_local:
+            self.fs.create_dir(self.path(name), recursive=True)
+            pafs.copy_files(
+                str(local), self.path(name), pafs.LocalFileSystem(), destination_filesystem=self.fs
+            )
+            return
+        temporary = _temporary(self.path(name))
+        try:
+            shutil.copytree(local, temporary)
+            for copied in [*temporary.rglob("*"), temporary]:
+                _sync(copied)
+            os.replace(temporary, self.path(name))
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        _sync(Path(self.path(name)).parent)
+
+    def local_dir(self, name: str) -> Path:
+        """The folder as a local one: itself, or a download that this machine keeps.
+
+        The download is keyed by the URI and by the names, sizes and times of the files, so what
+        was written anew is downloaded anew.
+
+        Raises:
+            UserError: There is no such folder.
+        """
+        if self.is_local:
+            return Path(self.path(name))
+        infos = self.fs.get_file_info(
+            pafs.FileSelector(self.path(name), recursive=True, allow_not_found=True)
+        )
+        files = sorted((i.path, i.size, i.mtime_ns) for i in infos if i.is_file)
+        if not files:
+            raise UserError(f"there is nothing at {self.uri_of(name)}")
+        key = hashlib.blake2b(repr((self.uri, files)).encode(), digest_size=16).hexdigest()
+        cache = Path(tempfile.gettempdir()) / f"baldistill-{getpass.getuser()}" / key
+        if not cache.exists():
+            temporary = _temporary(cache)
+            temporary.mkdir(parents=True, mode=0o700)
+            pafs.copy_files(
+                self.path(name),
+                str(temporary),
+                source_filesystem=self.fs,
+                destination_filesystem=pafs.LocalFileSystem(),
+            )
+            try:
+                os.replace(temporary, cache)
+            except OSError:  # another process of this machine was faster
+                shutil.rmtree(temporary)
+        return cache
+
+
+def open_uri(uri: str) -> tuple[pafs.FileSystem, str]:
+    """The filesystem of a URI and the path on it.
+
+    What pyarrow does not know is left to fsspec, if a package for it is installed.
+
+    Raises:
+        UserError: It cannot be opened, or carries credentials.
+    """
+    if holds_secret(uri):
+        raise UserError(
+            f"{masked(uri)} has credentials in it, which would be written into logs and "
+            "artifacts: take them out and set them in the environment (AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY for s3://, GOOGLE_APPLICATION_CREDENTIALS for gs://)"
+        )
+    protocol = uri.partition("://")[0].removeprefix(_FSSPEC)
+    if protocol == "memory":
+        raise UserError(f"{_cannot_open(uri)}: it lives in one process, and a run has many")
+    try:
+        fs, path = _from_uri(uri)
+    except (pa.ArrowException, ValueError, ImportError, OSError) as error:
+        raise UserError(
+            f"{_cannot_open(uri)}: {error}. Known are paths, file://, s3://, gs://, abfs:// and "
+            "hdfs://, and what fsspec has a package for"
+        ) from None
+    return fs, str(path)
+
+
+def _from_uri(uri: str) -> tuple[Any, str]:
+    if uri.startswith("s3://"):  # a small object in one request instead of three
+        uri += f"{'&' if '?' in uri else '?'}allow_delayed_open=true"
+    try:
+        opened = pafs.FileSystem.from_uri(uri)
+    except pa.ArrowInvalid as error:
+        if "Unrecognized filesystem type" not in str(error):
+            raise
+        opened = pafs.FileSystem.from_uri(_FSSPEC + uri)
+    return opened[0], opened[1]
+
+
+def _cannot_open(uri: str) -> str:
+    return f"cannot open {uri}"
+
+
+def _temporary(path: str | Path) -> Path:
+    """A name beside `path` that no reader of the folder takes for an artifact."""
+    final = Path(path)
+    return final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
+
+
+def _sync(path: Path) -> None:
+    """Make a file's content, or a folder's list of names, survive a crash of the machine."""
+    if os.name != "posix":  # Windows cannot open a folder
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""The student: its responses and their scores, its fine-tuning, its evaluation."""

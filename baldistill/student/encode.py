@@ -1,0 +1,80 @@
+"""Training examples as tokens, with the loss on the response only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from baldistill.errors import DataError
+from baldistill.generation.encoding import (
+    encode_prompt,
+    encode_text,
+    start_tokens,
+    truncate_left,
+)
+from baldistill.generation.protocol import Prompt
+
+IGNORED = -100  # the label that PyTorch's cross entropy leaves out
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What the student trains on.
+
+    Attributes:
+        rows: `input_ids` and `labels` (prompt masked) of each example.
+        truncated: Examples that lost tokens to `max_length`.
+        dropped: Examples left out because no token of their target was left.
+    """
+
+    rows: list[dict[str, list[int]]]
+    truncated: int
+    dropped: int
+
+
+def encode_examples(
+    prompts: Sequence[Prompt], targets: Sequence[str], tokenizer: Any, max_length: int
+) -> Encoded:
+    """Encode prompt + target + end-of-sequence.
+
+    A target that is too long loses its end (and then has no end-of-sequence token to learn),
+    a prompt that does not fit beside it loses its beginning, never all of it.
+
+    Raises:
+        DataError: Nothing is left to train on: a loss without targets is NaN or a silent 0.
+    """
+    start, rows, truncated = start_tokens(tokenizer), [], 0
+    for prompt, target in zip(prompts, targets, strict=True):
+        before, after = encode_prompt(tokenizer, prompt), encode_text(tokenizer, target)
+        if tokenizer.eos_token_id is not None:
+            after.append(int(tokenizer.eos_token_id))
+        room = max(max_length - len(after), min(len(before), max_length // 4))
+        kept = truncate_left(before, room, start)
+        labels = after[: max_length - len(kept)]
+        truncated += len(kept) < len(before) or len(labels) < len(after)
+        if labels:
+            rows.append({"input_ids": kept + labels, "labels": [IGNORED] * len(kept) + labels})
+    if not rows:
+        raise DataError(
+            f"none of {len(prompts)} training examples has a target token within "
+            f"student.max_length={max_length}: raise it, or look at annotated.parquet"
+        )
+    return Encoded(rows, truncated, len(prompts) - len(rows))
+
+
+def collate(rows: Sequence[dict[str, list[int]]], pad: int) -> dict[str, torch.Tensor]:
+    """Pad a batch on the right: `input_ids`, `attention_mask`, `labels`, each [B, T]."""
+    width = max(len(row["input_ids"]) for row in rows)
+
+    def padded(name: str, value: int) -> torch.Tensor:
+        return torch.tensor([[*row[name], *[value] * (width - len(row[name]))] for row in rows])
+
+    mask = [[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in rows]
+    return {
+        "input_ids": padded("input_ids", pad),
+        "attention_mask": torch.tensor(mask),
+        "labels": padded("labels", IGNORED),
+    }

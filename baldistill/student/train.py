@@ -1,0 +1,218 @@
+"""Fine-tune the student in this process: transformers' Trainer, full weights or LoRA.
+
+Callable without Ray. Inside a Ray Train worker the Trainer finds the process group that Ray set
+up and averages gradients over the workers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+
+from baldistill.config import LoraConfig, StudentConfig
+from baldistill.errors import ConfigError, UserError
+from baldistill.generation.loading import context_size, load_pretrained
+from baldistill.generation.protocol import Prompt
+from baldistill.student.encode import collate, encode_examples
+
+_SCHEDULERS = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where training stands.
+
+    Attributes:
+        step: Optimiser steps done, of `total_steps`.
+        loss: Mean over the steps since the last report; None before the first.
+    """
+
+    step: int
+    total_steps: int
+    loss: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What came of a fine-tuning.
+
+    Attributes:
+        num_examples: Examples trained on.
+        num_steps: Optimiser steps.
+        loss: Mean training loss over the last tenth of the steps.
+        losses: (step, loss) reports.
+        truncated: Examples that lost tokens.
+        dropped: Examples without a target within max_length.
+    """
+
+    num_examples: int
+    num_steps: int
+    loss: float
+    losses: tuple[tuple[int, float], ...]
+    truncated: int
+    dropped: int
+
+
+def train(
+    prompts: Sequence[Prompt],
+    targets: Sequence[str],
+    *,
+    init: str,
+    output: Path,
+    config: StudentConfig,
+    seed: int,
+    on_progress: Callable[[Progress], None] | None = None,
+    is_main: bool = True,
+) -> TrainingResult:
+    """Fine-tune a causal language model on (prompt, target) pairs, loss on the target only.
+
+    Args:
+        prompts: The student's prompts.
+        targets: What it learns to answer.
+        init: Hub id or path of the model to start from.
+        output: Folder that gets the model and tokenizer; adapters are merged.
+        config: Hyperparameters.
+        seed: Order of examples, adapter initialisation, dropout.
+        on_progress: Called at every report.
+        is_main: Whether this worker writes `output`.
+
+    Raises:
+        UserError: A model that cannot be loaded, or a loss that is no number.
+        DataError: No target is within `student.max_length`.
+        ConfigError: `student.lora.target_modules` names no layer of the model.
+    """
+    set_seed(seed)
+    # full fine-tuning keeps float32 weights and computes in bfloat16 (autocast)
+    adapted_in_bf16 = _uses_bf16(config) and config.lora is not None
+    tokenizer, model = load_pretrained(init, torch.bfloat16 if adapted_in_bf16 else torch.float32)
+    max_length = min(config.max_length, context_size(model))
+    encoded = encode_examples(prompts, targets, tokenizer, max_length)
+    if config.lora is not None:
+        model = _with_adapter(model, config.lora)
+    arguments = _arguments(config, seed, output, len(encoded.rows))
+    reporter = _Reporter(config, on_progress)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=encoded.rows,
+        data_collator=partial(collate, pad=pad),
+        callbacks=[reporter],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    if not all(parameter.isfinite().all() for parameter in trainer.model.parameters()):
+        raise _diverged("the student's weights are not finite after training", config)
+    if is_main:
+        _save(trainer, tokenizer, output)
+    losses = tuple(reporter.losses)
+    last = [loss for step, loss in losses if step > trainer.state.max_steps * 0.9]
+    return TrainingResult(
+        num_examples=len(encoded.rows),
+        num_steps=trainer.state.global_step,
+        loss=sum(last) / len(last),
+        losses=losses,
+        truncated=encoded.truncated,
+        dropped=encoded.dropped,
+    )
+
+
+class _Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """Hands step and loss on, and stops a training whose loss is no number."""
+
+    def __init__(
+        self, config: StudentConfig, on_progress: Callable[[Progress], None] | None
+    ) -> None:
+        self._config = config
+        self._on_progress = on_progress
+        self.losses: list[tuple[int, float]] = []
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        loss = (logs or {}).get("loss")
+        if loss is None:
+            return
+        if not math.isfinite(loss):
+            raise _diverged(
+                f"the training loss became {loss} at step {state.global_step}", self._config
+            )
+        self.losses.append((state.global_step, float(loss)))
+        if self._on_progress is not None:
+            self._on_progress(Progress(state.global_step, state.max_steps, float(loss)))
+
+
+def _diverged(what: str, config: StudentConfig) -> UserError:
+    return UserError(f"{what}: lower student.learning_rate (now {config.learning_rate:g})")
+
+
+def _uses_bf16(config: StudentConfig) -> bool:
+    if config.precision == "auto":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return config.precision == "bfloat16"
+
+
+def _with_adapter(model: Any, lora: LoraConfig) -> Any:
+    modules = lora.target_modules
+    adapter = peft.LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=modules if isinstance(modules, str) else list(modules),
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return peft.get_peft_model(model, adapter)
+    except ValueError as error:
+        raise ConfigError(f"student.lora.target_modules: {error}") from None
+
+
+def _arguments(
+    config: StudentConfig, seed: int, output: Path, num_examples: int
+) -> TrainingArguments:
+    steps = math.ceil(
+        num_examples / (config.batch_size * config.gradient_accumulation) * config.epochs
+    )
+    return TrainingArguments(
+        output_dir=str(output),
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=_SCHEDULERS[config.lr_schedule],
+        warmup_steps=config.warmup_ratio,  # below 1: a share of the steps
+        weight_decay=config.weight_decay,
+        bf16=_uses_bf16(config),
+        gradient_checkpointing=config.gradient_checkpointing,
+        train_sampling_strategy="group_by_length",
+        seed=seed,
+        data_seed=seed,
+        logging_steps=max(1, steps // 40),
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+    )
+
+
+def _save(trainer: Any, tokenizer: Any, output: Path) -> None:
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    model.save_pretrained(output)
+    tokenizer.save_pretrained(output)

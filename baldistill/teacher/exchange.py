@@ -1,0 +1,183 @@
+"""Questions on their way: reserved, answered, stored, settled, and asked again near a cap."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from baldistill.core.ledger import Reserve, Settle
+from baldistill.generation.pool import result_of
+from baldistill.generation.protocol import Completion, Request, Sampling
+from baldistill.records import request_id
+from baldistill.teacher.questions import Answer, Question, prompt_bound
+
+if TYPE_CHECKING:
+    from baldistill.teacher.ask import Teacher
+
+_HELD = ("tokens", "cost")  # caps that a settlement sets something free of
+_MOST_SETTLING = 32  # settlements on their way to the ledger
+
+
+@dataclass(slots=True)
+class Exchange:
+    """Questions while they are being answered.
+
+    Attributes:
+        teacher: Who is asked.
+        sampling: How to write.
+        stage: For the ledger.
+        on_answers: Told how many answers came.
+        pending: Questions that were not looked at yet.
+        names: Request id of each question, in their order.
+        answers: What is known, by request id.
+        waiting: Questions refused while calls under way held what they would need.
+        settling: Settlements that the ledger was sent, in their order.
+        done: Every question has its answer, or will have when the calls under way are settled.
+    """
+
+    teacher: Teacher
+    sampling: Sampling
+    stage: int
+    on_answers: Callable[[int], None]
+    pending: Iterator[Question]
+    names: list[str] = field(default_factory=list)
+    answers: dict[str, Answer] = field(default_factory=dict)
+    waiting: dict[str, Question] = field(default_factory=dict)
+    done: bool = False
+    settling: deque[Any] = field(default_factory=deque)
+    _asked: set[str] = field(default_factory=set)
+    _sizes: Iterator[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._sizes = self.teacher.pool.feed_sizes()
+
+    def reserved(self) -> Iterator[Request]:
+        """Reserve budget window by window; yields what the engines are to answer.
+
+        A call holds its bound on tokens and money until it is settled, so near a cap on these
+        the calls under way may hold what the next one needs. Then this ends early, and what was
+        refused is asked again once all of them are settled. It is refused for good when it does
+        not fit although none of them is under way.
+        """
+        under_way = 0
+        while window := self._window():
+            refused: dict[str, str] = {}
+            requests = self._reserve(window, refused)
+            under_way += len(requests)
+            yield from requests
+            if under_way and any(cap in _HELD for cap in refused.values()):
+                self.waiting = {name: window[name] for name in refused}
+                return
+            self._know(Answer(name, "refused", detail=cap) for name, cap in refused.items())
+        self.done = True
+
+    def _window(self) -> dict[str, Question]:
+        """The next questions by request id, each once: those that wait, else new ones."""
+        window, self.waiting = self.waiting, {}
+        while not window:
+            questions = list(itertools.islice(self.pending, next(self._sizes)))
+            if not questions:
+                break
+            names = [self._name(question) for question in questions]
+            self.names += names
+            window = {
+                name: question
+                for name, question in zip(names, questions, strict=True)
+                if name not in self._asked
+            }
+            self._asked.update(window)
+        return window
+
+    def _reserve(self, questions: Mapping[str, Question], refused: dict[str, str]) -> list[Request]:
+        """Reserve a window; returns the calls to make, and adds what a cap refused."""
+        tier, recorded = self.teacher.tier, self.teacher.config.recorded
+        reserves = []
+        for name, question in questions.items():
+            prompt = 0 if recorded else prompt_bound(question.prompt, self.sampling)
+            reserves.append(
+                Reserve(
+                    name,
+                    question.purpose,
+                    self.stage,
+                    question.domain,
+                    units=question.units,
+                    max_tokens=0 if recorded else prompt + self.sampling.max_new_tokens,
+                    prompt_tokens=prompt,
+                    calls=0 if recorded else 1,
+                    tier=tier,
+                )
+            )
+        found_again = self.teacher.config.finds_again
+        grants, where = result_of(self.teacher.ledger.reserve.remote(reserves, found_again))
+        stored = self.teacher.store.read(where)
+        self._know(
+            Answer(name, "rejected", answer.text, grants.rejected[name])
+            if name in grants.rejected
+            else Answer(name, "answered", answer.text)
+            for name, answer in stored.items()
+        )
+        refused.update(grants.refused)
+        return [
+            Request(
+                name,
+                questions[name].prompt,
+                seed=int(name[:15], 16),
+                subject=questions[name].subject if recorded else None,
+            )
+            for name in grants.granted
+            if name not in stored
+        ]
+
+    def _know(self, answers: Iterable[Answer]) -> None:
+        known = {answer.request_id: answer for answer in answers}
+        self.answers |= known
+        if known:
+            self.on_answers(len(known))
+
+    def record(self, completions: Sequence[Completion]) -> None:
+        """Store answers, then settle them; a call that failed gives its unit back."""
+        written = [completion for completion in completions if completion.error is None]
+        if written:
+            segment = self.teacher.store.append(written)
+            settled = [self._settlement(completion) for completion in written]
+            # not waited for: what is stored is settled by whoever reads the log after a crash
+            self.settling.append(self.teacher.ledger.settle.remote(settled, segment))
+            if len(self.settling) > _MOST_SETTLING:
+                result_of(self.settling.popleft())
+        failed = {c.request_id: c.error for c in completions if c.error is not None}
+        reasons = {name: error.partition(":")[0] for name, error in failed.items()}
+        self.teacher.reject(reasons)
+        for completion in completions:
+            name = completion.request_id
+            self.answers[name] = (
+                Answer(name, "rejected", detail=reasons[name], failure=failed[name])
+                if name in failed
+                else Answer(name, "answered", completion.text)
+            )
+        self.on_answers(len(completions))
+
+    def wait(self) -> None:
+        """Let the ledger settle what it was sent; an error there is raised here."""
+        while self.settling:
+            result_of(self.settling.popleft())
+
+    def _settlement(self, completion: Completion) -> Settle:
+        if self.teacher.config.recorded:
+            return Settle(completion.request_id, reused=True)
+        return Settle(completion.request_id, completion.prompt_tokens, completion.completion_tokens)
+
+    def _name(self, question: Question) -> str:
+        engine, model = self.teacher.config.identity
+        prompt: object = question.prompt
+        if not isinstance(question.prompt, str):
+            prompt = [[turn.role, turn.content] for turn in question.prompt]
+        return request_id(
+            engine=engine,
+            model=model,
+            prompt=prompt,
+            sampling={k: v for k, v in asdict(self.sampling).items() if v is not None},
+            attempt=question.attempt,
+        )

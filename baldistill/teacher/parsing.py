@@ -1,0 +1,110 @@
+"""Read what a teacher wrote. Nothing here raises on any text."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+_DECORATION = r"[ \t>*_#]*"  # of Markdown: headings, quotes, bold
+
+
+def _marker(words: str) -> re.Pattern[str]:
+    """A line that begins with one of the words and a colon."""
+    return re.compile(rf"^{_DECORATION}(?:{words})[ \t*_]*:[ \t*_]*", re.IGNORECASE | re.MULTILINE)
+
+
+_QUESTION = _marker("(?:new[ \t]+)?question")
+_RATIONALE = _marker("rationale|solution|reasoning")
+_ANSWER = _marker("(?:the[ \t]+)?(?:final[ \t]+)?answer")
+
+
+EXAMPLE_SCHEMA = json.dumps(
+    {
+        "type": "object",
+        "properties": {
+            name: {"type": "string", "minLength": 1} for name in ("question", "rationale", "answer")
+        },
+        "required": ["question", "rationale", "answer"],
+        "additionalProperties": False,
+    }
+)
+"""JSON schema of a new example; in this order, so that the answer is written after its reasons."""
+
+_FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """A rationale and the conclusion that the teacher drew; None where it drew none."""
+
+    rationale: str
+    conclusion: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewExample:
+    """An example that the teacher wrote."""
+
+    question: str
+    rationale: str
+    answer: str
+
+
+def parse_solution(text: str) -> Solution:
+    r"""Split `{rationale}\nAnswer: {conclusion}` at its last `Answer:` line."""
+    matches = list(_ANSWER.finditer(text))
+    if not matches:
+        return Solution(_without_marker(text), None)
+    last = matches[-1]
+    conclusion = text[last.end() :].partition("\n")[0].strip().strip("*").strip()
+    return Solution(_without_marker(text[: last.start()]), conclusion or None)
+
+
+def parse_new_example(text: str) -> NewExample | None:
+    """Read `Question: ... Rationale: ... Answer: ...`, or a JSON object of these three parts.
+
+    None if a part is missing. Without a `Rationale:` line the question is the first line, as
+    small models write it. What stands before the question is left out, and so is a second
+    example after the first.
+    """
+    fenced = _FENCE.match(text.strip())
+    body = fenced.group(1) if fenced else text.strip()
+    if body.startswith("{"):
+        return _from_json(body)
+    openings = list(_QUESTION.finditer(text))
+    if not openings:
+        return None
+    end = openings[1].start() if len(openings) > 1 else len(text)
+    body = text[openings[0].end() : end]
+    marker = _RATIONALE.search(body)
+    if marker is not None:
+        question, rest = body[: marker.start()], body[marker.end() :]
+    else:
+        question, _, rest = body.strip().partition("\n")
+    question, solution = question.strip(), parse_solution(rest)
+    if not question or not solution.rationale or solution.conclusion is None:
+        return None
+    return NewExample(question, solution.rationale, solution.conclusion)
+
+
+def _from_json(text: str) -> NewExample | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict):
+        return None
+    parts = [value.get(name) for name in ("question", "rationale", "answer")]
+    if not all(isinstance(part, str) and part.strip() for part in parts):
+        return None
+    return NewExample(*(str(part).strip() for part in parts))
+
+
+def _without_marker(text: str) -> str:
+    return _RATIONALE.sub("", text, count=1).strip()
+
+
+def target_text(rationale: str | None, answer: str) -> str:
+    """What the student learns to write: rationale and answer, or the answer alone."""
+    return f"{rationale}\nAnswer: {answer}" if rationale else f"Answer: {answer}"

@@ -1,0 +1,147 @@
+"""Prompt templates: YAML files of Jinja texts. Their format is described in `instruct.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import yaml
+from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from baldistill.errors import ConfigError
+from baldistill.generation.protocol import Message, Prompt
+
+Purpose: TypeAlias = Literal["student", "rationale", "solve", "synthesis"]
+
+_QUESTION = "31415926"  # must come through, whatever filter a template applies
+_VARIABLES: dict[Purpose, dict[str, object]] = {
+    "student": {"question": _QUESTION},
+    "rationale": {"question": _QUESTION, "answer": "a"},
+    "solve": {"question": _QUESTION},
+    "synthesis": {"demonstrations": [{"question": _QUESTION, "answer": "a"}]},
+}
+# what a template can raise: unknown or forbidden names, wrong types, division by zero, bad indices
+_FAULTS = (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_ENVIRONMENT = ImmutableSandboxedEnvironment(
+    undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """Templates by purpose: a text, or (role, text) turns. Picklable; compiled on use.
+
+    Attributes:
+        source: Name or path.
+        templates: The texts.
+        labels: By classification domain, the labels that an answer may be: every template can show
+            them as `labels`, which is empty for other domains.
+    """
+
+    source: str
+    templates: dict[Purpose, str | tuple[tuple[str, str], ...]]
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def with_labels(self, labels: Mapping[str, tuple[str, ...]]) -> PromptSet:
+        """The same templates for a corpus with these labels."""
+        return replace(self, labels=dict(labels))
+
+    def labels_of(self, domain: str) -> tuple[str, ...] | None:
+        """The labels of a classification domain; None where they are not known or not few."""
+        return self.labels.get(domain)
+
+    def render(self, purpose: Purpose, *, domain: str, **values: object) -> Prompt:
+        """Fill in a template.
+
+        Raises:
+            ConfigError: It cannot be filled in with these values.
+        """
+        template = self.templates[purpose]
+        values = {
+            "structured": False,
+            **values,
+            "domain": domain,
+            "labels": self.labels.get(domain, ()),
+        }
+        try:
+            if isinstance(template, str):
+                return _compiled(template).render(values)
+            return tuple(
+                Message(role, _compiled(content).render(values)) for role, content in template
+            )
+        except _FAULTS as error:
+            raise ConfigError(f"prompts {self.source}: entry {purpose}: {error}") from None
+
+
+@lru_cache(maxsize=64)
+def _compiled(template: str) -> Template:
+    return _ENVIRONMENT.from_string(template)
+
+
+def load_prompts(name: str, *, model: str) -> PromptSet:
+    """Load a prompt set.
+
+    Args:
+        name: `instruct`, `compact`, a path, or `auto`: compact for the bundled models.
+        model: The model that is asked.
+
+    Raises:
+        ConfigError: A missing file or entry, or a template that does not render.
+    """
+    if name == "auto":
+        name = "compact" if model == "bundled" else "instruct"
+    values = _read(name)
+    prompts = PromptSet(name, {key: _template(name, key, values[key]) for key in _VARIABLES})
+    for purpose, variables in _VARIABLES.items():
+        prompt = prompts.render(purpose, domain="d", **variables)
+        texts = [prompt] if isinstance(prompt, str) else [turn.content for turn in prompt]
+        if not any(_QUESTION in text for text in texts):
+            wanted = "demonstrations" if purpose == "synthesis" else "question"
+            raise ConfigError(f"prompts {name}: entry {purpose} does not show the {wanted}")
+    return prompts
+
+
+def _read(name: str) -> dict[Purpose, Any]:
+    if name in ("instruct", "compact"):
+        text = resources.files(__package__).joinpath(f"{name}.yaml").read_text("utf-8")
+    elif Path(name).is_file():
+        try:
+            text = Path(name).read_text("utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"prompts {name}: not UTF-8 text: {error}") from None
+    else:
+        raise ConfigError(f"prompts {name!r}: neither `instruct`, `compact` nor a file")
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"prompts {name}: not valid YAML: {error}") from None
+    if not isinstance(values, dict) or set(values) != set(_VARIABLES):
+        raise ConfigError(
+            f"prompts {name}: needs exactly the entries {', '.join(_VARIABLES)} "
+            "(see baldistill/teacher/prompts/instruct.yaml)"
+        )
+    return values
+
+
+def _template(name: str, purpose: str, value: Any) -> str | tuple[tuple[str, str], ...]:
+    if isinstance(value, str):
+        return value
+    turns = value if isinstance(value, list) else []
+    if not turns or not all(_is_turn(turn) for turn in turns):
+        raise ConfigError(
+            f"prompts {name}: entry {purpose} must be a text or a list of role and content"
+        )
+    return tuple((turn["role"], turn["content"]) for turn in turns)
+
+
+def _is_turn(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) == {"role", "content"}
+        and all(isinstance(text, str) for text in value.values())
+    )

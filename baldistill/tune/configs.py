@@ -1,0 +1,43 @@
+"""The configs of trials: the base config with what a point sets, always validated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from baldistill.config import Config
+from baldistill.tune.space import Space, with_values
+
+
+def config_of(base: Config, space: Space, values: Mapping[str, Any], name: str) -> Config:
+    """The config of a trial, as `best.yaml` would show it.
+
+    Raises:
+        ConfigError: With the key that the config does not take; `name` is what it calls the trial.
+    """
+    config = with_values(base, values, name)
+    return equal_steps(config, base) if space.equal_steps else config
+
+
+def equal_steps(config: Config, base: Config) -> Config:
+    """As many optimiser steps as the base config takes, for another number of stages.
+
+    K stages that each train on all annotated so far take (K + 1) / 2 times the steps of one.
+    """
+    if config.student.data != "cumulative" or config.stages == base.stages:
+        return config
+    epochs = config.student.epochs * (base.stages + 1) / (config.stages + 1)
+    student = config.student.model_copy(update={"epochs": epochs})
+    return config.model_copy(update={"student": student})
+
+
+def for_trial(config: Config, cap: int | None) -> Config:
+    """The same for running in a sweep: every stage reports, and the sweep's cap holds.
+
+    Args:
+        config: Of the trial.
+        cap: Its part of the sweep's cap on teacher calls.
+    """
+    evaluation = config.evaluation.model_copy(update={"every_stage": True, "base_student": False})
+    budget = config.budget.model_copy(update={"calls": cap}) if cap else config.budget
+    return config.model_copy(update={"evaluation": evaluation, "budget": budget})

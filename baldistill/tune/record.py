@@ -1,0 +1,108 @@
+"""The record of a sweep: one JSON file for each trial, and the trial's run folder beside it.
+
+The record is what a sweep resumes from. Ray Tune's own state (pickles) is written by Ray and never
+read by us: a resumed sweep makes the same trials again from the record, and each trial's run folder
+knows what it has done.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
+
+from baldistill.core.ledger import Caps, Ledger
+from baldistill.storage import Storage
+from baldistill.teacher.ledger import read_log
+
+Standing: TypeAlias = Literal["running", "done", "stopped", "failed", "skipped"]
+_RECORD = "record"
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecord:
+    """A trial.
+
+    Attributes:
+        name: `t001`, in the order of the search.
+        point: What the search picked.
+        values: The dotted config keys that it sets.
+        cap: Its `budget.calls` where the sweep has a cap of its own.
+        standing: `running` also where the sweep was killed; `stopped`: early, as too weak;
+            `skipped`: not started, it could have broken the sweep's cap.
+        reason: Why it was stopped, failed or skipped.
+        seconds: How long it ran, all starts together, as far as they ended.
+    """
+
+    name: str
+    point: dict[str, Any]
+    values: dict[str, Any]
+    cap: int | None = None
+    standing: Standing = "running"
+    reason: str = ""
+    seconds: float = 0.0
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a resumed sweep leaves it as it is; a failed one is tried again."""
+        return self.standing in ("done", "stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a trial asked of the teacher.
+
+    Attributes:
+        calls: Paid.
+        reused: Answers that another trial had paid for.
+    """
+
+    calls: int
+    reused: int
+
+
+def trial_name(number: int) -> str:
+    """The name of a trial, from 1."""
+    return f"t{number:03d}"
+
+
+def run_folder(folder: Storage, name: str) -> Storage:
+    """Where a trial runs: an ordinary run folder."""
+    return folder.sub(f"trials/{name}")
+
+
+def write_record(folder: Storage, record: TrialRecord) -> None:
+    """Keep a trial's record, durably."""
+    folder.write_json(f"{_RECORD}/{record.name}.json", asdict(record))
+
+
+def read_records(folder: Storage) -> dict[str, TrialRecord]:
+    """All trials of a sweep, by name, in their order."""
+    names = [name for name in folder.list(_RECORD) if name.endswith(".json")]
+    values = [folder.read_json(f"{_RECORD}/{name}") for name in names]
+    return {value["name"]: TrialRecord(**value) for value in values}
+
+
+def read_record(folder: Storage, name: str) -> TrialRecord:
+    """One of them."""
+    return TrialRecord(**folder.read_json(f"{_RECORD}/{name}.json"))
+
+
+def stage_results(folder: Storage, name: str) -> list[tuple[int, dict[str, Any]]]:
+    """Number and metrics of the stages that a trial has evaluated, in their order."""
+    run = run_folder(folder, name)
+    results = []
+    for stage in itertools.count(0):
+        marker = f"_commits/stages/{stage:02d}/metrics.json"
+        if run.exists(marker):
+            results.append((stage, run.read_json(marker)["figures"]))
+        elif stage > 0:  # the base student of stage 0 is examined only where nothing is trained
+            break
+    return results
+
+
+def spent_by(folder: Storage, name: str) -> Spent:
+    """What a trial's ledger says; a call that a crash left open counts as paid."""
+    _, entries = read_log(run_folder(folder, name).sub("ledger"))
+    total = Ledger.replay(Caps(), entries).summary().to_dict()["total"]
+    return Spent(calls=int(total["calls"]), reused=int(total["reused"]))

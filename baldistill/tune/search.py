@@ -1,0 +1,197 @@
+"""The trials of a sweep, one after the other, for Ray Tune to run.
+
+Ray Tune asks this searcher for a trial whenever one may start, and tells it what trials report.
+Every trial is recorded before it starts; a resumed sweep hands out the recorded trials first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+from ray.tune.search import Searcher
+
+from baldistill.config import Config
+from baldistill.errors import UserError
+from baldistill.pipeline.display import Display
+from baldistill.storage import Storage
+from baldistill.tune.configs import config_of
+from baldistill.tune.plan import SweepPlan
+from baldistill.tune.points import PointSource
+from baldistill.tune.record import (
+    TrialRecord,
+    read_records,
+    spent_by,
+    stage_results,
+    trial_name,
+    write_record,
+)
+from baldistill.tune.trial import failure_of, metric_of
+
+Forecast: TypeAlias = Callable[[TrialRecord, Config], int]
+"""The most teacher calls that a trial can make; raises a UserError for one that cannot run."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    record: TrialRecord
+    slot: int
+    most: int
+    start: float
+
+
+class RecordedSearch(Searcher):  # type: ignore[misc]  # ray is untyped here
+    """Hands out trials from the record, then new ones from a source of points."""
+
+    def __init__(
+        self,
+        plan: SweepPlan,
+        source: PointSource,
+        folder: Storage,
+        *,
+        forecast: Forecast,
+        slots: int,
+        display: Display,
+    ) -> None:
+        """Nothing is handed out yet.
+
+        Args:
+            plan: Base config and space.
+            source: Of new points.
+            folder: Of the sweep.
+            forecast: Checks a trial and bounds its calls.
+            slots: Trials at a time; each has engines of its own.
+            display: For the progress of the sweep.
+        """
+        super().__init__(metric="score", mode="max")
+        self._plan, self._source, self._folder = plan, source, folder
+        self._forecast, self._display = forecast, display
+        self._records = read_records(folder)
+        self._free = list(range(slots))
+        self._running: dict[str, _Running] = {}
+        self._shown: set[tuple[str, int]] = set()
+        self._number = 0
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial; None to be asked again when a running one has ended."""
+        while self._number < self._plan.num_trials:
+            record = self._record_of(self._number + 1)
+            if not record.is_final:
+                admitted = self._admitted(record)
+                if admitted == "later":
+                    return None
+                record = admitted
+                self._keep(record)
+            self._number += 1
+            if record.standing not in ("failed", "skipped"):
+                return self._start(trial_id, record)
+            self._source.tell(record.point, None)
+        return str(Searcher.FINISHED)
+
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """Show what a trial reports."""
+        self._show(self._running[trial_id].record, result)
+
+    def on_trial_complete(
+        self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Record how a trial ended, and let the source learn from it."""
+        running = self._running.pop(trial_id)
+        self._free.append(running.slot)
+        record = running.record
+        if result is not None and not error:
+            self._show(record, result)  # which a scheduler may have kept from `on_trial_result`
+        if not record.is_final:
+            seconds = record.seconds + time.monotonic() - running.start
+            record = replace(_ended(record, self._folder, result, error), seconds=seconds)
+            self._keep(record)
+        self._source.tell(record.point, self._scores(record))
+
+    def _record_of(self, number: int) -> TrialRecord:
+        name = trial_name(number)
+        if name not in self._records:
+            point = self._source.next(number)
+            self._records[name] = TrialRecord(name, point, self._plan.values(point))
+        return self._records[name]
+
+    def _admitted(self, record: TrialRecord) -> TrialRecord | Literal["later"]:
+        """The trial as it is to run, or as it is refused, or `later` where others must end first.
+
+        Where the sweep has a cap a trial is admitted with all that it can call, so that no order
+        of events can break the cap.
+        """
+        try:
+            config = config_of(self._plan.base, self._plan.space, record.values, record.name)
+            most = self._forecast(record, config)
+        except UserError as error:
+            return replace(record, standing="failed", reason=str(error))
+        cap = self._plan.space.calls
+        if cap is not None:
+            held = {running.record.name: running.most for running in self._running.values()}
+            others = self._records.keys() - held.keys() - {record.name}
+            spent = sum(spent_by(self._folder, name).calls for name in others)
+            if spent + sum(held.values()) + most > cap:
+                if held:
+                    return "later"
+                reason = (
+                    f"not started: it may call the teacher {most:,} times and {cap - spent:,} of "
+                    f"the sweep's {cap:,} calls are left; raise calls, or lower budget.calls"
+                )
+                return replace(record, standing="skipped", reason=reason)
+            record = replace(record, cap=most or None)
+        return replace(record, standing="running", reason="")
+
+    def _start(self, trial_id: str, record: TrialRecord) -> dict[str, Any]:
+        slot = self._free.pop(0)
+        self._running[trial_id] = _Running(record, slot, record.cap or 0, time.monotonic())
+        if not record.is_final:
+            self._say(record, self._plan.label(record.values))
+        return {"trial": record.name, "slot": slot, **record.values}
+
+    def _scores(self, record: TrialRecord) -> list[float] | None:
+        """The space's metrics after the trial's last stage."""
+        if not record.is_final:
+            return None
+        _, metrics = stage_results(self._folder, record.name)[-1]
+        return [metric_of(name, metrics) for name in self._plan.space.metric]
+
+    def _keep(self, record: TrialRecord) -> None:
+        self._records[record.name] = record
+        write_record(self._folder, record)
+        if record.standing in ("failed", "skipped", "stopped"):
+            self._say(record, f"{record.standing}: {record.reason}")
+
+    def _show(self, record: TrialRecord, result: Mapping[str, Any]) -> None:
+        key = (record.name, int(result["stage"]))
+        if not record.is_final and key not in self._shown:
+            self._shown.add(key)
+            figures = ", ".join(f"{m} {result[m]:.3f}" for m in self._plan.space.metric)
+            self._say(record, f"stage {result['stage']}: {figures}")
+
+    def _say(self, record: TrialRecord, text: str) -> None:
+        self._display.say(f"[{record.name} of {self._plan.num_trials}] {text}")
+
+    def save(self, checkpoint_path: str) -> None:
+        """The record is what a sweep resumes from: nothing to add."""
+        with open(checkpoint_path, "w") as file:
+            file.write("{}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray Tune pickles the searcher; nothing of it is read again."""
+        return {}
+
+
+def _ended(
+    record: TrialRecord, folder: Storage, result: Mapping[str, Any] | None, error: bool
+) -> TrialRecord:
+    """The record of a trial that ended: how, and why."""
+    if error or result is None:
+        reason = failure_of(folder, record.name) or (
+            f"its process died; see trials/{record.name}/log.txt for how far it came"
+        )
+        return replace(record, standing="failed", reason=reason)
+    if result["progress"] < 100:
+        return replace(record, standing="stopped", reason=f"weak after stage {result['stage']}")
+    return replace(record, standing="done")

@@ -1,0 +1,246 @@
+"""A search space: which dotted config keys vary, how they are searched, when a trial is stopped.
+
+A space is a YAML file (`tune_spaces/`). This module imports neither ray nor torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import yaml
+from pydantic import Field, model_validator
+
+from baldistill.config import Config
+from baldistill.config_engines import Count, Section
+from baldistill.config_file import read_mapping, set_value, validate, validate_as
+from baldistill.errors import ConfigError
+
+Search: TypeAlias = Literal["grid", "random", "optuna"]
+METRICS = ("macro", "micro", "natural", "head", "tail")
+
+
+class Choice(Section):
+    """One of some values, of any type: `{kind: choice, values: [natural, adaptive]}`."""
+
+    kind: Literal["choice"] = "choice"
+    values: Annotated[tuple[Any, ...], Field(min_length=1)]
+    """A value may be a mapping, such as a whole policy."""
+
+
+class FloatRange(Section):
+    """A number between two bounds."""
+
+    kind: Literal["float"] = "float"
+    low: float
+    """Smallest value."""
+    high: float
+    """Largest value."""
+    log: bool = False
+    """Every order of magnitude is as likely as another; low must be above 0."""
+    points: Annotated[int, Field(ge=2)] = 4
+    """Values on the axis of a grid search, both bounds among them."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> FloatRange:
+        _check_bounds(self.low, self.high)
+        if self.log and self.low <= 0:
+            raise ValueError(f"low must be above 0 on a log scale, not {self.low:g}")
+        return self
+
+
+class IntRange(Section):
+    """A whole number between two bounds."""
+
+    kind: Literal["int"] = "int"
+    low: int
+    """Smallest value."""
+    high: int
+    """Largest value, if a step meets it."""
+    step: Count = 1
+    """Distance of two values."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> IntRange:
+        _check_bounds(self.low, self.high)
+        return self
+
+
+class PerStage(Section):
+    """A list with one number for each of the K stages."""
+
+    kind: Literal["per_stage"] = "per_stage"
+    shape: Literal["constant", "linear", "free"]
+    """The same in all stages; linear from the first stage's to the last's (both are searched); or
+    every stage its own (K numbers are searched)."""
+    low: float = 0.0
+    """Smallest value."""
+    high: float = 1.0
+    """Largest value."""
+    points: Annotated[int, Field(ge=2)] = 3
+    """Values of each searched number in a grid search."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PerStage:
+        _check_bounds(self.low, self.high)
+        return self
+
+
+Parameter: TypeAlias = Annotated[
+    Choice | FloatRange | IntRange | PerStage, Field(discriminator="kind")
+]
+
+
+class Asha(Section):
+    """Asynchronous successive halving: at each rung only the best part goes on."""
+
+    kind: Literal["asha"] = "asha"
+    grace: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    """No trial is stopped before this share of its stages. Early stages say little: a policy that
+    balances late is bad in the tail until it does."""
+    reduction_factor: Annotated[float, Field(gt=1.0)] = 2.0
+    """1 / this part of the trials goes on, at `grace` and at every multiple of it by this."""
+
+
+class Median(Section):
+    """A trial stops where its best is below the median of the others' running means."""
+
+    kind: Literal["median"] = "median"
+    grace: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    """No trial is stopped before this share of its stages."""
+    min_trials: Count = 3
+    """Nor before so many trials came as far."""
+
+
+class NoStopping(Section):
+    """Every trial runs to its end."""
+
+    kind: Literal["none"] = "none"
+
+
+Stopping: TypeAlias = Annotated[Asha | Median | NoStopping, Field(discriminator="kind")]
+
+
+class MlflowLog(Section):
+    """Log every trial to MLflow (package mlflow)."""
+
+    tracking_uri: str | None = None
+    """Server or folder; MLflow's own default and environment without it."""
+    experiment: str = "baldistill"
+    """Experiment that the trials are runs of."""
+
+
+class WandbLog(Section):
+    """Log every trial to Weights & Biases (package wandb; the key from WANDB_API_KEY)."""
+
+    project: str = "baldistill"
+    """Project that the trials are runs of."""
+    group: str | None = None
+    """Group of the trials."""
+
+
+class Space(Section):
+    """What a sweep tries, and how."""
+
+    search: Search = "random"
+    """All points of a grid, a seeded random sample, or Optuna's TPE sampler (extra `sweep`)."""
+    trials: Count | None = None
+    """How many; a grid tries all its points without it."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Of the search. The seed of the trials is the config's own."""
+    metric: tuple[str, ...] = ("macro",)
+    """To be made high: macro, micro, natural, head, tail, or `domain/NAME`. Two of them are a
+    trade-off: the Pareto front is shown, and stopping and `best.yaml` go by their mean."""
+    stopping: Stopping = Asha()
+    """asha | median | none."""
+    calls: Count | None = None
+    """Cap on the teacher calls of all trials together. A trial that could break it is not
+    started; every trial is then capped by its `budget.calls`, or else by its own forecast."""
+    equal_steps: bool = False
+    """Scale `student.epochs` so that trials with other numbers of stages take as many optimiser
+    steps as the base config: stages that train on all annotated so far add up."""
+    fixed: dict[str, Any] = Field(default_factory=dict)
+    """Config keys that are the same in all trials, set before the parameters."""
+    parameters: Annotated[dict[str, Parameter], Field(min_length=1)]
+    """What varies, by dotted config key."""
+    tensorboard: bool = True
+    """Write TensorBoard files, under `tune/` in the sweep's folder."""
+    mlflow: MlflowLog | None = None
+    """Also log to MLflow."""
+    wandb: WandbLog | None = None
+    """Also log to Weights & Biases."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthands(cls, values: Any) -> Any:
+        """`metric: macro` is `metric: [macro]`, `stopping: asha` is `stopping: {kind: asha}`."""
+        if not isinstance(values, Mapping):
+            return values
+        metric, stopping = values.get("metric"), values.get("stopping")
+        longhand = dict(values)
+        if isinstance(metric, str):
+            longhand["metric"] = [metric]
+        if isinstance(stopping, str):
+            longhand["stopping"] = {"kind": stopping}
+        return longhand
+
+    @model_validator(mode="after")
+    def _complete(self) -> Space:
+        if not 1 <= len(self.metric) <= 2 or len(set(self.metric)) != len(self.metric):
+            raise ValueError("metric must be one name or two different ones")
+        for name in self.metric:
+            if name not in METRICS and not name.startswith("domain/"):
+                raise ValueError(f"metric {name!r} is none of {', '.join(METRICS)}, domain/NAME")
+        if self.search != "grid" and self.trials is None:
+            raise ValueError(f"search {self.search} needs trials: how many")
+        return self
+
+
+def load_space(source: str | Path, changes: Mapping[str, Any] | None = None) -> Space:
+    """Read and validate a space.
+
+    Args:
+        source: Path of a YAML file.
+        changes: Keys set by options of the command line.
+
+    Raises:
+        ConfigError: With every problem found, its key, and the nearest known key.
+    """
+    path = Path(source)
+    if not path.is_file():
+        raise ConfigError(f"space {path} does not exist: see tune_spaces/ for some to begin with")
+    return parse_space(path.read_text("utf-8"), str(path), changes)
+
+
+def parse_space(text: str, name: str, changes: Mapping[str, Any] | None = None) -> Space:
+    """The same from YAML text; `name` is what an error calls it."""
+    values = read_mapping(text, f"space {name}")
+    return validate_as(Space, {**values, **(changes or {})}, f"space {name}")
+
+
+def dump_space(space: Space) -> str:
+    """The space as YAML that `parse_space` reads back."""
+    return yaml.safe_dump(space.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def base_of(config: Config, space: Space) -> Config:
+    """The config with what the space fixes.
+
+    Raises:
+        ConfigError: A fixed key or value that the config does not take.
+    """
+    return with_values(config, space.fixed, "fixed")
+
+
+def with_values(config: Config, values: Mapping[str, Any], name: str) -> Config:
+    """The config with dotted keys set, validated; `name` is what an error calls it."""
+    tree = config.model_dump(mode="json")
+    for key, value in values.items():
+        set_value(tree, key, value)
+    return validate(tree, name)
+
+
+def _check_bounds(low: float, high: float) -> None:
+    if not low < high:
+        raise ValueError(f"low ({low:g}) must be below high ({high:g})")

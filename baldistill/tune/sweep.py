@@ -1,0 +1,134 @@
+"""`baldistill sweep`: many runs over a space, and what it says about the budget split.
+
+Each trial is an ordinary run in a folder of its own, driven by Ray Tune. All trials share one store
+of the teacher's answers and, where they can, one set of running engines. A sweep that was killed
+goes on in the same folder: from our record of the trials, and from what each run folder has done.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from baldistill.config import Config
+from baldistill.config_file import dump_config, load_config, read_mapping, validate
+from baldistill.errors import ConfigError, UserError
+from baldistill.pipeline.cluster import connected
+from baldistill.pipeline.display import Display
+from baldistill.pipeline.lock import only_run_in
+from baldistill.storage import Storage
+from baldistill.tune.outcome import write_result
+from baldistill.tune.plan import make_plan
+from baldistill.tune.space import Space, dump_space, load_space, parse_space
+from baldistill.tune.trackers import trackers_of
+from baldistill.tune.trials import TUNE_SETTINGS, is_finished, run_trials
+from baldistill.tune.validation import check_seeds, validate_best
+
+_IDENTITY = {"search", "seed", "metric", "equal_steps", "fixed", "parameters"}
+
+
+def sweep(
+    config: Config | None,
+    space: Space | str | Path,
+    *,
+    out: str | Path | None = None,
+    address: str | None = None,
+    parallel: int | None = None,
+    validate_seeds: Sequence[int] = (),
+    verbose: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Try the points of a space, and write tables, figures and the best config.
+
+    Args:
+        config: What the trials vary; the built-in quickstart where it is None.
+        space: A space, or the path of its YAML file.
+        out: Folder or URI; the same folder resumes. By default `runs/sweep-TIMESTAMP`.
+        address: Of a Ray cluster.
+        parallel: Trials side by side; by default as many as the CPUs hold.
+        validate_seeds: Seeds that the sweep did not see, on which the best config is then run
+            against the config that the sweep began with.
+        verbose: Show Ray's own messages.
+        quiet: Show nothing.
+
+    Returns:
+        The content of `sweep.json`.
+
+    Raises:
+        UserError: For anything that the user can mend. A trial that fails is shown with its
+            reason and raises nothing, unless no trial came to its end.
+    """
+    config = config or load_config()
+    space = space if isinstance(space, Space) else load_space(space)
+    plan = make_plan(config, space)
+    check_seeds(plan, validate_seeds)
+    trackers_of(space)  # a package that is missing is told before anything starts
+    folder = Storage.open(out or Path("runs") / time.strftime("sweep-%Y%m%d-%H%M%S"))
+    display = Display(quiet=quiet)
+    with only_run_in(folder):
+        _claim(folder, config, space)
+        for name, value in TUNE_SETTINGS.items():  # before a local Ray starts, which inherits them
+            os.environ.setdefault(name, value)
+        with connected(address, verbose=verbose) as cluster:
+            display.say(f"sweep: {plan.num_trials} trials in {folder.uri}")
+            if not is_finished(plan, folder):
+                run_trials(plan, folder, cluster, parallel, display)
+            result = write_result(folder, plan)
+            display.say(result.markdown)
+            if validate_seeds and result.best is not None:
+                display.say("the best config against the base, on other seeds:")
+                result.data["validation"] = validate_best(
+                    folder, config, result.best, validate_seeds, verbose=verbose, quiet=quiet
+                )
+                folder.write_json("sweep.json", result.data)
+    display.say(f"written to {folder.uri}: {', '.join(result.files)}")
+    if result.best is None:
+        raise UserError(
+            f"no trial came to its end: see the reasons above and in {folder.uri}/sweep.md"
+        )
+    return result.data
+
+
+def read_sweep(
+    folder: str | Path, changes: Mapping[str, Any] | None = None
+) -> tuple[Config, Space]:
+    """Config and space of a sweep, to resume it.
+
+    Args:
+        folder: Of the sweep.
+        changes: Keys of the space to set, such as a higher cap.
+
+    Raises:
+        ConfigError: There is no sweep in the folder.
+    """
+    storage = Storage.open(folder)
+    if not (storage.exists("config.yaml") and storage.exists("space.yaml")):
+        raise ConfigError(f"there is no sweep in {storage.uri} (config.yaml and space.yaml)")
+    names = [f"{storage.uri}/{name}" for name in ("config.yaml", "space.yaml")]
+    config = validate(read_mapping(storage.read_text("config.yaml"), names[0]), names[0])
+    return config, parse_space(storage.read_text("space.yaml"), names[1], changes)
+
+
+def _claim(folder: Storage, config: Config, space: Space) -> None:
+    """Write config and space into a new folder, or check that it is the same sweep.
+
+    A sweep that goes on may have another cap, other trackers, another stopping rule, and more
+    trials.
+    """
+    if folder.exists("config.yaml"):
+        same = folder.read_text("config.yaml") == dump_config(config)
+        before = parse_space(folder.read_text("space.yaml"), f"{folder.uri}/space.yaml")
+        if not same or _identity(before) != _identity(space):
+            raise ConfigError(
+                f"{folder.uri} holds a sweep of another config or space: use another --out, or "
+                f"go on with that one by --resume {folder.uri}"
+            )
+    folder.write_text("space.yaml", dump_space(space))
+    folder.write_text("config.yaml", dump_config(config))
+
+
+def _identity(space: Space) -> dict[str, Any]:
+    return space.model_dump(mode="json", include=_IDENTITY)

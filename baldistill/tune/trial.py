@@ -1,0 +1,167 @@
+"""What a trial does, in its process: an ordinary run that reports after every stage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ray import tune
+
+from baldistill.config import Config
+from baldistill.errors import FolderInUseError, UserError
+from baldistill.pipeline.engines import Engines
+from baldistill.pipeline.run import RunResult, run
+from baldistill.storage import Storage
+from baldistill.tune.configs import config_of, for_trial
+from baldistill.tune.record import (
+    TrialRecord,
+    read_record,
+    run_folder,
+    spent_by,
+    stage_results,
+)
+from baldistill.tune.space import METRICS, Space
+
+RESPONSES = "responses"
+_FAILURE = "failure.txt"
+_PATIENCE = 60.0  # seconds for the process of a killed sweep to end
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What all trials share; it travels to their processes.
+
+    Attributes:
+        folder: Of the sweep.
+        base: The config that they vary.
+        space: How.
+        engines: Started by the sweep, one set for each trial at a time; none where every trial
+            needs engines of its own.
+    """
+
+    folder: Storage
+    base: Config
+    space: Space
+    engines: Sequence[Engines]
+
+
+def run_trial(chosen: Mapping[str, Any], setup: Setup) -> None:
+    """Run a trial, or report again what it reported before the sweep was killed.
+
+    Args:
+        chosen: `trial`, its name; `slot`, which engines are its own while it runs.
+        setup: What all trials share.
+
+    Raises:
+        Exception: Whatever ends the run; its message is left in the run folder for the sweep.
+    """
+    record = read_record(setup.folder, chosen["trial"])
+    config = config_of(setup.base, setup.space, record.values, record.name)
+    reporter = _Reporter(setup, record.name, config.stages)
+    if record.is_final:
+        for stage, metrics in stage_results(setup.folder, record.name):
+            reporter.report(stage, metrics)
+        return
+    with _ReasonKept(run_folder(setup.folder, record.name)):
+        result = _run(for_trial(config, record.cap), record, setup, chosen["slot"], reporter)
+        reporter.report(config.stages, result.metrics)
+
+
+def failure_of(folder: Storage, name: str) -> str | None:
+    """Why a trial failed, where its process could still say so."""
+    storage = run_folder(folder, name)
+    return storage.read_text(_FAILURE) if storage.exists(_FAILURE) else None
+
+
+def score_of(names: Sequence[str], metrics: Mapping[str, Any]) -> float:
+    """What stopping and the choice of the best go by: the mean of the space's metrics.
+
+    Args:
+        names: The space's `metric`.
+        metrics: Of a stage.
+
+    Raises:
+        UserError: A metric without a value.
+    """
+    return sum(metric_of(name, metrics) for name in names) / len(names)
+
+
+def metric_of(name: str, metrics: Mapping[str, Any]) -> float:
+    """A metric by the name that a space gives it."""
+    is_domain = name.startswith("domain/")
+    if is_domain:
+        value = metrics["per_domain"].get(name.removeprefix("domain/"), {}).get("score")
+    else:
+        value = metrics[name]
+    if value is None:
+        known = ", ".join(f"domain/{domain}" for domain in metrics["per_domain"])
+        raise UserError(
+            f"the metric {name} has no value on this evaluation set; there are "
+            f"{known if is_domain else ', '.join(m for m in METRICS if metrics[m] is not None)}"
+        )
+    return float(value)
+
+
+class _Reporter:
+    """Tells Ray Tune the standing of a trial; Tune may end the trial there."""
+
+    def __init__(self, setup: Setup, name: str, stages: int) -> None:
+        self._setup, self._name, self._stages = setup, name, stages
+
+    def before_last(self, stage: int, metrics: dict[str, Any]) -> None:
+        """The last stage is reported when the run has written its result."""
+        if stage < self._stages:
+            self.report(stage, metrics)
+
+    def report(self, stage: int, metrics: Mapping[str, Any]) -> None:
+        spent = spent_by(self._setup.folder, self._name)
+        tune.report(
+            {
+                "score": score_of(self._setup.space.metric, metrics),
+                "stage": stage,
+                "progress": 100.0 * stage / self._stages,
+                **{name: metrics[name] for name in METRICS if metrics[name] is not None},
+                "domain": {d: row["score"] for d, row in metrics["per_domain"].items()},
+                "calls": spent.calls,
+                "reused": spent.reused,
+            }
+        )
+
+
+def _run(
+    config: Config, record: TrialRecord, setup: Setup, slot: int, reporter: _Reporter
+) -> RunResult:
+    engines = setup.engines[slot] if setup.engines else None
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return run(
+                config,
+                run_dir=run_folder(setup.folder, record.name).uri,
+                store=setup.folder.sub(RESPONSES).uri,
+                engines=engines,
+                on_stage=reporter.before_last,
+                quiet=True,
+            )
+        except FolderInUseError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+class _ReasonKept:
+    """Leaves the message of what ends the block; Ray Tune itself keeps it as a pickle only."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def __enter__(self) -> None:
+        self._storage.delete(_FAILURE)
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, UserError):
+            self._storage.write_text(_FAILURE, str(error))
+        elif isinstance(error, Exception):  # Tune ends the thread of a stopped trial by SystemExit
+            self._storage.write_text(_FAILURE, f"{type(error).__name__}: {error}")

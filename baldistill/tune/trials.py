@@ -1,0 +1,152 @@
+"""Run the trials of a sweep: how many at a time, on which engines, through Ray Tune."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray import tune
+
+from baldistill.config import Config
+from baldistill.errors import ResourceError
+from baldistill.pipeline.display import Display
+from baldistill.pipeline.engines import Engines, base_student
+from baldistill.pipeline.forecast import estimate
+from baldistill.pipeline.resources import Cluster, cpus_of_run, place, side_by_side
+from baldistill.pipeline.run import validated_corpus
+from baldistill.records import digest
+from baldistill.storage import Storage
+from baldistill.tune.plan import SweepPlan
+from baldistill.tune.record import TrialRecord, read_records, run_folder
+from baldistill.tune.search import RecordedSearch
+from baldistill.tune.stopping import scheduler_of
+from baldistill.tune.trackers import trackers_of
+from baldistill.tune.trial import Setup, run_trial
+
+_LOGS = "tune"
+TUNE_SETTINGS = {
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the sweep as it ends a run: resumable
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # only what the space asks for
+    "RAY_AIR_NEW_OUTPUT": "0",  # Tune's other output cannot be silenced
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # a stopped trial closes its run before the next
+}
+
+
+def run_trials(
+    plan: SweepPlan,
+    folder: Storage,
+    cluster: Cluster,
+    parallel: int | None,
+    display: Display,
+) -> None:
+    """Run every trial that has not come to its end; its record says how it ended.
+
+    Args:
+        plan: What to try.
+        folder: Of the sweep.
+        cluster: What there is.
+        parallel: Trials at a time; by default as many as fit.
+        display: For the progress.
+
+    Raises:
+        ResourceError: So many at a time do not fit.
+    """
+    width = _width(plan, parallel, cluster)
+    display.say(f"{width} at a time; starting the engines ...")
+    search = RecordedSearch(
+        plan,
+        plan.source(told=len(read_records(folder))),
+        folder,
+        forecast=_Forecast(folder, plan, cluster),
+        slots=width,
+        display=display,
+    )
+    engines = _engines(plan, width, cluster)
+    try:
+        _tuner(Setup(folder, plan.base, plan.space, engines), search, width).fit()
+    finally:
+        for one in engines:
+            one.close()
+
+
+def is_finished(plan: SweepPlan, folder: Storage) -> bool:
+    """Whether there is nothing left to run; a trial that failed is tried again."""
+    records = read_records(folder).values()
+    return sum(record.is_final for record in records) == plan.num_trials
+
+
+def _tuner(setup: Setup, search: RecordedSearch, width: int) -> tune.Tuner:
+    """Ray Tune over the searcher's trials; what it kept of an earlier start is replayed anew."""
+    setup.folder.delete(_LOGS)
+    # a trial waits: its pools and workers take the CPUs. A placement group wants something, though
+    nothing = tune.PlacementGroupFactory([{"memory": 1}])
+    trainable = tune.with_parameters(run_trial, setup=setup)
+    return tune.Tuner(
+        tune.with_resources(trainable, nothing),
+        tune_config=tune.TuneConfig(
+            search_alg=search,
+            scheduler=scheduler_of(setup.space.stopping),
+            num_samples=-1,
+            max_concurrent_trials=width,
+            reuse_actors=True,  # importing torch and transformers again costs 8 s
+            trial_name_creator=_name_of,
+            trial_dirname_creator=_name_of,
+        ),
+        run_config=tune.RunConfig(
+            name=_LOGS,
+            storage_path=setup.folder.uri,
+            callbacks=trackers_of(setup.space),
+            verbose=0,
+        ),
+    )
+
+
+def _name_of(trial: Any) -> str:
+    return str(trial.config["trial"])
+
+
+class _Forecast:
+    """Checks that a trial fits, and bounds its teacher calls where the sweep has a cap."""
+
+    def __init__(self, folder: Storage, plan: SweepPlan, cluster: Cluster) -> None:
+        self._folder, self._plan, self._cluster = folder, plan, cluster
+        self._counts: dict[str, dict[str, int]] = {}
+
+    def __call__(self, record: TrialRecord, config: Config) -> int:
+        placement = place(config, self._cluster)
+        if self._plan.space.calls is None:
+            return 0
+        if config.budget.calls is not None:
+            return config.budget.calls
+        corpus = digest({"data": config.data.model_dump(mode="json"), "seed": config.seed})
+        if corpus not in self._counts:  # read where the trial will find it
+            storage = run_folder(self._folder, record.name)
+            _, summary = validated_corpus(config, storage, Display(quiet=True))
+            self._counts[corpus] = summary.counts
+        return estimate(config, self._counts[corpus], placement).calls_at_most
+
+
+def _width(plan: SweepPlan, parallel: int | None, cluster: Cluster) -> int:
+    """How many trials at a time; each that is known fits, or is said not to."""
+    configs = plan.configs()
+    most = side_by_side(configs, cluster)
+    if parallel is not None and parallel > most:
+        need = max(cpus_of_run(place(config, cluster)) for config in configs)
+        raise ResourceError(
+            f"--parallel {parallel} does not fit: a trial beside others needs {need:g} CPUs, and "
+            f"the cluster has {cluster.num_cpus:g} CPUs and {cluster.num_gpus:g} GPUs (with GPUs "
+            f"trials run one at a time): at most --parallel {most}"
+        )
+    return min(parallel or most, plan.num_trials)
+
+
+def _engines(plan: SweepPlan, width: int, cluster: Cluster) -> list[Engines]:
+    """Running engines for each trial at a time; none where trials must start their own."""
+    placement = place(plan.base, cluster)
+    if placement.take_turns or not plan.shares_engines:
+        return []
+    engines = [Engines(plan.base, placement) for _ in range(width)]
+    for one in engines:  # all: a trial that started one itself would leave it running
+        one.student(base_student(plan.base))
+        for tier in range(len(plan.base.teacher.tiers)):
+            one.teacher(tier)
+    return engines

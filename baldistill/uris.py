@@ -1,0 +1,43 @@
+"""Paths and URIs as users write them: joining names, and no secrets in them.
+
+A URI may end in a query that belongs to the filesystem, not to the path:
+`s3://bucket/runs?endpoint_override=127.0.0.1:5000&scheme=http`.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qsl, urlsplit
+
+_QUERY = re.compile(r"\?[A-Za-z_]\w*=[^/*?\[\]]*(&[A-Za-z_]\w*=[^/*?\[\]]*)*$")
+_SECRET_KEY = re.compile(r"secret|password|token|access_key|account_key|^sas|^sig$", re.IGNORECASE)
+
+
+def split_query(uri: str) -> tuple[str, str]:
+    """A URI without its query, and the query with its question mark; paths have none."""
+    found = _QUERY.search(uri) if "://" in uri else None
+    return (uri[: found.start()], found.group()) if found else (uri, "")
+
+
+def join(uri: str, name: str) -> str:
+    """The path or URI of a name in a folder."""
+    base, query = split_query(uri)
+    return f"{base.rstrip('/')}/{name}{query}"
+
+
+def holds_secret(uri: str) -> bool:
+    """Whether a URI carries a password or a key, which would end up in logs and artifacts."""
+    if "://" not in uri:
+        return False
+    base, query = split_query(uri)
+    try:
+        has_password = urlsplit(base).password is not None
+    except ValueError:  # such as a bracket that opens no IPv6 address
+        has_password = False
+    return has_password or any(_SECRET_KEY.search(key) for key, _ in parse_qsl(query[1:]))
+
+
+def masked(uri: str) -> str:
+    """A URI that can be shown: without user, password and query."""
+    base, _ = split_query(uri)
+    return re.sub(r"://[^/@]*@", "://...@", base)

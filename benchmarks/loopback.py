@@ -1,0 +1,81 @@
+"""What the benchmarks of HTTP teachers share: a server process, and a teacher that asks it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+
+from baldistill.config_teachers import OpenAITeacher
+from baldistill.core.ledger import Caps
+from baldistill.generation.pool import Pool
+from baldistill.generation.protocol import ModelRef, Sampling
+from baldistill.storage import Storage
+from baldistill.teacher.ask import Question, Teacher
+from baldistill.teacher.ledger import start_ledger
+from baldistill.teacher.prompts import load_prompts
+from baldistill.teacher.store import ResponseStore
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLING = Sampling(max_new_tokens=96)
+
+
+@contextmanager
+def server(latency: float, refuse: float = 0.0) -> Iterator[str]:
+    """The tests' loopback server in a process of its own; gives its base URL."""
+    script = ROOT / "tests" / "servers" / "fault_server.py"
+    command = [sys.executable, str(script), "--latency", str(latency), "--refuse", str(refuse)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def counts(url: str) -> dict[str, dict[str, int]]:
+    """How often each prompt was received and answered."""
+    with urllib.request.urlopen(url.removesuffix("/v1") + "/counts") as answer:
+        return json.load(answer)  # type: ignore[no-any-return]
+
+
+@contextmanager
+def teacher(folder: Path, url: str, *, concurrency: int, replicas: int = 1) -> Iterator[Teacher]:
+    """A teacher with ledger, store and pool, as a run has it; its actors are up."""
+    config = OpenAITeacher(model="m", base_url=url, concurrency=concurrency)
+    pool = Pool.start(
+        config, ModelRef("m"), replicas=replicas, bundle={"CPU": 0.25},
+        batch_size=config.resources.batch_size,
+    )  # fmt: skip
+    ray.get([actor.warm.remote(pool.model) for actor in pool.actors])
+    storage = Storage.open(folder)
+    store = ResponseStore(storage.sub("store"))
+    ledger = start_ledger(storage.sub("ledger"), store, Caps())
+    ray.get(ledger.summary.remote())
+    try:
+        yield Teacher(pool, ledger, store, config, load_prompts("compact", model="bundled"))
+    finally:
+        pool.close()
+        ray.kill(ledger)
+
+
+def prompt(number: int) -> str:
+    """A prompt like those of the quickstart."""
+    return f"Question: {number} apples and {number + 7} pears are how many?\nGold answer: 7\n"
+
+
+def questions(number: int) -> Iterator[Question]:
+    """As many different ones."""
+    return (Question(prompt(i), "rationale", f"domain-{i % 50}") for i in range(number))
+
+
+def connect() -> None:
+    """A local Ray, quiet."""
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")

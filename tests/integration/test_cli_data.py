@@ -1,0 +1,99 @@
+"""`baldistill data`: look at a corpus, check it, make it long-tailed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from baldistill.cli import app, main
+from baldistill.config_file import load_config
+from baldistill.errors import ConfigError, DataError, UserError
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+
+SIZES = {"sums": 80, "days": 60, "rare": 40}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    rows = [
+        json.dumps({"question": f"{domain} {i}?", "answer": str(i), "topic": domain})
+        for domain, size in SIZES.items()
+        for i in range(size)
+    ]
+    rows.insert(2, '{"question": "broken')
+    rows.append(rows[0])
+    path = tmp_path / "corpus.jsonl"
+    path.write_text("\n".join(rows) + "\n")
+    return str(path)
+
+
+def invoke(*arguments: str) -> tuple[dict[str, object], str]:
+    done = CliRunner().invoke(app, ["data", *arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout.splitlines()[-1]), " ".join(done.stderr.split())
+
+
+def test_describe_and_validate(file: str) -> None:
+    found, shown = invoke("describe", file, "data.columns.domain=topic", "--json")
+    assert found["counts"] == {"days": 54, "rare": 36, "sums": 72}
+    assert found["quarantined"] == {"duplicate": 1, "malformed_json": 1}
+    assert found["head"] == ["days", "rare", "sums"]
+    assert "162 examples in 3 domains: largest 72, smallest 36 (2.0 : 1)" in shown
+
+    found, shown = invoke("validate", file, "data.columns.domain=topic", "--json")
+    assert f"{file}:3: malformed_json" in shown
+    assert f"{file}:182: duplicate: same domain and question as row 1 of {file}" in shown
+    assert found["num_rows_read"] == 182
+
+
+def test_validate_says_whether_a_run_would_stop(
+    file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strict = ["data.columns.domain=topic", "data.max_bad_fraction=0.001"]
+    with pytest.raises(SystemExit) as end:
+        main(["data", "validate", file, *strict, "--rows", "1"])
+    assert end.value.code == 2
+    shown = capsys.readouterr().err
+    assert f"{file}:3: malformed_json" in shown
+    assert "and 1 more" in shown
+    assert "1 of 182 rows cannot be used" in shown
+
+
+def test_zipf_makes_a_corpus_that_a_run_reads(file: str, tmp_path: Path) -> None:
+    arguments = ["make", "zipf", "data.columns.domain=topic", "--input", file, "--alpha", "2"]
+    made, _ = invoke(*arguments, "--out", str(tmp_path / "out"), "--json")
+    assert made["counts"] == {"days": 18, "rare": 8, "sums": 72}
+    assert made["evaluation_counts"] == {"days": 6, "rare": 4, "sums": 8}
+    config = load_config(tmp_path / "out" / "config.yaml")
+    found, _ = invoke("describe", str(tmp_path / "out" / "config.yaml"), "--json")
+    assert found["counts"] == made["counts"]
+    assert found["evaluation_counts"] == made["evaluation_counts"]
+    assert config.data.columns.id == "example_id"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "config.yaml",
+        "evaluation.parquet",
+        "train.parquet",
+    ]
+    invoke(*arguments, "--out", str(tmp_path / "again"), "--json")
+    first, again = (pq.read_table(tmp_path / n / "train.parquet") for n in ("out", "again"))
+    assert first.sort_by("example_id").equals(again.sort_by("example_id"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (["make", "r53"], ConfigError, "no recipe 'r53'; known: r52, reuters"),
+        (["make", "zipf", "--alpha", "2"], UserError, "needs --input and --alpha"),
+        (["make", "r52", "--input", "x"], UserError, "are for zipf"),
+        (["describe", "no/such.jsonl"], DataError, "no/such.jsonl does not exist"),
+        (["describe", "no.yaml"], ConfigError, "no.yaml does not exist"),
+    ],
+)
+def test_mistakes_are_told(arguments: list[str], error: type[UserError], message: str) -> None:
+    with pytest.raises(error, match=message):
+        CliRunner().invoke(app, ["data", *arguments], catch_exceptions=False)

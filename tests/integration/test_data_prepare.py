@@ -1,0 +1,329 @@
+"""`prepare_corpus` on real Ray: where every row goes, whatever the files look like."""
+
+import csv
+import gzip
+import io
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+import pytest
+
+from baldistill.config import DataConfig
+from baldistill.data import prepare
+from baldistill.data.prepare import prepare_corpus
+from baldistill.data.summary import CorpusSummary
+from baldistill.data.text import example_ids
+from baldistill.errors import DataError
+from baldistill.records import EXAMPLES, QUARANTINE
+from baldistill.storage import Storage
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+
+DOMAINS = {"sums": 60, "days": 20, "rare": 3, "single": 1}
+
+
+def make_rows(sizes: dict[str, int] = DOMAINS) -> list[dict[str, Any]]:
+    return [
+        {"question": f"{domain} question {i}?", "answer": str(i), "domain": domain}
+        for domain, size in sizes.items()
+        for i in range(size)
+    ]
+
+
+def write_jsonl(path: Path, rows: list[Any]) -> str:
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_text("".join(line + "\n" for line in lines))
+    return str(path)
+
+
+def run(
+    storage: Storage, train: Any, seed: int = 0, **options: Any
+) -> tuple[CorpusSummary, dict[str, list[dict[str, Any]]]]:
+    summary = prepare_corpus(DataConfig(train=train, **options), seed, storage)
+    assert CorpusSummary.from_dict(json.loads(json.dumps(summary.to_dict()))) == summary
+    return summary, read_out(storage)
+
+
+def read_out(storage: Storage) -> dict[str, list[dict[str, Any]]]:
+    tables = {}
+    for name, schema in (
+        ("corpus/train", EXAMPLES),
+        ("corpus/evaluation", EXAMPLES),
+        ("quarantine", QUARANTINE),
+    ):
+        table = storage.read_table(name)
+        assert table.schema.equals(schema)
+        key = "row" if name == "quarantine" else "example_id"
+        tables[name.rpartition("/")[2]] = sorted(table.to_pylist(), key=lambda row, k=key: row[k])
+    assert not storage.exists("corpus/staging")
+    return tables
+
+
+def ids(rows: list[dict[str, Any]]) -> set[str]:
+    return {row["example_id"] for row in rows}
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage.open(tmp_path / "run")
+
+
+def test_seeded_split(tmp_path: Path, storage: Storage) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", make_rows())
+    summary, out = run(storage, path)
+    assert summary.num_rows_read == 84
+    assert summary.evaluation_counts == {"days": 2, "rare": 1, "sums": 6}
+    assert summary.counts == {"days": 18, "rare": 2, "single": 1, "sums": 54}
+    assert summary.quarantined == {}
+    assert out["quarantine"] == []
+    assert len(summary.warnings) == 1
+    assert "single" in summary.warnings[0]
+    everything = {(row["domain"], row["question"]): row for part in out.values() for row in part}
+    assert len(everything) == 84
+    for (domain, question), row in everything.items():
+        assert row["example_id"] == example_ids([domain], [question])[0]
+        assert row["choices"] is None
+
+    # another seed, another split; and an earlier attempt leaves nothing behind
+    storage.write_text("quarantine/left-over.parquet", "not parquet")
+    _, other = run(storage, path, seed=1)
+    assert ids(other["evaluation"]) != ids(out["evaluation"])
+    assert ids(other["evaluation"]) | ids(other["train"]) == {
+        row["example_id"] for row in everything.values()
+    }
+
+
+def test_files_formats_and_order_do_not_matter(tmp_path: Path, storage: Storage) -> None:
+    rows = make_rows()
+    _, expected = run(storage, write_jsonl(tmp_path / "one.jsonl", rows))
+    random.Random(3).shuffle(rows)
+    folder = tmp_path / "folder" / "sub"
+    folder.mkdir(parents=True)
+    write_jsonl(folder / "z.ndjson", rows[:20])
+    (folder / "y.json.gz").write_bytes(
+        gzip.compress("\n".join(json.dumps(row) for row in rows[20:40]).encode())
+    )
+    pq.write_table(pa.Table.from_pylist(rows[40:60]), folder / "x.parquet", row_group_size=3)
+    for name, delimiter, some in (("w.csv", ",", rows[60:70]), ("v.tsv", "\t", rows[70:])):
+        text = io.StringIO()
+        writer = csv.DictWriter(text, ["answer", "domain", "question"], delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(some)
+        (folder / name).write_text(text.getvalue())
+    (folder / "_SUCCESS").write_text("")
+    (folder / "notes.txt").write_text("not data")
+    (folder / "empty.jsonl").write_text("\n")
+    for source in (
+        str(tmp_path / "folder"),
+        f"{tmp_path}/folder/**/*.*[a-z]",
+        f"file://{folder}",
+        [f"{folder}/?.parquet", f"{folder}/*.[ct]sv", f"{folder}/[y-z].*", f"{folder}/w.csv"],
+    ):
+        if "**" in source:
+            (folder / "notes.txt").unlink()
+        _, out = run(storage, source)
+        assert out["train"] == expected["train"]
+        assert out["evaluation"] == expected["evaluation"]
+
+
+def test_where_each_bad_row_goes(tmp_path: Path, storage: Storage) -> None:
+    good = make_rows({"sums": 20, "days": 20})
+    train = write_jsonl(
+        tmp_path / "train.jsonl",
+        [
+            *good[:10],
+            "",
+            '{"question": "cut of',  # 12
+            {"question": "no answer", "domain": "days"},  # 13
+            {**good[0], "answer": "other"},  # 14: repeats line 1
+            {**good[0], "domain": "days"},  # 15: another domain, no duplicate
+            *good[10:],  # 16-45
+            {"question": "  held out?\r", "answer": 1, "domain": "days"},  # 46
+            {"question": "x" * 21, "answer": 1, "domain": "days"},  # 47
+        ],
+    )
+    evaluation = write_jsonl(
+        tmp_path / "evaluation.jsonl",
+        [
+            {"question": "held out?", "answer": "1", "domain": "sums"},
+            {"question": "held out?", "answer": "2", "domain": "sums"},
+            {"question": "new?", "answer": "", "domain": "days"},
+            {"question": "newer?", "answer": "1", "domain": "days"},
+        ],
+    )
+    summary, out = run(
+        storage, train, evaluation=evaluation, max_question_chars=20, max_bad_fraction=0.2
+    )
+    found = {(Path(row["file"]).name, row["row"]): row["reason"] for row in out["quarantine"]}
+    assert found == {
+        ("train.jsonl", 12): "malformed_json",
+        ("train.jsonl", 13): "missing",
+        ("train.jsonl", 14): "duplicate",
+        ("train.jsonl", 46): "in_evaluation_set",
+        ("train.jsonl", 47): "question_too_long",
+        ("evaluation.jsonl", 2): "duplicate",
+        ("evaluation.jsonl", 3): "empty",
+    }
+    assert sum(summary.quarantined.values()) == 7
+    assert summary.num_rows_read == 50
+    assert summary.counts == {"days": 21, "sums": 20}
+    assert summary.evaluation_counts == {"days": 1, "sums": 1}
+    (duplicate,) = [r for r in out["quarantine"] if r["row"] == 14]
+    assert duplicate["detail"] == f"same domain and question as row 1 of {train}"
+    assert json.loads(duplicate["content"])["answer"] == "other"
+
+
+def test_ids_split_and_choices_columns(tmp_path: Path, storage: Storage) -> None:
+    def row(id: Any, question: str, split: str, answer: str = "A") -> dict[str, Any]:
+        return {
+            "key": id,
+            "text": question,
+            "gold": answer,
+            "topic": "T",
+            "options": ["x", "y"],
+            "part": split,
+        }
+
+    rows = [
+        row(1, "one", "train"),
+        row(2, "two", "TRAIN", "y"),
+        row(1, "three", "train"),  # 3: same id, other content
+        row(4, "one", "train"),  # 4: same content, other id
+        row(5, "five", "test"),
+        row(5, "six", "train"),  # an id of the evaluation set is no duplicate
+        row(7, "seven", "bogus"),  # 7
+        row(8, "eight", "validation", "z"),  # 8: not among the choices
+        row(9, "nine", "Dev"),
+        row(None, "ten", "train"),  # 10
+    ]
+    columns = {
+        "question": "text",
+        "answer": "gold",
+        "domain": "topic",
+        "id": "key",
+        "split": "part",
+        "choices": "options",
+    }
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=4)
+    summary, out = run(storage, str(path), columns=columns, max_bad_fraction=0.5)
+    assert {row["row"]: row["reason"] for row in out["quarantine"]} == {
+        3: "duplicate_id",
+        4: "duplicate",
+        7: "unknown_split",
+        8: "answer_not_in_choices",
+        10: "missing",
+    }
+    assert {row["example_id"]: row["question"] for row in out["train"]} == {
+        "1": "one\nA) x\nB) y",
+        "2": "two\nA) x\nB) y",
+        "5": "six\nA) x\nB) y",
+    }
+    assert {row["example_id"] for row in out["evaluation"]} == {"5", "9"}
+    assert out["train"][0]["choices"] == ["x", "y"]
+    assert any("one domain only (T)" in warning for warning in summary.warnings)
+
+
+def test_a_big_evaluation_set_is_capped(tmp_path: Path, storage: Storage) -> None:
+    train = write_jsonl(tmp_path / "train.jsonl", make_rows({"sums": 5, "days": 5}))
+    rows = [{**row, "question": "new " + row["question"]} for row in make_rows({"sums": 30})]
+    options = {"evaluation": write_jsonl(tmp_path / "e.jsonl", rows)}
+    summary, out = run(storage, train, evaluation_max_per_domain=7, **options)
+    assert summary.evaluation_counts == {"sums": 7}
+    assert summary.num_capped == 23
+    assert any("23 evaluation rows" in warning for warning in summary.warnings)
+    assert any("1 domains have no evaluation rows: days" in w for w in summary.warnings)
+    write_jsonl(tmp_path / "e.jsonl", rows[::-1])
+    _, again = run(storage, train, evaluation_max_per_domain=7, **options)
+    assert again["evaluation"] == out["evaluation"]
+
+
+def test_cut_files_many_parts_and_partitions(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machinery for big corpora gives what one unit gives, line numbers included."""
+    rows: list[Any] = make_rows({"sums": 400, "days": 100})
+    rows[250:250] = ["", "broken {", rows[7], rows[399]]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    _, expected = run(storage, path)
+    assert [row["row"] for row in expected["quarantine"]] == [252, 253, 404]
+
+    plan_segments = prepare.plan_segments
+    bundle = prepare.bundle
+    monkeypatch.setattr(prepare, "plan_segments", lambda files: plan_segments(files, 5_000))
+    monkeypatch.setattr(prepare, "bundle", lambda segments: bundle(segments, 10_000))
+    monkeypatch.setattr(prepare, "_BYTES_PER_PARTITION", 8_000)
+    _, out = run(storage, path)
+    assert out == expected
+    assert len(storage.list("corpus/train")) > 2
+
+
+def test_choices_in_some_rows_or_in_none(tmp_path: Path, storage: Storage) -> None:
+    rows: list[Any] = make_rows({"sums": 200, "days": 9})
+    rows[150] = {**rows[150], "options": ["150", "x"]}
+    columns = {"choices": "options"}
+    summary, out = run(storage, write_jsonl(tmp_path / "a.jsonl", rows), columns=columns)
+    assert summary.warnings == []
+    with_choices = [r for r in out["train"] + out["evaluation"] if r["choices"] is not None]
+    assert [row["question"] for row in with_choices] == ["sums question 150?\nA) 150\nB) x"]
+    del rows[150]
+    summary, _ = run(storage, write_jsonl(tmp_path / "a.jsonl", rows), columns=columns)
+    assert summary.warnings == ["no row has choices in `options` (data.columns.choices)"]
+
+
+def test_other_filesystems(tmp_path: Path) -> None:
+    fs = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem())
+    storage = Storage("sub://run", fs, "run")
+    summary, _ = run(storage, write_jsonl(tmp_path / "a.jsonl", make_rows()))
+    assert sum(summary.counts.values()) == 75
+    assert (tmp_path / "run" / "corpus" / "train").is_dir()
+
+
+def test_the_bundled_corpus(storage: Storage) -> None:
+    summary, out = run(storage, "bundled", bundled_rows=500, bundled_evaluation_per_domain=5)
+    assert sum(summary.counts.values()) == 500
+    assert set(summary.evaluation_counts.values()) == {5}
+    assert summary.quarantined == {}
+    assert summary.warnings == []
+    assert not ids(out["train"]) & ids(out["evaluation"])
+
+
+def test_user_errors(tmp_path: Path, storage: Storage) -> None:
+    rows = make_rows({"sums": 5})
+    good = write_jsonl(tmp_path / "good.jsonl", rows)
+    bad = write_jsonl(tmp_path / "bad.jsonl", [*rows, "{", "[]", {"question": None}])
+    empty = write_jsonl(tmp_path / "empty.jsonl", [])
+    alone = write_jsonl(
+        tmp_path / "alone.jsonl", [{**rows[0], "domain": "elsewhere", "question": "?"}]
+    )
+    single = write_jsonl(tmp_path / "single.jsonl", rows[:1])
+    for options, message in [
+        ({"train": bad}, r"3 of 8 rows cannot be used.*bad.jsonl, row 6: malformed_json"),
+        ({"train": bad}, rf"with reasons: {storage.path('quarantine')}.*max_bad_fraction=0.38"),
+        ({"train": empty}, "the corpus is empty: data.train=.*empty.jsonl has no rows"),
+        ({"train": good, "evaluation": alone}, "training row: elsewhere. To do: add training"),
+        ({"train": good, "evaluation": empty}, "evaluation set is empty: data.evaluation="),
+        ({"train": good, "evaluation": good}, "is in data.train and in data.evaluation"),
+        ({"train": single}, "has a second row to set aside"),
+        ({"train": good, "columns": {"split": "answer"}}, "all 5 rows cannot be used.*unknown_spl"),
+        ({"train": good, "columns": {"question": "answr"}}, "did you mean `answer`"),
+    ]:
+        with pytest.raises(DataError, match=f"(?s){message}") as caught:
+            prepare_corpus(DataConfig.model_validate(options), 0, storage)
+        assert "Traceback" not in str(caught.value)
+        assert not storage.exists("corpus/staging")
+
+
+def test_a_file_broken_in_the_middle(tmp_path: Path, storage: Storage) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.Table.from_pylist(make_rows({"sums": 2000})), path, compression="zstd")
+    data = bytearray(path.read_bytes())
+    data[40:400] = bytes(360)
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"a\.parquet: cannot be read"):
+        prepare_corpus(DataConfig(train=str(path)), 0, storage)

@@ -1,0 +1,136 @@
+"""The paper's methods at one budget, and that nothing before the metrics sees the evaluation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from baldistill.bundled.corpus import make_corpus
+from baldistill.config import Config
+from baldistill.config_file import load_config
+from baldistill.methods import METHODS
+from baldistill.pipeline.compare import compare, equal_steps
+from baldistill.pipeline.run import run
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
+
+BUDGET = 48
+SMALL = [
+    f"budget.total={BUDGET}",
+    "stages=2",
+    "data.bundled_rows=300",
+    "data.bundled_evaluation_per_domain=2",
+    "student.epochs=0.5",
+    "student.response.max_new_tokens=16",
+    "teacher.resources.replicas=1",
+    "student.resources.replicas=1",
+]
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """All methods with one seed."""
+    out = tmp_path_factory.mktemp("compare")
+
+    def config_of(method: str, seed: int) -> Config:
+        config = load_config(None, [*SMALL, f"seed={seed}"], method, method_wins=True)
+        return equal_steps(config, load_config(None, SMALL))
+
+    return out, compare(config_of, METHODS, [0], out=out, parallel=1, quiet=True)
+
+
+def annotated(run_dir: Path) -> list[dict[str, Any]]:
+    paths = sorted(run_dir.glob("stages/*/annotated.parquet"))
+    return [row for path in paths for row in pq.read_table(path).to_pylist()]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_trains_on_exactly_the_budget(
+    compared: tuple[Path, dict[str, Any]], method: str
+) -> None:
+    run_dir = compared[0] / method / "seed-0"
+    rows = annotated(run_dir)
+    assert len(rows) == (0 if method == "zero-shot-cot" else BUDGET)
+    total = json.loads((run_dir / "metrics.json").read_text())["budget"]["total"]
+    if method in ("zero-shot-cot", "random-ft"):
+        assert total["calls"] == total["requests"] == 0
+        assert all(row["rationale"] is None and row["request_id"] is None for row in rows)
+    else:
+        assert all(row["rationale"] for row in rows)
+    sources = {row["source"] for row in rows}
+    if method in ("balance-ft-cot", "baldistill-n", "baldistill-a", "baldistill-e"):
+        assert sources == {"real", "synthetic"}
+    elif method == "duplicate-ft-cot":
+        assert sources == {"real", "repeated"}
+    else:
+        assert sources <= {"real"}
+
+
+def test_the_table_has_every_method_and_answers_are_shared(
+    compared: tuple[Path, dict[str, Any]],
+) -> None:
+    out, data = compared
+    assert [row["method"] for row in data["rows"]] == list(METHODS)
+    assert 0 < data["calls_together"] < data["calls_alone"]
+    stored = [
+        name
+        for path in (out / "responses").glob("*.parquet")
+        for name in pq.read_table(path)["request_id"].to_pylist()
+    ]
+    assert len(stored) == len(set(stored)) == data["calls_together"]
+    assert all((out / f"comparison.{ending}").stat().st_size for ending in ("md", "csv", "png"))
+
+
+def fingerprints(run_dir: Path) -> dict[str, str]:
+    """Hash of the content of each artifact that is decided before the metrics."""
+    found = {}
+    for path in sorted(run_dir.glob("stages/*/**/*")):
+        name = str(path.relative_to(run_dir))
+        if path.parent.name == "scored":  # Ray Data's own file names
+            name = str(path.parent.relative_to(run_dir))
+        if path.suffix == ".parquet" and path.stem != "responses":
+            content = str(pq.read_table(path).to_pylist()).encode()
+        elif path.suffix == ".safetensors" or path.name in ("plan.json", "dropped.json"):
+            content = path.read_bytes()
+        else:
+            continue
+        found[name] = found.get(name, "") + hashlib.sha256(content).hexdigest()
+    return found
+
+
+def test_answers_of_the_evaluation_set_change_the_metrics_alone(tmp_path: Path) -> None:
+    """Quotas (even those of the `errors` policy), examples and students never look at them."""
+    seen, metrics = [], []
+    for name in ("true", "false"):
+        folder = tmp_path / name
+        folder.mkdir()
+        train, evaluation = make_corpus(200, 4, alpha=1.0)
+        if name == "false":
+            nonsense = pa.array(["nobody knows"] * len(evaluation))
+            evaluation = evaluation.set_column(3, "answer", nonsense)
+        pq.write_table(train, folder / "train.parquet")
+        pq.write_table(evaluation, folder / "evaluation.parquet")
+        config = load_config(
+            None,
+            [
+                *SMALL,
+                "budget.policy=errors",
+                "budget.total=160",
+                "student.epochs=15",
+                "student.response.max_new_tokens=48",
+                f"data.train={folder}/train.parquet",
+                f"data.evaluation={folder}/evaluation.parquet",
+            ],
+        )
+        result = run(config, run_dir=folder / "run", store=tmp_path / "store", quiet=True)
+        seen.append(fingerprints(folder / "run"))
+        metrics.append(result.metrics)
+    assert len(seen[0]) >= 12
+    assert seen[0] == seen[1]
+    assert metrics[0]["macro"] > metrics[1]["macro"] == 0.0

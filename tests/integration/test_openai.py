@@ -1,0 +1,199 @@
+"""Teacher.ask over HTTP: ledger, store and pool around a server that misbehaves or dies."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from servers.fault_server import FaultServer, reply, running
+
+from baldistill.config_teachers import OpenAITeacher
+from baldistill.core.ledger import Caps
+from baldistill.errors import UserError
+from baldistill.generation.pool import Pool
+from baldistill.generation.protocol import ModelRef, Sampling
+from baldistill.storage import Storage
+from baldistill.teacher.ask import Answer, Question, Teacher
+from baldistill.teacher.ledger import start_ledger
+from baldistill.teacher.prompts import load_prompts
+from baldistill.teacher.store import ResponseStore
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+
+SERVER = Path(__file__).resolve().parents[1] / "servers" / "fault_server.py"
+GREEDY = Sampling(max_new_tokens=20)
+KEY = "sk-of-the-integration-test-123456"
+
+
+@contextmanager
+def teacher(folder: Path, url: str, **options: Any) -> Iterator[Teacher]:
+    """A run begun (or begun again) in a folder."""
+    config = OpenAITeacher.model_validate({"model": "m", "base_url": url, **options})
+    shape = {"replicas": 1, "bundle": {"CPU": 0.25}, "batch_size": 8}
+    pool = Pool.start(config, ModelRef("m"), **shape)  # type: ignore[arg-type]
+    storage = Storage.open(folder)
+    store = ResponseStore(storage.sub("store"))
+    ledger = start_ledger(storage.sub("ledger"), store, Caps(examples=10_000))
+    try:
+        yield Teacher(pool, ledger, store, config, load_prompts("compact", model="bundled"))
+    finally:
+        pool.close()
+        ray.kill(ledger)
+
+
+def questions(number: int, script: str = "") -> list[Question]:
+    return [Question(f"{script}Question {i}", "rationale", f"d{i % 3}") for i in range(number)]
+
+
+def spent(asked: Teacher) -> dict[str, Any]:
+    total = ray.get(asked.ledger.summary.remote())["total"]
+    assert isinstance(total, dict)
+    return total
+
+
+def test_every_kind_of_answer_reaches_the_ledger_and_the_store(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A few hundred rows of small batches, some failing, in few segments."""
+    server = FaultServer(latency=0.02, refuse=0.1, retry_after=0.05)
+    wanted = questions(300)
+    scripts = {3: "<400>", 70: "<500 500 500>", 71: "<503 429:0.1 drop>", 200: "<badjson>"}
+    for number, script in scripts.items():
+        wanted[number] = Question(f"{script} Question {number}", "rationale", "d0")
+    with running(server) as url, teacher(tmp_path, url, concurrency=16, max_retries=2) as asked:
+        answers = asked.ask(wanted, GREEDY, stage=1)
+        total = spent(asked)
+        again = asked.ask(wanted[4:60], GREEDY, stage=1)
+    assert [a.standing for a in answers] == [
+        "rejected" if number in (3, 70) else "answered" for number in range(300)
+    ]
+    assert [a.text for a in answers if a.standing == "answered"] == [
+        reply(str(q.prompt)) for n, q in enumerate(wanted) if n not in (3, 70)
+    ]
+    assert answers[3].detail == "request refused"
+    assert answers[70].failure == "server error: no luck (HTTP 500)"
+    assert again == answers[4:60]
+    assert (total["units"], total["calls"]) == (298, 300)
+    assert set(server.answered.values()) == {1, 2}  # 2: an answer that was broken on its way
+    twice = [prompt for prompt, times in server.answered.items() if times == 2]
+    assert sorted(twice) == sorted(str(wanted[number].prompt) for number in (71, 200))
+    segments = asked.store.segments()
+    assert len(segments) <= 38  # of 8 rows each, had every batch been handed over alone
+
+
+def test_the_plug_is_pulled_and_put_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's process is killed in mid-run; the run waits, says so, and is complete."""
+    monkeypatch.setattr("baldistill.generation.notices.NOTICE_EVERY", 0.2)
+    caplog.set_level(logging.WARNING, logger="baldistill")
+    monkeypatch.setattr(logging.getLogger("baldistill"), "propagate", True)
+    process, url = start_server()
+    counts: list[Counter[str]] = []
+    answered = threading.Semaphore(0)
+
+    def pull() -> None:
+        nonlocal process
+        for _ in range(40):
+            answered.acquire()
+        counts.append(read_counts(url))
+        process.kill()
+        process.wait()
+        wait_until(lambda: "has not answered for" in caplog.text)
+        process, _ = start_server(url)
+
+    thread = threading.Thread(target=pull)
+    thread.start()
+    with teacher(tmp_path, url, concurrency=16) as asked:
+        answers = asked.ask(
+            questions(200), GREEDY, stage=1, on_answers=lambda n: answered.release(n)
+        )
+        total = spent(asked)
+    thread.join()
+    counts.append(read_counts(url))
+    process.kill()
+    process.wait()
+    assert [a.text for a in answers] == [reply(f"Question {i}") for i in range(200)]
+    assert (total["units"], total["calls"]) == (200, 200)
+    before, after = counts
+    # what was under way when the server died it may have answered into the void
+    assert len(before.keys() & after.keys()) <= 16
+    assert set(after.values()) == {1}
+    assert "trying again until patience_s=600 have passed" in caplog.text
+
+
+def test_when_patience_ends_the_run_stops_and_goes_on_later(tmp_path: Path) -> None:
+    """Also what was answered in the batch that met the end is kept and not paid twice."""
+    stop = FaultServer(latency=0.01)
+    wanted = questions(100)
+    wanted[90] = Question("<401> Question 90", "rationale", "d0")
+    with running(stop) as url:
+        port = int(url.split(":")[2].split("/")[0])
+        with teacher(tmp_path, url, concurrency=8) as asked:
+            with pytest.raises(UserError, match="key refused: the server does not accept") as error:
+                asked.ask(wanted, GREEDY, stage=1)
+            assert type(error.value) is UserError
+    paid = stop.answered
+    assert 50 < len(paid) < 100
+    with (
+        teacher(tmp_path, url, concurrency=8, patience_s=0.5) as asked,
+        pytest.raises(UserError, match=r"longer than teacher\.patience_s=0\.5 allows: no"),
+    ):
+        asked.ask(wanted, GREEDY, stage=1)
+    back = FaultServer()
+    with running(back, port), teacher(tmp_path, url, concurrency=8) as asked:
+        wanted[90] = questions(91)[90]
+        answers: list[Answer] = asked.ask(wanted, GREEDY, stage=1)
+        total = spent(asked)
+    assert [a.text for a in answers] == [reply(f"Question {i}") for i in range(100)]
+    assert not paid.keys() & back.answered.keys()
+    assert len(paid) + len(back.answered) == 100
+    assert total["units"] <= 101  # the question that was refused keeps its reservation
+
+
+def test_a_key_of_the_environment_reaches_the_server_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workers read their own environment; nothing that Ray keeps holds the key."""
+    server = FaultServer(key=KEY)
+    with running(server) as url, teacher(tmp_path, url, api_key_env="NO_SUCH_KEY") as asked:
+        with pytest.raises(
+            UserError, match="NO_SUCH_KEY, which is not set on the machine"
+        ) as error:
+            asked.ask(questions(3), GREEDY, stage=1)
+        assert KEY not in str(error.value)
+        monkeypatch.setenv("NO_SUCH_KEY", KEY)  # the driver's environment is not the workers'
+        with pytest.raises(UserError, match="NO_SUCH_KEY, which is not set on the machine"):
+            asked.ask(questions(3), GREEDY, stage=1)
+    assert sum(server.answered.values()) == 0
+
+
+def start_server(url: str | None = None) -> tuple[subprocess.Popen[str], str]:
+    port = url.split(":")[2].split("/")[0] if url else "0"
+    command = [sys.executable, str(SERVER), "--latency", "0.1", "--port", port]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+def read_counts(url: str) -> Counter[str]:
+    import json
+
+    with urllib.request.urlopen(url.removesuffix("/v1") + "/counts") as answer:
+        return Counter(json.load(answer)["received"])
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    while not true():
+        time.sleep(0.02)

@@ -1,0 +1,161 @@
+"""The main job as a user runs it: the whole loop, killed anywhere and resumed, and its errors."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from runs import answered, decided, finish, kill_9, start, wait_until
+
+from baldistill import records
+from baldistill.config_file import load_config
+
+pytestmark = pytest.mark.slow
+
+SMALL = [
+    "stages=2",
+    "budget.total=120",
+    "data.bundled_rows=400",
+    "data.bundled_evaluation_per_domain=4",
+    "student.epochs=1",
+    "student.response.max_new_tokens=32",
+    "rationale.on_mismatch=label_only",
+    "student.resources.replicas=1",
+    "teacher.resources.replicas=2",
+]
+
+
+def run(run_dir: Path, home: Path, *arguments: str) -> subprocess.Popen[str]:
+    return start("run", "--run-dir", str(run_dir), *arguments, home=home)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, home: Path) -> tuple[Path, str]:
+    """A small run that nothing disturbed, and what it printed."""
+    run_dir = tmp_path_factory.mktemp("run") / "undisturbed"
+    return run_dir, finish(run(run_dir, home, *SMALL, "--json"))
+
+
+def test_the_run_folder_has_what_the_readme_says(undisturbed: tuple[Path, str]) -> None:
+    run_dir, output = undisturbed
+    for name in ("config.yaml", "versions.json", "metrics.json", "report/index.html", "log.txt"):
+        assert (run_dir / name).stat().st_size > 0
+    assert str(load_config(run_dir / "config.yaml").budget.total) == "120"
+    assert "\x1b" not in output, "no control codes without a terminal"
+    result = json.loads(output.splitlines()[-1])
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    assert result["macro"] == metrics["macro"]
+    assert set(metrics) >= {"macro", "micro", "head", "tail", "per_domain", "stages", "budget"}
+    schemas = {
+        "annotated": records.ANNOTATED,
+        "synthesized": records.ANNOTATED,
+        "rejected": records.REJECTED,
+        "responses": records.RESPONSES,
+    }
+    for name, schema in schemas.items():
+        assert pq.read_schema(run_dir / "stages" / "02" / f"{name}.parquet").equals(schema)
+
+
+def test_the_budget_is_spent_and_never_exceeded(undisturbed: tuple[Path, str]) -> None:
+    run_dir, _ = undisturbed
+    budget = json.loads((run_dir / "metrics.json").read_text())["budget"]
+    annotated = pa.concat_tables(
+        pq.read_table(run_dir / "stages" / stage / "annotated.parquet") for stage in ("01", "02")
+    )
+    assert len(annotated) == budget["total"]["units"] <= 120
+    real = annotated.filter(pa.compute.equal(annotated["source"], "real"))
+    assert len(set(real["example_id"].to_pylist())) == len(real), "no real example twice"
+    ids = answered(run_dir)
+    assert len(ids) == len(set(ids)) == budget["total"]["calls"]
+
+
+def test_a_student_of_each_stage_loads(undisturbed: tuple[Path, str]) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    for stage in ("01", "02"):
+        path = undisturbed[0] / "stages" / stage / "student"
+        AutoModelForCausalLM.from_pretrained(path)
+        AutoTokenizer.from_pretrained(path)
+
+
+def test_kill_9_at_three_moments_equals_an_undisturbed_run(
+    tmp_path: Path, home: Path, undisturbed: tuple[Path, str]
+) -> None:
+    """While the teacher answers, while the student trains, and while it scores candidates."""
+    run_dir = tmp_path / "killed"
+    process = run(run_dir, home, *SMALL)
+    before: set[str] = set()
+    for moment in (
+        "responses/*.parquet",
+        "_commits/stages/01/annotated.json",
+        "_commits/stages/02/plan.json",
+    ):
+        wait_until(lambda moment=moment: any(run_dir.glob(moment)), process)  # type: ignore[misc]
+        kill_9(process)
+        assert before <= set(answered(run_dir))
+        before = set(answered(run_dir))
+        process = run(run_dir, home)  # without a config: the folder's own
+    finish(process)
+    assert decided(run_dir) == decided(undisturbed[0])
+    ids = answered(run_dir)
+    assert len(ids) == len(set(ids)), "an answered call was made again"
+    assert before <= set(ids)
+
+
+def test_a_second_run_in_the_same_folder_is_refused(
+    home: Path, undisturbed: tuple[Path, str]
+) -> None:
+    import fcntl
+
+    run_dir = undisturbed[0]
+    with open(run_dir / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "another run is at work" in finish(run(run_dir, home), status=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["budgt.total=1"], "did you mean budget?"),
+        (["data.train=nowhere.jsonl"], "nowhere.jsonl"),
+        (["teacher.resources.replicas=99"], "CPUs"),
+        (["student.prompts=missing.yaml"], "missing.yaml"),
+        (["nothing.yaml"], "does not exist"),
+        (["teacher.kind=openai", "teacher.api_key_env=NO_SUCH_KEY"], "there is no NO_SUCH_KEY"),
+    ],
+)
+def test_what_a_user_can_mend_exits_with_2_and_no_traceback(
+    arguments: list[str], words: str, tmp_path: Path
+) -> None:
+    assert words in finish(run(tmp_path / "run", tmp_path, *arguments), status=2)
+
+
+def test_a_cap_on_tokens_ends_the_run_with_what_it_has(tmp_path: Path, home: Path) -> None:
+    run_dir = tmp_path / "capped"
+    output = finish(run(run_dir, home, *SMALL, "stages=3", "budget.total=60", "budget.tokens=2500"))
+    budget = json.loads((run_dir / "metrics.json").read_text())["budget"]
+    assert budget["stopped_by"] == "tokens"
+    spent = budget["total"]
+    # within the bound of one call, which holds some 700 tokens for the 70 that it uses
+    assert 1700 < spent["prompt_tokens"] + spent["completion_tokens"] <= 2500
+    assert 20 < budget["annotated"] == spent["units"] < 60
+    assert "the cap on tokens was reached (budget.tokens)" in output
+    assert "the run ends with the student of stage 2" in output
+    assert (run_dir / "stages" / "02" / "student" / "config.json").exists()
+    assert "reached the cap on tokens" in (run_dir / "report" / "index.html").read_text()
+    shown = finish(start("ledger", str(run_dir), "--json", home=home))
+    assert json.loads(shown.splitlines()[-1])["total"] == spent
+
+
+def test_another_config_does_not_touch_a_run(home: Path, undisturbed: tuple[Path, str]) -> None:
+    output = finish(run(undisturbed[0], home, *SMALL, "seed=7"), status=2)
+    assert "another config" in output

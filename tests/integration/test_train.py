@@ -1,0 +1,99 @@
+"""Fine-tuning through Ray Train: in this process, and by two workers that share the gradients."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from baldistill.bundled import DOMAINS, make_example
+from baldistill.config import StudentConfig
+from baldistill.errors import UserError
+from baldistill.generation.protocol import ModelRef
+from baldistill.records import ANNOTATED
+from baldistill.storage import Storage
+from baldistill.student.fine_tune import fine_tune
+from baldistill.student.train import Progress, TrainingResult
+from baldistill.teacher.prompts import load_prompts
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+
+
+def annotated(number: int) -> pa.Table:
+    rng = random.Random(0)
+    made = [make_example(rng.choice(DOMAINS), rng) for _ in range(number)]
+    rows = [
+        {"example_id": str(i), "domain": one.domain, "question": one.question,
+         "answer": one.answer, "source": "real", "rationale": one.rationale, "attempts": 1}
+        for i, one in enumerate(made)
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=ANNOTATED)
+
+
+def tune(folder: Path, num_workers: int, **values: Any) -> TrainingResult:
+    config = {"learning_rate": 1e-3, "epochs": 2, "batch_size": 8, **values}
+    return fine_tune(
+        annotated(64),
+        init=values.get("init", ModelRef("bundled-student")),
+        storage=Storage.open(folder),
+        name="stages/01/student",
+        prompts=load_prompts("compact", model="bundled"),
+        config=StudentConfig.model_construct(**{k: v for k, v in config.items() if k != "init"}),
+        seed=3,
+        num_workers=num_workers,
+        worker={"CPU": 1},
+        on_progress=values.get("on_progress"),
+    )
+
+
+def test_a_stage_trains_in_this_process(tmp_path: Path) -> None:
+    told: list[Progress] = []
+    config = StudentConfig(learning_rate=1e-3, epochs=2, batch_size=8)
+    result = fine_tune(
+        annotated(64), init=ModelRef("bundled-student"), storage=Storage.open(tmp_path),
+        name="stages/01/student", prompts=load_prompts("compact", model="bundled"),
+        config=config, seed=3, num_workers=0, worker={"CPU": 1}, on_progress=told.append,
+    )  # fmt: skip
+    assert (result.num_examples, result.num_steps) == (64, 16)
+    assert told[-1].step == 16
+    assert result.losses[-1][1] < result.losses[0][1]
+    AutoModelForCausalLM.from_pretrained(tmp_path / "stages/01/student")
+    # and the next stage starts from it
+    again = tune(tmp_path / "next", 0, init=ModelRef("stages/01/student", Storage.open(tmp_path)))
+    assert again.losses[0][1] < result.losses[0][1]
+
+
+def test_an_error_of_the_users_arrives_as_such(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"lower student\.learning_rate") as raised:
+        tune(tmp_path, 0, learning_rate=1e30)
+    assert "Traceback" not in str(raised.value)
+    assert not Storage.open(tmp_path).exists("stages/01/student")
+
+
+@pytest.mark.slow
+def test_two_workers_halve_the_steps_and_learn_the_same(tmp_path: Path) -> None:
+    one = tune(tmp_path / "one", 0, batch_size=16)
+    two = tune(tmp_path / "two", 2, batch_size=8)
+    assert two.num_steps == one.num_steps == 8  # 2 epochs of 64 examples, 16 at a step
+    assert two.num_examples == 64
+    assert two.losses[0][1] == pytest.approx(one.losses[0][1], rel=0.05)
+    assert two.loss == pytest.approx(one.loss, rel=0.1)
+    AutoModelForCausalLM.from_pretrained(tmp_path / "two/stages/01/student")
+    weights = load_file(tmp_path / "two/stages/01/student/model.safetensors")
+    assert all(tensor.isfinite().all() for tensor in weights.values())
+
+
+@pytest.mark.slow
+def test_an_error_of_the_users_in_a_worker_is_not_tried_again(tmp_path: Path) -> None:
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"lower student\.learning_rate") as raised:
+        tune(tmp_path, 2, learning_rate=1e30)
+    assert "Traceback" not in str(raised.value)
+    assert not Storage.open(tmp_path).exists("stages/01/student")
+    assert time.monotonic() - began < 120  # one start of two workers, whatever the machine

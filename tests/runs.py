@@ -1,0 +1,74 @@
+"""Runs as processes, as a user starts them, and what they leave behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from baldistill.storage import Storage
+
+WAIT_S = 600.0  # for what a process brings about, on a machine however busy
+
+
+def start(*arguments: str, home: Path, **variables: str) -> subprocess.Popen[str]:
+    """`baldistill` with arguments, in a home folder and a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "baldistill.cli", *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **variables, "HOME": str(home)},
+        cwd=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], status: int = 0) -> str:
+    """Wait for its end; what it printed."""
+    output, _ = process.communicate(timeout=WAIT_S)
+    assert process.returncode == status, output
+    assert "Traceback" not in output
+    return output
+
+
+def wait_until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait for something that the process brings about; fail if it ends without."""
+    deadline = time.monotonic() + WAIT_S
+    while not true():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def kill_9(process: subprocess.Popen[str]) -> None:
+    """End it, and what it started, without a chance to tidy up."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def answered(run: Path | Storage) -> list[str]:
+    """Request ids of all stored answers, one for each time that one was answered."""
+    storage = run if isinstance(run, Storage) else Storage.open(run)
+    if not storage.list("responses"):
+        return []
+    table = storage.read_table("responses", columns=["request_id"])
+    return [str(name) for name in table["request_id"].to_pylist()]
+
+
+def decided(run_dir: Path) -> dict[str, object]:
+    """Everything that a run decides in its stages, free of times, file names and row order."""
+    found: dict[str, object] = {}
+    for path in [*run_dir.glob("stages/*/*.parquet"), *run_dir.glob("stages/*/scored")]:
+        found[str(path.relative_to(run_dir))] = sorted(map(str, pq.read_table(path).to_pylist()))
+    for path in run_dir.glob("stages/*/*.json"):
+        found[str(path.relative_to(run_dir))] = json.loads(path.read_text())
+    assert found
+    return found

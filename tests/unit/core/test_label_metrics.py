@@ -1,0 +1,150 @@
+"""F1 of labels, and corpora whose domains have different tasks."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from baldistill.core.answers import equal, extract
+from baldistill.core.label_metrics import label_f1, metrics_from_labels, metrics_of_responses
+from baldistill.core.metrics import DomainScore
+
+CORPUS = {"a": 80, "b": 15, "c": 5}
+ROOT = Path(__file__).parents[3]
+R8 = Path(os.environ.get("BALDISTILL_SHARED_DATA", ROOT.parent / "shared" / "data")) / "r8.parquet"
+
+
+def responses(*rows: tuple[str, str, str | None, float]) -> pa.Table:
+    names = ["domain", "answer", "prediction", "score"]
+    return pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+
+
+def test_label_f1_by_hand():
+    golds = ["a", "a", "a", "b", "b", "c"]
+    predictions = ["a", "a", "b", "b", None, "nonsense"]
+    result = metrics_from_labels(predictions, golds, CORPUS)
+    assert result.per_domain["a"].score == pytest.approx(2 * 2 / (2 * 2 + 0 + 1))
+    assert result.per_domain["b"].score == pytest.approx(2 * 1 / (2 * 1 + 1 + 1))
+    assert result.per_domain["c"] == DomainScore(0.0, 1)
+    assert result.micro == pytest.approx(3 / 6)
+    assert result.macro == pytest.approx((0.8 + 0.5 + 0) / 3)
+    assert result.head == pytest.approx(0.8)
+    assert (result.metric, result.accuracy) == ("f1", result.micro)
+
+
+LABELS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.sampled_from(["a", "b", "c", "z", None])), min_size=1
+)
+
+
+@given(LABELS)
+def test_domains_that_are_labels_give_the_same_figures_as_labels(pairs):
+    golds = [gold for gold, _ in pairs]
+    predictions = [prediction for _, prediction in pairs]
+    table = responses(*((g, g.upper(), p, float(g == p)) for g, p in pairs))
+    by_domain = metrics_of_responses(table, lambda _: "classification", CORPUS)
+    by_label = metrics_from_labels(predictions, golds, CORPUS)
+    ours, theirs = by_domain.to_dict(), by_label.to_dict()
+    assert ours.pop("per_domain") == theirs.pop("per_domain")
+    assert ours == pytest.approx(theirs)
+
+
+@given(LABELS)
+def test_f1_is_the_harmonic_mean_of_precision_and_recall(pairs):
+    for label, figure in label_f1([p for _, p in pairs], [g for g, _ in pairs]).items():
+        right = sum(g == p == label for g, p in pairs)
+        given_, wanted = sum(p == label for _, p in pairs), sum(g == label for g, _ in pairs)
+        harmonic = 2 / (given_ / right + wanted / right) if right else 0.0
+        assert figure.score == pytest.approx(harmonic)
+        assert figure.count == wanted
+
+
+def test_a_domain_with_several_labels_has_their_mean():
+    table = responses(
+        ("coins", "yes", "yes", 1.0),
+        ("coins", "yes", "no", 0.0),
+        ("coins", "no", "no", 1.0),
+        ("coins", "no", None, 0.0),
+    )
+    result = metrics_of_responses(table, lambda _: "classification")
+    yes, no = 2 * 1 / (2 + 0 + 1), 2 * 1 / (2 + 1 + 1)
+    assert result.macro == pytest.approx((yes + no) / 2)
+    assert result.micro == result.accuracy == 0.5
+    assert result.metric == "f1"
+
+
+def test_each_domain_of_a_mixed_corpus_has_its_own_figure():
+    table = responses(
+        ("earn", "earn", "Earn.", 1.0),
+        ("acq", "acq", "earn", 0.0),
+        ("sums", "4", "5", 0.0),
+        ("sums", "4", "4", 1.0),
+        ("films", "the red house", "red boat", 0.5),
+    )
+    tasks = {"earn": "classification", "acq": "classification", "sums": "math", "films": "qa"}
+    result = metrics_of_responses(table, lambda domain: tasks[domain])  # type: ignore[arg-type]
+    assert {name: figure.score for name, figure in result.per_domain.items()} == pytest.approx(
+        {"earn": 2 / 3, "acq": 0.0, "sums": 0.5, "films": 0.5}
+    )
+    assert result.metric == "mixed"
+    assert result.micro == pytest.approx(2.5 / 5)
+
+
+@pytest.mark.parametrize(
+    ("task", "metric"),
+    [
+        ("math", "accuracy"),
+        ("multiple_choice", "accuracy"),
+        ("free_text", "accuracy"),
+        ("qa", "word_f1"),
+        ("classification", "f1"),
+    ],
+)
+def test_the_metric_is_the_tasks(task, metric):
+    table = responses(("d", "x", "x", 1.0))
+    assert metrics_of_responses(table, lambda _: task).metric == metric
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda: metrics_from_labels(["a"], ["a", "b"]), "2 examples but 1"),
+        (lambda: metrics_from_labels([], []), "no evaluation examples"),
+    ],
+)
+def test_mistakes_are_named(act, message):
+    with pytest.raises(ValueError, match=message):
+        act()
+
+
+@pytest.mark.skipif(not R8.exists(), reason=f"{R8} is not there")
+def test_news_topics():
+    """Real texts: every label is read back as written, and a known set of answers is marked."""
+    table = pq.read_table(R8)
+    labels = sorted(set(table["domain"].to_pylist()))
+    assert len(labels) == 8
+    rows = [row for row in table.to_pylist() if row["split"] == "test"]
+    marked = []
+    for number, row in enumerate(rows):
+        said = "earn" if number % 2 else row["answer"]
+        text = f"The text is about {row['question'][:60]}.\nAnswer: {said.title()}"
+        prediction = extract("classification", text, labels)
+        assert prediction == said
+        right = equal("classification", prediction, row["answer"])
+        marked.append((row["domain"], row["answer"], prediction, float(right)))
+    result = metrics_of_responses(responses(*marked), lambda _: "classification")
+    assert list(result.per_domain) == labels
+    assert result.per_domain["earn"].count == 1083
+    others = [name for name in labels if name != "earn"]
+    # half of the other labels' decisions are right and nothing is wrongly given to them
+    assert all(0.3 < result.per_domain[name].score < 0.9 for name in others)
+    assert result.macro == pytest.approx(
+        sum(figure.score for figure in result.per_domain.values()) / 8
+    )
+    assert result.micro == pytest.approx(sum(row[3] for row in marked) / len(marked))

@@ -1,0 +1,60 @@
+"""Which labels a classification domain's answers lie among."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+
+from baldistill.config_file import validate
+from baldistill.data.labels import MAX_LABELS, label_sets
+from baldistill.records import EXAMPLES
+from baldistill.storage import Storage
+
+
+def corpus(tmp_path: Path, rows: list[tuple[str, str]]) -> Storage:
+    """Rows of (domain, answer), in two files."""
+    storage = Storage.open(tmp_path)
+    for number, part in enumerate((rows[::2], rows[1::2])):
+        table = pa.Table.from_pylist(
+            [
+                {"example_id": str(i), "domain": domain, "question": "q", "answer": answer}
+                for i, (domain, answer) in enumerate(part)
+            ],
+            EXAMPLES,
+        )
+        storage.write_table(f"corpus/train/{number}.parquet", table)
+    return storage
+
+
+def sets(tmp_path: Path, rows: list[tuple[str, str]], **data: object) -> dict[str, tuple[str, ...]]:
+    config = validate({"data": {"task": "classification", **data}})
+    return label_sets(config, Counter(domain for domain, _ in rows), corpus(tmp_path, rows))
+
+
+def test_domains_that_are_labels_share_them(tmp_path: Path) -> None:
+    rows = [(label, label) for label in ("earn", "acq", "ship", "earn")]
+    assert sets(tmp_path, rows) == dict.fromkeys(("acq", "earn", "ship"), ("acq", "earn", "ship"))
+
+
+def test_a_domain_with_several_answers_has_its_own(tmp_path: Path) -> None:
+    rows = [("coins", "yes"), ("coins", "No"), ("coins", "no"), ("earn", "earn"), ("acq", "acq")]
+    assert sets(tmp_path, rows) == {
+        "coins": ("No", "yes"),
+        "earn": ("acq", "earn"),
+        "acq": ("acq", "earn"),
+    }
+
+
+def test_other_tasks_and_long_lists_have_none(tmp_path: Path) -> None:
+    rows = [("sums", str(number)) for number in range(9)]
+    rows += [("words", f"w{number}") for number in range(MAX_LABELS + 1)]
+    rows += [("flags", f"f{number}") for number in range(MAX_LABELS)]
+    found = sets(tmp_path, rows, domain_tasks={"sums": "math"})
+    assert list(found) == ["flags"]
+    assert len(found["flags"]) == MAX_LABELS
+
+
+def test_one_label_alone_is_no_choice(tmp_path: Path) -> None:
+    assert sets(tmp_path, [("earn", "earn")]) == {}

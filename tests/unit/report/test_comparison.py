@@ -1,0 +1,68 @@
+"""The table and figure of a comparison."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import statistics
+from pathlib import Path
+
+import pytest
+
+from baldistill.report.comparison import Outcome, interval, write_comparison
+from baldistill.storage import Storage
+
+
+def outcome(method: str, seed: int, head: float, tail: float, calls: int, reused: int) -> Outcome:
+    macro = (head + tail) / 2
+    return Outcome(
+        method=method,
+        seed=seed,
+        metrics={
+            "macro": macro,
+            "micro": macro,
+            "natural": 0.9 * head + 0.1 * tail,
+            "head": head,
+            "tail": tail,
+            "per_domain": {"big $x$": {"score": head, "count": 50}, "small": {"score": tail}},
+            "budget": {"total": {"calls": calls, "reused": reused}, "annotated": 100},
+        },
+        counts={"small": 10, "big $x$": 90},
+        seconds=1.0,
+    )
+
+
+def test_the_interval_is_students_t() -> None:
+    values = [0.5, 0.6, 0.7]
+    found = interval(values)
+    assert found["mean"] == pytest.approx(0.6)
+    assert found["half"] == pytest.approx(4.303 * statistics.stdev(values) / 3**0.5)
+    assert interval([0.5]) == {"mean": 0.5, "half": None}
+    assert interval([]) == {"mean": None, "half": None}
+
+
+def test_a_comparison_is_written_in_every_form(tmp_path: Path) -> None:
+    outcomes = [
+        outcome("random-ft-cot", 0, 0.9, 0.1, 100, 0),
+        outcome("random-ft-cot", 1, 0.9, 0.3, 100, 0),
+        outcome("baldistill-a", 0, 0.8, 0.6, 60, 45),
+        outcome("baldistill-a", 1, 0.8, 0.7, 70, 35),
+    ]
+    table = write_comparison(Storage.open(tmp_path), outcomes)
+    data = json.loads((tmp_path / "comparison.json").read_text())
+    assert data == table.data
+    assert data["domains"] == ["big $x$", "small"], "from head to tail"
+    assert (data["calls_alone"], data["calls_together"]) == (410, 330)
+    lines = (tmp_path / "comparison.md").read_text().splitlines()
+    assert lines[2].startswith("| random-ft-cot | 55.0 ± ")
+    assert lines[3].startswith("| baldistill-a | 72.5 ± ")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "comparison.csv").read_text())))
+    assert float(rows[1]["small"]) == pytest.approx(0.65)
+    assert "baldistill-a" in (tmp_path / "comparison.svg").read_text()
+    assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_single_seed_has_no_interval(tmp_path: Path) -> None:
+    table = write_comparison(Storage.open(tmp_path), [outcome("random-ft", 0, 0.5, 0.5, 0, 0)])
+    assert "| random-ft | 50.0 | 50.0 |" in table.markdown

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from baldistill.bundled import DOMAINS, make_example, model_dir
+from baldistill.errors import DataError
+from baldistill.generation.protocol import Message
+from baldistill.student.encode import IGNORED, collate, encode_examples
+
+TOKENIZER = AutoTokenizer.from_pretrained(model_dir("student"))
+
+
+def encode(prompt: Any, target: str, max_length: int = 1024) -> tuple[dict[str, list[int]], int]:
+    encoded = encode_examples([prompt], [target], TOKENIZER, max_length)
+    return encoded.rows[0], encoded.truncated
+
+
+def test_prompt_and_target_are_tokenised_as_they_would_be_together() -> None:
+    rng = random.Random(0)
+    for domain in DOMAINS:
+        made = make_example(domain, rng)
+        prompt = f"Question: {made.question}\n"
+        target = f"{made.rationale}\nAnswer: {made.answer}"
+        row, truncated = encode(prompt, target)
+        together = TOKENIZER(prompt + target, add_special_tokens=False)["input_ids"]
+        assert row["input_ids"] == [
+            TOKENIZER.bos_token_id, *together, TOKENIZER.eos_token_id
+        ]  # fmt: skip
+        assert not truncated
+
+
+@given(st.text(), st.text())
+def test_the_loss_is_on_the_response_only(question: str, target: str) -> None:
+    row, _ = encode(f"Question: {question}\n", target)
+    learnt = [token for token in row["labels"] if token != IGNORED]
+    assert learnt == row["input_ids"][-len(learnt) :]
+    assert row["labels"][: -len(learnt)] == [IGNORED] * (len(row["labels"]) - len(learnt))
+    assert TOKENIZER.decode(learnt) == f"{target}<eos>"
+
+
+@given(st.integers(0, 200), st.integers(0, 200), st.integers(16, 128))
+def test_what_is_too_long_is_cut_and_both_parts_stay(
+    prompt: int, target: int, max_length: int
+) -> None:
+    row, truncated = encode("1" * prompt + "\n", "2" * target, max_length)
+    two, one = TOKENIZER.encode("21", add_special_tokens=False)
+    learnt = [token for token in row["labels"] if token != IGNORED]
+    assert len(row["input_ids"]) == len(row["labels"]) <= max_length
+    assert row["input_ids"][0] == TOKENIZER.bos_token_id
+    kept = [token for token in row["input_ids"][: -len(learnt)] if token == one]
+    whole = prompt + 2 + target + 1 <= max_length
+    assert truncated == (not whole)
+    if whole:
+        assert len(kept) == prompt
+        assert learnt == [two] * target + [TOKENIZER.eos_token_id]
+    else:
+        assert len(row["input_ids"]) == max_length
+        assert learnt[: min(target, 4)] == [two] * min(target, 4)  # a target loses its end only
+        assert len(kept) >= min(prompt, max_length // 4 - 2)
+
+
+def test_a_chat_is_encoded_like_the_plain_text_that_it_becomes() -> None:
+    row, _ = encode((Message("user", "Why?"),), "So.")
+    assert TOKENIZER.decode(row["input_ids"]) == "<bos>Why?\nSo.<eos>"
+
+
+def test_examples_without_a_target_are_counted_and_none_at_all_is_an_error() -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model_dir("student"))
+    tokenizer.eos_token = None
+    encoded = encode_examples(["a\n", "b\n"], ["", "x"], tokenizer, 64)
+    assert (len(encoded.rows), encoded.dropped) == (1, 1)
+    with pytest.raises(DataError, match="none of 2 training examples has a target token"):
+        encode_examples(["a\n", "b\n"], ["", ""], tokenizer, 64)
+
+
+def test_batches_are_padded_on_the_right_and_padding_is_not_learnt() -> None:
+    rows = [{"input_ids": [1, 7, 8], "labels": [IGNORED, 7, 8]},
+            {"input_ids": [1, 9], "labels": [IGNORED, 9]}]  # fmt: skip
+    batch = {name: tensor.tolist() for name, tensor in collate(rows, pad=0).items()}
+    assert batch == {
+        "input_ids": [[1, 7, 8], [1, 9, 0]],
+        "attention_mask": [[1, 1, 1], [1, 1, 0]],
+        "labels": [[IGNORED, 7, 8], [IGNORED, 9, IGNORED]],
+    }

@@ -1,0 +1,155 @@
+"""The config: validation, overrides, errors that suggest, every shipped YAML."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from baldistill.config import Config
+from baldistill.config_file import dump_config, load_config
+from baldistill.errors import ConfigError
+from baldistill.methods import METHODS
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_is_a_valid_config(path: Path) -> None:
+    config = load_config(path)
+    assert load_config_text(dump_config(config)) == config
+
+
+def load_config_text(text: str) -> Config:
+    return Config.model_validate(yaml.safe_load(text))
+
+
+def test_the_commented_quickstart_is_the_built_in_one() -> None:
+    assert load_config(ROOT / "examples" / "quickstart.yaml") == load_config()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_methods_are_presets_of_the_same_config(method: str) -> None:
+    config = load_config(None, ["budget.calls=77", "seed=3"], method)
+    assert config.budget.calls == 77
+    assert config.seed == 3
+    assert config.data == load_config().data
+    assert (config.budget.total == 0) == (method == "zero-shot-cot")
+
+
+def test_overrides_are_typed_and_nested() -> None:
+    config = load_config(
+        None,
+        [
+            "budget.total=2000",
+            "stages=5",
+            "student.learning_rate=1e-3",
+            "budget.policy.kind=split",
+            "budget.policy.tail_shares=[0.1, 0.2, 0.3, 0.4, 0.5]",
+            "student.lora.rank=4",
+            "data.columns.split=part",
+        ],
+    )
+    assert (config.budget.total, config.stages) == (2000, 5)
+    assert config.student.learning_rate == 1e-3
+    assert config.budget.policy.kind == "split"
+    assert config.student.lora is not None
+    assert config.student.lora.rank == 4
+    assert config.data.columns.split == "part"
+
+
+def test_another_kind_forgets_the_options_of_the_first() -> None:
+    config = load_config(ROOT / "examples" / "own-data.yaml", ["budget.policy.kind=naive"])
+    assert config.budget.policy.kind == "naive"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("budgt.total=3", ["budgt: unknown key", "did you mean budget?"]),
+        ("student.lora.rnk=3", ["did you mean student.lora.rank?"]),
+        ("learning_rate=1e-3", ["did you mean student.learning_rate?"]),
+        ("teacher.modle=x", ["teacher.modle: unknown key", "did you mean teacher.model?"]),
+        (
+            "teacher={kind: cascade, tiers: [{kind: replay, path: x, mising: skip}, bundled]}",
+            ["teacher.tiers.0.mising: unknown key", "did you mean teacher.tiers.0.missing?"],
+        ),
+        (
+            "teacher={kind: cascade, tiers: [{prices: {prompt_per_milion: 1}}, {kind: openai}]}",
+            ["did you mean teacher.tiers.0.prices.prompt_per_million?"],
+        ),
+        ("budget.cost=5", ["budget.cost=5 caps money", "teacher.prices.prompt_per_million"]),
+        ("stages=many", ["stages", "integer", "'many'"]),
+        ("budget.policy=spilt", ["'spilt'", "did you mean split?"]),
+        ("budget.total=-1", ["budget.total", "greater than or equal to 0"]),
+        ("teacher.kind=gpt", ["teacher.kind"]),
+        ("name=../../etc", ["name"]),
+        ("stages", ["key.subkey=value"]),
+        (
+            "budget.policy={kind: schedule, weights: [0.1, 0.2]}",
+            ["budget.policy.weights has 2 entries for 4 stages", "stages=2"],
+        ),
+    ],
+)
+def test_errors_name_the_key_and_the_fix(override: str, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, [override])
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_missing_file_and_a_broken_one_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_config(tmp_path / "no.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [1")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_config(broken)
+    broken.write_text("- a list")
+    with pytest.raises(ConfigError, match="mapping"):
+        load_config(broken)
+
+
+def test_every_option_has_a_docstring_or_is_a_section() -> None:
+    def undocumented(model: type, prefix: str = "") -> list[str]:
+        missing = []
+        for name, field in model.model_fields.items():  # type: ignore[attr-defined]
+            is_section = isinstance(field.annotation, type) and hasattr(
+                field.annotation, "model_fields"
+            )
+            if is_section:
+                missing += undocumented(field.annotation, f"{prefix}{name}.")
+            elif not field.description and name not in ("kind", "teacher"):
+                missing.append(prefix + name)
+        return missing
+
+    assert undocumented(Config) == []
+
+
+LIGHT = ["baldistill", "baldistill.config_file", "baldistill.records", "baldistill.cli"]
+PURE = ["budget", "longtail", "ifd", "selection", "ledger", "answers", "metrics"]
+
+
+def test_config_and_core_import_without_ray_or_torch() -> None:
+    modules = [*LIGHT, *(f"baldistill.core.{name}" for name in PURE)]
+    code = (
+        f"import sys, {', '.join(modules)}; "
+        "print([m for m in ('ray', 'torch', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_in_a_comparison_a_method_stays_what_it_is() -> None:
+    options = ["budget.total=500", "stages=6", "budget.policy=schedule", "budget.policy.w_last=0.5"]
+    zero = load_config(None, options, "zero-shot-cot", method_wins=True)
+    assert zero.budget.total == 0
+    one = load_config(None, options, "balance-ft-cot", method_wins=True)
+    assert (one.stages, one.budget.total, one.budget.policy.kind) == (1, 500, "naive")
+    assert load_config(None, options, "balance-ft-cot").stages == 6

@@ -1,0 +1,96 @@
+"""Early stopping: Ray's schedulers are given progress and score as our trials report them."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+
+from baldistill.errors import MissingPackageError
+from baldistill.tune.space import Asha, Median, NoStopping, parse_space
+from baldistill.tune.stopping import scheduler_of
+from baldistill.tune.trackers import trackers_of
+
+STAGES = 4
+
+
+def decisions(scheduler: TrialScheduler, scores: list[list[float]]) -> list[int]:
+    """After how many stages each trial ended, the trials one after the other."""
+    ended = []
+    for number, of_stages in enumerate(scores):
+        trial = Trial("function", stub=True, trial_id=f"t{number}")
+        scheduler.on_trial_add(None, trial)
+        last = 0
+        for stage, score in enumerate(of_stages, 1):
+            last = stage
+            result = {
+                "progress": 100.0 * stage / len(of_stages),
+                "score": score,
+                "training_iteration": stage,
+                "time_total_s": float(stage),
+            }
+            if scheduler.on_trial_result(None, trial, result) == TrialScheduler.STOP:
+                break
+        ended.append(last)
+    return ended
+
+
+GOOD, WEAK = [0.1, 0.5, 0.7, 0.8], [0.2, 0.3, 0.4, 0.5]
+
+
+def test_asha_stops_the_weak_at_half_of_their_stages_and_not_before() -> None:
+    assert decisions(scheduler_of(Asha()), [GOOD, WEAK, GOOD, WEAK]) == [4, 2, 4, 2]
+
+
+def test_asha_compares_at_the_same_share_of_stages() -> None:
+    two_stages = [0.3, 0.6]  # weak at half: after its first stage
+    assert decisions(scheduler_of(Asha()), [GOOD, two_stages]) == [4, 1]
+
+
+def test_a_longer_grace_lets_late_starters_finish() -> None:
+    assert decisions(scheduler_of(Asha(grace=1.0)), [GOOD, WEAK]) == [4, 4]
+
+
+def test_the_median_rule_waits_for_enough_trials() -> None:
+    ended = decisions(scheduler_of(Median(min_trials=2)), [GOOD, WEAK, GOOD, [0.0] * 4])
+    assert ended[:3] == [4, 4, 4]
+    assert ended[3] == 2
+
+
+def test_without_stopping_every_trial_ends_by_itself() -> None:
+    assert decisions(scheduler_of(NoStopping()), [GOOD, WEAK, WEAK]) == [4, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("change", "package", "words"),
+    [
+        ({}, "tensorboardX", "tensorboard"),
+        ({"tensorboard": False, "mlflow": {}}, "mlflow", r"baldistill\[mlflow\]"),
+        ({"tensorboard": False, "wandb": {}}, "wandb", r"baldistill\[wandb\]"),
+    ],
+)
+def test_a_tracker_without_its_package_is_told(
+    change: dict[str, object], package: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == package else found(name)
+    )
+    space = parse_space(
+        "search: grid\nparameters: {a: {kind: choice, values: [1]}}", "test", change
+    )
+    with pytest.raises(MissingPackageError, match=words):
+        trackers_of(space)
+    assert package not in sys.modules or package == "tensorboardX"
+
+
+def test_tensorboard_is_the_default_and_can_be_left_out() -> None:
+    text = "search: grid\nparameters: {a: {kind: choice, values: [1]}}"
+    assert [type(one).__name__ for one in trackers_of(parse_space(text, "t"))] == [
+        "TBXLoggerCallback"
+    ]
+    assert trackers_of(parse_space(text, "t", {"tensorboard": False})) == []
