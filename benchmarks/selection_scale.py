@@ -1,6 +1,6 @@
 """Validation, counting, sampling and top-k on generated corpora of growing size, against pandas.
 
-    python benchmarks/selection_scale.py [--quick] [--rows 1000000,3000000] [--domains 1000]
+    python benchmarks/selection_scale.py [--quick] [--rows 1000000,3000000,10000000]
 
 Each size runs in a process of its own with a Ray of its own. Prints a line for each size: rows per
 second of each step, and the peak memory (private pages) of the driver and of the largest worker;
@@ -61,7 +61,7 @@ print(json.dumps({"seconds": time.monotonic() - start, "peak_mib": round(peak / 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} rows, within a minute")
-    parser.add_argument("--rows", default="1000000,3000000", help="comma-separated")
+    parser.add_argument("--rows", default="1000000,3000000,10000000", help="comma-separated")
     parser.add_argument("--domains", type=int, default=1_000)
     parser.add_argument("--measure", nargs=2, metavar=("CORPUS", "ROWS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -132,6 +132,7 @@ def measure(corpus: Path, rows: int) -> dict[str, Any]:
         times = [time.monotonic()]
         _, summary = validated_corpus(config, storage, Display())
         times.append(time.monotonic())
+        validating_peak = memory.worker
         plan = plan_all(config, summary.counts)[0]
         times.append(time.monotonic())
         wanted = candidate_counts(plan, config.selection.candidates_per_quota)
@@ -151,6 +152,7 @@ def measure(corpus: Path, rows: int) -> dict[str, Any]:
         "selected": len(selected),
         "driver_peak_mib": memory.driver,
         "worker_peak_mib": memory.worker,
+        "worker_peak_mib_while_validating": validating_peak,
     }
 
 

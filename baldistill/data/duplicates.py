@@ -1,28 +1,34 @@
 """Duplicates over the whole corpus: which keys occur more than once, and where first.
 
-Every part's keys lie on the storage divided by key range (`parts.partition_keys`), so one task
-for each range reads its share of every part and sees all rows with the same key: a shuffle
-through files, of 16 bytes a row. Measured on 1 M keys with two CPUs: under a second, where
-Ray Data's `repartition(keys=...)` took 10 s and needs CPUs for its aggregators beside the tasks'.
-What comes out is as large as the duplicates are many, and goes to the writing tasks through the
-object store; the driver never holds it.
+A shuffle through files, of 16 bytes a row. The reading tasks stage the keys of each part. Where
+they are more than one task should hold, they are divided by key range: a task reads some parts
+whole and writes one file with a batch for each range (`divide_keys`). Then one task for each range
+reads its batch of every file and sees all rows with the same key (`repeated_keys`). With P
+partitions of KEYS_PER_PARTITION keys there are as many files, so P^2 reads of a batch: 2,500 for
+100 M rows, 0.25 M for a billion.
+
+Measured on 1 M keys with two CPUs: under a second, where Ray Data's `repartition(keys=...)` took
+10 s and needs CPUs for its aggregators beside the tasks'. What comes out is as large as the
+duplicates are many, and goes to the writing tasks through the object store; the driver never
+holds it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
-from baldistill.data.parts import KEYS, STAGING
+from baldistill.data.parts import KEYS, PartReport, key_file, open_keys
 from baldistill.storage import Storage
 
-ROWS_PER_PARTITION = 4_000_000
-"""64 MB of keys in one task."""
+KEYS_PER_PARTITION = 2_000_000
+"""32 MB of keys and positions; a task holds half of that, and as much again while it sorts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +55,96 @@ class Duplicates:
         return np.where(repeats, first, -1)
 
 
-def repeated_keys(storage: Storage, parts: Sequence[str], partition: int) -> pa.Table:
-    """The keys of one partition that occur more than once, with their first position (KEYS)."""
-    batches: list[pa.RecordBatch] = []
-    for name in parts:
-        with storage.fs.open_input_file(storage.path(f"{STAGING}/keys/{name}.arrow")) as stream:
-            batches.append(ipc.open_file(stream).get_batch(partition))
-    table = pa.Table.from_batches(batches, KEYS)
+def count_partitions(num_keys: int) -> int:
+    """How many ranges the key space is divided into: a power of two, as few as hold the keys."""
+    return 1 << (max(0, num_keys - 1) // KEYS_PER_PARTITION).bit_length()
+
+
+def group_parts(reports: Sequence[PartReport]) -> list[list[str]]:
+    """Consecutive parts with keys, together as many as a partition has: one task divides them."""
+    groups: list[list[str]] = []
+    room = 0
+    for report in reports:
+        if not report.num_keys:
+            continue
+        if not groups or report.num_keys > room:
+            groups.append([])
+            room = KEYS_PER_PARTITION
+        groups[-1].append(report.name)
+        room -= report.num_keys
+    return groups
+
+
+def divide_keys(storage: Storage, parts: Sequence[str], num_partitions: int, name: str) -> int:
+    """Write the keys of some parts as one file, whose p-th batch holds the p-th range of keys.
+
+    Args:
+        storage: Where the parts are staged.
+        parts: Their names.
+        num_partitions: A power of two.
+        name: For the file, as if it were a part.
+
+    Returns:
+        How many keys.
+    """
+    files = [_read(storage, part, None, KEYS.names) for part in parts]
+    key, position = (
+        np.concatenate([columns[i] for columns in files]) for i in range(len(KEYS.names))
+    )
+    del files
+    bits = num_partitions.bit_length() - 1
+    assert num_partitions == 1 << bits > 1
+    which = (key >> np.uint64(64 - bits)).astype(np.int64)
+    order = np.argsort(which, kind="stable")
+    bounds = [0, *np.cumsum(np.bincount(which, minlength=num_partitions))]
+    with open_keys(storage, key_file(name)) as writer:
+        for start, stop in pairwise(bounds):
+            rows = order[start:stop]
+            writer.write_batch(pa.record_batch([key[rows], position[rows]], schema=KEYS))
+    return len(key)
+
+
+def repeated_keys(storage: Storage, names: Sequence[str], partition: int | None) -> pa.Table:
+    """The keys that occur more than once, with their first position (KEYS).
+
+    The keys are read and sorted alone; positions are read for those that repeat, most often none.
+
+    Args:
+        storage: Where the keys are staged.
+        names: Files that `divide_keys` wrote, or all parts.
+        partition: Which range of keys; None for all of them.
+    """
+    key = np.concatenate(
+        [np.empty(0, np.uint64), *(_read(storage, name, partition, ["key"])[0] for name in names)]
+    )
+    key.sort()
+    repeated = np.unique(key[1:][key[1:] == key[:-1]])
+    del key
+    if not len(repeated):
+        return KEYS.empty_table()
+    found = []
+    for name in names:
+        key, position = _read(storage, name, partition, KEYS.names)
+        place = np.minimum(np.searchsorted(repeated, key), len(repeated) - 1)
+        wanted = repeated[place] == key
+        found.append(pa.table([key[wanted], position[wanted]], schema=KEYS))
+    table = pa.concat_tables(found)
     return first_of_repeated(table["key"].to_numpy(), table["position"].to_numpy())
+
+
+def _read(
+    storage: Storage, name: str, partition: int | None, columns: Sequence[str]
+) -> list[npt.NDArray[np.generic]]:
+    """Columns of staged keys: of one batch, or of all."""
+    options = ipc.IpcReadOptions(included_fields=[KEYS.names.index(name) for name in columns])
+    with storage.fs.open_input_file(storage.path(key_file(name))) as stream:
+        file = ipc.open_file(stream, options=options)
+        table = (
+            file.read_all()
+            if partition is None
+            else pa.Table.from_batches([file.get_batch(partition)])
+        )
+    return [table[column].to_numpy() for column in columns]
 
 
 def first_of_repeated(key: npt.NDArray[np.uint64], position: npt.NDArray[np.int64]) -> pa.Table:

@@ -1,19 +1,19 @@
 """A part: what one reading task writes of up to half a million rows.
 
 `staging/rows/NAME.parquet` holds the valid rows (schema STAGED), `staging/keys/NAME.arrow` their
-keys for the search for duplicates, `quarantine/read-NAME.parquet` the bad ones. Names are fixed
-by the unit, so that a task that Ray runs again overwrites what its predecessor left.
+keys for the search for duplicates, `quarantine/read-NAME.parquet` the bad ones. Each grows block
+by block, none is held. Names are fixed by the unit, so that a task that Ray runs again overwrites
+what its predecessor left.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
@@ -35,22 +35,23 @@ class PartReport:
     name: str
     num_read: int = 0
     num_valid: int = 0
+    num_keys: int = 0
     bad: dict[str, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
     error: str | None = None
 
 
 class PartWriter:
-    """Writes one part; the Parquet files appear when the first rows do."""
+    """Writes one part; its files appear when the first rows do."""
 
-    def __init__(self, storage: Storage, name: str, num_partitions: int) -> None:
+    def __init__(self, storage: Storage, name: str) -> None:
         """Open nothing yet."""
         self.report = PartReport(name)
         self._storage = storage
-        self._num_partitions = num_partitions
         self._rows: pq.ParquetWriter | None = None
+        self._keys: ipc.RecordBatchFileWriter | None = None
         self._bad: pq.ParquetWriter | None = None
-        self._keys: list[pa.Table] = []
+        self._open = ExitStack()
 
     def write(self, staged: pa.Table, bad: Sequence[BadRow], file: str) -> None:
         """Add the rows of a block."""
@@ -64,66 +65,49 @@ class PartWriter:
             for item in bad[:room]
         ]
         if staged.num_rows:
+            keys = keys_of(staged)
             if self._rows is None:
                 path = f"{STAGING}/rows/{name}.parquet"
-                self._rows = open_parquet(self._storage, path, STAGED)
+                self._rows = self._open.enter_context(open_parquet(self._storage, path, STAGED))
+                self._keys = self._open.enter_context(open_keys(self._storage, key_file(name)))
+            assert self._keys is not None, "opened with the rows"
             self._rows.write_table(staged)
-            self._keys.append(staged.select(["key", "id_key", "position"]))
+            self._keys.write_batch(keys)
+            report.num_keys += keys.num_rows
         if bad:
             if self._bad is None:
                 path = f"quarantine/read-{name}.parquet"
-                self._bad = open_parquet(self._storage, path, QUARANTINE)
+                self._bad = self._open.enter_context(open_parquet(self._storage, path, QUARANTINE))
             self._bad.write_table(quarantine_table([file] * len(bad), bad))
 
     def close(self) -> PartReport:
         """Finish the files."""
-        if self._bad is not None:
-            self._bad.close()
-        if self._rows is not None:
-            self._rows.close()
-            self._write_keys(pa.concat_tables(self._keys))
+        self._open.close()
         return self.report
 
-    def _write_keys(self, keys: pa.Table) -> None:
-        path = self._storage.path(f"{STAGING}/keys/{self.report.name}.arrow")
-        with (
-            self._storage.fs.open_output_stream(path) as stream,
-            ipc.new_file(stream, KEYS) as writer,
-        ):
-            for part in partition_keys(keys, self._num_partitions):
-                writer.write_batch(part)
 
-
-def partition_keys(table: pa.Table, num_partitions: int) -> list[pa.RecordBatch]:
-    """Divide the key space: the p-th batch (schema KEYS) holds its p-th part, unsorted.
-
-    Args:
-        table: key, id_key and position. Where a user's ids are mapped (id_key differs from key)
-            a row goes by both.
-        num_partitions: A power of two.
-    """
-    key, id_key = table["key"].to_numpy(), table["id_key"].to_numpy()
-    position = table["position"].to_numpy()
+def keys_of(staged: pa.Table) -> pa.RecordBatch:
+    """What rows are compared by (KEYS): their content and, where ids are mapped, their id, too."""
+    key, id_key = staged["key"].to_numpy(), staged["id_key"].to_numpy()
+    position = staged["position"].to_numpy()
     if not np.array_equal(key, id_key):
         key, position = np.concatenate([key, id_key]), np.concatenate([position, position])
-    order, bounds = _by_partition(key, num_partitions)
-    return [
-        pa.record_batch([key[order[a:b]], position[order[a:b]]], schema=KEYS)
-        for a, b in pairwise(bounds)
-    ]
+    return pa.record_batch([key, position], schema=KEYS)
 
 
-def _by_partition(
-    key: npt.NDArray[np.uint64], num_partitions: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    bits = num_partitions.bit_length() - 1
-    assert num_partitions == 1 << bits
-    if bits == 0:
-        return np.arange(len(key)), np.array([0, len(key)])
-    which = (key >> np.uint64(64 - bits)).astype(np.int64)
-    order = np.argsort(which, kind="stable")
-    sizes = np.bincount(which, minlength=num_partitions)
-    return order, np.concatenate([[0], np.cumsum(sizes)])
+def key_file(name: str) -> str:
+    """Where the keys of a part are staged."""
+    return f"{STAGING}/keys/{name}.arrow"
+
+
+@contextmanager
+def open_keys(storage: Storage, file: str) -> Iterator[ipc.RecordBatchFileWriter]:
+    """An Arrow file for batches of KEYS."""
+    with (
+        storage.fs.open_output_stream(storage.path(file)) as stream,
+        ipc.new_file(stream, KEYS) as writer,
+    ):
+        yield writer
 
 
 def open_parquet(storage: Storage, name: str, schema: pa.Schema) -> pq.ParquetWriter:

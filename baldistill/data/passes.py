@@ -71,6 +71,8 @@ def _dataset(task: Callable[[int], Iterable[pa.Table]], num_tasks: int) -> ray.d
     def run(batch: pa.Table) -> Iterator[pa.Table]:
         for number in batch["task"].to_pylist():
             yield from task(number)
+        # workers live on: what Arrow keeps in reserve would pile up from task to task
+        pa.default_memory_pool().release_unused()
 
     items = [{"task": number} for number in range(num_tasks)]
     tasks = ray.data.from_items(items, override_num_blocks=num_tasks)

@@ -5,15 +5,16 @@ JSONL files, so that line numbers are exact wherever a file is cut:
 
 1. read: each unit of 32 MiB is parsed, checked, normalised and staged; bad rows are written to
    the quarantine folder (`staging.py`).
-2. duplicates: each range of the key space is searched for keys that occur twice (`duplicates.py`).
+2. duplicates: each range of the key space is searched for keys that occur twice
+   (`duplicates.py`); a pass before it divides the keys of more than 2 M rows by range.
 3. split: each part gives its top-k of every domain by a seeded hash; the driver merges
    (`split.py`).
 4. publish: each part is divided into corpus, evaluation set and quarantine (`publish.py`).
 
 What grows with the corpus is on the storage. The driver holds the list of files and units (1,600
 for 100 M rows of 500 bytes), one report a part, the counts by domain, and the evaluation set; a
-worker holds a block of rows, a part's keys (8 MB), a partition of the key space (64 MB), and maps
-the repeated keys as shared memory. Passes 2 and 3 read only the columns of keys.
+worker holds a block of rows, a partition of the key space (32 MB), a part's columns of keys, and
+maps the repeated keys as shared memory. Passes 2 and 3 read only the columns of keys.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 
 from baldistill.config import DataConfig
@@ -33,7 +35,14 @@ from baldistill.data.complaints import (
     check_share_bad,
     warnings_of,
 )
-from baldistill.data.duplicates import ROWS_PER_PARTITION, Duplicates, gather, repeated_keys
+from baldistill.data.duplicates import (
+    Duplicates,
+    count_partitions,
+    divide_keys,
+    gather,
+    group_parts,
+    repeated_keys,
+)
 from baldistill.data.parts import STAGING, PartReport
 from baldistill.data.passes import Track, as_row, pass_refs, reports_of, run_pass, untracked
 from baldistill.data.publish import PublishReport, publish_part
@@ -51,7 +60,6 @@ from baldistill.storage import Storage
 
 __all__ = ["CorpusSummary", "prepare_corpus"]
 
-_BYTES_PER_PARTITION = 100 * ROWS_PER_PARTITION
 _FOLDERS = (
     "corpus/train",
     "corpus/evaluation",
@@ -96,7 +104,7 @@ def _prepare(config: DataConfig, seed: int, storage: Storage, track: Track) -> C
     reports = _read(plan, storage, track)
     check_share_bad(reports, config, storage)
     parts = [report.name for report in reports if report.num_valid]
-    duplicates = _find_duplicates(plan, parts, storage)
+    duplicates = _find_duplicates(reports, storage, track)
     chosen = _choose_evaluation(config, seed, parts, duplicates, storage, track)
     written = _publish(plan, parts, duplicates, chosen, storage, track)
 
@@ -128,14 +136,12 @@ def _plan(config: DataConfig, track: Track) -> ReadPlan:
     segments = plan_segments(kept)
     open_segments = uncounted(segments)
     num_lines = dict(zip(open_segments, _count_lines(files, open_segments, track), strict=True))
-    num_bytes = sum(segment.size for segment in segments)
     return ReadPlan(
         files=files,
         units=bundle(number(segments, num_lines)),
         columns=columns,
         evaluation_columns=evaluation_columns,
         rules=Rules(config.max_question_chars, config.max_answer_chars),
-        num_partitions=1 << (num_bytes // _BYTES_PER_PARTITION).bit_length(),
     )
 
 
@@ -170,12 +176,29 @@ def _read(plan: ReadPlan, storage: Storage, track: Track) -> list[PartReport]:
 
 
 def _find_duplicates(
-    plan: ReadPlan, parts: Sequence[str], storage: Storage
+    reports: Sequence[PartReport], storage: Storage, track: Track
 ) -> ray.ObjectRef[Duplicates]:
-    def task(partition: int) -> Iterator[pa.Table]:
-        yield repeated_keys(storage, parts, partition)
+    groups = group_parts(reports)
+    num_partitions = count_partitions(sum(report.num_keys for report in reports))
+    partitions: list[int | None] = list(range(num_partitions))
+    names = [f"group-{number:06d}" for number in range(len(groups))]
+    if num_partitions == 1:
+        partitions, names = [None], [name for group in groups for name in group]
+    else:
 
-    tables = pass_refs(task, plan.num_partitions)
+        def divide(number: int) -> Iterator[pa.Table]:
+            count = divide_keys(storage, groups[number], num_partitions, names[number])
+            yield pa.table({"keys": [count]})
+
+        counts = run_pass(divide, len(groups), "divide keys", track)
+        assert sum(pc.sum(table["keys"]).as_py() for table in counts) == sum(
+            report.num_keys for report in reports
+        )
+
+    def search(number: int) -> Iterator[pa.Table]:
+        yield repeated_keys(storage, names, partitions[number])
+
+    tables = pass_refs(search, num_partitions)
     # DEFAULT: anywhere, also where a Ray Tune trial would keep it in its own placement group
     return ray.remote(gather).options(scheduling_strategy="DEFAULT").remote(*tables)
 

@@ -34,7 +34,6 @@ class ReadPlan:
         columns: Our name -> the user's column, for train files.
         evaluation_columns: The same for evaluation files (no split).
         rules: The bounds of a valid row.
-        num_partitions: Of the key space, a power of two.
     """
 
     files: Mapping[int, SourceFile]
@@ -42,7 +41,6 @@ class ReadPlan:
     columns: Mapping[str, str]
     evaluation_columns: Mapping[str, str]
     rules: Rules
-    num_partitions: int
 
 
 def count_segment(file: SourceFile, segment: Segment) -> int:
@@ -52,14 +50,14 @@ def count_segment(file: SourceFile, segment: Segment) -> int:
 
 
 def read_unit(plan: ReadPlan, storage: Storage, unit: int) -> Iterator[PartReport]:
-    """Read, validate and stage a unit; memory is bounded by a block and a part's keys.
+    """Read, validate and stage a unit; memory is bounded by a block.
 
     Yields:
         What became of each part. A file that a user must mend ends the unit with a report
         whose `error` says so: an exception would arrive wrapped in the traces of Ray.
     """
     part = 0
-    writer = PartWriter(storage, _name(unit, part), plan.num_partitions)
+    writer = PartWriter(storage, _name(unit, part))
     for segment in plan.units[unit]:
         file = plan.files[segment.file]
         columns = plan.columns if file.role == "train" else plan.evaluation_columns
@@ -77,7 +75,7 @@ def read_unit(plan: ReadPlan, storage: Storage, unit: int) -> Iterator[PartRepor
             if writer.report.num_read >= PART_ROWS:
                 yield writer.close()
                 part += 1
-                writer = PartWriter(storage, _name(unit, part), plan.num_partitions)
+                writer = PartWriter(storage, _name(unit, part))
     yield writer.close()
 
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from baldistill.config import DataConfig
-from baldistill.data import prepare
+from baldistill.data import duplicates, prepare
 from baldistill.data.prepare import prepare_corpus
 from baldistill.data.summary import CorpusSummary
 from baldistill.data.text import example_ids
@@ -257,7 +257,7 @@ def test_cut_files_many_parts_and_partitions(
     bundle = prepare.bundle
     monkeypatch.setattr(prepare, "plan_segments", lambda files: plan_segments(files, 5_000))
     monkeypatch.setattr(prepare, "bundle", lambda segments: bundle(segments, 10_000))
-    monkeypatch.setattr(prepare, "_BYTES_PER_PARTITION", 8_000)
+    monkeypatch.setattr(duplicates, "KEYS_PER_PARTITION", 100)
     _, out = run(storage, path)
     assert out == expected
     assert len(storage.list("corpus/train")) > 2
