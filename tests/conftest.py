@@ -14,6 +14,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+# as baldistill/pipeline/cluster.py does it for a Ray of its own
+os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "300000")
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
+from baldistill.cli import main
 from baldistill.storage import Storage
 
 WAIT_S = 600.0  # for what a process brings about, on a machine however busy
@@ -37,6 +39,20 @@ def finish(process: subprocess.Popen[str], status: int = 0) -> str:
     assert process.returncode == status, output
     assert "Traceback" not in output
     return output
+
+
+def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What `baldistill`, in this process, says of a mistake of the user's."""
+    handler = signal.getsignal(signal.SIGTERM)  # which the program replaces
+    try:
+        with pytest.raises(SystemExit) as end:
+            main(list(arguments))
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert end.value.code == 2
+    shown = capsys.readouterr().err
+    assert "Traceback" not in shown
+    return shown
 
 
 def wait_until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:

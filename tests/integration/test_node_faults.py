@@ -102,6 +102,7 @@ class SimulatedCluster:
             "OMP_NUM_THREADS": "1",
             "RAY_health_check_period_ms": "500",  # a dead node is noticed sooner
             "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+            "RAY_idle_worker_killing_time_threshold_ms": "300000",
         }
         self._keeper = subprocess.Popen(
             [sys.executable, "-c", KEEPER],

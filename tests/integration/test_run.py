@@ -9,9 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from runs import answered, decided, finish, kill_9, start, wait_until
+from runs import answered, decided, finish, kill_9, mistake, start, wait_until
+from typer.testing import CliRunner
 
 from baldistill import records
+from baldistill.cli import app
 from baldistill.config_file import load_config
 
 pytestmark = pytest.mark.slow
@@ -122,6 +124,8 @@ def test_a_second_run_in_the_same_folder_is_refused(
         assert "another run is at work" in finish(run(run_dir, home), status=2)
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -134,26 +138,31 @@ def test_a_second_run_in_the_same_folder_is_refused(
     ],
 )
 def test_what_a_user_can_mend_exits_with_2_and_no_traceback(
-    arguments: list[str], words: str, tmp_path: Path
+    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert words in finish(run(tmp_path / "run", tmp_path, *arguments), status=2)
+    arguments = ["run", "--run-dir", str(tmp_path / "run"), *arguments]
+    assert words in mistake(capsys, *arguments)
 
 
-def test_a_cap_on_tokens_ends_the_run_with_what_it_has(tmp_path: Path, home: Path) -> None:
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_a_cap_on_tokens_ends_the_run_with_what_it_has(tmp_path: Path) -> None:
     run_dir = tmp_path / "capped"
-    output = finish(run(run_dir, home, *SMALL, "stages=3", "budget.total=60", "budget.tokens=2500"))
+    options = [*SMALL, "stages=3", "budget.total=60", "budget.tokens=2500"]
+    done = CliRunner().invoke(app, ["run", "--run-dir", str(run_dir), *options])
+    assert done.exit_code == 0, done.output
     budget = json.loads((run_dir / "metrics.json").read_text())["budget"]
     assert budget["stopped_by"] == "tokens"
     spent = budget["total"]
     # within the bound of one call, which holds some 700 tokens for the 70 that it uses
     assert 1700 < spent["prompt_tokens"] + spent["completion_tokens"] <= 2500
     assert 20 < budget["annotated"] == spent["units"] < 60
-    assert "the cap on tokens was reached (budget.tokens)" in output
-    assert "the run ends with the student of stage 2" in output
+    assert "the cap on tokens was reached (budget.tokens)" in done.stderr
+    assert "the run ends with the student of stage 2" in done.stderr
     assert (run_dir / "stages" / "02" / "student" / "config.json").exists()
     assert "reached the cap on tokens" in (run_dir / "report" / "index.html").read_text()
-    shown = finish(start("ledger", str(run_dir), "--json", home=home))
-    assert json.loads(shown.splitlines()[-1])["total"] == spent
+    shown = CliRunner().invoke(app, ["ledger", str(run_dir), "--json"])
+    assert json.loads(shown.stdout.splitlines()[-1])["total"] == spent
 
 
 def test_another_config_does_not_touch_a_run(home: Path, undisturbed: tuple[Path, str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import answered, finish, kill_9, start, wait_until
+from runs import answered, finish, kill_9, mistake, start, wait_until
 
 from baldistill.config_file import load_config
 from baldistill.tune.space import parse_space
@@ -139,6 +139,8 @@ def test_optuna_proposes_and_two_trials_run_side_by_side(tmp_path: Path) -> None
     assert begun < (first / "stages" / "01" / "metrics.json").stat().st_mtime
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -152,10 +154,10 @@ def test_optuna_proposes_and_two_trials_run_side_by_side(tmp_path: Path) -> None
     ],
 )
 def test_what_a_user_can_mend_exits_with_2_and_no_traceback(
-    arguments: list[str], words: str, tmp_path: Path
+    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     space = tmp_path / "space.yaml"
     space.write_text(ADAPTERS)
     chosen = [str(space) if word == "SPACE" else word for word in arguments]
     out = [] if "--resume" in chosen else ["--out", str(tmp_path / "out")]
-    assert words in finish(start("sweep", *chosen, *out, home=tmp_path), status=2)
+    assert words in mistake(capsys, "sweep", *chosen, *out)
