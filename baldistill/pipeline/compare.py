@@ -20,8 +20,9 @@ from baldistill.errors import ConfigError
 from baldistill.pipeline.cluster import connected
 from baldistill.pipeline.display import Display
 from baldistill.pipeline.engines import Engines
-from baldistill.pipeline.resources import Cluster, place, side_by_side
+from baldistill.pipeline.resources import Cluster, place
 from baldistill.pipeline.run import run
+from baldistill.pipeline.side_by_side import side_by_side
 from baldistill.report.comparison import Outcome, write_comparison
 from baldistill.storage import Storage
 
@@ -45,7 +46,7 @@ def compare(
         seeds: Of corpus split, selection, sampling and training.
         out: Folder or URI; the same folder resumes. By default `runs/compare-TIMESTAMP`.
         address: Of a Ray cluster.
-        parallel: Runs side by side; by default as many as the CPUs hold.
+        parallel: Runs side by side; by default as many as fit.
         verbose: Show Ray's own messages.
         quiet: Show nothing.
 
@@ -63,7 +64,7 @@ def compare(
     for _, _, config in jobs:
         _claim(folder, config)
     with connected(address, verbose=verbose) as cluster:
-        width = parallel or min(len(jobs), side_by_side([config for *_, config in jobs], cluster))
+        width = side_by_side([config for *_, config in jobs], cluster, len(jobs), parallel)
         display.say(f"{len(jobs)} runs ({width} at a time) in {folder.uri}")
         outcomes = (
             _one_by_one(jobs, folder, cluster, display)

@@ -48,7 +48,7 @@ def sweep(
         space: A space, or the path of its YAML file.
         out: Folder or URI; the same folder resumes. By default `runs/sweep-TIMESTAMP`.
         address: Of a Ray cluster.
-        parallel: Trials side by side; by default as many as the CPUs hold.
+        parallel: Trials side by side; by default as many as fit.
         validate_seeds: Seeds that the sweep did not see, on which the best config is then run
             against the config that the sweep began with.
         verbose: Show Ray's own messages.
