@@ -100,11 +100,10 @@ def _one_by_one(
     engines: Engines | None = None
     try:
         for method, seed, config in jobs:
-            placement = place(config, cluster)
-            if engines is None or not engines.serves(config, placement):
+            if engines is None or not engines.serves(config):
                 if engines is not None:
                     engines.close()
-                engines = Engines(config, placement)
+                engines = Engines(config, place(config, cluster))
             outcomes.append(_run_one(method, seed, config, folder, engines))
             display.say(_line(outcomes[-1], len(outcomes), len(jobs)))
     finally:

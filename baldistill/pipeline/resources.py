@@ -11,6 +11,12 @@ from baldistill.errors import ResourceError
 from baldistill.pipeline.fit import Amounts, Demand, bundle_of, capacity, eligible, fits
 from baldistill.pipeline.shortfall import explain
 
+PLACED = (
+    *("cluster", "teacher", "student.model", "student.engine", "student.resources"),
+    *("student.num_workers", "student.worker_resources"),
+)
+"""The config keys that decide which engines run, and who gets what."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cluster:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from baldistill.config import Config
+from baldistill.pipeline.resources import PLACED
 from baldistill.report.sweep_figures import shown
 from baldistill.tune.configs import config_of
 from baldistill.tune.points import Listed, OptunaPoints, PointSource, listed_points
 from baldistill.tune.record import trial_name
 from baldistill.tune.space import Space, base_of
 from baldistill.tune.variables import Point, Variable, settings, variables
-
-_ENGINES = ("cluster", "teacher", "student.engine", "student.resources", "student.num_workers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class SweepPlan:
     @property
     def shares_engines(self) -> bool:
         """Whether all trials can use the same engines: nothing that they depend on varies."""
-        return not any(_covers(key, engine) for key in self.space.parameters for engine in _ENGINES)
+        return not any(_covers(key, placed) for key in self.space.parameters for placed in PLACED)
 
     def values(self, point: Mapping[str, Any]) -> dict[str, Any]:
         """The dotted config keys of a point."""
@@ -93,6 +92,6 @@ def make_plan(config: Config, space: Space) -> SweepPlan:
     return plan
 
 
-def _covers(key: str, engine: str) -> bool:
+def _covers(key: str, option: str) -> bool:
     """Whether setting a key may change an option: it is that key, or above or below it."""
-    return f"{key}.".startswith(f"{engine}.") or f"{engine}.".startswith(f"{key}.")
+    return f"{key}.".startswith(f"{option}.") or f"{option}.".startswith(f"{key}.")

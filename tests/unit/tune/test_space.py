@@ -158,6 +158,8 @@ def test_engines_are_shared_unless_the_space_reaches_into_them() -> None:
     assert not shares("teacher.rationale.temperature", 0.5)
     assert not shares("student.resources.replicas", 1)
     assert not shares("student.num_workers", 1)
+    assert not shares("student.worker_resources.num_cpus", 2)
+    assert not shares("student.model", "another")
 
 
 def test_spaces_are_read_without_ray_or_torch() -> None:
