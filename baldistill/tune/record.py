@@ -27,7 +27,7 @@ class TrialRecord:
         name: `t001`, in the order of the search.
         point: What the search picked.
         values: The dotted config keys that it sets.
-        cap: Its `budget.calls` where the sweep has a cap of its own.
+        cap: Its `budget.calls` where the sweep had a cap of its own when it first started.
         standing: `running` also where the sweep was killed; `stopped`: early, as too weak;
             `skipped`: not started, it could have broken the sweep's cap.
         reason: Why it was stopped, failed or skipped.
@@ -86,6 +86,11 @@ def read_records(folder: Storage) -> dict[str, TrialRecord]:
 def read_record(folder: Storage, name: str) -> TrialRecord:
     """One of them."""
     return TrialRecord(**folder.read_json(f"{_RECORD}/{name}.json"))
+
+
+def has_started(folder: Storage, name: str) -> bool:
+    """Whether its run folder holds the config of an earlier start, which it must go on with."""
+    return run_folder(folder, name).exists("config.yaml")
 
 
 def stage_results(folder: Storage, name: str) -> list[tuple[int, dict[str, Any]]]:

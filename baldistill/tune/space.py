@@ -156,7 +156,8 @@ class Space(Section):
     """asha | median | none."""
     calls: Count | None = None
     """Cap on the teacher calls of all trials together. A trial that could break it is not
-    started; every trial is then capped by its `budget.calls`, or else by its own forecast."""
+    started; every trial is then capped by its `budget.calls`, or else by its own forecast. A trial
+    that started before there was a cap goes on without one, and counts with its forecast."""
     equal_steps: bool = False
     """Scale `student.epochs` so that trials with other numbers of stages take as many optimiser
     steps as the base config: stages that train on all annotated so far add up."""
