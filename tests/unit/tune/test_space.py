@@ -114,6 +114,22 @@ def test_what_a_config_does_not_take_is_told_before_anything_starts(
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize("search", ["grid", "random", "optuna"])
+@pytest.mark.parametrize(
+    "stages",
+    [{"kind": "choice", "values": [2, 3, 4]}, {"kind": "int", "low": 2, "high": 4}],
+)
+def test_asha_needs_numbers_of_stages_that_meet(search: str, stages: dict[str, Any]) -> None:
+    if search == "optuna":
+        pytest.importorskip("optuna")
+    change = {"search": search, "trials": 3, "parameters": {"stages": stages}}
+    with pytest.raises(ConfigError, match=r"asha compares .*67% of 3"):
+        make_plan(load_config(), parse_space(TINY, "tiny.yaml", change))
+    make_plan(load_config(), parse_space(TINY, "tiny.yaml", change | {"stopping": "median"}))
+    even = change | {"parameters": {"stages": {"kind": "choice", "values": [4, 2, 6]}}}
+    make_plan(load_config(), parse_space(TINY, "tiny.yaml", even))
+
+
 def test_a_missing_space_and_a_missing_package_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
