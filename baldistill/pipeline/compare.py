@@ -20,6 +20,7 @@ from baldistill.errors import ConfigError
 from baldistill.pipeline.cluster import connected
 from baldistill.pipeline.display import Display
 from baldistill.pipeline.engines import Engines
+from baldistill.pipeline.reach import check_reach
 from baldistill.pipeline.resources import Cluster, place
 from baldistill.pipeline.run import run
 from baldistill.pipeline.side_by_side import side_by_side
@@ -64,6 +65,7 @@ def compare(
     for _, _, config in jobs:
         _claim(folder, config)
     with connected(address, verbose=verbose) as cluster:
+        check_reach(folder)
         width = side_by_side([config for *_, config in jobs], cluster, len(jobs), parallel)
         display.say(f"{len(jobs)} runs ({width} at a time) in {folder.uri}")
         outcomes = (

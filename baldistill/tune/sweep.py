@@ -19,6 +19,7 @@ from baldistill.errors import ConfigError, UserError
 from baldistill.pipeline.cluster import connected
 from baldistill.pipeline.display import Display
 from baldistill.pipeline.lock import only_run_in
+from baldistill.pipeline.reach import check_reach
 from baldistill.storage import Storage
 from baldistill.tune.outcome import write_result
 from baldistill.tune.plan import make_plan
@@ -73,6 +74,7 @@ def sweep(
         for name, value in TUNE_SETTINGS.items():  # before a local Ray starts, which inherits them
             os.environ.setdefault(name, value)
         with connected(address, verbose=verbose) as cluster:
+            check_reach(folder)
             display.say(f"sweep: {plan.num_trials} trials in {folder.uri}")
             if not is_finished(plan, folder):
                 run_trials(plan, folder, cluster, parallel, display)
