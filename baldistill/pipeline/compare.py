@@ -26,6 +26,7 @@ from baldistill.pipeline.run import run
 from baldistill.pipeline.side_by_side import side_by_side
 from baldistill.report.comparison import Outcome, write_comparison
 from baldistill.storage import Storage
+from baldistill.teacher.shared import from_other_runs
 
 
 def compare(
@@ -146,11 +147,13 @@ def _run_one(
             quiet=True,
         )
     corpus = place_of_run.read_json("_commits/corpus.json")["figures"]
+    metrics = place_of_run.read_json("metrics.json")
     return Outcome(
         method=method,
         seed=seed,
-        metrics=place_of_run.read_json("metrics.json"),
+        metrics=metrics,
         counts=corpus["counts"],
+        reused=from_other_runs(metrics["budget"], config.teacher.tiers),
         seconds=time.monotonic() - start,
     )
 

@@ -11,9 +11,11 @@ import itertools
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
+from baldistill.config_file import read_mapping, validate
 from baldistill.core.ledger import Caps, Ledger
 from baldistill.storage import Storage
 from baldistill.teacher.ledger import read_log
+from baldistill.teacher.shared import from_other_runs
 
 Standing: TypeAlias = Literal["running", "done", "stopped", "failed", "skipped"]
 _RECORD = "record"
@@ -108,6 +110,11 @@ def stage_results(folder: Storage, name: str) -> list[tuple[int, dict[str, Any]]
 
 def spent_by(folder: Storage, name: str) -> Spent:
     """What a trial's ledger says; a call that a crash left open counts as paid."""
-    _, entries = read_log(run_folder(folder, name).sub("ledger"))
-    total = Ledger.replay(Caps(), entries).summary().to_dict()["total"]
-    return Spent(calls=int(total["calls"]), reused=int(total["reused"]))
+    if not has_started(folder, name):
+        return Spent(calls=0, reused=0)
+    run = run_folder(folder, name)
+    config = validate(read_mapping(run.read_text("config.yaml"), run.uri_of("config.yaml")), name)
+    _, entries = read_log(run.sub("ledger"))
+    summary = Ledger.replay(Caps(), entries).summary().to_dict()
+    reused = from_other_runs(summary, config.teacher.tiers)
+    return Spent(calls=int(summary["total"]["calls"]), reused=reused)

@@ -11,7 +11,7 @@ import pytest
 from ray.tune.search import Searcher
 
 from baldistill.config import Config
-from baldistill.config_file import load_config
+from baldistill.config_file import dump_config, load_config
 from baldistill.core.ledger import Reserve, to_record
 from baldistill.errors import ResourceError
 from baldistill.pipeline.display import Display
@@ -76,6 +76,7 @@ class Sweep:
         entries = [Reserve(f"{name}-{n}", "rationale", 1, "d") for n in range(calls)]
         lines = "".join(json.dumps(to_record(entry)) + "\n" for entry in entries)
         run.write_text("ledger/00000000-x.jsonl", lines)
+        run.write_text("config.yaml", dump_config(load_config()))
         result = {**METRICS, "progress": 25.0 * stages, "stage": stages}
         self.search.on_trial_result(trial_id, result)
         self.search.on_trial_complete(trial_id, result)
