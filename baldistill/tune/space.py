@@ -157,7 +157,8 @@ class Space(Section):
     calls: Count | None = None
     """Cap on the teacher calls of all trials together. A trial that could break it is not
     started; every trial is then capped by its `budget.calls`, or else by its own forecast. A trial
-    that started before there was a cap goes on without one, and counts with its forecast."""
+    that started before there was a cap goes on without one, and counts with its forecast. Runs of
+    `--validate-seeds` are no trials."""
     equal_steps: bool = False
     """Scale `student.epochs` so that trials with other numbers of stages take as many optimiser
     steps as the base config: stages that train on all annotated so far add up."""

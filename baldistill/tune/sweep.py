@@ -51,7 +51,8 @@ def sweep(
         address: Of a Ray cluster.
         parallel: Trials side by side; by default as many as fit.
         validate_seeds: Seeds that the sweep did not see, on which the best config is then run
-            against the config that the sweep began with.
+            against the config that the sweep began with. The space's cap on calls
+            is for its trials: these runs have the `budget` of their configs.
         verbose: Show Ray's own messages.
         quiet: Show nothing.
 

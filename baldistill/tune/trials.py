@@ -105,7 +105,7 @@ def _name_of(trial: Any) -> str:
 
 
 class _Forecast:
-    """Checks that a trial fits beside others, and bounds its teacher calls where the sweep has a cap."""
+    """Checks that a trial fits beside others; where the sweep has a cap, bounds its calls."""
 
     def __init__(self, folder: Storage, plan: SweepPlan, cluster: Cluster, width: int) -> None:
         self._folder, self._plan, self._cluster, self._width = folder, plan, cluster, width

@@ -44,7 +44,7 @@ def test_a_node_without_a_package_or_a_credential(
     package = importlib.import_module("only_here")
     handler = pafs.FSSpecHandler(package.Driver())
     storage = Storage("run", pafs.PyFileSystem(handler), str(tmp_path / "run"))
-    with pytest.raises(UserError, match="No module named 'only_here'.*same packages"):
+    with pytest.raises(UserError, match=r"No module named 'only_here'.*same packages"):
         check_reach(storage, ray.nodes())
 
 
