@@ -67,8 +67,8 @@ def began(trial: Path) -> float:
     return (trial / "config.yaml").stat().st_mtime
 
 
-def trained(trial: Path) -> float:
-    return (trial / "_commits" / "stages" / "01" / "student.json").stat().st_mtime
+def examined(trial: Path) -> float:
+    return (trial / "stages" / "01" / "metrics.json").stat().st_mtime
 
 
 def test_a_killed_sweep_goes_on_and_pays_nothing_twice(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_trials_with_train_workers_go_side_by_side_under_a_cap(tmp_path: Path) -
     assert "it may call the teacher 60 times" in trials["t003"]["reason"]
     assert "of the sweep's 45 calls are left" in trials["t003"]["reason"]
     assert 0 < data["calls_paid"] <= 41
-    assert began(folder / "trials" / "t002") < trained(folder / "trials" / "t001")
+    assert began(folder / "trials" / "t002") < examined(folder / "trials" / "t001")
     assert (folder / "sweep-front.png").exists()
 
     best = load_config(folder / "best.yaml", ["student.num_workers=0"])
@@ -148,7 +148,7 @@ def test_optuna_proposes_and_two_trials_run_side_by_side(tmp_path: Path) -> None
     assert len(set(rates)) == 4
     assert all(1e-6 <= rate <= 1e-3 for rate in rates)
     assert 0 < data["calls_paid"] <= data["calls_alone"] / 2, "the teacher is asked the same"
-    assert began(folder / "trials" / "t002") < trained(folder / "trials" / "t001")
+    assert began(folder / "trials" / "t002") < examined(folder / "trials" / "t001")
 
 
 @pytest.mark.parametrize(
