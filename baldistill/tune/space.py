@@ -100,7 +100,8 @@ class Asha(Section):
     """No trial is stopped before this share of its stages. Early stages say little: a policy that
     balances late is bad in the tail until it does."""
     reduction_factor: Annotated[float, Field(gt=1.0)] = 2.0
-    """1 / this part of the trials goes on, at `grace` and at every multiple of it by this."""
+    """1 / this part of the trials goes on, at `grace` and at every multiple of it by this.
+    Where the number of stages is searched, each must have a stage that ends there."""
 
 
 class Median(Section):
