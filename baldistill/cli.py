@@ -178,7 +178,10 @@ def sweep(
     ] = None,
     validate_seeds: Annotated[
         str | None,
-        typer.Option("--validate-seeds", help="Then the best against CONFIG on these seeds."),
+        typer.Option(
+            "--validate-seeds",
+            help="Then the best against CONFIG on these seeds, outside of --calls.",
+        ),
     ] = None,
     address: Address = None,
     as_json: Json = False,

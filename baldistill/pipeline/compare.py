@@ -20,10 +20,13 @@ from baldistill.errors import ConfigError
 from baldistill.pipeline.cluster import connected
 from baldistill.pipeline.display import Display
 from baldistill.pipeline.engines import Engines
-from baldistill.pipeline.resources import Cluster, place, side_by_side
+from baldistill.pipeline.reach import check_reach
+from baldistill.pipeline.resources import Cluster, place
 from baldistill.pipeline.run import run
+from baldistill.pipeline.side_by_side import side_by_side
 from baldistill.report.comparison import Outcome, write_comparison
 from baldistill.storage import Storage
+from baldistill.teacher.shared import from_other_runs
 
 
 def compare(
@@ -45,7 +48,7 @@ def compare(
         seeds: Of corpus split, selection, sampling and training.
         out: Folder or URI; the same folder resumes. By default `runs/compare-TIMESTAMP`.
         address: Of a Ray cluster.
-        parallel: Runs side by side; by default as many as the CPUs hold.
+        parallel: Runs side by side; by default as many as fit.
         verbose: Show Ray's own messages.
         quiet: Show nothing.
 
@@ -63,7 +66,8 @@ def compare(
     for _, _, config in jobs:
         _claim(folder, config)
     with connected(address, verbose=verbose) as cluster:
-        width = parallel or min(len(jobs), side_by_side([config for *_, config in jobs], cluster))
+        check_reach(folder)
+        width = side_by_side([config for *_, config in jobs], cluster, len(jobs), parallel)
         display.say(f"{len(jobs)} runs ({width} at a time) in {folder.uri}")
         outcomes = (
             _one_by_one(jobs, folder, cluster, display)
@@ -99,11 +103,10 @@ def _one_by_one(
     engines: Engines | None = None
     try:
         for method, seed, config in jobs:
-            placement = place(config, cluster)
-            if engines is None or not engines.serves(config, placement):
+            if engines is None or not engines.serves(config):
                 if engines is not None:
                     engines.close()
-                engines = Engines(config, placement)
+                engines = Engines(config, place(config, cluster))
             outcomes.append(_run_one(method, seed, config, folder, engines))
             display.say(_line(outcomes[-1], len(outcomes), len(jobs)))
     finally:
@@ -144,11 +147,13 @@ def _run_one(
             quiet=True,
         )
     corpus = place_of_run.read_json("_commits/corpus.json")["figures"]
+    metrics = place_of_run.read_json("metrics.json")
     return Outcome(
         method=method,
         seed=seed,
-        metrics=place_of_run.read_json("metrics.json"),
+        metrics=metrics,
         counts=corpus["counts"],
+        reused=from_other_runs(metrics["budget"], config.teacher.tiers),
         seconds=time.monotonic() - start,
     )
 

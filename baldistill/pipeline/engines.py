@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
+from operator import attrgetter
 
 import ray
 
@@ -13,7 +14,9 @@ from baldistill.generation.pool import Pool, result_of
 from baldistill.generation.protocol import ModelRef, check_engine
 from baldistill.generation.reserve import alone
 from baldistill.generation.vllm_start import environment
-from baldistill.pipeline.resources import Placement, PoolShape
+from baldistill.pipeline.resources import PLACED, Placement, PoolShape
+
+_decisive = attrgetter(*PLACED)
 
 
 class Engines:
@@ -35,14 +38,12 @@ class Engines:
         self._teachers: dict[int, Pool] = {}
         self._student: Pool | None = None
 
-    def serves(self, config: Config, placement: Placement) -> bool:
-        """Whether a run with this config can use these engines as they are."""
-        return (
-            placement == self.placement
-            and config.teacher == self._config.teacher
-            and config.student.resources == self._config.student.resources
-            and config.student.engine == self._config.student.engine
-        )
+    def serves(self, config: Config) -> bool:
+        """Whether a run with this config can use these engines as they are.
+
+        It then takes their placement too, whatever nodes have come or gone since.
+        """
+        return _decisive(config) == _decisive(self._config)
 
     def warm(self, say: Callable[[str], None]) -> None:
         """Start what the run will need while the corpus is read; the actors load on their own.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from baldistill.errors import UserError
@@ -23,7 +23,7 @@ def check_reach(storage: Storage, nodes: Sequence[dict[str, Any]] | None = None)
         nodes: As `ray.nodes()` describes them; by default all, where there are several.
 
     Raises:
-        UserError: A node does not see it.
+        UserError: A node does not see it, or lacks what it takes to look.
     """
     if nodes is None:
         nodes = [node for node in ray.nodes() if node["Alive"]]
@@ -45,13 +45,15 @@ def _ask(storage: Storage, nodes: Sequence[dict[str, Any]]) -> None:
     for reference, address in looks.items():
         try:
             problem = ray.get(reference)
+        except RayTaskError as error:  # a package or a credential that is missing there
+            problem = str(error).strip().splitlines()[-1]
         except RayError:  # the node is gone: what runs later runs elsewhere
             continue
         if problem is not None:
             raise UserError(
                 f"node {address} cannot reach the run folder {storage.uri} ({problem}): use a "
-                "--run-dir that every node sees (s3://, gs://, a shared mount), and give each "
-                "node the credentials"
+                "--run-dir (--out) that every node sees (s3://, gs://, a shared mount), and give "
+                "each node the same packages and the credentials"
             )
 
 

@@ -11,6 +11,12 @@ from baldistill.errors import ResourceError
 from baldistill.pipeline.fit import Amounts, Demand, bundle_of, capacity, eligible, fits
 from baldistill.pipeline.shortfall import explain
 
+PLACED = (
+    *("cluster", "teacher", "student.model", "student.engine", "student.resources"),
+    *("student.num_workers", "student.worker_resources"),
+)
+"""The config keys that decide which engines run, and who gets what."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
@@ -85,8 +91,8 @@ class Placement:
     take_turns: bool
 
 
-# what Ray Data needs free to move at all
-_DATA = Demand("Ray Data", {"CPU": 1.0})
+DATA = Demand("Ray Data", {"CPU": 1.0})
+"""What Ray Data needs free to move at all."""
 
 
 def place(config: Config, cluster: Cluster) -> Placement:
@@ -95,12 +101,7 @@ def place(config: Config, cluster: Cluster) -> Placement:
     Raises:
         ResourceError: With what is needed, what there is, and the key to change.
     """
-    if config.cluster.nodes:
-        nodes: Sequence[Amounts] = [
-            node.resources for node in config.cluster.nodes for _ in range(node.count)
-        ]
-    else:
-        nodes = cluster.nodes
+    nodes = nodes_of(config, cluster)
     keys = _teacher_keys(config)
     teachers = tuple(
         _pool(key, tier.resources, tier, nodes, tier.model == "bundled")
@@ -119,7 +120,7 @@ def place(config: Config, cluster: Cluster) -> Placement:
     # engines that join later must not hold what the training waits for
     pools = zip([*keys, "student.resources"], (*teachers, student), strict=True)
     most = [replace(_demand(key, pool), count=pool.max_replicas) for key, pool in pools]
-    work = [_DATA, *([training] if training.count else [])]
+    work = [DATA, *([training] if training.count else [])]
 
     # data and training take turns in any case
     keep = config.cluster.keep_warm
@@ -127,35 +128,24 @@ def place(config: Config, cluster: Cluster) -> Placement:
     if warm:
         steps = [[*asking, *answering, task] for task in work]
     else:
-        steps = [[*asking, _DATA], [*answering, _DATA], *[[task] for task in work]]
+        steps = [[*asking, DATA], [*answering, DATA], *[[task] for task in work]]
     for step in steps:
         if not fits(nodes, step):
             raise ResourceError(explain(nodes, step))
     return Placement(teachers, student, training.count, training.bundle, not warm)
 
 
+def nodes_of(config: Config, cluster: Cluster) -> Sequence[Amounts]:
+    """What checks and `auto` go by: the nodes that there can be, or else those that there are."""
+    if config.cluster.nodes:
+        return [node.resources for node in config.cluster.nodes for _ in range(node.count)]
+    return cluster.nodes
+
+
 def _teacher_keys(config: Config) -> list[str]:
     if len(config.teacher.tiers) == 1:
         return ["teacher.resources"]
     return [f"teacher.tiers[{i}].resources" for i in range(len(config.teacher.tiers))]
-
-
-def side_by_side(configs: Sequence[Config], cluster: Cluster) -> int:
-    """How many runs like these the CPUs hold at once; with GPUs one run takes them all.
-
-    Raises:
-        ResourceError: As `place`; one run that fits alone is never refused.
-    """
-    needs = [cpus_of_run(place(config, cluster)) for config in configs]
-    if cluster.num_gpus:
-        return 1
-    return max(1, int(cluster.num_cpus / max(needs)))
-
-
-def cpus_of_run(shape: Placement) -> float:
-    """What a run beside others needs: its pools and workers, a driver, and a CPU for Ray Data."""
-    pools = sum(pool.replicas * pool.num_cpus for pool in (*shape.teachers, shape.student))
-    return pools + 2 + shape.num_workers
 
 
 def _pool(

@@ -95,9 +95,8 @@ def run(
             )
             check_reach(storage)
             responses = ResponseStore(Storage.open(store) if store else storage.sub("responses"))
-            placement = place(config, cluster)
-            own = engines or Engines(config, placement)
-            assert own.serves(config, placement)
+            own = engines or Engines(config, place(config, cluster))
+            assert own.serves(config)
             try:
                 if not storage.exists("metrics.json"):
                     own.warm(display.say)

@@ -34,6 +34,7 @@ class Outcome:
         seed: Its seed.
         metrics: Its `metrics.json`.
         counts: Examples of each domain in its corpus.
+        reused: Teacher's answers that another run had paid for.
         seconds: What it took now; about 0 for a run that was complete.
     """
 
@@ -41,7 +42,13 @@ class Outcome:
     seed: int
     metrics: dict[str, Any]
     counts: dict[str, int]
+    reused: int
     seconds: float
+
+    @property
+    def calls(self) -> int:
+        """Teacher calls that it paid."""
+        return int(self.metrics["budget"]["total"]["calls"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,6 @@ def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     rows = []
     for method in methods:
         mine = [outcome for outcome in outcomes if outcome.method == method]
-        totals = [outcome.metrics["budget"]["total"] for outcome in mine]
         figures = {
             name: interval([m for o in mine if (m := o.metrics[name]) is not None])
             for name in _METRICS
@@ -103,17 +109,17 @@ def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
                 "seeds": [outcome.seed for outcome in mine],
                 **figures,
                 "per_domain": domains,
-                "calls_alone": statistics.mean(t["calls"] + t["reused"] for t in totals),
+                "calls_alone": statistics.mean(o.calls + o.reused for o in mine),
                 "examples": statistics.mean(o.metrics["budget"]["annotated"] for o in mine),
             }
         )
-    every = [outcome.metrics["budget"]["total"] for outcome in outcomes]
+    paid = sum(outcome.calls for outcome in outcomes)
     return {
         "rows": rows,
         "domains": sorted(sizes, key=lambda name: (-sizes[name], name)),
         "sizes": sizes,
-        "calls_alone": sum(total["calls"] + total["reused"] for total in every),
-        "calls_together": sum(total["calls"] for total in every),
+        "calls_alone": paid + sum(outcome.reused for outcome in outcomes),
+        "calls_together": paid,
     }
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from baldistill.config import Config
+from baldistill.pipeline.resources import PLACED
 from baldistill.report.sweep_figures import shown
 from baldistill.tune.configs import config_of
 from baldistill.tune.points import Listed, OptunaPoints, PointSource, listed_points
 from baldistill.tune.record import trial_name
-from baldistill.tune.space import Space, base_of
+from baldistill.tune.space import Choice, Space, base_of
+from baldistill.tune.stopping import check_stages
 from baldistill.tune.variables import Point, Variable, settings, variables
-
-_ENGINES = ("cluster", "teacher", "student.engine", "student.resources", "student.num_workers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class SweepPlan:
     @property
     def shares_engines(self) -> bool:
         """Whether all trials can use the same engines: nothing that they depend on varies."""
-        return not any(_covers(key, engine) for key in self.space.parameters for engine in _ENGINES)
+        return not any(_covers(key, placed) for key in self.space.parameters for placed in PLACED)
 
     def values(self, point: Mapping[str, Any]) -> dict[str, Any]:
         """The dotted config keys of a point."""
@@ -78,7 +78,8 @@ def make_plan(config: Config, space: Space) -> SweepPlan:
     """Check the space against the config: every config that can be known now is validated.
 
     Raises:
-        ConfigError: A key or value that the config does not take, with the trial's name.
+        ConfigError: A key or value that the config does not take, with the trial's name; or a
+            stopping rule that the numbers of stages do not suit.
         MissingPackageError: The search needs a package that is not installed.
     """
     base = base_of(config, space)
@@ -90,9 +91,21 @@ def make_plan(config: Config, space: Space) -> SweepPlan:
             corner = {variable.name: variable.grid()[end] for variable in names}
             config_of(base, space, plan.values(corner), "an end of the space")
     plan.configs()
+    check_stages(space.stopping, _numbers_of_stages(plan))
     return plan
 
 
-def _covers(key: str, engine: str) -> bool:
+def _numbers_of_stages(plan: SweepPlan) -> list[int]:
+    """Every K that a trial may have."""
+    searched = [variable for variable in plan.variables if variable.name == "stages"]
+    if not searched:
+        return [plan.base.stages]
+    (variable,) = searched
+    parameter = variable.domain
+    values = parameter.values if isinstance(parameter, Choice) else variable.grid()
+    return [int(value) for value in values]
+
+
+def _covers(key: str, option: str) -> bool:
     """Whether setting a key may change an option: it is that key, or above or below it."""
-    return f"{key}.".startswith(f"{engine}.") or f"{engine}.".startswith(f"{key}.")
+    return f"{key}.".startswith(f"{option}.") or f"{option}.".startswith(f"{key}.")

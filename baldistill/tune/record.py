@@ -11,9 +11,11 @@ import itertools
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
+from baldistill.config_file import read_mapping, validate
 from baldistill.core.ledger import Caps, Ledger
 from baldistill.storage import Storage
 from baldistill.teacher.ledger import read_log
+from baldistill.teacher.shared import from_other_runs
 
 Standing: TypeAlias = Literal["running", "done", "stopped", "failed", "skipped"]
 _RECORD = "record"
@@ -27,7 +29,7 @@ class TrialRecord:
         name: `t001`, in the order of the search.
         point: What the search picked.
         values: The dotted config keys that it sets.
-        cap: Its `budget.calls` where the sweep has a cap of its own.
+        cap: Its `budget.calls` where the sweep had a cap of its own when it first started.
         standing: `running` also where the sweep was killed; `stopped`: early, as too weak;
             `skipped`: not started, it could have broken the sweep's cap.
         reason: Why it was stopped, failed or skipped.
@@ -88,6 +90,11 @@ def read_record(folder: Storage, name: str) -> TrialRecord:
     return TrialRecord(**folder.read_json(f"{_RECORD}/{name}.json"))
 
 
+def has_started(folder: Storage, name: str) -> bool:
+    """Whether its run folder holds the config of an earlier start, which it must go on with."""
+    return run_folder(folder, name).exists("config.yaml")
+
+
 def stage_results(folder: Storage, name: str) -> list[tuple[int, dict[str, Any]]]:
     """Number and metrics of the stages that a trial has evaluated, in their order."""
     run = run_folder(folder, name)
@@ -103,6 +110,11 @@ def stage_results(folder: Storage, name: str) -> list[tuple[int, dict[str, Any]]
 
 def spent_by(folder: Storage, name: str) -> Spent:
     """What a trial's ledger says; a call that a crash left open counts as paid."""
-    _, entries = read_log(run_folder(folder, name).sub("ledger"))
-    total = Ledger.replay(Caps(), entries).summary().to_dict()["total"]
-    return Spent(calls=int(total["calls"]), reused=int(total["reused"]))
+    if not has_started(folder, name):
+        return Spent(calls=0, reused=0)
+    run = run_folder(folder, name)
+    config = validate(read_mapping(run.read_text("config.yaml"), run.uri_of("config.yaml")), name)
+    _, entries = read_log(run.sub("ledger"))
+    summary = Ledger.replay(Caps(), entries).summary().to_dict()
+    reused = from_other_runs(summary, config.teacher.tiers)
+    return Spent(calls=int(summary["total"]["calls"]), reused=reused)

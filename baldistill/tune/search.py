@@ -22,6 +22,7 @@ from baldistill.tune.plan import SweepPlan
 from baldistill.tune.points import PointSource
 from baldistill.tune.record import (
     TrialRecord,
+    has_started,
     read_records,
     spent_by,
     stage_results,
@@ -36,6 +37,8 @@ Forecast: TypeAlias = Callable[[TrialRecord, Config], int]
 
 @dataclass(frozen=True, slots=True)
 class _Running:
+    """A trial under way; `most` is what it may have called the teacher when it ends."""
+
     record: TrialRecord
     slot: int
     most: int
@@ -71,6 +74,7 @@ class RecordedSearch(Searcher):  # type: ignore[misc]  # ray is untyped here
         self._records = read_records(folder)
         self._free = list(range(slots))
         self._running: dict[str, _Running] = {}
+        self._spent: dict[str, int] = {}
         self._shown: set[tuple[str, int]] = set()
         self._number = 0
 
@@ -78,15 +82,17 @@ class RecordedSearch(Searcher):  # type: ignore[misc]  # ray is untyped here
         """The next trial; None to be asked again when a running one has ended."""
         while self._number < self._plan.num_trials:
             record = self._record_of(self._number + 1)
-            if not record.is_final:
+            if record.is_final:
+                most = self._calls_of(record.name)
+            else:
                 admitted = self._admitted(record)
                 if admitted == "later":
                     return None
-                record = admitted
+                record, most = admitted
                 self._keep(record)
             self._number += 1
             if record.standing not in ("failed", "skipped"):
-                return self._start(trial_id, record)
+                return self._start(trial_id, record, most)
             self._source.tell(record.point, None)
         return str(Searcher.FINISHED)
 
@@ -116,22 +122,27 @@ class RecordedSearch(Searcher):  # type: ignore[misc]  # ray is untyped here
             self._records[name] = TrialRecord(name, point, self._plan.values(point))
         return self._records[name]
 
-    def _admitted(self, record: TrialRecord) -> TrialRecord | Literal["later"]:
+    def _admitted(self, record: TrialRecord) -> tuple[TrialRecord, int] | Literal["later"]:
         """The trial as it is to run, or as it is refused, or `later` where others must end first.
 
         Where the sweep has a cap a trial is admitted with all that it can call, so that no order
-        of events can break the cap.
+        of events can break the cap. That number is returned with it. A trial that had started goes
+        on under the cap that it began with, since another one would make another run of it.
         """
         try:
             config = config_of(self._plan.base, self._plan.space, record.values, record.name)
             most = self._forecast(record, config)
         except UserError as error:
-            return replace(record, standing="failed", reason=str(error))
+            return replace(record, standing="failed", reason=str(error)), 0
         cap = self._plan.space.calls
+        if has_started(self._folder, record.name):
+            most = record.cap or most
+        elif cap is not None:
+            record = replace(record, cap=most or None)
         if cap is not None:
             held = {running.record.name: running.most for running in self._running.values()}
             others = self._records.keys() - held.keys() - {record.name}
-            spent = sum(spent_by(self._folder, name).calls for name in others)
+            spent = sum(map(self._calls_of, others))
             if spent + sum(held.values()) + most > cap:
                 if held:
                     return "later"
@@ -139,13 +150,19 @@ class RecordedSearch(Searcher):  # type: ignore[misc]  # ray is untyped here
                     f"not started: it may call the teacher {most:,} times and {cap - spent:,} of "
                     f"the sweep's {cap:,} calls are left; raise calls, or lower budget.calls"
                 )
-                return replace(record, standing="skipped", reason=reason)
-            record = replace(record, cap=most or None)
-        return replace(record, standing="running", reason="")
+                return replace(record, standing="skipped", reason=reason), 0
+        return replace(record, standing="running", reason=""), most
 
-    def _start(self, trial_id: str, record: TrialRecord) -> dict[str, Any]:
+    def _calls_of(self, name: str) -> int:
+        """What a trial that is not running has paid; its ledger is read once after it ended."""
+        if name not in self._spent:
+            self._spent[name] = spent_by(self._folder, name).calls
+        return self._spent[name]
+
+    def _start(self, trial_id: str, record: TrialRecord, most: int) -> dict[str, Any]:
         slot = self._free.pop(0)
-        self._running[trial_id] = _Running(record, slot, record.cap or 0, time.monotonic())
+        self._running[trial_id] = _Running(record, slot, most, time.monotonic())
+        self._spent.pop(record.name, None)
         if not record.is_final:
             self._say(record, self._plan.label(record.values))
         return {"trial": record.name, "slot": slot, **record.values}

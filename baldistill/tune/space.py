@@ -100,7 +100,8 @@ class Asha(Section):
     """No trial is stopped before this share of its stages. Early stages say little: a policy that
     balances late is bad in the tail until it does."""
     reduction_factor: Annotated[float, Field(gt=1.0)] = 2.0
-    """1 / this part of the trials goes on, at `grace` and at every multiple of it by this."""
+    """1 / this part of the trials goes on, at `grace` and at every multiple of it by this.
+    Where the number of stages is searched, each must have a stage that ends there."""
 
 
 class Median(Section):
@@ -156,7 +157,9 @@ class Space(Section):
     """asha | median | none."""
     calls: Count | None = None
     """Cap on the teacher calls of all trials together. A trial that could break it is not
-    started; every trial is then capped by its `budget.calls`, or else by its own forecast."""
+    started; every trial is then capped by its `budget.calls`, or else by its own forecast. A trial
+    that started before there was a cap goes on without one, and counts with its forecast. Runs of
+    `--validate-seeds` are no trials."""
     equal_steps: bool = False
     """Scale `student.epochs` so that trials with other numbers of stages take as many optimiser
     steps as the base config: stages that train on all annotated so far add up."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 
 from ray.tune.schedulers import (
     AsyncHyperBandScheduler,
@@ -11,9 +12,49 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 
+from baldistill.errors import ConfigError
 from baldistill.tune.space import Asha, Median, NoStopping
 
 _WHOLE = 100.0
+_EPSILON = 1e-9
+
+
+def check_stages(stopping: Asha | Median | NoStopping, numbers: Sequence[int]) -> None:
+    """Check that ASHA compares like with like: at each rung, trials at the same share of stages.
+
+    A trial is compared after the first stage at or beyond a rung: of three stages that is the
+    second for a rung of 50 %, which is later than the first of two.
+
+    Args:
+        stopping: The rule of a space.
+        numbers: Of stages, that its trials may have.
+
+    Raises:
+        ConfigError: At a rung trials would be at different shares.
+    """
+    if not isinstance(stopping, Asha):
+        return
+    for rung in _rungs(stopping):
+        if len({_share_at(rung, stages) for stages in numbers}) > 1:
+            shares = ", ".join(f"{_share_at(rung, n):.0%} of {n}" for n in sorted(set(numbers)))
+            raise ConfigError(
+                f"stopping asha compares trials at {rung:.0%} of their stages, and those of other "
+                f"numbers of stages are not there at the same time ({shares}): use stopping none "
+                "or median, or numbers of stages with one that ends there"
+            )
+
+
+def _rungs(asha: Asha) -> Iterator[float]:
+    """Shares of the stages at which Ray compares, but the whole."""
+    rung = asha.grace
+    while rung < 1.0 - _EPSILON:
+        yield rung
+        rung *= asha.reduction_factor
+
+
+def _share_at(rung: float, stages: int) -> float:
+    """The share of its stages that a trial is compared at."""
+    return math.ceil(rung * stages - _EPSILON) / stages
 
 
 def scheduler_of(stopping: Asha | Median | NoStopping) -> TrialScheduler:

@@ -19,6 +19,7 @@ from baldistill.errors import ConfigError, UserError
 from baldistill.pipeline.cluster import connected
 from baldistill.pipeline.display import Display
 from baldistill.pipeline.lock import only_run_in
+from baldistill.pipeline.reach import check_reach
 from baldistill.storage import Storage
 from baldistill.tune.outcome import write_result
 from baldistill.tune.plan import make_plan
@@ -48,9 +49,10 @@ def sweep(
         space: A space, or the path of its YAML file.
         out: Folder or URI; the same folder resumes. By default `runs/sweep-TIMESTAMP`.
         address: Of a Ray cluster.
-        parallel: Trials side by side; by default as many as the CPUs hold.
+        parallel: Trials side by side; by default as many as fit.
         validate_seeds: Seeds that the sweep did not see, on which the best config is then run
-            against the config that the sweep began with.
+            against the config that the sweep began with. The space's cap on calls
+            is for its trials: these runs have the `budget` of their configs.
         verbose: Show Ray's own messages.
         quiet: Show nothing.
 
@@ -73,6 +75,7 @@ def sweep(
         for name, value in TUNE_SETTINGS.items():  # before a local Ray starts, which inherits them
             os.environ.setdefault(name, value)
         with connected(address, verbose=verbose) as cluster:
+            check_reach(folder)
             display.say(f"sweep: {plan.num_trials} trials in {folder.uri}")
             if not is_finished(plan, folder):
                 run_trials(plan, folder, cluster, parallel, display)

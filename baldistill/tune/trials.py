@@ -7,12 +7,12 @@ from typing import Any
 from ray import tune
 
 from baldistill.config import Config
-from baldistill.errors import ResourceError
 from baldistill.pipeline.display import Display
 from baldistill.pipeline.engines import Engines, base_student
 from baldistill.pipeline.forecast import estimate
-from baldistill.pipeline.resources import Cluster, cpus_of_run, place, side_by_side
+from baldistill.pipeline.resources import Cluster, place
 from baldistill.pipeline.run import validated_corpus
+from baldistill.pipeline.side_by_side import side_by_side
 from baldistill.records import digest
 from baldistill.storage import Storage
 from baldistill.tune.plan import SweepPlan
@@ -50,13 +50,13 @@ def run_trials(
     Raises:
         ResourceError: So many at a time do not fit.
     """
-    width = _width(plan, parallel, cluster)
+    width = side_by_side(plan.configs(), cluster, plan.num_trials, parallel)
     display.say(f"{width} at a time; starting the engines ...")
     search = RecordedSearch(
         plan,
         plan.source(told=len(read_records(folder))),
         folder,
-        forecast=_Forecast(folder, plan, cluster),
+        forecast=_Forecast(folder, plan, cluster, width),
         slots=width,
         display=display,
     )
@@ -105,14 +105,15 @@ def _name_of(trial: Any) -> str:
 
 
 class _Forecast:
-    """Checks that a trial fits, and bounds its teacher calls where the sweep has a cap."""
+    """Checks that a trial fits beside others; where the sweep has a cap, bounds its calls."""
 
-    def __init__(self, folder: Storage, plan: SweepPlan, cluster: Cluster) -> None:
-        self._folder, self._plan, self._cluster = folder, plan, cluster
+    def __init__(self, folder: Storage, plan: SweepPlan, cluster: Cluster, width: int) -> None:
+        self._folder, self._plan, self._cluster, self._width = folder, plan, cluster, width
         self._counts: dict[str, dict[str, int]] = {}
 
     def __call__(self, record: TrialRecord, config: Config) -> int:
-        placement = place(config, self._cluster)
+        # a search that goes on may propose more than the first trials took
+        side_by_side([config], self._cluster, self._width, self._width)
         if self._plan.space.calls is None:
             return 0
         if config.budget.calls is not None:
@@ -122,21 +123,8 @@ class _Forecast:
             storage = run_folder(self._folder, record.name)
             _, summary = validated_corpus(config, storage, Display(quiet=True))
             self._counts[corpus] = summary.counts
+        placement = place(config, self._cluster)
         return estimate(config, self._counts[corpus], placement).calls_at_most
-
-
-def _width(plan: SweepPlan, parallel: int | None, cluster: Cluster) -> int:
-    """How many trials at a time; each that is known fits, or is said not to."""
-    configs = plan.configs()
-    most = side_by_side(configs, cluster)
-    if parallel is not None and parallel > most:
-        need = max(cpus_of_run(place(config, cluster)) for config in configs)
-        raise ResourceError(
-            f"--parallel {parallel} does not fit: a trial beside others needs {need:g} CPUs, and "
-            f"the cluster has {cluster.num_cpus:g} CPUs and {cluster.num_gpus:g} GPUs (with GPUs "
-            f"trials run one at a time): at most --parallel {most}"
-        )
-    return min(parallel or most, plan.num_trials)
 
 
 def _engines(plan: SweepPlan, width: int, cluster: Cluster) -> list[Engines]:

@@ -34,13 +34,18 @@ fixed: {student.lora.rank: 2}
 parameters:
   student.lora.target_modules: {kind: choice, values: [all-linear, no_such_layer, [q_proj, v_proj]]}
 """
-EPOCHS = """
+WORKERS = """
 search: grid
+seed: 5
 metric: [macro, natural]
-calls: 25
-fixed: {budget.total: 12, budget.calls: 20, student.num_workers: 1}
+calls: 45
+fixed:
+  budget.total: 12
+  teacher.resources.num_cpus: 0
+  student.resources.num_cpus: 0
+  student.num_workers: 1
 parameters:
-  student.epochs: {kind: choice, values: [1, 2]}
+  budget.calls: {kind: choice, values: [20, 21, 60]}
 """
 
 LEARNED = """
@@ -56,6 +61,14 @@ parameters:
 def standing(folder: Path, name: str) -> str | None:
     path = folder / "record" / f"{name}.json"
     return json.loads(path.read_text())["standing"] if path.exists() else None
+
+
+def began(trial: Path) -> float:
+    return (trial / "config.yaml").stat().st_mtime
+
+
+def examined(trial: Path) -> float:
+    return (trial / "stages" / "01" / "metrics.json").stat().st_mtime
 
 
 def test_a_killed_sweep_goes_on_and_pays_nothing_twice(tmp_path: Path) -> None:
@@ -97,19 +110,20 @@ def test_a_killed_sweep_goes_on_and_pays_nothing_twice(tmp_path: Path) -> None:
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_session")
-def test_trials_with_train_workers_under_a_cap_and_the_best_runs(tmp_path: Path) -> None:
+def test_trials_with_train_workers_go_side_by_side_under_a_cap(tmp_path: Path) -> None:
     import baldistill
 
     folder = tmp_path / "sweep"
     config = load_config(None, SMALL)
     data: dict[str, Any] = baldistill.sweep(
-        config, parse_space(EPOCHS, "epochs"), out=folder, quiet=True
+        config, parse_space(WORKERS, "workers"), out=folder, quiet=True
     )
     trials = {trial["name"]: trial for trial in data["trials"]}
-    assert trials["t001"]["standing"] == "done"
-    assert trials["t002"]["standing"] == "skipped"
-    assert "25 calls are left" in trials["t002"]["reason"]
-    assert 0 < data["calls_paid"] <= 20
+    assert [trials[f"t00{n}"]["standing"] for n in (1, 2, 3)] == ["done", "done", "skipped"]
+    assert "it may call the teacher 60 times" in trials["t003"]["reason"]
+    assert "of the sweep's 45 calls are left" in trials["t003"]["reason"]
+    assert 0 < data["calls_paid"] <= 41
+    assert began(folder / "trials" / "t002") < examined(folder / "trials" / "t001")
     assert (folder / "sweep-front.png").exists()
 
     best = load_config(folder / "best.yaml", ["student.num_workers=0"])
@@ -134,9 +148,7 @@ def test_optuna_proposes_and_two_trials_run_side_by_side(tmp_path: Path) -> None
     assert len(set(rates)) == 4
     assert all(1e-6 <= rate <= 1e-3 for rate in rates)
     assert 0 < data["calls_paid"] <= data["calls_alone"] / 2, "the teacher is asked the same"
-    first, second = (folder / "trials" / name for name in ("t001", "t002"))
-    begun = (second / "config.yaml").stat().st_mtime
-    assert begun < (first / "stages" / "01" / "metrics.json").stat().st_mtime
+    assert began(folder / "trials" / "t002") < examined(folder / "trials" / "t001")
 
 
 @pytest.mark.ray

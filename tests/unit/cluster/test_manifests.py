@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,11 @@ import pytest
 import yaml
 from ray.autoscaler._private.kuberay.autoscaling_config import (
     _derive_autoscaling_config_from_ray_cr,
+)
+from ray.autoscaler._private.node_provider_availability_tracker import NodeAvailabilitySummary
+from ray.autoscaler._private.resource_demand_scheduler import (
+    _default_utilization_scorer,
+    get_nodes_for,
 )
 from ray.autoscaler._private.util import prepare_config, validate_config
 
@@ -55,14 +61,33 @@ def node_types(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", LAUNCHED + KUBERAY)
 def test_ray_reads_node_types_for_teacher_and_student(name: str) -> None:
     types = node_types(name)
-    assert set(types) == {"head", "teacher", "student"}
+    assert set(types) == {"head", "data", "teacher", "student"}
     assert "GPU" not in types["head"]["resources"]
     assert types["head"]["max_workers"] == 0
+    assert "GPU" not in types["data"]["resources"]
+    assert types["data"]["resources"]["CPU"] > types["head"]["resources"]["CPU"]
+    assert types["data"]["max_workers"] > types["data"]["min_workers"] == 0
     for role in ("teacher", "student"):
         resources = types[role]["resources"]
         assert resources[role] == resources["GPU"] > 0, "one unit of the resource for each GPU"
         assert any(key.startswith("accelerator_type:") for key in resources)
         assert types[role]["max_workers"] > types[role]["min_workers"] == 0
+
+
+@pytest.mark.parametrize("name", LAUNCHED + KUBERAY)
+def test_a_pass_over_the_corpus_starts_nodes_without_gpus(name: str) -> None:
+    types = node_types(name)
+    started, unmet = get_nodes_for(
+        types,
+        existing_nodes={"head": 1},
+        head_node_type="head",
+        max_to_add=10,
+        resources=[{"CPU": 1.0}] * 100,  # as Ray Data asks
+        utilization_scorer=partial(
+            _default_utilization_scorer, node_availability_summary=NodeAvailabilitySummary({})
+        ),
+    )
+    assert (set(started), unmet) == ({"data"}, [])
 
 
 def test_the_example_lists_the_nodes_of_aws_yaml() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -28,6 +29,22 @@ def test_a_folder_of_one_process_alone(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     storage = Storage("run", pafs.LocalFileSystem(), "/proc/self/cwd/run")
     with pytest.raises(UserError, match=r"node .* cannot reach the run folder run \(it does not"):
+        check_reach(storage, ray.nodes())
+
+
+def test_a_node_without_a_package_or_a_credential(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "only_here.py").write_text(
+        "from fsspec.implementations.local import LocalFileSystem\n"
+        "class Driver(LocalFileSystem):\n"
+        "    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    package = importlib.import_module("only_here")
+    handler = pafs.FSSpecHandler(package.Driver())
+    storage = Storage("run", pafs.PyFileSystem(handler), str(tmp_path / "run"))
+    with pytest.raises(UserError, match=r"No module named 'only_here'.*same packages"):
         check_reach(storage, ray.nodes())
 
 

@@ -26,9 +26,10 @@ def outcome(method: str, seed: int, head: float, tail: float, calls: int, reused
             "head": head,
             "tail": tail,
             "per_domain": {"big $x$": {"score": head, "count": 50}, "small": {"score": tail}},
-            "budget": {"total": {"calls": calls, "reused": reused}, "annotated": 100},
+            "budget": {"total": {"calls": calls}, "annotated": 100},
         },
         counts={"small": 10, "big $x$": 90},
+        reused=reused,
         seconds=1.0,
     )
 

@@ -11,7 +11,7 @@ import pytest
 from ray.tune.search import Searcher
 
 from baldistill.config import Config
-from baldistill.config_file import load_config
+from baldistill.config_file import dump_config, load_config
 from baldistill.core.ledger import Reserve, to_record
 from baldistill.errors import ResourceError
 from baldistill.pipeline.display import Display
@@ -76,6 +76,7 @@ class Sweep:
         entries = [Reserve(f"{name}-{n}", "rationale", 1, "d") for n in range(calls)]
         lines = "".join(json.dumps(to_record(entry)) + "\n" for entry in entries)
         run.write_text("ledger/00000000-x.jsonl", lines)
+        run.write_text("config.yaml", dump_config(load_config()))
         result = {**METRICS, "progress": 25.0 * stages, "stage": stages}
         self.search.on_trial_result(trial_id, result)
         self.search.on_trial_complete(trial_id, result)
@@ -150,6 +151,40 @@ def test_a_trial_that_could_break_the_cap_is_not_started(tmp_path: Path) -> None
         raised.suggest(trial_id)
         raised.search.on_trial_complete(trial_id, {"progress": 100.0, "stage": 4, **METRICS})
     assert raised.suggest("f")["trial"] == "t003", "with a higher cap it is started"
+
+
+def test_a_started_trial_goes_on_under_the_cap_that_it_began_with(tmp_path: Path) -> None:
+    first = Sweep(tmp_path)
+    first.suggest("a")
+    first.end("a", "t001", calls=30)
+    first.suggest("b")  # which is killed
+    (tmp_path / "trials" / "t002").mkdir(parents=True)
+    (tmp_path / "trials" / "t002" / "config.yaml").write_text("budget: {calls: null}")
+    capped = Sweep(tmp_path, slots=2, most=60, calls=100)
+    capped.suggest("c")
+    assert capped.suggest("d")["trial"] == "t002", "t001 has paid 30 calls and pays no more"
+    capped.search.on_trial_complete("c", {"progress": 100.0, "stage": 4, **METRICS})
+    assert read_records(capped.folder)["t002"].cap is None, "its config.yaml says so"
+    assert capped.suggest("e") is None, "it may pay 60"
+    capped.end("d", "t002", calls=5)
+    assert capped.suggest("e")["trial"] == "t003"
+    assert read_records(capped.folder)["t003"].cap == 60
+    (tmp_path / "trials" / "t003" / "config.yaml").parent.mkdir()
+    (tmp_path / "trials" / "t003" / "config.yaml").write_text("budget: {calls: 60}")
+    again = Sweep(tmp_path, slots=3, most=70, calls=100)  # a forecast of another version
+    assert [again.suggest(trial_id)["trial"] for trial_id in "fgh"] == ["t001", "t002", "t003"]
+    assert read_records(again.folder)["t003"].cap == 60
+
+
+def test_the_ledger_of_a_trial_that_ended_is_read_once(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, most=60, calls=150)
+    sweep.suggest("a")
+    sweep.end("a", "t001", calls=50)
+    sweep.suggest("b")
+    (tmp_path / "trials" / "t001" / "ledger" / "00000000-x.jsonl").unlink()
+    sweep.end("b", "t002", calls=50)
+    assert sweep.suggest("c") == Searcher.FINISHED
+    assert "50 of the sweep's 150 calls are left" in read_records(sweep.folder)["t003"].reason
 
 
 def test_side_by_side_a_trial_waits_for_what_others_may_give_back(tmp_path: Path) -> None:

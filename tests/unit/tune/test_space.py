@@ -114,6 +114,22 @@ def test_what_a_config_does_not_take_is_told_before_anything_starts(
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize("search", ["grid", "random", "optuna"])
+@pytest.mark.parametrize(
+    "stages",
+    [{"kind": "choice", "values": [2, 3, 4]}, {"kind": "int", "low": 2, "high": 4}],
+)
+def test_asha_needs_numbers_of_stages_that_meet(search: str, stages: dict[str, Any]) -> None:
+    if search == "optuna":
+        pytest.importorskip("optuna")
+    change = {"search": search, "trials": 3, "parameters": {"stages": stages}}
+    with pytest.raises(ConfigError, match=r"asha compares .*67% of 3"):
+        make_plan(load_config(), parse_space(TINY, "tiny.yaml", change))
+    make_plan(load_config(), parse_space(TINY, "tiny.yaml", change | {"stopping": "median"}))
+    even = change | {"parameters": {"stages": {"kind": "choice", "values": [4, 2, 6]}}}
+    make_plan(load_config(), parse_space(TINY, "tiny.yaml", even))
+
+
 def test_a_missing_space_and_a_missing_package_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +174,8 @@ def test_engines_are_shared_unless_the_space_reaches_into_them() -> None:
     assert not shares("teacher.rationale.temperature", 0.5)
     assert not shares("student.resources.replicas", 1)
     assert not shares("student.num_workers", 1)
+    assert not shares("student.worker_resources.num_cpus", 2)
+    assert not shares("student.model", "another")
 
 
 def test_spaces_are_read_without_ray_or_torch() -> None:

@@ -1,0 +1,46 @@
+"""Which runs may use engines that run already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from baldistill.config_file import load_config
+from baldistill.errors import UserError
+from baldistill.pipeline.engines import Engines
+from baldistill.pipeline.resources import Cluster, place
+from baldistill.pipeline.run import run
+
+
+@pytest.mark.parametrize(
+    ("override", "serves"),
+    [
+        ("student.epochs=7", True),
+        ("student.response.max_new_tokens=5", True),
+        ("teacher.rationale.temperature=0.5", False),
+        ("student.model=another", False),
+        ("student.engine.dtype=float32", False),
+        ("student.resources.replicas=1", False),
+        ("student.num_workers=2", False),
+        ("student.worker_resources.num_cpus=2", False),
+        ("cluster.keep_warm=never", False),
+    ],
+)
+def test_engines_serve_what_is_placed_as_they_are(override: str, serves: bool) -> None:
+    config, machine = load_config(), Cluster.single(4)
+    assert Engines(config, place(config, machine)).serves(load_config(None, [override])) == serves
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_a_run_takes_the_placement_of_its_engines_whatever_nodes_there_are_now(
+    tmp_path: Path,
+) -> None:
+    config = load_config(None, [f"data.train={tmp_path / 'none.jsonl'}"])
+    before = place(config, Cluster.single(2))
+    assert before != place(config, Cluster.single(4)), "Ray has four CPUs now"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.json").write_text("{}")  # so that no engine starts
+    with pytest.raises(UserError, match=r"none\.jsonl"):  # which it reads with its engines at hand
+        run(config, run_dir=tmp_path / "run", engines=Engines(config, before), quiet=True)
