@@ -67,8 +67,7 @@ def engine_arguments(path: str, options: VllmOptions) -> dict[str, Any]:
         "pipeline_parallel_size": options.pipeline_parallel_size,
         "max_model_len": options.max_model_len,
         "gpu_memory_utilization": options.gpu_memory_utilization,
-        # an engine's GPUs are those of its actor: never a second set of actors
-        "distributed_executor_backend": "uni" if options.gpus_per_replica == 1 else "mp",
+        "distributed_executor_backend": _executor(options, current_platform.ray_device_key),
         "disable_log_stats": True,
         "generation_config": "vllm",  # how to write is said with each request
         # JSON may hold white space anywhere, and small models then write nothing else
@@ -83,6 +82,18 @@ def engine_arguments(path: str, options: VllmOptions) -> dict[str, Any]:
         if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
             arguments["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
     return arguments | options.engine_kwargs
+
+
+def _executor(options: VllmOptions, ray_device: str) -> str:
+    """Who runs the model: this process, or workers, of which each has a GPU of its own.
+
+    `ray` puts a worker on each bundle of the placement group that this process is in. `mp` would
+    take the node's first GPUs, whoever has reserved them, and cannot leave the node; it is for
+    platforms whose devices Ray does not count: CPUs.
+    """
+    if options.gpus_per_replica == 1:
+        return "uni"
+    return "ray" if ray_device else "mp"
 
 
 def does_not_start(path: str, error: Exception) -> UserError:
