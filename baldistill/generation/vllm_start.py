@@ -9,6 +9,7 @@ from baldistill.config_engines import VllmOptions
 from baldistill.errors import UserError
 
 _CPU_CACHE_BYTES = 2**30  # of keys and values; vLLM's own default is most of the machine
+_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD")  # Ray shows an actor's variables to all
 _LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM can be built for
 
 
@@ -18,14 +19,15 @@ def environment() -> dict[str, str]:
     The engine runs in the actor's own process (`VLLM_ENABLE_V1_MULTIPROCESSING=0`), on GPUs too:
     why it does not start is then told in full and not in another process's log, a killed actor
     leaves nobody who holds the memory, and on a CPU it starts in seconds instead of a minute.
-    Variables of vLLM's that the user has set win.
+    Variables of vLLM's that the user has set win; keys among them stay where they are.
     """
     variables = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "WARNING",
     }
-    return variables | {k: v for k, v in os.environ.items() if k.startswith("VLLM_")}
+    own = {k: v for k, v in os.environ.items() if k.startswith("VLLM_")}
+    return variables | {k: v for k, v in own.items() if not k.endswith(_SECRET)}
 
 
 def start_engine(path: str, options: VllmOptions, adapter: str | None) -> Any:

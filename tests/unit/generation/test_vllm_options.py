@@ -30,6 +30,12 @@ def test_the_users_own_variables_win(monkeypatch: pytest.MonkeyPatch) -> None:
     assert variables["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
 
 
+def test_keys_stay_out_of_an_actors_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("VLLM_API_KEY", "VLLM_SOME_TOKEN", "VLLM_SECRET", "VLLM_DB_PASSWORD"):
+        monkeypatch.setenv(name, "do-not-show")
+    assert "do-not-show" not in environment().values()
+
+
 def test_gpus_of_an_engine() -> None:
     options = VllmOptions(tensor_parallel_size=4, pipeline_parallel_size=2)
     assert options.gpus_per_replica == 8
