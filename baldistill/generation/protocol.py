@@ -222,22 +222,6 @@ def build_engine(config: EngineConfig) -> Engine:
             raise UserError(f"teacher.kind {kind!r} is not there yet")
 
 
-def check_engine(config: EngineConfig) -> None:
-    """Check what an engine needs besides its model; to be called where it would run.
-
-    Raises:
-        UserError: A key is missing.
-        MissingPackageError: A package is.
-    """
-    match config.kind:
-        case "vllm":
-            require_vllm()
-        case "openai":
-            from baldistill.generation.openai_key import read_key
-
-            read_key(config)
-
-
 def require_vllm() -> None:
     """Check that vLLM is installed and can be imported in this process.
 

@@ -72,7 +72,9 @@ def test_workers_are_on_the_gpus_reserved_for_them_and_answer_as_one(tmp_path: P
         "HOME": str(tmp_path),
         "PYTHONPATH": os.pathsep.join([str(_plugin(tmp_path)), os.environ.get("PYTHONPATH", "")]),
     }
-    prompts = [f"Question: What is {10 + i} plus {i}?\nGold answer: {10 + 2 * i}\n" for i in range(8)]
+    prompts = [
+        f"Question: What is {10 + i} plus {i}?\nGold answer: {10 + 2 * i}\n" for i in range(8)
+    ]
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps(prompts)],
         env=environment,
