@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from baldistill.config_engines import EngineConfig
-from baldistill.config_teachers import VllmTeacher
+from baldistill.config_teachers import TransformersTeacher, VllmTeacher
 from baldistill.errors import MissingPackageError, UserError
 from baldistill.storage import Storage
 
@@ -196,6 +196,10 @@ def build_engine(config: EngineConfig) -> Engine:
         case "transformers":
             from baldistill.generation.transformers_engine import TransformersEngine
 
+            if isinstance(config, TransformersTeacher):
+                return TransformersEngine(
+                    dtype=config.dtype, chat_template_kwargs=config.chat_template_kwargs
+                )
             return TransformersEngine(dtype=config.dtype)
         case "replay":
             from baldistill.generation.replay_engine import ReplayEngine
@@ -207,7 +211,11 @@ def build_engine(config: EngineConfig) -> Engine:
 
             if isinstance(config, VllmTeacher):
                 return VllmEngine(
-                    config, lora=config.lora, chat_template=config.chat_template, logprobs=False
+                    config,
+                    lora=config.lora,
+                    chat_template=config.chat_template,
+                    chat_template_kwargs=config.chat_template_kwargs,
+                    logprobs=False,
                 )
             return VllmEngine(config)
         case "openai":
