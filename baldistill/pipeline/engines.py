@@ -47,9 +47,10 @@ class Engines:
     def warm(self, say: Callable[[str], None]) -> None:
         """Start what the run will need while the corpus is read; the actors load on their own.
 
-        A key that is missing, and a model that vLLM cannot hold, are told now, and not after a
-        corpus was read for hours or a teacher was paid. Where pools take turns, each of vLLM's is
-        started for it, and the last stays: one more start, where each stage makes two or three.
+        A package or key that is missing, and a model that vLLM cannot hold, are told now, and not
+        after a corpus was read for hours or a teacher was paid. Where pools take turns, each of
+        vLLM's is started for it, and the last stays: one more start, where each stage makes two
+        or three.
 
         Args:
             say: Told what is waited for.
