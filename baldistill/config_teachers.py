@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from baldistill.config_engines import (
     EngineResources,
@@ -81,11 +81,27 @@ class TeacherOptions(Section):
         return {"identity": list(self.identity), **options}
 
 
-class TransformersTeacher(TeacherOptions, TransformersOptions):
+class LocalTeacher(TeacherOptions):
+    """A teacher whose prompts become tokens here, and not on a server."""
+
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Variables of the tokenizer's chat template, such as `{enable_thinking: false}` for a model
+    that thinks at length before it answers unless it is told not to."""
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Engine and model; another chat makes another teacher of it."""
+        kind, model = super().identity
+        if not self.chat_template_kwargs:
+            return kind, model
+        return kind, f"{model} {json.dumps(self.chat_template_kwargs, sort_keys=True)}"
+
+
+class TransformersTeacher(LocalTeacher, TransformersOptions):
     """A teacher through transformers: anywhere, without a server."""
 
 
-class VllmTeacher(TeacherOptions, VllmOptions):
+class VllmTeacher(LocalTeacher, VllmOptions):
     """A teacher through a pool of vLLM engines."""
 
     lora: str | None = None
@@ -97,9 +113,19 @@ class VllmTeacher(TeacherOptions, VllmOptions):
     @property
     def identity(self) -> tuple[str, str]:
         """Engine and model; an adapter, or no chat template, makes another teacher of it."""
+        kind, model = super().identity
         lora = f"+{self.lora}" if self.lora else ""
         plain = "" if self.chat_template else " without chat template"
-        return self.kind, f"{self.model}{lora}{plain}"
+        return kind, f"{model}{lora}{plain}"
+
+    @model_validator(mode="after")
+    def _template_to_fill(self) -> VllmTeacher:
+        if self.chat_template_kwargs and not self.chat_template:
+            raise ValueError(
+                "chat_template_kwargs are for a chat template, and chat_template=false leaves it "
+                "out: give one of the two"
+            )
+        return self
 
 
 class OpenAITeacher(TeacherOptions, OpenAIOptions):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import TemplateError
@@ -10,34 +11,42 @@ from baldistill.errors import UserError
 from baldistill.generation.protocol import Prompt
 
 
-def encode_prompt(tokenizer: Any, prompt: Prompt) -> list[int]:
+def encode_prompt(
+    tokenizer: Any, prompt: Prompt, variables: Mapping[str, Any] | None = None
+) -> list[int]:
     """Tokens of a prompt, beginning-of-sequence included where the tokenizer has one.
 
     A chat goes through the tokenizer's chat template; a template that knows no system turn gets
     its text before the first other turn's. A base model without a template gets the turns'
     contents joined by blank lines and a newline at the end, so that prompt and response are
     tokenised separately as they would be together.
+
+    Args:
+        tokenizer: Of the model.
+        prompt: What to answer.
+        variables: For the chat template, such as `enable_thinking`.
     """
     if not isinstance(prompt, str):
         turns = [{"role": message.role, "content": message.content} for message in prompt]
         if getattr(tokenizer, "chat_template", None):
-            return _apply_template(tokenizer, turns)
+            return _apply_template(tokenizer, turns, variables or {})
         prompt = "\n\n".join(turn["content"] for turn in turns) + "\n"
     ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     return start_tokens(tokenizer) + [int(token) for token in ids]
 
 
-def _apply_template(tokenizer: Any, turns: list[dict[str, str]]) -> list[int]:
+def _apply_template(
+    tokenizer: Any, turns: list[dict[str, str]], variables: Mapping[str, Any]
+) -> list[int]:
+    ours = {"tokenize": True, "add_generation_prompt": True, "return_dict": False}
     try:
-        ids = tokenizer.apply_chat_template(
-            turns, tokenize=True, add_generation_prompt=True, return_dict=False
-        )
+        ids = tokenizer.apply_chat_template(turns, **{**variables, **ours})
     except TemplateError as error:
         if turns[0]["role"] != "system" or len(turns) == 1:
             raise UserError(f"the model's chat template does not take a prompt: {error}") from None
         system, first, *others = turns
         joined = {**first, "content": f"{system['content']}\n\n{first['content']}"}
-        return _apply_template(tokenizer, [joined, *others])
+        return _apply_template(tokenizer, [joined, *others], variables)
     return [int(token) for token in ids]
 
 
@@ -91,9 +100,11 @@ def prompt_limit(context: int, max_new_tokens: int, least: int = 1) -> int:
     return limit
 
 
-def fit_prompt(tokenizer: Any, prompt: Prompt, limit: int) -> tuple[list[int], bool]:
+def fit_prompt(
+    tokenizer: Any, prompt: Prompt, limit: int, variables: Mapping[str, Any] | None = None
+) -> tuple[list[int], bool]:
     """Tokens of a prompt, never none, and whether it lost its beginning to fit."""
-    tokens = encode_prompt(tokenizer, prompt)
+    tokens = encode_prompt(tokenizer, prompt, variables)
     fitted = truncate_left(tokens, limit, start_tokens(tokenizer)) or [context_token(tokenizer)]
     return fitted, len(tokens) > limit
 

@@ -28,3 +28,12 @@ def read_key(options: OpenAIOptions) -> str:
     if not key.isascii() or not key.isprintable():
         raise UserError(f"the key in {name} has letters that no key has: set it again")
     return key
+
+
+def check_key(options: OpenAIOptions) -> None:
+    """Check the key, on the machine that will talk to the server, where it stays.
+
+    Raises:
+        UserError: As `read_key`.
+    """
+    read_key(options)

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from baldistill.config_engines import EngineConfig
-from baldistill.config_teachers import VllmTeacher
+from baldistill.config_teachers import TransformersTeacher, VllmTeacher
 from baldistill.errors import MissingPackageError, UserError
 from baldistill.storage import Storage
 
@@ -196,6 +196,10 @@ def build_engine(config: EngineConfig) -> Engine:
         case "transformers":
             from baldistill.generation.transformers_engine import TransformersEngine
 
+            if isinstance(config, TransformersTeacher):
+                return TransformersEngine(
+                    dtype=config.dtype, chat_template_kwargs=config.chat_template_kwargs
+                )
             return TransformersEngine(dtype=config.dtype)
         case "replay":
             from baldistill.generation.replay_engine import ReplayEngine
@@ -207,7 +211,11 @@ def build_engine(config: EngineConfig) -> Engine:
 
             if isinstance(config, VllmTeacher):
                 return VllmEngine(
-                    config, lora=config.lora, chat_template=config.chat_template, logprobs=False
+                    config,
+                    lora=config.lora,
+                    chat_template=config.chat_template,
+                    chat_template_kwargs=config.chat_template_kwargs,
+                    logprobs=False,
                 )
             return VllmEngine(config)
         case "openai":
@@ -220,22 +228,6 @@ def build_engine(config: EngineConfig) -> Engine:
             return OpenAIEngine(config)
         case kind:
             raise UserError(f"teacher.kind {kind!r} is not there yet")
-
-
-def check_engine(config: EngineConfig) -> None:
-    """Check what an engine needs besides its model; to be called where it would run.
-
-    Raises:
-        UserError: A key is missing.
-        MissingPackageError: A package is.
-    """
-    match config.kind:
-        case "vllm":
-            require_vllm()
-        case "openai":
-            from baldistill.generation.openai_key import read_key
-
-            read_key(config)
 
 
 def require_vllm() -> None:

@@ -7,7 +7,7 @@ that depends on the row's own seed and not on its batch; and finished rows leavi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,12 +43,18 @@ class _Row:
 class TransformersEngine:
     """A model in this process. Batches are sorted by length, so padding is small."""
 
-    def __init__(self, dtype: str = "auto", device: str | None = None) -> None:
+    def __init__(
+        self,
+        dtype: str = "auto",
+        device: str | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
         """Choose the device and precision; `load` brings the model.
 
         Args:
             dtype: `auto` is bfloat16 on a GPU and float32 on a CPU.
             device: A torch device; by default the first GPU, else the CPU.
+            chat_template_kwargs: Variables of the tokenizer's chat template.
         """
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         on_gpu = self.device.type == "cuda"
@@ -57,6 +63,7 @@ class TransformersEngine:
             if dtype == "auto"
             else getattr(torch, dtype)
         )
+        self._variables = chat_template_kwargs
         self._model: Any = None
         self._tokenizer: Any = None
 
@@ -73,7 +80,7 @@ class TransformersEngine:
         limit = prompt_limit(context_size(self._model), sampling.max_new_tokens)
         rows = []
         for index, request in enumerate(requests):
-            prompt, truncated = fit_prompt(self._tokenizer, request.prompt, limit)
+            prompt, truncated = fit_prompt(self._tokenizer, request.prompt, limit, self._variables)
             uniforms = np.empty(0)
             if sampling.temperature > 0:
                 uniforms = np.random.Generator(np.random.Philox(request.seed)).random(

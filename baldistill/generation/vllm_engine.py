@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,7 @@ class VllmEngine:
         *,
         lora: str | None = None,
         chat_template: bool = True,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
         logprobs: bool = True,
     ) -> None:
         """Choose the options; `load` brings the model.
@@ -54,11 +55,13 @@ class VllmEngine:
             options: Of the config.
             lora: Hub id, folder or URI of an adapter that answers on top of the model.
             chat_template: Ask through the tokenizer's chat template, where it has one.
+            chat_template_kwargs: Its variables.
             logprobs: Return log-probabilities; they cost a tiny model a tenth of its speed.
         """
         self._options = options
         self._lora = lora
         self._chat_template = chat_template
+        self._variables = chat_template_kwargs
         self._logprobs = logprobs
         self._engine: Any = None
         self._loop: StepLoop | None = None
@@ -97,7 +100,10 @@ class VllmEngine:
         # a prompt has two tokens at least, so that a response always fits behind one when scored
         limit = prompt_limit(self._context, sampling.max_new_tokens, least=2)
         with self._tokenizing:
-            prompts = [fit_prompt(self._tokenizer, request.prompt, limit) for request in requests]
+            prompts = [
+                fit_prompt(self._tokenizer, request.prompt, limit, self._variables)
+                for request in requests
+            ]
         outputs = self._run(
             [tokens for tokens, _ in prompts],
             [self._params(request, sampling) for request in requests],

@@ -9,6 +9,7 @@ from baldistill.config_engines import VllmOptions
 from baldistill.errors import UserError
 
 _CPU_CACHE_BYTES = 2**30  # of keys and values; vLLM's own default is most of the machine
+_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD")  # Ray shows an actor's variables to all
 _LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM can be built for
 
 
@@ -18,14 +19,15 @@ def environment() -> dict[str, str]:
     The engine runs in the actor's own process (`VLLM_ENABLE_V1_MULTIPROCESSING=0`), on GPUs too:
     why it does not start is then told in full and not in another process's log, a killed actor
     leaves nobody who holds the memory, and on a CPU it starts in seconds instead of a minute.
-    Variables of vLLM's that the user has set win.
+    Variables of vLLM's that the user has set win; keys among them stay where they are.
     """
     variables = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "WARNING",
     }
-    return variables | {k: v for k, v in os.environ.items() if k.startswith("VLLM_")}
+    own = {k: v for k, v in os.environ.items() if k.startswith("VLLM_")}
+    return variables | {k: v for k, v in own.items() if not k.endswith(_SECRET)}
 
 
 def start_engine(path: str, options: VllmOptions, adapter: str | None) -> Any:
@@ -67,8 +69,7 @@ def engine_arguments(path: str, options: VllmOptions) -> dict[str, Any]:
         "pipeline_parallel_size": options.pipeline_parallel_size,
         "max_model_len": options.max_model_len,
         "gpu_memory_utilization": options.gpu_memory_utilization,
-        # an engine's GPUs are those of its actor: never a second set of actors
-        "distributed_executor_backend": "uni" if options.gpus_per_replica == 1 else "mp",
+        "distributed_executor_backend": _executor(options, current_platform.ray_device_key),
         "disable_log_stats": True,
         "generation_config": "vllm",  # how to write is said with each request
         # JSON may hold white space anywhere, and small models then write nothing else
@@ -83,6 +84,18 @@ def engine_arguments(path: str, options: VllmOptions) -> dict[str, Any]:
         if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
             arguments["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
     return arguments | options.engine_kwargs
+
+
+def _executor(options: VllmOptions, ray_device: str) -> str:
+    """Who runs the model: this process, or workers, of which each has a GPU of its own.
+
+    `ray` puts a worker on each bundle of the placement group that this process is in. `mp` would
+    take the node's first GPUs, whoever has reserved them, and cannot leave the node; it is for
+    platforms whose devices Ray does not count: CPUs.
+    """
+    if options.gpus_per_replica == 1:
+        return "uni"
+    return "ray" if ray_device else "mp"
 
 
 def does_not_start(path: str, error: Exception) -> UserError:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import zip_longest
+from functools import partial
 from operator import attrgetter
 
 import ray
 
 from baldistill.config import Config
 from baldistill.config_engines import EngineConfig
+from baldistill.generation.openai_key import check_key
 from baldistill.generation.pool import Pool, result_of
-from baldistill.generation.protocol import ModelRef, check_engine
+from baldistill.generation.protocol import ModelRef
 from baldistill.generation.reserve import alone
-from baldistill.generation.vllm_start import environment
 from baldistill.pipeline.resources import PLACED, Placement, PoolShape
 
 _decisive = attrgetter(*PLACED)
@@ -48,8 +48,10 @@ class Engines:
     def warm(self, say: Callable[[str], None]) -> None:
         """Start what the run will need while the corpus is read; the actors load on their own.
 
-        A package or key that is missing, and a model that vLLM cannot hold, are told now and not
-        after a corpus was read for minutes.
+        A package or key that is missing, and a model that vLLM cannot hold, are told now, and not
+        after a corpus was read for hours or a teacher was paid. Where pools take turns, each of
+        vLLM's is started for it, and the last stays: one more start, where each stage makes two
+        or three.
 
         Args:
             say: Told what is waited for.
@@ -57,24 +59,26 @@ class Engines:
         Raises:
             UserError: An engine will not work.
         """
-        config, placement = self._config, self.placement
+        config = self._config
+        student = (config.student.engine, partial(self.student, base_student(config)))
         explains = config.student.target == "rationale" or config.tail.fill == "synthesize"
-        asks = config.budget.total > 0 and explains
-        used: list[tuple[EngineConfig, PoolShape]] = [(config.student.engine, placement.student)]
-        if asks:
-            used += zip(config.teacher.tiers, placement.teachers, strict=True)
-        started = 0 if placement.take_turns else 1 + asks
-        waited = [engine.kind == "vllm" for engine, _ in used[:started]]
-        # what is started and waited for tells by itself what it lacks
-        _check([pair for pair, waits in zip_longest(used, waited) if not waits])
-        if placement.take_turns:
-            return
-        pools = [self.student(base_student(config)), *([self.teacher()] if asks else ())]
-        if any(waited):
+        teachers = []
+        if config.budget.total > 0 and explains:
+            _check_keys(config.teacher.tiers, self.placement.teachers)
+            teachers = [
+                (tier, partial(self.teacher, i)) for i, tier in enumerate(config.teacher.tiers)
+            ]
+        # the one that the run uses first comes last
+        pools: list[tuple[EngineConfig, Callable[[], Pool]]]
+        pools = [*teachers, student] if config.evaluation.base_student else [student, *teachers]
+        if not self.placement.take_turns:
+            for _, start in pools:
+                start()
+        tried = [start for engine, start in pools if engine.kind == "vllm"]
+        if tried:
             say("starting vLLM ...")
-        for pool, waits in zip(pools, waited, strict=True):
-            if waits:
-                pool.wait()
+        for start in tried:
+            start().wait()
 
     def student(self, model: ModelRef) -> Pool:
         """The student's engines, answering with the given model."""
@@ -121,16 +125,13 @@ def base_student(config: Config) -> ModelRef:
     return ModelRef("bundled-student" if model == "bundled" else model)
 
 
-def _check(used: Sequence[tuple[EngineConfig, PoolShape]]) -> None:
-    """Look for packages and keys where the engines would run: other nodes may well lack them."""
-    checks = []
-    for engine, shape in used:
-        if engine.kind in ("vllm", "openai"):
-            variables = environment() if engine.kind == "vllm" else {}
-            remote = ray.remote(check_engine).options(
-                **alone(shape.bundle), runtime_env={"env_vars": variables}
-            )
-            checks.append(remote.remote(engine))
+def _check_keys(teachers: Sequence[EngineConfig], shapes: Sequence[PoolShape]) -> None:
+    """Look for keys where the engines would run: other nodes may well lack them."""
+    checks = [
+        ray.remote(check_key).options(**alone(shape.bundle)).remote(teacher)
+        for teacher, shape in zip(teachers, shapes, strict=True)
+        if teacher.kind == "openai"
+    ]
     for check in checks:
         result_of(check)
 

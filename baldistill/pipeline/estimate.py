@@ -152,7 +152,8 @@ def _token_counter(tier: TierConfig) -> Callable[[Prompt], float]:
             )
         except (OSError, ValueError):  # not here yet, or no model: the run itself says so
             return _rule_of_thumb
-        return lambda prompt: len(encode_prompt(tokenizer, prompt))
+        variables = tier.chat_template_kwargs
+        return lambda prompt: len(encode_prompt(tokenizer, prompt, variables))
     return _rule_of_thumb
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from baldistill.core.ledger import Reserve, Settle
 from baldistill.generation.pool import result_of
 from baldistill.generation.protocol import Completion, Request, Sampling
 from baldistill.records import request_id
+from baldistill.teacher.parsing import without_thoughts
 from baldistill.teacher.questions import Answer, Question, prompt_bound
+from baldistill.teacher.store import StoredAnswer
 
 if TYPE_CHECKING:
     from baldistill.teacher.ask import Teacher
@@ -114,9 +116,9 @@ class Exchange:
         grants, where = result_of(self.teacher.ledger.reserve.remote(reserves, found_again))
         stored = self.teacher.store.read(where)
         self._know(
-            Answer(name, "rejected", answer.text, grants.rejected[name])
+            replace(_answered(name, answer), standing="rejected", detail=grants.rejected[name])
             if name in grants.rejected
-            else Answer(name, "answered", answer.text)
+            else _answered(name, answer)
             for name, answer in stored.items()
         )
         refused.update(grants.refused)
@@ -155,7 +157,7 @@ class Exchange:
             self.answers[name] = (
                 Answer(name, "rejected", detail=reasons[name], failure=failed[name])
                 if name in failed
-                else Answer(name, "answered", completion.text)
+                else _answered(name, completion)
             )
         self.on_answers(len(completions))
 
@@ -181,3 +183,9 @@ class Exchange:
             sampling={k: v for k, v in asdict(self.sampling).items() if v is not None},
             attempt=question.attempt,
         )
+
+
+def _answered(name: str, given: Completion | StoredAnswer) -> Answer:
+    """What was answered; what the teacher thought before is in the store alone."""
+    cut = given.finish_reason == "length"
+    return Answer(name, "answered", without_thoughts(given.text), cut=cut)

@@ -51,6 +51,18 @@ class NewExample:
     answer: str
 
 
+def without_thoughts(text: str) -> str:
+    """What a model that thinks aloud says after `</think>`.
+
+    Nothing, where it was cut off in its thoughts. Some chat templates write the `<think>`
+    themselves, so that it does not stand in the answer.
+    """
+    _, closing, said = text.partition("</think>")
+    if closing:
+        return said
+    return "" if text.lstrip().startswith("<think>") else text
+
+
 def parse_solution(text: str) -> Solution:
     r"""Split `{rationale}\nAnswer: {conclusion}` at its last `Answer:` line."""
     matches = list(_ANSWER.finditer(text))

@@ -42,9 +42,11 @@ class Answer:
         request_id: Identity of the call.
         standing: `answered`; `rejected` (found unfit before a resume, or the call failed);
             `refused`.
-        text: The answer; empty when refused or failed.
+        text: What it says, without the thoughts of a model that thinks aloud; empty when refused
+            or failed.
         detail: The reason of the rejection, or the cap that refused.
         failure: What exactly went wrong, when the call failed.
+        cut: It was not at its end at `max_new_tokens`.
     """
 
     request_id: str
@@ -52,6 +54,11 @@ class Answer:
     text: str = ""
     detail: str | None = None
     failure: str = ""
+    cut: bool = False
+
+    def because(self, reason: str) -> str:
+        """A reason to reject it, with what may explain it."""
+        return f"{reason}, cut at max_new_tokens" if self.cut else reason
 
 
 def prompt_bound(prompt: Prompt, sampling: Sampling) -> int:

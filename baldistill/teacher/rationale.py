@@ -159,12 +159,12 @@ def _fault(
 ) -> str | None:
     """Why an answer is no good rationale for the gold answer; None if it is."""
     if not parse_solution(answer.text).rationale:
-        return "empty rationale"
+        return answer.because("empty rationale")
     task = config.task_of(example["domain"])
     choices = example.get("choices") or prompts.labels_of(example["domain"])
     question = example["question"]
     conclusion = extract(task, answer.text, choices, question)
     if conclusion is None:
-        return "no conclusion"
+        return answer.because("no conclusion")
     right = equal(task, conclusion, example["answer"], choices, question)
-    return None if right else "wrong conclusion"
+    return None if right else answer.because("wrong conclusion")

@@ -112,7 +112,7 @@ def _rounds(
             for domain, answer, example in zip(order, answers, examples, strict=True)
             if answer.standing == "answered"
             and example is not None
-            and _fault(example, domains[domain].known, labels.get(domain), config) is None
+            and _fault(answer, example, domains[domain].known, labels.get(domain), config) is None
         }
         unverified = _unverified(fresh, teacher, config, stage, result)
         rejected: dict[str, str] = {}
@@ -122,7 +122,7 @@ def _rounds(
                 result.refused = answer.detail
                 continue
             known = domains[domain].known
-            reason = answer.detail or _fault(example, known, labels.get(domain), config)
+            reason = answer.detail or _fault(answer, example, known, labels.get(domain), config)
             if reason is None and answer.request_id in unverified:
                 reason = "not verified"
             if reason is None and example is not None:
@@ -156,13 +156,14 @@ def _question(
 
 
 def _fault(
+    answer: Answer,
     example: NewExample | None,
     known: KnownQuestions,
     labels: Sequence[str] | None,
     config: Config,
 ) -> str | None:
     if example is None:
-        return "malformed"
+        return answer.because("malformed")
     data = config.data
     if (
         len(example.question) > data.max_question_chars

@@ -58,7 +58,9 @@ class ScriptedEngine:
         tokens = np.zeros(len(text.split()), np.int32)
         logprobs = np.zeros(len(tokens), np.float32)
         error = "no answer" if text == "ERROR" and self._first_time(request) else None
-        return Completion(request.request_id, text, tokens, logprobs, 7, error=error)
+        mute = text == "It is hard to say" and sampling.temperature > 0
+        finish = "length" if mute else "stop"
+        return Completion(request.request_id, text, tokens, logprobs, 7, finish, error=error)
 
     def _first_time(self, request: Request) -> bool:
         return self._calls.read_text().count(request.request_id) == 1
@@ -76,7 +78,9 @@ class ScriptedEngine:
         kind = question.split()[0]
         return {
             "good": f"Because.\nAnswer: {gold}",
-            "late": f"At last.\nAnswer: {gold}" if sampled else "Hm.\nAnswer: no idea",
+            "late": f"<think>\nAnswer: none?\n</think>\n\nAt last.\nAnswer: {gold}"
+            if sampled
+            else "Hm.\nAnswer: no idea",
             "never": f"Wrong{' again' * sampled}.\nAnswer: no idea",
             "mute": "It is hard to say",
             "bare": f"Answer: {gold}",
@@ -212,7 +216,8 @@ def test_wrong_conclusions_are_asked_again_and_dropped(lab: Lab) -> None:
     assert result.dropped == {row["example_id"]: "sums" for row in dropped}
     assert Counter(row["reason"] for row in result.rejected) == {
         "wrong conclusion": 3 + 2 * 3,
-        "no conclusion": 2 * 3,
+        "no conclusion": 3,
+        "no conclusion, cut at max_new_tokens": 3,
         "empty rationale": 2,
     }
     # every example that was taken or given up is told once, and every answer is accounted for

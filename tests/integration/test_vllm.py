@@ -295,6 +295,16 @@ def test_what_does_not_fit_is_said_with_vllms_reason(tmp_path: Path) -> None:
         assert "Traceback" not in reason
 
 
+def test_what_does_not_fit_is_said_before_the_corpus_is_read(tmp_path: Path) -> None:
+    """Of a cascade's later teachers too, and where pools take turns."""
+    small = {"kind": "vllm", "engine_kwargs": {"kv_cache_memory_bytes": 2**20}}
+    cascade = json.dumps({"kind": "cascade", "tiers": [{"kind": "transformers"}, small]})
+    config = load_config(None, [f"teacher={cascade}", "cluster.keep_warm=never"])
+    with pytest.raises(UserError, match="KV cache"):
+        run(config, run_dir=tmp_path, quiet=True)
+    assert not (tmp_path / "corpus").exists()
+
+
 def _reasons(cases: list[tuple[VllmOptions, ModelRef]]) -> list[str | None]:
     """Why each model cannot be loaded."""
     told: list[str | None] = []

@@ -54,6 +54,14 @@ def test_a_chat_goes_through_the_template_without_doubled_special_tokens(tmp_pat
     assert ids.count(tokenizer.eos_token_id) == 2
 
 
+def test_a_template_gets_its_variables(tmp_path: Path) -> None:
+    thinks = "{% if enable_thinking is not defined or enable_thinking %}<think>{% endif %}"
+    tokenizer = loaded(tmp_path, bos="<bos>", chat_template=NO_SYSTEM + CHAT + thinks)
+    assert tokenizer.decode(encode_prompt(tokenizer, TURNS)).endswith("<assistant><think>")
+    quiet = {"enable_thinking": False, "add_generation_prompt": False}  # the second is ours to say
+    assert tokenizer.decode(encode_prompt(tokenizer, TURNS, quiet)).endswith("<assistant>")
+
+
 def test_a_template_without_system_turn_gets_its_text_in_the_first_other(tmp_path: Path) -> None:
     tokenizer = loaded(tmp_path, bos="<bos>", chat_template=NO_SYSTEM + CHAT)
     text = tokenizer.decode(encode_prompt(tokenizer, TURNS))

@@ -11,9 +11,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from baldistill.config_teachers import TransformersTeacher
 from baldistill.errors import UserError
 from baldistill.generation.encoding import context_token, encode_prompt
-from baldistill.generation.protocol import Completion, ModelRef, Request, Sampling
+from baldistill.generation.protocol import (
+    Completion,
+    Message,
+    ModelRef,
+    Request,
+    Sampling,
+    build_engine,
+)
 from baldistill.generation.transformers_engine import TransformersEngine
 from tests.unit.generation.conftest import save_variant
 
@@ -274,3 +282,15 @@ def test_a_sliding_window_model_decodes_as_transformers_does(tmp_path: Path) -> 
         assert answer.token_ids.tolist() == [token for token in written if token != 2]
         reference = logprobs_of(engine._model, context, answer.token_ids)
         np.testing.assert_allclose(answer.logprobs, reference, atol=1e-4)
+
+
+def test_a_teachers_chat_template_gets_its_variables(tmp_path: Path) -> None:
+    template = "{% if enable_thinking is not defined %}1 2 3 4 5 6 {% endif %}7"
+    folder = save_variant(tmp_path, chat_template=template)
+    lengths = []
+    for variables in ({}, {"enable_thinking": False}):
+        engine = build_engine(TransformersTeacher(chat_template_kwargs=variables))
+        engine.load(ModelRef(str(folder)))
+        chat = Request("r", (Message("user", "What is 1 plus 2?"),))
+        lengths.append(engine.generate([chat], Sampling(1))[0].prompt_tokens)
+    assert lengths[0] > lengths[1] == 1

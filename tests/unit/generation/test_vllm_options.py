@@ -8,7 +8,7 @@ import pytest
 
 from baldistill.config_engines import VllmOptions
 from baldistill.config_file import load_config
-from baldistill.config_teachers import VllmTeacher
+from baldistill.config_teachers import TransformersTeacher, VllmTeacher
 from baldistill.errors import ConfigError, MissingPackageError, UserError
 from baldistill.generation.protocol import ModelRef, build_engine
 from baldistill.generation.vllm_start import environment
@@ -30,6 +30,12 @@ def test_the_users_own_variables_win(monkeypatch: pytest.MonkeyPatch) -> None:
     assert variables["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
 
 
+def test_keys_stay_out_of_an_actors_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("VLLM_API_KEY", "VLLM_SOME_TOKEN", "VLLM_SECRET", "VLLM_DB_PASSWORD"):
+        monkeypatch.setenv(name, "do-not-show")
+    assert "do-not-show" not in environment().values()
+
+
 def test_gpus_of_an_engine() -> None:
     options = VllmOptions(tensor_parallel_size=4, pipeline_parallel_size=2)
     assert options.gpus_per_replica == 8
@@ -44,6 +50,20 @@ def test_an_adapter_or_no_chat_template_is_another_teacher() -> None:
     ]
     assert len({plain.identity, *(other.identity for other in others)}) == 4
     assert plain.signature() != VllmTeacher(model="org/model", structured=True).signature()
+
+
+def test_other_variables_of_the_chat_template_are_another_teacher() -> None:
+    quiet = {"enable_thinking": False}
+    for kind in (VllmTeacher, TransformersTeacher):
+        plain, other = kind(model="org/model"), kind(model="org/model", chat_template_kwargs=quiet)
+        assert plain.identity == (plain.kind, "org/model")
+        assert other.identity != plain.identity
+        assert other.signature() != plain.signature()
+    with pytest.raises(ConfigError, match="chat_template=false leaves it out"):
+        load_config(
+            None,
+            ["teacher={kind: vllm, chat_template: false, chat_template_kwargs: {thinking: no}}"],
+        )
 
 
 def test_replicas_are_a_number_or_a_range() -> None:

@@ -14,6 +14,7 @@ from baldistill.teacher.parsing import (
     parse_new_example,
     parse_solution,
     target_text,
+    without_thoughts,
 )
 
 PIECES = st.sampled_from(
@@ -37,6 +38,23 @@ def test_the_students_target_is_read_back(rationale: str, answer: str) -> None:
     text = target_text(f"So {rationale}.", answer)
     assert parse_solution(text) == Solution(f"So {rationale}.", answer)
     assert extract("free_text", text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("<think>\nAnswer: 6?\n</think>\n\n3+4=7.\nAnswer: 7", "\n\n3+4=7.\nAnswer: 7"),
+        ("Answer: 6?\n</think>\n3+4=7.\nAnswer: 7", "\n3+4=7.\nAnswer: 7"),  # <think> in the prompt
+        ("\n<think>Is it 6? Answer: 6", ""),  # cut off in its thoughts
+        (
+            "One writes <think> for a thought.\nAnswer: 7",
+            "One writes <think> for a thought.\nAnswer: 7",
+        ),
+        ("", ""),
+    ],
+)
+def test_thoughts_are_no_part_of_what_is_said(text: str, said: str) -> None:
+    assert without_thoughts(text) == said
 
 
 def test_without_a_rationale_the_target_is_the_answer() -> None:
