@@ -20,6 +20,7 @@ from baldistill.errors import ConfigError
 from baldistill.pipeline.cluster import connected
 from baldistill.pipeline.display import Display
 from baldistill.pipeline.engines import Engines
+from baldistill.pipeline.plan import equal_steps
 from baldistill.pipeline.resources import Cluster, place, side_by_side
 from baldistill.pipeline.run import run
 from baldistill.report.comparison import Outcome, write_comparison
@@ -76,19 +77,15 @@ def compare(
     return table.data
 
 
-def equal_steps(config: Config, staged: Config) -> Config:
-    """Give a method of fewer stages as many optimiser steps as the staged config takes in all.
+def on_equal_terms(config: Config, staged: Config) -> Config:
+    """A method's config for a comparison with a staged one.
 
-    K stages that each train on all annotated so far take (K + 1) / 2 times the steps of one
-    stage with the whole budget. Without this a comparison would favour the staged methods by
-    mere training; and only the last student is evaluated, which saves time.
+    Its last student has as many optimiser steps behind it (`equal_steps`): a comparison would
+    otherwise favour the staged methods by mere training. Only that student is evaluated, which
+    saves time.
     """
     evaluation = config.evaluation.model_copy(update={"every_stage": False, "base_student": False})
-    student = config.student
-    if staged.student.data == "cumulative" and config.stages < staged.stages:
-        epochs = student.epochs * (staged.stages + 1) / (config.stages + 1)
-        student = student.model_copy(update={"epochs": epochs})
-    return config.model_copy(update={"evaluation": evaluation, "student": student})
+    return equal_steps(config, staged).model_copy(update={"evaluation": evaluation})
 
 
 def _one_by_one(

@@ -15,7 +15,7 @@ from baldistill.bundled.corpus import make_corpus
 from baldistill.config import Config
 from baldistill.config_file import load_config
 from baldistill.methods import METHODS
-from baldistill.pipeline.compare import compare, equal_steps
+from baldistill.pipeline.compare import compare, on_equal_terms
 from baldistill.pipeline.run import run
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
@@ -40,7 +40,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 
     def config_of(method: str, seed: int) -> Config:
         config = load_config(None, [*SMALL, f"seed={seed}"], method, method_wins=True)
-        return equal_steps(config, load_config(None, SMALL))
+        return on_equal_terms(config, load_config(None, SMALL))
 
     return out, compare(config_of, METHODS, [0], out=out, parallel=1, quiet=True)
 
