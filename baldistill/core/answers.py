@@ -70,9 +70,9 @@ def extract(
         case "classification":
             said = stated_answer(text) if marked is None else first_line(marked)
         case "qa":
-            said = _answer_in_words(text) if marked is None else marked
+            said = _answer_in_words(text) if marked is None else first_line(marked)
         case "free_text":
-            said = _stated_text(text) if marked is None else marked
+            said = _stated_text(text) if marked is None else first_line(marked)
         case _:
             raise ValueError(f"unknown task type {task!r}")
     return said.strip() or None if said else None

@@ -304,6 +304,13 @@ def test_qa():
     assert squad_normalise("The  cat's, A hat.") == "cats hat"
 
 
+@pytest.mark.parametrize("task", ["qa", "free_text"])
+def test_the_answers_line_decides(task):
+    assert extract(task, "So.\nAnswer: Paris\nIs there more to say?") == "Paris"
+    assert extract(task, "So.\nAnswer:\n\nParis\nIs there more?") == "Paris"
+    assert extract(task, "So.\nAnswer:\n") is None
+
+
 def test_word_f1_by_hand():
     assert word_f1("in Paris, France", "Paris") == pytest.approx(2 * 1 / (3 + 1))
     assert word_f1("the cat the cat", "a cat") == pytest.approx(2 * 1 / (2 + 1))
