@@ -130,13 +130,14 @@ def compare(
     numbers = tuple(int(seed) for seed in seeds.split(","))
 
     from baldistill.pipeline.compare import compare as compare_methods
-    from baldistill.pipeline.compare import equal_steps
+    from baldistill.pipeline.compare import on_equal_terms
 
     staged = load_config(source, overrides)
 
     def config_of(method: str, seed: int) -> Any:
         chosen = [*overrides, f"seed={seed}"]
-        return equal_steps(load_config(source, chosen, method, method_wins=True), staged)
+        config = load_config(source, chosen, method, method_wins=True)
+        return on_equal_terms(config, staged)
 
     for name in names:  # a wrong name or option is told before anything starts
         config_of(name, numbers[0])

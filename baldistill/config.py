@@ -223,8 +223,8 @@ class TailConfig(Section):
     """A domain whose new examples are still rejected after so many calls for each one wanted
     is dry; what it could not fill goes to the other domains."""
     near_duplicate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
-    """A new question at least this similar (normalised Indel similarity of RapidFuzz) to a
-    known question of its domain is rejected; 1 rejects equal ones only."""
+    """A new question at least this similar (normalised Indel similarity of RapidFuzz) to a known
+    one of its domain, or of the evaluation set, is rejected; 1 rejects equal ones only."""
     votes: Annotated[int, Field(ge=0, le=15)] = 0
     """How often the teacher solves its own question again without seeing its answer, a call each:
     once as it writes rationales, further times at temperature 0.7. The example is rejected unless

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from string import ascii_uppercase
 
-from baldistill.core.answer_math import numbers_equal, only_number
+from baldistill.core.answer_number import numbers_equal, only_number
 from baldistill.core.answer_text import fold, sentences, stated_answer, words
 
 _CHOICE_LINE = re.compile(r"^[ \t]*\(?([A-Z])[).:][ \t]*(\S.*)$", re.MULTILINE)
@@ -20,6 +20,7 @@ _LETTER_IS_THE_ANSWER = re.compile(
 )
 _REJECTS = re.compile(r"\b(?:not|cannot|incorrect|wrong|eliminated?|rules? out)\b|n't\b", re.I)
 _INTERJECTION = re.compile(r"(?:^|(?<=\s))(yes|no)(?=\s*[,.;:!)]|\s*$)|^(yes|no)\b", re.IGNORECASE)
+_SIGN = re.compile(r"[-+*/^=<>]")
 _BRACKETED = re.compile(r"\(([A-Z])\)|(?<![\w'])([A-Z])\)")
 
 
@@ -40,13 +41,14 @@ def choice_of_answer(answer: str, choices: dict[str, str]) -> str | None:
         answer: What stands after `Answer:` or "the answer is".
         choices: Choice texts by letter; without any, every letter from A to Z may be meant.
     """
+    folded = fold(answer)
+    for letter, text in choices.items():
+        if len(folded) > 1 and fold(text) == folded:  # "C. elegans" is no letter
+            return letter
     match = _LEADING_LETTER.match(answer)
-    letter = (match[1] or match[2]).upper() if match else fold(answer).upper()
+    letter = (match[1] or match[2]).upper() if match else folded.upper()
     if letter in (choices or ascii_uppercase) and len(letter) == 1:
         return letter
-    for letter, text in choices.items():
-        if fold(text) == fold(answer):
-            return letter
     return _only(_letters(answer, choices)) or _only(_named(answer, choices))
 
 
@@ -110,13 +112,18 @@ def _named(text: str, choices: dict[str, str]) -> list[str]:
     """Returns the keys of the choices whose text is named, in order of first mention.
 
     A longer choice is looked for first and its words are used up, so that "new york" does not
-    also name "york". A choice that is a number is named by an equal number.
+    also name "york". Choices that differ in their signs alone, such as (x + 1)2 and (x - 1)2, are
+    not named by their words. A choice that is a number is named by an equal number.
     """
     found: dict[str, int] = {}
     line = f" {' '.join(words(text))} "
-    for key in sorted(choices, key=lambda key: -len(words(choices[key]))):
-        wanted = f" {' '.join(words(choices[key]))} "
-        at = line.find(wanted) if wanted.strip() else -1
+    spelled = {key: f" {' '.join(words(choice))} " for key, choice in choices.items()}
+    signs: dict[str, set[str]] = {}
+    for key, choice in choices.items():
+        signs.setdefault(spelled[key], set()).add("".join(_SIGN.findall(choice)))
+    for key in sorted(choices, key=lambda key: -spelled[key].count(" ")):
+        wanted = spelled[key]
+        at = line.find(wanted) if wanted.strip() and len(signs[wanted]) == 1 else -1
         if at >= 0:
             found[key] = at
             line = line.replace(wanted, " " + "\0" * (len(wanted) - 2) + " ")

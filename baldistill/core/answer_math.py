@@ -1,34 +1,34 @@
-r"""Mathematical answers: finding them in text, and equality of numbers and of LaTeX.
+r"""Mathematical answers: finding them in text, and equality of numbers and expressions.
 
-Plain numbers (with currency signs, thousands commas, units, fractions, percent) are compared
-here, exactly. LaTeX goes to the kept library math-verify, which the extra `baldistill[math]`
-installs; it is imported only when an answer really holds LaTeX.
+Plain numbers are compared exactly. LaTeX goes to the kept library math-verify, which the extra
+`baldistill[math]` installs; it is imported only when an answer really holds LaTeX. Other
+expressions, lists, ratios and inequalities are the same where their texts are, save for spaces.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from fractions import Fraction
 from functools import lru_cache
 
+from baldistill.core.answer_number import canonical, numbers_equal, numbers_in, only_number
 from baldistill.core.answer_text import first_line, fold, stated_answer
 
-_NUMBER = re.compile(
-    r"(?<![\w.])(?P<sign>(?<![\w)\]%])(?<!\d\s)[-\u2212](?=[$€£.\d]))?[$€£]?(?P<minus>-)?"
-    r"(?:(?P<mixed>\d+)\s+(?=\d+/\d))?"
-    r"(?P<top>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)"
-    r"(?:/(?P<bottom>\d+(?:\.\d+)?)(?![\d/]))?"
-    r"(?P<exponent>[eE][+-]?\d{1,3}(?!\w))?"
-    r"(?!(?:st|nd|rd|th)\b)(?P<percent>\s?%|\s?percent\b)?"
-)
 _LATEX = re.compile(r"\\|\^")
-_ALGEBRA = re.compile(
-    r"\b[a-zA-Z]\s*[-+*/]\s*[\d(]|[\d)]\s*[-+*]\s*[a-zA-Z]\b|(?<![\w.])\d+[xyzn]\b"
+_PI = re.compile(r"\\pi\b|(?<![^\W\d_])(?i:pi)\b")
+_UNIT_POWER = re.compile(
+    r"(\d(?:\s*(?:[mcdk]m|ft|in|yd|mi|units?|feet|inches|met(?:er|re)s?)|\s+m))\s*\^\s*\{?[23]\}?$"
 )
-_LIST = re.compile(r"[(\[{]?\s*[^\s,]+(?:\s*,\s+[^\s,]+)+\s*[)\]}]?|[(\[{].*,.*[)\]}]|\d+:\d\d")
+_TEXT_UNIT = re.compile(
+    r"(?<=[\d}])\s*\\(?:text|mathrm|mbox)\s*\{(?!\s*(?:and|or)\b)[^}]*\}"
+    r"(?:\s*\^\s*(?:\{[^{}]*\}|\d))?"
+)
+_LEADING_SIGN = re.compile(r"^(?:\+\s*|([-\u2212])\s+)(?=[$€£.\d])")
+_VARIABLE = re.compile(r"(?<!\w)[a-zA-Z]\s*$")
+_SEPARATOR = re.compile(r"[,;]|\b(?:or|and)\b")
+_PROSE = re.compile(r"[^\W\d_]{3}")
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_EQUALS = re.compile(r"=|\b(?:equals?|is equal to)\b", re.IGNORECASE)
+_EQUALS = re.compile(r"(?<![<>!\u2264\u2265])=|\b(?:equals?|is equal to)\b", re.IGNORECASE)
 _GSM8K_MARKER = re.compile(r"####\s*(.+)")
 _NAMED_NUMBERS = (
     *("zero", "one", "two", "three", "four", "five", "six"),
@@ -37,8 +37,6 @@ _NAMED_NUMBERS = (
 # A tower of powers or a huge factorial would never come back from a computer algebra system.
 _ENDLESS = re.compile(r"\^\s*\{?[^{}^]*\^|\^\s*\{?\s*\d{4,}|\d{3,}\}?\)?\s*!")
 _LONGEST_LATEX = 300
-_LONGEST_NUMBER = 200
-_TOLERANCE = Fraction(1, 1_000_000)
 
 
 def math_of_answer(answer: str) -> str | None:
@@ -48,22 +46,16 @@ def math_of_answer(answer: str) -> str | None:
         answer: What stands after `Answer:` or "the answer is".
 
     Returns:
-        A number without commas, currency, units and trailing zeros ("1234.5", "1/3", "50%");
-        an expression or list as it stands; other text folded; None for nothing.
+        A number without commas, currency, units and trailing zeros ("1234.5", "1/3", "50%"), where
+        one stands there among plain words; LaTeX as it stands; other expressions, lists and text
+        folded; None for nothing.
     """
-    line = boxed(answer) or first_line(answer).rstrip(" .")
-    line = line.strip("*` ")
-    if line.startswith("$") and line.endswith("$") and len(line) > 2:
-        line = line.strip("$").strip()
-    line = next((part for part in reversed(_EQUALS.split(line)) if part.strip()), "").strip()
-    if not line:
-        return None
-    if _LATEX.search(line) or _LIST.fullmatch(line):
-        plain = _without_latex_decoration(line)
-        return plain if _LATEX.search(plain) or _LIST.fullmatch(plain) else math_of_answer(plain)
-    numbers = _numbers(line)
-    if numbers and not _ALGEBRA.search(line):
-        return _canonical(numbers[0])
+    line = _conclusion(boxed(answer) or first_line(answer).rstrip(" ."))
+    if not line or _LATEX.search(line):
+        return line or None
+    number = only_number(line)
+    if number is not None:
+        return number
     folded = fold(line)
     return str(_NAMED_NUMBERS.index(folded)) if folded in _NAMED_NUMBERS else folded or None
 
@@ -78,10 +70,14 @@ def math_of_text(text: str) -> str | None:
         if found is not None:
             return math_of_answer(found)
     stated = stated_answer(text)
-    if stated is not None and (_numbers(stated) or _LATEX.search(stated)):
-        return math_of_answer(stated)
-    matches = _numbers(text)
-    return _canonical(matches[-1]) if matches else None
+    if stated is not None and (numbers_in(stated) or _LATEX.search(stated)):
+        line = _conclusion(stated)
+        numbers = numbers_in(line)
+        # of a sentence the first number; of an expression, all that it is
+        prose = numbers and _PROSE.search(line) and not _LATEX.search(line)
+        return canonical(numbers[0]) if prose else math_of_answer(stated)
+    matches = numbers_in(text)
+    return canonical(matches[-1]) if matches else None
 
 
 def math_equal(a: str, b: str) -> bool:
@@ -109,23 +105,6 @@ def math_equal(a: str, b: str) -> bool:
     return _latex_equal(one, other)
 
 
-def only_number(text: str) -> str | None:
-    """Returns the canonical form of the one number in a text; None for none or several."""
-    matches = _numbers(text)
-    if len(matches) != 1 or _LATEX.search(text) or _ALGEBRA.search(text):
-        return None
-    return _canonical(matches[0])
-
-
-def numbers_equal(a: str, b: str | None) -> bool:
-    """Returns whether two canonical numbers agree within a relative 1e-6, in any reading."""
-    if b is None:
-        return False
-    return any(
-        abs(x - y) <= _TOLERANCE * max(abs(x), abs(y)) for x in _readings(a) for y in _readings(b)
-    )
-
-
 def boxed(text: str) -> str | None:
     r"""Returns the content of the last `\boxed{...}`, braces balanced; None without one."""
     starts = [match.end() for match in _BOXED.finditer(text)]
@@ -139,53 +118,39 @@ def boxed(text: str) -> str | None:
     return None
 
 
-def _numbers(text: str) -> list[re.Match[str]]:
-    """Finds the numbers, save for endless runs of digits: Python refuses to read those."""
-    return [match for match in _NUMBER.finditer(text) if len(match[0]) <= _LONGEST_NUMBER]
+def _conclusion(line: str) -> str:
+    """What a line comes to, after its last equals sign, without what changes no value."""
+    line = line.strip("*` ")
+    if line.startswith("$") and line.endswith("$") and len(line) > 2:
+        line = line.strip("$").strip()
+    if not _assigns_several(line):
+        line = next((part for part in reversed(_EQUALS.split(line)) if part.strip()), "")
+    line = _PI.sub("π", line.strip().replace("{,}", ","))
+    if _LATEX.search(line):
+        line = _without_latex_decoration(line)
+    return _LEADING_SIGN.sub(lambda sign: sign[1] or "", line)
 
 
-def _canonical(match: re.Match[str]) -> str:
-    value = Fraction(match["top"].replace(",", ""))
-    if match["bottom"] and Fraction(match["bottom"]):
-        value /= Fraction(match["bottom"])
-    value += Fraction(match["mixed"] or 0)
-    if match["exponent"]:
-        value *= Fraction(10) ** int(match["exponent"][1:])
-    if match["sign"] or match["minus"]:
-        value = -value
-    return _written(value) + ("%" if match["percent"] else "")
-
-
-def _written(value: Fraction) -> str:
-    """Writes a fraction as a decimal where that is exact and short, else as `a/b`."""
-    for digits in range(13):
-        scaled = value * 10**digits
-        if scaled.denominator == 1:
-            sign, whole = (
-                "-" if scaled < 0 else "",
-                str(abs(scaled.numerator)).rjust(digits + 1, "0"),
-            )
-            return sign + (f"{whole[:-digits]}.{whole[-digits:]}" if digits else whole)
-    return f"{value.numerator}/{value.denominator}"
-
-
-def _readings(number: str) -> tuple[Fraction, ...]:
-    value = Fraction(number.rstrip("%"))
-    return (value, value / 100) if number.endswith("%") else (value,)
+def _assigns_several(line: str) -> bool:
+    """Whether it is `x = 2, y = 3` or `x = 2 or x = 3`, which has no one right-hand side."""
+    first, *rest = line.split("=")
+    return bool(_VARIABLE.search(first)) and any(
+        _VARIABLE.search(part) and _SEPARATOR.search(part) for part in rest[:-1]
+    )
 
 
 def _without_latex_decoration(text: str) -> str:
-    r"""Drops what changes no value: `\$`, `\%` to %, spaces, degrees, `\text{...}` units."""
-    text = (
-        re.sub(r"\\(?:[,;:! ]|q?quad|left|right)", "", text).replace("\\$", "").replace("\\%", "%")
-    )
+    r"""Drops what changes no value: `\$`, `\%` to %, spaces, degrees, units and their powers."""
+    text = re.sub(r"\\(?:[,;:! ]|q?quad|left|right)", "", text)
+    text = text.replace("\\$", "").replace("\\%", "%")
     text = re.sub(r"\^\s*\{?\s*\\circ\s*\}?", "", text)
-    text = re.sub(r"(?<=[\d}])\s*\\(?:text|mathrm|mbox)\s*\{[^}]*\}", "", text)
+    text = _UNIT_POWER.sub(r"\1", _TEXT_UNIT.sub("", text))
     return re.sub(r"^\\[(\[]|\\[)\]]$", "", text).strip()
 
 
 def _squeezed(text: str) -> str:
-    return re.sub(r"\s+", "", text)
+    """Drops spaces, save for those that part two numbers."""
+    return re.sub(r"(?<!\d) | (?!\d)", "", " ".join(text.split()))
 
 
 @lru_cache(maxsize=4096)
@@ -200,5 +165,8 @@ def _latex_equal(a: str, b: str) -> bool:
         ) from error
     # Its time limits use signals, which work in the main thread only; it warns once without.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
-    one, other = (math_verify.parse(f"${text}$", parsing_timeout=None) for text in (a, b))
+    one, other = (
+        math_verify.parse("$" + text.replace("π", r"\pi ") + "$", parsing_timeout=None)
+        for text in (a, b)
+    )
     return bool(math_verify.verify(one, other, timeout_seconds=None))

@@ -30,7 +30,7 @@ from baldistill.core.answer_text import (
     word_f1,
 )
 
-__all__ = ["Task", "equal", "extract", "marked_answer", "word_f1"]
+__all__ = ["Task", "equal", "extract", "marked_answer", "proper_answer", "word_f1"]
 
 Task: TypeAlias = Literal["free_text", "multiple_choice", "classification", "math", "qa"]
 
@@ -70,12 +70,37 @@ def extract(
         case "classification":
             said = stated_answer(text) if marked is None else first_line(marked)
         case "qa":
-            said = _answer_in_words(text) if marked is None else marked
+            said = _answer_in_words(text) if marked is None else first_line(marked)
         case "free_text":
-            said = _stated_text(text) if marked is None else marked
+            said = _stated_text(text) if marked is None else first_line(marked)
         case _:
             raise ValueError(f"unknown task type {task!r}")
     return said.strip() or None if said else None
+
+
+def proper_answer(
+    task: Task, answer: str, choices: Sequence[str] | None = None, question: str | None = None
+) -> str | None:
+    """Returns a short answer in the form of a gold answer; None where the task allows no such one.
+
+    A label as given in `choices`; of a multiple-choice question, which must have choices, the text
+    or else the letter of one; other answers as they stand.
+
+    Args:
+        task: The task type.
+        answer: What stands after `Answer:`.
+        choices: As in `extract`.
+        question: As in `extract`.
+    """
+    if task == "classification" and choices:
+        return label_of_answer(answer, choices)
+    if task != "multiple_choice":
+        return answer
+    by_letter = _choices(choices, question)
+    letter = choice_of_answer(answer, by_letter) if len(by_letter) > 1 else None
+    if letter is not None and fold(by_letter[letter]) == fold(answer):
+        return by_letter[letter]
+    return letter
 
 
 def equal(

@@ -7,7 +7,7 @@ for the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -87,6 +87,7 @@ def metrics_from_labels(
 def metrics_of_responses(
     responses: pa.Table,
     task_of: Callable[[str], Task],
+    own: Mapping[str, str],
     counts: DomainCounts | None = None,
     head: Collection[str] | None = None,
 ) -> Metrics:
@@ -94,10 +95,9 @@ def metrics_of_responses(
 
     A domain's figure is the mean of its scores (accuracy, word F1), but for classification:
 
-    - where every example of a domain has the same gold label, the label stands for the domain
-      (R52, Reuters), and its figure is the F1 of that label over the examples of all such domains,
-      so that wrong answers of other domains count against it;
-    - where a domain has several labels (yes and no), its figure is the mean of their F1.
+    - where a domain is a label (R52, Reuters), its figure is the F1 of that label over the
+      examples of all such domains, so that wrong answers of other domains count against it;
+    - another domain (of yes and no) is scored by itself: the mean F1 of its gold labels.
 
     `metric` names the task's figure if all domains have one, else it is `mixed`. Micro is the mean
     score over the examples: for labels that is their micro F1 and their accuracy.
@@ -105,6 +105,8 @@ def metrics_of_responses(
     Args:
         responses: Rows of `records.RESPONSES`.
         task_of: Task of a domain.
+        own: Label of each domain that is a label; told from the training answers
+            (`core.label_sets`), so that no figure hangs on which evaluation rows there are.
         counts: Examples per domain of the training corpus.
         head: The head domains; not given, `head_domains(counts)`.
 
@@ -115,12 +117,14 @@ def metrics_of_responses(
     tasks = {domain: task_of(domain) for domain in by_score.per_domain}
     kinds = {_METRICS.get(task, "accuracy") for task in tasks.values()}
     labelled = {domain for domain, task in tasks.items() if task == "classification"}
-    figures = by_score.per_domain | _classification(responses, labelled)
+    figures = by_score.per_domain | _classification(responses, labelled, own)
     metric: Metric = next(iter(kinds)) if len(kinds) == 1 else "mixed"
     return over_domains(metric, figures, by_score.micro, counts, head)
 
 
-def _classification(responses: pa.Table, domains: Collection[str]) -> dict[str, DomainScore]:
+def _classification(
+    responses: pa.Table, domains: Collection[str], own: Mapping[str, str]
+) -> dict[str, DomainScore]:
     golds: dict[str, list[str]] = {domain: [] for domain in domains}
     predictions: dict[str, list[str | None]] = {domain: [] for domain in domains}
     rows = responses.select(["domain", "answer", "prediction"]).to_pylist()
@@ -129,17 +133,17 @@ def _classification(responses: pa.Table, domains: Collection[str]) -> dict[str, 
             said = row["prediction"]
             golds[row["domain"]].append(fold(row["answer"]))
             predictions[row["domain"]].append(None if said is None else fold(said))
-    single = {domain for domain, labels in golds.items() if len(set(labels)) == 1}
-    figures: dict[str, DomainScore] = {}
     pooled = label_f1(
-        [said for domain in single for said in predictions[domain]],
-        [gold for domain in single for gold in golds[domain]],
+        [said for domain in golds if domain in own for said in predictions[domain]],
+        [gold for domain in golds if domain in own for gold in golds[domain]],
     )
+    absent = DomainScore(0.0, 0)  # its label is nowhere the gold answer
+    figures: dict[str, DomainScore] = {}
     for domain, labels in golds.items():
-        if domain in single:
-            score = pooled[labels[0]].score
+        if domain in own:
+            score = pooled.get(fold(own[domain]), absent).score
         else:
-            own = label_f1(predictions[domain], labels)
-            score = float(np.mean([figure.score for figure in own.values()]))
+            alone = label_f1(predictions[domain], labels)
+            score = float(np.mean([figure.score for figure in alone.values()]))
         figures[domain] = DomainScore(score, len(labels))
     return figures

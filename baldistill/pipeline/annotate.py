@@ -16,7 +16,7 @@ from baldistill.pipeline.display import Task
 from baldistill.pipeline.plan import StagePlan
 from baldistill.pipeline.select import read_corpus
 from baldistill.records import ANNOTATED, EXAMPLES, REJECTED
-from baldistill.teacher.known import KnownQuestions, words_of
+from baldistill.teacher.known import KnownQuestions
 from baldistill.teacher.rationale import explain, label_only
 from baldistill.teacher.synthesis import TailDomain, synthesize
 
@@ -185,19 +185,16 @@ def _tail_domains(context: Context, plan: StagePlan) -> dict[str, TailDomain]:
         real[row["domain"]].append(row)
         known[row["domain"]].append(row["question"])
     examined = _rows_of(context, "evaluation", sorted(context.corpus.evaluation_counts))
-    for row in examined:
-        if row["domain"] in known:
-            known[row["domain"]].append(row["question"])
-    elsewhere = {words_of(row["question"]) for row in examined}
     before = context.annotated_before(plan.stage)
     for row in before.select(["domain", "question"]).to_pylist() if before is not None else ():
         if row["domain"] in known:
             known[row["domain"]].append(row["question"])
     threshold = context.config.tail.near_duplicate
+    evaluation = KnownQuestions(threshold, (row["question"] for row in examined))
     return {
         name: TailDomain(
             sorted(real[name], key=lambda row: row["example_id"]),
-            KnownQuestions(threshold, sorted(known[name]), elsewhere),
+            KnownQuestions(threshold, sorted(known[name]), evaluation),
         )
         for name in names
     }

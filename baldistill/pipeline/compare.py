@@ -16,10 +16,12 @@ import ray
 
 from baldistill.config import Config
 from baldistill.config_file import dump_config
-from baldistill.errors import ConfigError
+from baldistill.errors import ConfigError, UserError
+from baldistill.generation.scatter import result_of
 from baldistill.pipeline.cluster import connected
 from baldistill.pipeline.display import Display
 from baldistill.pipeline.engines import Engines
+from baldistill.pipeline.plan import equal_steps
 from baldistill.pipeline.reach import check_reach
 from baldistill.pipeline.resources import Cluster, place
 from baldistill.pipeline.run import run
@@ -80,19 +82,15 @@ def compare(
     return table.data
 
 
-def equal_steps(config: Config, staged: Config) -> Config:
-    """Give a method of fewer stages as many optimiser steps as the staged config takes in all.
+def on_equal_terms(config: Config, staged: Config) -> Config:
+    """A method's config for a comparison with a staged one.
 
-    K stages that each train on all annotated so far take (K + 1) / 2 times the steps of one
-    stage with the whole budget. Without this a comparison would favour the staged methods by
-    mere training; and only the last student is evaluated, which saves time.
+    Its last student has as many optimiser steps behind it (`equal_steps`): a comparison would
+    otherwise favour the staged methods by mere training. Only that student is evaluated, which
+    saves time.
     """
     evaluation = config.evaluation.model_copy(update={"every_stage": False, "base_student": False})
-    student = config.student
-    if staged.student.data == "cumulative" and config.stages < staged.stages:
-        epochs = student.epochs * (staged.stages + 1) / (config.stages + 1)
-        student = student.model_copy(update={"epochs": epochs})
-    return config.model_copy(update={"evaluation": evaluation, "student": student})
+    return equal_steps(config, staged).model_copy(update={"evaluation": evaluation})
 
 
 def _one_by_one(
@@ -118,18 +116,34 @@ def _one_by_one(
 def _together(
     jobs: Sequence[tuple[str, int, Config]], folder: Storage, width: int, display: Display
 ) -> list[Outcome]:
-    """Runs side by side, each driven by a Ray task with engines of its own."""
+    """Runs side by side, each driven by a Ray task with engines of its own.
+
+    After one that the user must mend, those under way are finished and no other is started.
+    """
     remote = ray.remote(_run_one).options(num_cpus=1, max_retries=0)
     waiting = list(enumerate(jobs))
     running: dict[Any, int] = {}
     outcomes: dict[int, Outcome] = {}
-    while waiting or running:
-        while waiting and len(running) < width:
+    failures: list[UserError] = []
+    while running or (waiting and not failures):
+        while waiting and not failures and len(running) < width:
             number, (method, seed, config) = waiting.pop(0)
             running[remote.remote(method, seed, config, folder, None)] = number
         (done,), _ = ray.wait(list(running), num_returns=1)
-        outcomes[running.pop(done)] = outcome = ray.get(done)
-        display.say(_line(outcome, len(outcomes), len(jobs)))
+        number = running.pop(done)
+        try:
+            outcomes[number] = result_of(done)
+        except UserError as error:
+            method, seed, _ = jobs[number]
+            failures.append(UserError(f"{method}, seed {seed}: {error}"))
+            display.say(f"{failures[-1]}; {len(running)} runs under way are finished first")
+            continue
+        display.say(_line(outcomes[number], len(outcomes), len(jobs)))
+    if failures:
+        raise UserError(
+            "\n".join(map(str, failures))
+            + f"\n{len(outcomes)} of {len(jobs)} runs are complete; the same command goes on"
+        )
     return [outcomes[number] for number in range(len(jobs))]
 
 

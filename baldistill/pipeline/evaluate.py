@@ -42,7 +42,11 @@ def evaluate(context: Context, stage: int) -> dict[str, Any]:
     storage.write_table(f"{folder}/responses.parquet", responses)
     head = head_domains(context.corpus.counts, config.evaluation.head_mass)
     metrics = metrics_of_responses(
-        responses, config.task_of, counts=context.corpus.counts, head=head
+        responses,
+        config.task_of,
+        context.student_prompts.labels.own,
+        counts=context.corpus.counts,
+        head=head,
     ).to_dict()
     storage.write_json(f"{folder}/metrics.json", metrics)
     return metrics

@@ -83,6 +83,22 @@ def plan_all(config: Config, counts: Mapping[str, int]) -> list[StagePlan]:
     return plans
 
 
+def equal_steps(config: Config, base: Config) -> Config:
+    """As many optimiser steps behind the last student as the base config has, in other stages.
+
+    Where each of K stages goes on from the last stage's student and trains on all annotated so
+    far, the last student has (K + 1) / 2 times the steps of one stage with the whole budget.
+    Where each stage starts from the base student (`init: base`), it has those of its own stage
+    alone, and there is nothing to make equal.
+    """
+    students = config.student, base.student
+    if not all(s.data == "cumulative" and s.init == "previous" for s in students):
+        return config
+    epochs = config.student.epochs * ((base.stages + 1) / (config.stages + 1))
+    student = config.student.model_copy(update={"epochs": epochs})
+    return config.model_copy(update={"student": student})
+
+
 def teacher_warnings(config: Config, stages: Sequence[StagePlan]) -> list[str]:
     """What the teachers cannot do for this plan: told before anything starts."""
     if config.tail.fill != "synthesize" or not all(t.recorded for t in config.teacher.tiers):

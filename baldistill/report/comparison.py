@@ -12,12 +12,18 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from baldistill.report.ranks import both_ends
 from baldistill.storage import Storage
 
 _METRICS = ("macro", "micro", "natural", "head", "tail")
-# two-sided 95 % quantiles of Student's t for 1, 2, ... degrees of freedom; then the normal's
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160)
+# two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom, and the normal's
+_T = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
 _NORMAL = 1.960
+_MOST_DOMAINS = 60  # of the table of domains; comparison.csv has all
 _COLOURS = (
     *("#bbbbbb", "#888888", "#bbaa33", "#cc7722", "#aa4499"),
     *("#44aa99", "#4477aa", "#117733", "#cc3311"),
@@ -133,12 +139,19 @@ def interval(values: Sequence[float]) -> dict[str, float | None]:
     mean = statistics.mean(values)
     if len(values) < 2:
         return {"mean": mean, "half": None}
-    quantile = _T[len(values) - 2] if len(values) - 2 < len(_T) else _NORMAL
-    return {"mean": mean, "half": quantile * statistics.stdev(values) / math.sqrt(len(values))}
+    width = _quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return {"mean": mean, "half": width}
+
+
+def _quantile(freedom: int) -> float:
+    """Beyond the table the excess over the normal falls as 1 / freedom: right to 0.001."""
+    if freedom <= len(_T):
+        return _T[freedom - 1]
+    return _NORMAL + (_T[-1] - _NORMAL) * len(_T) / freedom
 
 
 def markdown(data: Mapping[str, Any]) -> str:
-    """The table as Markdown, figures in percent."""
+    """The tables as Markdown, figures in percent: methods by metrics, then domains by methods."""
     seeds = len(data["rows"][0]["seeds"])
     lines = [
         "| method | " + " | ".join(_METRICS) + " | teacher calls |",
@@ -152,8 +165,27 @@ def markdown(data: Mapping[str, Any]) -> str:
         f"Accuracy in percent, {_over(seeds)}; teacher calls of one run alone. All runs: "
         f"{data['calls_alone']:,} calls alone, {data['calls_together']:,} paid together.",
         "",
+        *_domain_table(data),
+        "",
     ]
     return "\n".join(lines)
+
+
+def _domain_table(data: Mapping[str, Any]) -> list[str]:
+    """Each domain's mean over the seeds, from head to tail, a column for each method."""
+    rows = data["rows"]
+    lines = [
+        "| domain | examples | " + " | ".join(row["method"] for row in rows) + " |",
+        "|---|" + "---:|" * (len(rows) + 1),
+    ]
+    for domain in both_ends(data["domains"], _MOST_DOMAINS):
+        if domain is None:
+            lines.append("| ⋮ |" + " |" * (len(rows) + 1))
+            continue
+        means = [_percent({**row["per_domain"][domain], "half": None}) for row in rows]
+        name = domain.replace("|", "\\|")
+        lines.append(f"| {name} | {data['sizes'][domain]:,.0f} | {' | '.join(means)} |")
+    return lines
 
 
 def draw(data: Mapping[str, Any]) -> Figure:

@@ -2,8 +2,9 @@
 
 The paper's tail step (section 3): when a domain's quota exceeds its real examples, the teacher
 writes the rest. One answer carries question, rationale and answer, so a new example costs one
-call and one unit of B. Checked here, and not in the paper: it must parse, be unlike every known
-question, and (`tail.votes`) the teacher must reach the same answer when it solves its own question.
+call and one unit of B. Checked here, and not in the paper: it must parse, have an answer that the
+domain can have, be unlike every known question, and (`tail.votes`) the teacher must reach the same
+answer when it solves its own question.
 """
 
 from __future__ import annotations
@@ -14,13 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from baldistill.config import Config, Task
-from baldistill.core.answer_choices import label_of_answer
-from baldistill.core.answers import equal, extract
+from baldistill.config import Config
 from baldistill.records import digest
 from baldistill.teacher.ask import Answer, Question, Teacher
+from baldistill.teacher.judge import Judge
 from baldistill.teacher.known import KnownQuestions
-from baldistill.teacher.parsing import EXAMPLE_SCHEMA, NewExample, parse_new_example
+from baldistill.teacher.parsing import EXAMPLE_SCHEMA, NewExample
 from baldistill.teacher.rationale import RETRY_TEMPERATURE
 
 
@@ -95,7 +95,7 @@ def _rounds(
 ) -> dict[str, int]:
     """One teacher's rounds; adds to `result` and returns what each domain still lacks."""
     left = {d: math.ceil(n * config.tail.max_attempts_per_example) for d, n in missing.items()}
-    sampling, labels = teacher.sampling(teacher.config.synthesis), teacher.prompts.labels
+    sampling, judge = teacher.sampling(teacher.config.synthesis), _judge(teacher, config)
     if teacher.config.structured:
         sampling = replace(sampling, json_schema=EXAMPLE_SCHEMA)
     while missing:
@@ -106,13 +106,13 @@ def _rounds(
             break
         questions = [_question(d, domains[d], teacher, config, stage) for d in order]
         answers = teacher.ask(questions, sampling, stage=stage, on_answers=on_answers)
-        examples = [parse_new_example(answer.text) for answer in answers]
+        examples = [judge.read(a.text, d) for d, a in zip(order, answers, strict=True)]
         fresh = {
             answer.request_id: (domain, example)
             for domain, answer, example in zip(order, answers, examples, strict=True)
             if answer.standing == "answered"
             and example is not None
-            and _fault(answer, example, domains[domain].known, labels.get(domain), config) is None
+            and judge.fault(example, domain, domains[domain].known) is None
         }
         unverified = _unverified(fresh, teacher, config, stage, result)
         rejected: dict[str, str] = {}
@@ -122,7 +122,7 @@ def _rounds(
                 result.refused = answer.detail
                 continue
             known = domains[domain].known
-            reason = answer.detail or _fault(answer, example, known, labels.get(domain), config)
+            reason = _reason(answer, example, domain, known, judge)
             if reason is None and answer.request_id in unverified:
                 reason = "not verified"
             if reason is None and example is not None:
@@ -155,24 +155,15 @@ def _question(
     return Question(prompt, "synthesis", domain, attempt=int(key[:15], 16))
 
 
-def _fault(
-    answer: Answer,
-    example: NewExample | None,
-    known: KnownQuestions,
-    labels: Sequence[str] | None,
-    config: Config,
+def _reason(
+    answer: Answer, example: NewExample | None, domain: str, known: KnownQuestions, judge: Judge
 ) -> str | None:
+    """Why what came back is not taken; None for a good example."""
+    if answer.detail:
+        return answer.detail
     if example is None:
         return answer.because("malformed")
-    data = config.data
-    if (
-        len(example.question) > data.max_question_chars
-        or len(example.answer) > data.max_answer_chars
-    ):
-        return "over-long"
-    if labels and label_of_answer(example.answer, labels) is None:
-        return "no such label"
-    return known.fault(example.question)
+    return judge.fault(example, domain, known)
 
 
 def _unverified(
@@ -187,7 +178,7 @@ def _unverified(
     `written` holds domain and example by the id of the request that wrote them. What a cap
     leaves unsolved is not verified, and ends the work: `result` is told.
     """
-    votes, chosen = config.tail.votes, teacher.config.rationale
+    votes, chosen, judge = config.tail.votes, teacher.config.rationale, _judge(teacher, config)
     heats = [chosen.temperature, max(chosen.temperature, RETRY_TEMPERATURE)]
     agreed = dict.fromkeys(written, 0)
     # all first votes in one call to the teacher, all further ones in another
@@ -197,20 +188,19 @@ def _unverified(
         solved = teacher.ask(questions, teacher.sampling(chosen, heat), stage=stage)
         for (name, _), answer in zip(asked, solved, strict=True):
             domain, example = written[name]
-            agreed[name] += _agrees(config.task_of(domain), example, answer.text)
+            agreed[name] += judge.agrees(example, domain, answer.text)
             if answer.standing == "refused":
                 result.refused = answer.detail
     return {name for name, count in agreed.items() if votes and 2 * count <= votes}
 
 
+def _judge(teacher: Teacher, config: Config) -> Judge:
+    return Judge(config, teacher.prompts.labels)
+
+
 def _solve(domain: str, example: NewExample, teacher: Teacher, attempt: int) -> Question:
     prompt = teacher.prompts.render("solve", question=example.question, domain=domain)
     return Question(prompt, "verification", domain, units=0, attempt=attempt)
-
-
-def _agrees(task: Task, example: NewExample, text: str) -> bool:
-    own = extract(task, text, question=example.question)
-    return equal(task, own, example.answer, question=example.question)
 
 
 def _row(domain: str, example: NewExample, answer: Answer, config: Config) -> dict[str, Any]:

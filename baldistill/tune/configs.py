@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from baldistill.config import Config
+from baldistill.pipeline.plan import equal_steps
 from baldistill.tune.space import Space, with_values
 
 
@@ -17,18 +18,6 @@ def config_of(base: Config, space: Space, values: Mapping[str, Any], name: str) 
     """
     config = with_values(base, values, name)
     return equal_steps(config, base) if space.equal_steps else config
-
-
-def equal_steps(config: Config, base: Config) -> Config:
-    """As many optimiser steps as the base config takes, for another number of stages.
-
-    K stages that each train on all annotated so far take (K + 1) / 2 times the steps of one.
-    """
-    if config.student.data != "cumulative" or config.stages == base.stages:
-        return config
-    epochs = config.student.epochs * (base.stages + 1) / (config.stages + 1)
-    student = config.student.model_copy(update={"epochs": epochs})
-    return config.model_copy(update={"student": student})
 
 
 def for_trial(config: Config, cap: int | None) -> Config:

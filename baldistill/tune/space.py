@@ -162,7 +162,8 @@ class Space(Section):
     `--validate-seeds` are no trials."""
     equal_steps: bool = False
     """Scale `student.epochs` so that trials with other numbers of stages take as many optimiser
-    steps as the base config: stages that train on all annotated so far add up."""
+    steps as the base config: stages that go on from each other, on all annotated so
+    far, add up."""
     fixed: dict[str, Any] = Field(default_factory=dict)
     """Config keys that are the same in all trials, set before the parameters."""
     parameters: Annotated[dict[str, Parameter], Field(min_length=1)]

@@ -18,6 +18,7 @@ import ray
 from baldistill.config import Config
 from baldistill.config_engines import TransformersOptions
 from baldistill.config_teachers import TransformersTeacher
+from baldistill.core.label_sets import Labels
 from baldistill.core.ledger import Caps, Prices
 from baldistill.generation.pool import EngineActor, Pool
 from baldistill.generation.protocol import Completion, ModelRef, Request, Sampling
@@ -451,14 +452,13 @@ def test_more_than_half_of_the_votes_decide(lab: Lab, votes: int, believed: str 
     assert len(lab.calls()) == 8 + 8 * votes
 
 
-def test_a_multiple_choice_question_is_verified_by_its_own_choices(lab: Lab) -> None:
-    from baldistill.teacher.parsing import NewExample
-    from baldistill.teacher.synthesis import _agrees
-
-    written = NewExample("Which is even?\nA) 3\nB) 4", "4 is.", "B")
-    assert _agrees("multiple_choice", written, "4 is even.\nAnswer: 4")
-    assert not _agrees("multiple_choice", written, "Answer: A")
-    assert not _agrees("multiple_choice", written, "")
+def test_a_domain_that_is_a_label_takes_no_other(lab: Lab) -> None:
+    prompts = PROMPTS.with_labels(Labels({"dry": ("2", "3")}, {"dry": "3"}))
+    teacher = replace(lab.teacher(), prompts=prompts)
+    settings = config(data={"task": "classification"}, tail={"max_attempts_per_example": 1})
+    result = synthesize({"dry": 2}, domains("dry"), [teacher], settings, stage=2)
+    assert [row["reason"] for row in result.rejected] == ["another label"] * 2
+    assert not result.annotated
 
 
 def test_a_domain_that_runs_dry_ends(lab: Lab) -> None:

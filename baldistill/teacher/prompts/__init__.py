@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import resources
@@ -13,6 +12,7 @@ import yaml
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from baldistill.core.label_sets import Labels
 from baldistill.errors import ConfigError
 from baldistill.generation.protocol import Message, Prompt
 
@@ -39,21 +39,21 @@ class PromptSet:
     Attributes:
         source: Name or path.
         templates: The texts.
-        labels: By classification domain, the labels that an answer may be: every template can show
-            them as `labels`, which is empty for other domains.
+        labels: Those of the corpus: every template can show the ones that an answer may be as
+            `labels`, which is empty for a domain of another task.
     """
 
     source: str
     templates: dict[Purpose, str | tuple[tuple[str, str], ...]]
-    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    labels: Labels = field(default_factory=Labels)
 
-    def with_labels(self, labels: Mapping[str, tuple[str, ...]]) -> PromptSet:
+    def with_labels(self, labels: Labels) -> PromptSet:
         """The same templates for a corpus with these labels."""
-        return replace(self, labels=dict(labels))
+        return replace(self, labels=labels)
 
     def labels_of(self, domain: str) -> tuple[str, ...] | None:
         """The labels of a classification domain; None where they are not known or not few."""
-        return self.labels.get(domain)
+        return self.labels.among.get(domain)
 
     def render(self, purpose: Purpose, *, domain: str, **values: object) -> Prompt:
         """Fill in a template.
@@ -66,7 +66,7 @@ class PromptSet:
             "structured": False,
             **values,
             "domain": domain,
-            "labels": self.labels.get(domain, ()),
+            "labels": self.labels.among.get(domain, ()),
         }
         try:
             if isinstance(template, str):

@@ -20,7 +20,10 @@ QUESTION = "Where is it?\nA) library\nB) bank\nC) department store\nD) mall"
         ("Answer: 5\nNo, wait.\nAnswer: 6", "6"),  # the last one decides
         ("**Answer:** 42.", "42"),
         ("Final answer:\n42 apples", "42"),
-        ("Answer: I do not know, 12 or 13", "12"),
+        ("Answer: I do not know, 12 or 13", "i do not know, 12 or 13"),  # no one number
+        ("Answer: - 2", "-2"),
+        ("Answer: +2", "2"),
+        ("Answer: the 23rd", "the 23rd"),
         ("Answer:", None),
         ("Answer: 8 + 9 = 17", "17"),
         ("Answer: $1,234.50", "1234.5"),
@@ -68,6 +71,21 @@ def test_math(text, answer):
         ("Monday", "monday.", True),
         ("5", "five", True),
         ("x", "5", False),
+        ("1{,}000", "1000", True),
+        ("1,\\!000", "1000", True),
+        ("2\\pi", "2π", True),
+        ("3\\pi", "3 pi", True),
+        ("5 \\text{ cm}^2", "5", True),
+        ("5 cm^2", "5", True),
+        ("5 km/h", "5", True),
+        ("5 m", "5", True),
+        ("90^\\circ", "90", True),
+        ("a total of 42 red apples left over", "42", True),
+        ("3,5,7", "3, 5, 7", True),
+        ("3:2", "3 : 2", True),
+        ("6 - 5i", "6-5i", True),
+        ("2 x + 3", "2x+3", True),
+        ("x = 2 or x = 3", "x=2 or x=3", True),
     ],
 )
 def test_math_equality(a, b, same):
@@ -75,7 +93,42 @@ def test_math_equality(a, b, same):
     assert equal("math", b, a) == same
 
 
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("6-5i", "6+5i"),
+        ("3i", "3"),
+        ("2π", "2"),
+        ("2a", "2b"),
+        ("6xy", "6"),
+        ("4a+5", "4a+6"),
+        ("3,5,7", "3,9,11"),
+        ("1,2", "1"),
+        ("-2,1", "-2,5"),
+        ("1 2", "12"),
+        ("3:2", "3:5"),
+        ("x>5", "x<5"),
+        ("x >= 5", "5"),
+        ("(5, inf)", "5"),
+        ("5√2", "5"),
+        ("square root of 5", "5"),
+        ("8 + 9", "8"),
+        ("2 or 3", "2"),
+        ("3 to 5", "3"),
+        ("x = 5, y = 3", "3"),
+        ("x = 2 or x = 3", "3"),
+        ("5 \\text{ cm}^2", "25"),
+    ],
+)
+def test_expressions_are_more_than_their_first_number(a, b):
+    assert not equal("math", a, b)
+    assert not equal("math", b, a)
+    assert equal("math", extract("math", f"Answer: {a}"), a)
+
+
 LATEX = [
+    ("2 \\text{ or } 3", "2", False),
+    ("\\frac{\\pi}{2}", "π/2", True),
     ("\\frac{1}{2}", "0.5", True),
     ("\\sqrt{8}", "2\\sqrt{2}", True),
     ("x^2+1", "1+x^2", True),
@@ -166,6 +219,21 @@ def test_a_choice_that_is_ruled_out_is_no_answer(text, letter):
     assert extract("multiple_choice", text, CHOICES) == letter
 
 
+def test_a_text_that_begins_with_a_letter_is_no_letter():
+    worms = ["C. elegans", "D. melanogaster", "E. coli", "A, B, and C"]
+    for letter, text in zip("ABCD", worms, strict=True):
+        assert extract("multiple_choice", f"Answer: {text}", worms) == letter
+        assert equal("multiple_choice", text, letter, worms)
+    assert extract("multiple_choice", "Answer: C. The third.", worms) == "C"
+    assert extract("multiple_choice", "Answer: B", ["B", "A"]) == "B"
+
+
+def test_choices_that_differ_in_their_signs_are_not_named_by_their_words():
+    powers = ["(x - 1)2", "(x + 1)2"]
+    assert extract("multiple_choice", "It is (x + 1)2 in all.", powers) is None
+    assert extract("multiple_choice", "Answer: (x + 1)2", powers) == "B"
+
+
 def test_choices_that_are_numbers_and_dates():
     assert extract("multiple_choice", "So it is 36 miles.", ["$36", "45", "3.6"]) == "A"
     days = ["04/29/2021", "05/01/2021"]
@@ -234,6 +302,13 @@ def test_qa():
     assert extract("qa", "He grew up in Lyon. He lived in Paris.") == "He lived in Paris."
     assert equal("qa", "The Beatles!", "beatles")
     assert squad_normalise("The  cat's, A hat.") == "cats hat"
+
+
+@pytest.mark.parametrize("task", ["qa", "free_text"])
+def test_the_answers_line_decides(task):
+    assert extract(task, "So.\nAnswer: Paris\nIs there more to say?") == "Paris"
+    assert extract(task, "So.\nAnswer:\n\nParis\nIs there more?") == "Paris"
+    assert extract(task, "So.\nAnswer:\n") is None
 
 
 def test_word_f1_by_hand():

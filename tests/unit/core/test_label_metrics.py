@@ -16,6 +16,7 @@ from baldistill.core.label_metrics import label_f1, metrics_from_labels, metrics
 from baldistill.core.metrics import DomainScore
 
 CORPUS = {"a": 80, "b": 15, "c": 5}
+OWN = {label: label for label in CORPUS}
 ROOT = Path(__file__).parents[3]
 R8 = Path(os.environ.get("BALDISTILL_SHARED_DATA", ROOT.parent / "shared" / "data")) / "r8.parquet"
 
@@ -48,7 +49,7 @@ def test_domains_that_are_labels_give_the_same_figures_as_labels(pairs):
     golds = [gold for gold, _ in pairs]
     predictions = [prediction for _, prediction in pairs]
     table = responses(*((g, g.upper(), p, float(g == p)) for g, p in pairs))
-    by_domain = metrics_of_responses(table, lambda _: "classification", CORPUS)
+    by_domain = metrics_of_responses(table, lambda _: "classification", OWN, CORPUS)
     by_label = metrics_from_labels(predictions, golds, CORPUS)
     ours, theirs = by_domain.to_dict(), by_label.to_dict()
     assert ours.pop("per_domain") == theirs.pop("per_domain")
@@ -72,11 +73,28 @@ def test_a_domain_with_several_labels_has_their_mean():
         ("coins", "no", "no", 1.0),
         ("coins", "no", None, 0.0),
     )
-    result = metrics_of_responses(table, lambda _: "classification")
+    result = metrics_of_responses(table, lambda _: "classification", {})
     yes, no = 2 * 1 / (2 + 0 + 1), 2 * 1 / (2 + 1 + 1)
     assert result.macro == pytest.approx((yes + no) / 2)
     assert result.micro == result.accuracy == 0.5
     assert result.metric == "f1"
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_few_evaluation_rows_that_agree_do_not_make_a_domain_a_label(rows):
+    """Yes/no domains have figures of their own, whichever answers happen to be asked for."""
+    table = responses(*[("coins", "yes", "yes", 1.0)] * rows, *[("flips", "yes", "no", 0.0)] * rows)
+    result = metrics_of_responses(table, lambda _: "classification", {})
+    assert {name: figure.score for name, figure in result.per_domain.items()} == {
+        "coins": 1.0,
+        "flips": 0.0,
+    }
+
+
+def test_a_domain_whose_label_is_nowhere_gold_has_nothing_right():
+    table = responses(("a", "a", "a", 1.0), ("b", "z", "b", 0.0))
+    result = metrics_of_responses(table, lambda _: "classification", OWN)
+    assert (result.per_domain["a"].score, result.per_domain["b"].score) == (1.0, 0.0)
 
 
 def test_each_domain_of_a_mixed_corpus_has_its_own_figure():
@@ -87,8 +105,9 @@ def test_each_domain_of_a_mixed_corpus_has_its_own_figure():
         ("sums", "4", "4", 1.0),
         ("films", "the red house", "red boat", 0.5),
     )
+    own = {"earn": "earn", "acq": "acq"}
     tasks = {"earn": "classification", "acq": "classification", "sums": "math", "films": "qa"}
-    result = metrics_of_responses(table, lambda domain: tasks[domain])  # type: ignore[arg-type]
+    result = metrics_of_responses(table, lambda domain: tasks[domain], own)  # type: ignore[arg-type]
     assert {name: figure.score for name, figure in result.per_domain.items()} == pytest.approx(
         {"earn": 2 / 3, "acq": 0.0, "sums": 0.5, "films": 0.5}
     )
@@ -108,7 +127,7 @@ def test_each_domain_of_a_mixed_corpus_has_its_own_figure():
 )
 def test_the_metric_is_the_tasks(task, metric):
     table = responses(("d", "x", "x", 1.0))
-    assert metrics_of_responses(table, lambda _: task).metric == metric
+    assert metrics_of_responses(table, lambda _: task, {}).metric == metric
 
 
 @pytest.mark.parametrize(
@@ -138,7 +157,9 @@ def test_news_topics():
         assert prediction == said
         right = equal("classification", prediction, row["answer"])
         marked.append((row["domain"], row["answer"], prediction, float(right)))
-    result = metrics_of_responses(responses(*marked), lambda _: "classification")
+    result = metrics_of_responses(
+        responses(*marked), lambda _: "classification", {label: label for label in labels}
+    )
     assert list(result.per_domain) == labels
     assert result.per_domain["earn"].count == 1083
     others = [name for name in labels if name != "earn"]

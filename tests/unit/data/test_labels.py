@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from baldistill.config_file import validate
-from baldistill.data.labels import MAX_LABELS, label_sets
+from baldistill.core.label_sets import MAX_LABELS
+from baldistill.data.labels import label_sets
 from baldistill.records import EXAMPLES
 from baldistill.storage import Storage
 
@@ -30,7 +31,8 @@ def corpus(tmp_path: Path, rows: list[tuple[str, str]]) -> Storage:
 
 def sets(tmp_path: Path, rows: list[tuple[str, str]], **data: object) -> dict[str, tuple[str, ...]]:
     config = validate({"data": {"task": "classification", **data}})
-    return label_sets(config, Counter(domain for domain, _ in rows), corpus(tmp_path, rows))
+    counts = Counter(domain for domain, _ in rows)
+    return dict(label_sets(config, counts, corpus(tmp_path, rows)).among)
 
 
 def test_domains_that_are_labels_share_them(tmp_path: Path) -> None:

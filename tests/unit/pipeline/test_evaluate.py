@@ -12,6 +12,7 @@ from baldistill.core.label_metrics import metrics_of_responses
 from baldistill.pipeline.evaluate import accuracy_table
 
 COUNTS = {"earn": 70, "acq": 20, "ship": 10}
+OWN = {name: name for name in COUNTS}
 
 
 def metrics(task: Task) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def metrics(task: Task) -> dict[str, Any]:
             "score": [1.0, 0.0, 1.0, 0.0],
         }
     )
-    return metrics_of_responses(table, lambda _: task, COUNTS).to_dict()
+    return metrics_of_responses(table, lambda _: task, OWN, COUNTS).to_dict()
 
 
 def shown(stages: dict[str, dict[str, Any]]) -> tuple[str, dict[str, list[str]]]:

@@ -64,6 +64,13 @@ def test_the_forecast_counts_the_calls() -> None:
     assert calls == 400
     assert most == 260 * 2 + 140 * 4
     assert of(method="random-ft") == (0, 0, 0, 0)
+    too_many = f"budget.total={2 * sum(COUNTS.values())}"  # random sampling writes nothing new
+    assert of(too_many, method="random-ft") == (0, 0, 0, 0)
+    assert of(too_many, method="random-ft-cot")[:3] == (
+        sum(COUNTS.values()),
+        0,
+        sum(COUNTS.values()),
+    )
     assert of("budget.calls=300", method="balance-ft-cot")[2:] == (300, 300)
     assert of("tail.votes=1", method="balance-ft-cot")[2] == 400 + 140
 

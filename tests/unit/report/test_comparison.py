@@ -39,6 +39,10 @@ def test_the_interval_is_students_t() -> None:
     found = interval(values)
     assert found["mean"] == pytest.approx(0.6)
     assert found["half"] == pytest.approx(4.303 * statistics.stdev(values) / 3**0.5)
+    for seeds, quantile in ((14, 2.160), (15, 2.145), (31, 2.042), (61, 2.000), (121, 1.980)):
+        many = [float(number % 7) for number in range(seeds)]
+        half = quantile * statistics.stdev(many) / seeds**0.5
+        assert interval(many)["half"] == pytest.approx(half, rel=1e-3)
     assert interval([0.5]) == {"mean": 0.5, "half": None}
     assert interval([]) == {"mean": None, "half": None}
 
@@ -58,6 +62,12 @@ def test_a_comparison_is_written_in_every_form(tmp_path: Path) -> None:
     lines = (tmp_path / "comparison.md").read_text().splitlines()
     assert lines[2].startswith("| random-ft-cot | 55.0 ± ")
     assert lines[3].startswith("| baldistill-a | 72.5 ± ")
+    assert lines[7:] == [
+        "| domain | examples | random-ft-cot | baldistill-a |",
+        "|---|---:|---:|---:|",
+        "| big $x$ | 90 | 90.0 | 80.0 |",
+        "| small | 10 | 20.0 | 65.0 |",
+    ]
     rows = list(csv.DictReader(io.StringIO((tmp_path / "comparison.csv").read_text())))
     assert float(rows[1]["small"]) == pytest.approx(0.65)
     assert "baldistill-a" in (tmp_path / "comparison.svg").read_text()

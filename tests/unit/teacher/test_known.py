@@ -38,6 +38,15 @@ def test_the_threshold_is_the_similarity_from_which_it_counts(
     assert known.fault(LONG.replace("word7", "other")) == fault
 
 
+def test_what_domains_share_must_not_be_repeated_either() -> None:
+    evaluation = KnownQuestions(0.95, [LONG, "What is 3 plus 4?"])
+    known = KnownQuestions(0.95, ["What is 5 plus 6?"], evaluation)
+    assert known.fault("what is 3 plus 4?") == "duplicate"
+    assert known.fault(LONG.replace("word7", "other")) == "near-duplicate"
+    assert known.fault("What is 7 plus 8?") is None
+    assert KnownQuestions(1.0, [], evaluation).fault(LONG) == "duplicate"
+
+
 @given(st.lists(st.text()), st.text())
 def test_any_text_can_be_compared(questions: list[str], question: str) -> None:
     known = KnownQuestions(0.9, questions)

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from baldistill.bundled import formats
+from baldistill.core.label_sets import Labels
 from baldistill.errors import ConfigError
 from baldistill.generation.protocol import Message
 from baldistill.teacher.prompts import PromptSet, load_prompts
@@ -135,7 +136,7 @@ def test_a_name_that_is_nothing() -> None:
 
 def test_classification_prompts_list_the_labels() -> None:
     plain = load_prompts("instruct", model="any")
-    prompts = plain.with_labels({"news": ("acq", "earn")})
+    prompts = plain.with_labels(Labels({"news": ("acq", "earn")}))
     for purpose in ("student", "solve", "rationale"):
         values = {"question": "Profit rose.", "answer": "earn"}
         shown = str(prompts.render(purpose, domain="news", **values))

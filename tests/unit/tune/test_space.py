@@ -12,7 +12,8 @@ import yaml
 
 from baldistill.config_file import load_config
 from baldistill.errors import ConfigError, MissingPackageError
-from baldistill.tune.configs import config_of, equal_steps, for_trial
+from baldistill.pipeline.plan import equal_steps
+from baldistill.tune.configs import config_of, for_trial
 from baldistill.tune.plan import make_plan
 from baldistill.tune.space import dump_space, load_space, parse_space
 
@@ -150,6 +151,8 @@ def test_other_numbers_of_stages_train_for_as_many_steps(stages: int) -> None:
     assert seen[0] == pytest.approx(seen[1])
     alone = load_config(None, [f"stages={stages}", "student.data=stage"])
     assert equal_steps(alone, base) == alone
+    afresh = load_config(None, [f"stages={stages}", "student.init=base"])
+    assert equal_steps(afresh, base) == afresh
 
 
 def test_a_trial_reports_every_stage_and_keeps_its_part_of_the_cap() -> None:

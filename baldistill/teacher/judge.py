@@ -1,0 +1,61 @@
+"""Whether an example that the teacher wrote can stand beside the real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from baldistill.config import Config
+from baldistill.core.answer_text import fold
+from baldistill.core.answers import equal, extract, proper_answer
+from baldistill.core.label_sets import Labels
+from baldistill.teacher.known import KnownQuestions
+from baldistill.teacher.parsing import NewExample, parse_new_example
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What a new example of a domain must be.
+
+    Attributes:
+        config: Tells each domain's task, and the bounds of `data`.
+        labels: Of the corpus.
+    """
+
+    config: Config
+    labels: Labels
+
+    def read(self, text: str, domain: str) -> NewExample | None:
+        """What the teacher wrote, its answer in the form of a gold answer where it has one."""
+        example = parse_new_example(text)
+        proper = example and self._proper(example, domain)
+        return replace(example, answer=proper) if example and proper else example
+
+    def fault(self, example: NewExample, domain: str, known: KnownQuestions) -> str | None:
+        """Why an example is not taken; None for a good one."""
+        data = self.config.data
+        if (
+            len(example.question) > data.max_question_chars
+            or len(example.answer) > data.max_answer_chars
+        ):
+            return "over-long"
+        if self._proper(example, domain) is None:
+            return "no such answer"
+        if fold(self.labels.own.get(domain, example.answer)) != fold(example.answer):
+            return "another label"
+        return known.fault(example.question)
+
+    def agrees(self, example: NewExample, domain: str, text: str) -> bool:
+        """Whether a solution comes to the example's answer."""
+        task, labels = self.config.task_of(domain), self._labels(domain)
+        conclusion = extract(task, text, labels, example.question)
+        return equal(task, conclusion, example.answer, labels, example.question)
+
+    def _proper(self, example: NewExample, domain: str) -> str | None:
+        task = self.config.task_of(domain)
+        return proper_answer(task, example.answer, self._labels(domain), example.question)
+
+    def _labels(self, domain: str) -> Sequence[str] | None:
+        """The labels that an answer may be; of a label among too many to list, only itself."""
+        own = self.labels.own.get(domain)
+        return self.labels.among.get(domain) or (None if own is None else (own,))
