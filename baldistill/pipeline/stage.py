@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import ray
 
 from baldistill.config import ErrorsPolicy
 from baldistill.core.budget import Asked, Errors
@@ -162,11 +163,13 @@ def train_student(context: Context, stage: int) -> dict[str, Any]:
         )
     init = context.student(stage - 1 if config.student.init == "previous" else 0)
     context.engines.make_room()
-    with context.display.task("train (steps)", 0) as task:
+    counter = context.counter
 
-        def show(progress: Progress) -> None:
-            task.update(progress.step, f"loss {progress.loss:.3f}", progress.total_steps)
+    def tell(progress: Progress) -> None:  # by the process that trains, here or elsewhere
+        note = f"loss {progress.loss:.3f}"
+        ray.get(counter.tell.remote(progress.step, note, progress.total_steps))
 
+    with context.display.remote_task("train (steps)", 0, counter):
         result = fine_tune(
             data,
             init=init,
@@ -177,9 +180,9 @@ def train_student(context: Context, stage: int) -> dict[str, Any]:
             seed=config.seed + stage,
             num_workers=context.engines.placement.num_workers,
             worker=context.engines.placement.worker,
-            on_progress=show if context.engines.placement.num_workers == 0 else None,
+            on_progress=tell,
         )
-        task.update(result.num_steps, f"loss {result.loss:.3f}", result.num_steps)
+        tell(Progress(result.num_steps, result.num_steps, result.loss))
     if result.truncated or result.dropped:
         context.display.say(
             f"  {result.truncated} training examples were cut and {result.dropped} left out to "
