@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
-import sys
+import importlib.util
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from baldistill.config import Config
-from baldistill.config_file import dump_config, load_config
+from baldistill.config import Config, DataConfig
+from baldistill.config_file import load_config
 from baldistill.data.labels import label_sets
 from baldistill.data.prepare import CorpusSummary, prepare_corpus
-from baldistill.errors import ConfigError
+from baldistill.errors import MissingPackageError
 from baldistill.generation.replay_engine import check_recording
 from baldistill.pipeline.artifacts import Step, commit
+from baldistill.pipeline.claim import claim
 from baldistill.pipeline.cluster import connected
 from baldistill.pipeline.context import Context
 from baldistill.pipeline.counter import start_counter
@@ -34,8 +33,6 @@ from baldistill.pipeline.stage import cap_reached, examine, run_stage
 from baldistill.storage import Storage
 from baldistill.teacher.prompts import load_prompts
 from baldistill.teacher.store import ResponseStore
-
-_PACKAGES = ("baldistill", "ray", "torch", "transformers", "peft", "numpy", "pyarrow", "pydantic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,7 @@ def run(
     config = config or load_config()
     storage = Storage.open(run_dir or Path("runs") / time.strftime(f"{config.name}-%Y%m%d-%H%M%S"))
     with only_run_in(storage, Display(quiet=quiet).say), RunLog(storage) as log:
-        _claim(storage, config)
+        claim(storage, config, Storage.open(store).uri if store else storage.uri_of("responses"))
         display = Display(log, quiet=quiet)
         start = time.monotonic()
         display.say(f"run folder: {storage.uri}")
@@ -182,10 +179,26 @@ def check_teachers(config: Config) -> None:
             check_recording(tier)
 
 
+def _check_packages(data: DataConfig) -> None:
+    """Answers are compared only after the teacher was paid: tell before what that needs."""
+    is_math = "math" in (data.task, *data.domain_tasks.values())
+    if is_math and importlib.util.find_spec("math_verify") is None:
+        raise MissingPackageError(
+            "data.task or data.domain_tasks is math, and comparing mathematical answers needs "
+            "math-verify: pip install 'baldistill[math]'"
+        )
+
+
 def validated_corpus(
     config: Config, storage: Storage, display: Display
 ) -> tuple[Step, CorpusSummary]:
-    """Read, validate and split the corpus, once."""
+    """Read, validate and split the corpus, once.
+
+    Raises:
+        MissingPackageError: Its answers could not be compared.
+        DataError: It cannot be used.
+    """
+    _check_packages(config.data)
     display.say("reading the corpus ...")
     step = commit(
         storage,
@@ -242,28 +255,3 @@ def _ignore(stage: int, metrics: dict[str, Any]) -> None:
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def _claim(storage: Storage, config: Config) -> None:
-    """Write config and versions into a new run folder, or check that it is the same run."""
-    text = dump_config(config)
-    if storage.exists("config.yaml"):
-        if storage.read_text("config.yaml") != text:
-            raise ConfigError(
-                f"{storage.uri} holds a run with another config: use another --run-dir, or "
-                f"{storage.uri_of('config.yaml')} to resume it"
-            )
-        return
-    versions = {name: _version(name) for name in _PACKAGES}
-    storage.write_json(
-        "versions.json",
-        {"python": sys.version.split()[0], "platform": platform.platform(), **versions},
-    )
-    storage.write_text("config.yaml", text)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

@@ -20,15 +20,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
-from baldistill.config import ErrorsPolicy
+from baldistill.config import BudgetConfig, ErrorsPolicy
 from baldistill.core.budget import Asked, Errors
 from baldistill.errors import UserError
 from baldistill.pipeline.annotate import annotate
-from baldistill.pipeline.artifacts import Step, commit
+from baldistill.pipeline.artifacts import Step, commit, committed
+from baldistill.pipeline.claim import CAPS, PLACEMENT
 from baldistill.pipeline.context import Context, stage_dir
 from baldistill.pipeline.evaluate import evaluate, student_errors
 from baldistill.pipeline.plan import StagePlan, plan_stage
 from baldistill.pipeline.select import score_candidates, select, uses_metric
+from baldistill.storage import Storage
 from baldistill.student.fine_tune import fine_tune
 from baldistill.student.train import Progress
 
@@ -66,7 +68,10 @@ def run_stage(context: Context, stage: int, before: Step) -> Step | None:
         context.storage,
         f"{folder}/plan",
         inputs=(asked,),
-        options={"budget": config.budget.model_dump(mode="json"), "stages": config.stages},
+        options={
+            "budget": config.budget.model_dump(mode="json", exclude=set(CAPS)),
+            "stages": config.stages,
+        },
         make=lambda: _write_plan(context, plan),
     )
     scored = commit(
@@ -83,12 +88,13 @@ def run_stage(context: Context, stage: int, before: Step) -> Step | None:
         options={},
         make=lambda: select(context, plan),
     )
+    caps = caps_of(context.storage, stage, config.budget)
     annotated = commit(
         context.storage,
         f"{folder}/annotated",
         inputs=(selected,),
-        options=_annotation_options(context),
-        make=lambda: annotate(context, plan),
+        options=_annotation_options(context) | {"caps": caps},
+        make=lambda: {**annotate(context, plan), "caps": caps},
     )
     context.display.say(f"  annotated: {_describe_annotation(annotated.figures)}")
     context.stopped_by = context.stopped_by or annotated.figures["refused"]
@@ -98,9 +104,7 @@ def run_stage(context: Context, stage: int, before: Step) -> Step | None:
         context.storage,
         f"{folder}/student",
         inputs=(annotated,),
-        options=config.student.model_dump(
-            mode="json", exclude={"resources", "num_workers", "worker_resources", "engine"}
-        ),
+        options=config.student.model_dump(mode="json", exclude=PLACEMENT),
         make=lambda: train_student(context, stage),
     )
     if stage < config.stages and not config.evaluation.every_stage:
@@ -210,6 +214,17 @@ def _describe_annotation(figures: dict[str, Any]) -> str:
     return text + (f"; {cap_reached(figures['refused'])}" if figures["refused"] else "")
 
 
+def caps_of(storage: Storage, stage: int, budget: BudgetConfig) -> dict[str, Any]:
+    """The caps that a stage is annotated under: those it was, unless it ended at one of them.
+
+    A cap that is raised later lets that stage go on, and leaves those before it as they are.
+    """
+    done = committed(storage, f"{stage_dir(stage)}/annotated")
+    if done is not None and not done.figures["refused"]:
+        return dict(done.figures["caps"])
+    return budget.model_dump(mode="json", include=set(CAPS))
+
+
 def cap_reached(cap: str) -> str:
     """Which cap of the budget was reached, in words."""
     return f"the cap on {cap} was reached (budget.{CAP_KEYS[cap]})"
@@ -242,6 +257,5 @@ def _annotation_options(context: Context) -> dict[str, Any]:
         "rationale": config.rationale.model_dump(mode="json"),
         "tail": config.tail.model_dump(mode="json"),
         "target": config.student.target,
-        "caps": [config.budget.calls, config.budget.tokens, config.budget.cost],
         "tasks": [config.data.task, config.data.domain_tasks],
     }
