@@ -26,7 +26,7 @@ from baldistill.pipeline.engines import Engines
 from baldistill.pipeline.evaluate import accuracy_table, evaluate
 from baldistill.pipeline.lock import only_run_in
 from baldistill.pipeline.log import RunLog
-from baldistill.pipeline.plan import plan_all, teacher_warnings
+from baldistill.pipeline.plan import plan_all, quota_table, teacher_warnings
 from baldistill.pipeline.reach import check_reach
 from baldistill.pipeline.resources import place
 from baldistill.pipeline.stage import cap_reached, examine, run_stage
@@ -115,6 +115,9 @@ def _run_stages(context: Context, on_stage: Callable[[int, dict[str, Any]], None
         stages: dict[str, dict[str, Any]] = {}
         num_stages = config.stages if config.budget.total > 0 else 0
         planned = plan_all(config, context.corpus.counts) if num_stages else []
+        if planned:
+            shown = planned if len(planned) <= 6 else [*planned[:3], *planned[-3:]]
+            display.show(quota_table(shown, context.corpus.counts, rows=16))
         for warning in teacher_warnings(config, planned):
             display.say(f"  warning: {warning}")
         step = context.corpus_step

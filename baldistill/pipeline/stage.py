@@ -81,6 +81,8 @@ def run_stage(context: Context, stage: int, before: Step) -> Step | None:
         options=_scoring_options(context, stage),
         make=lambda: score_candidates(context, plan),
     )
+    if scored.figures["undefined"]:
+        context.display.say(f"  {describe_undefined(scored.figures, config.selection.metric)}")
     selected = commit(
         context.storage,
         f"{folder}/selected",
@@ -202,6 +204,14 @@ def describe(plan: StagePlan) -> str:
     return (
         f"{plan.budget} examples: {sum(plan.head.values())} selected in {len(plan.head)} head "
         f"domains, {real} real + {new} new in {len(plan.tail)} tail domains"
+    )
+
+
+def describe_undefined(figures: dict[str, Any], metric: str) -> str:
+    """One line about the candidates that could not be scored."""
+    return (
+        f"{figures['undefined']:,} of {figures['scored']:,} candidates have no {metric} (the "
+        "student's answer is empty or one token): they rank last"
     )
 
 
