@@ -13,10 +13,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from baldistill.config import Config
+from baldistill.config import BudgetConfig, Config
 from baldistill.config_file import dump_config, read_mapping, validate
 from baldistill.errors import ConfigError
 from baldistill.pipeline.artifacts import committed
+from baldistill.pipeline.context import stage_dir
 from baldistill.storage import Storage
 
 PLACEMENT = {"resources", "num_workers", "worker_resources", "engine"}
@@ -64,7 +65,7 @@ def changes(storage: Storage, before: Config, after: Config) -> list[str]:
     """The keys that decided what the folder holds, and differ."""
     if committed(storage, "corpus") is None:
         return []
-    trained = committed(storage, "stages/01/student") is not None
+    trained = committed(storage, f"{stage_dir(1)}/student") is not None
     old, new = _flat(_decisive(before, trained)), _flat(_decisive(after, trained))
     changed = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
     for cap in CAPS:
@@ -72,6 +73,17 @@ def changes(storage: Storage, before: Config, after: Config) -> list[str]:
         if most is not None and (least is None or most < least):
             changed.append(f"budget.{cap}, which may be raised only")
     return changed
+
+
+def caps_of(storage: Storage, stage: int, budget: BudgetConfig) -> dict[str, Any]:
+    """The caps that a stage is annotated under: those it was, unless it ended at one of them.
+
+    A cap that is raised later lets that stage go on, and leaves those before it as they are.
+    """
+    done = committed(storage, f"{stage_dir(stage)}/annotated")
+    if done is not None and not done.figures["refused"]:
+        return dict(done.figures["caps"])
+    return budget.model_dump(mode="json", include=set(CAPS))
 
 
 def _decisive(config: Config, trained: bool) -> dict[str, Any]:

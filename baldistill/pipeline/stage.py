@@ -20,17 +20,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
-from baldistill.config import BudgetConfig, ErrorsPolicy
+from baldistill.config import ErrorsPolicy
 from baldistill.core.budget import Asked, Errors
 from baldistill.errors import UserError
 from baldistill.pipeline.annotate import annotate
-from baldistill.pipeline.artifacts import Step, commit, committed
-from baldistill.pipeline.claim import CAPS, PLACEMENT
+from baldistill.pipeline.artifacts import Step, commit
+from baldistill.pipeline.claim import CAPS, PLACEMENT, caps_of
 from baldistill.pipeline.context import Context, stage_dir
 from baldistill.pipeline.evaluate import evaluate, student_errors
 from baldistill.pipeline.plan import StagePlan, plan_stage
 from baldistill.pipeline.select import score_candidates, select, uses_metric
-from baldistill.storage import Storage
 from baldistill.student.fine_tune import fine_tune
 from baldistill.student.train import Progress
 
@@ -222,17 +221,6 @@ def _describe_annotation(figures: dict[str, Any]) -> str:
     text += f"; rejected: {rejected}" if rejected else ""
     text += f"; ran dry: {', '.join(figures['dry'])}" if figures["dry"] else ""
     return text + (f"; {cap_reached(figures['refused'])}" if figures["refused"] else "")
-
-
-def caps_of(storage: Storage, stage: int, budget: BudgetConfig) -> dict[str, Any]:
-    """The caps that a stage is annotated under: those it was, unless it ended at one of them.
-
-    A cap that is raised later lets that stage go on, and leaves those before it as they are.
-    """
-    done = committed(storage, f"{stage_dir(stage)}/annotated")
-    if done is not None and not done.figures["refused"]:
-        return dict(done.figures["caps"])
-    return budget.model_dump(mode="json", include=set(CAPS))
 
 
 def cap_reached(cap: str) -> str:

@@ -11,8 +11,7 @@ import yaml
 from baldistill.config_file import load_config
 from baldistill.errors import ConfigError
 from baldistill.pipeline.artifacts import commit
-from baldistill.pipeline.claim import CAPS, claim
-from baldistill.pipeline.stage import caps_of
+from baldistill.pipeline.claim import CAPS, caps_of, claim
 from baldistill.storage import Storage
 
 BASE = ["budget.calls=100", "teacher.kind=openai", "teacher.model=m"]
