@@ -66,8 +66,10 @@ def annotate(context: Context, plan: StagePlan) -> dict[str, Any]:
             missing = filling.missing(quotas)
             _fill_tail(context, plan, missing, tail, filling, task)
             missing = filling.missing(quotas)
+            if filling.refused or not missing:
+                break  # what a cap left undone has not run dry
             dry |= set(missing)
-            if filling.refused or config.tail.fill == "none" or not missing:
+            if config.tail.fill == "none":
                 break
             extra = _given_to_others(context, plan, missing, dry)
             if not extra:
