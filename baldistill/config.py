@@ -63,7 +63,7 @@ class DataConfig(Section):
     task: Task = "free_text"
     """How answers are extracted and compared."""
     domain_tasks: dict[str, Task] = Field(default_factory=dict)
-    """The same for single domains, where they differ."""
+    """The same for single domains of the corpus, where they differ."""
     evaluation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     """Share of each domain that the seeded split sets aside."""
     evaluation_max_per_domain: Count = 200
@@ -73,7 +73,8 @@ class DataConfig(Section):
     max_answer_chars: Count = 4_000
     """A longer answer is quarantined as over-long."""
     max_bad_fraction: Share = 0.05
-    """Over this share of quarantined rows the run stops with examples of them."""
+    """Over this share of rows that cannot be used the run stops with examples of them. Duplicates,
+    and rows that stand in the evaluation set, are quarantined too but do not count."""
     bundled_rows: Annotated[int, Field(ge=100)] = 4000
     """Training rows of the bundled corpus."""
     bundled_alpha: Annotated[float, Field(ge=0.0, le=4.0)] = 2.0
@@ -209,7 +210,8 @@ class SelectionConfig(Section):
     """Stage 1 has no fine-tuned student: random (the paper), or the metric by the base student."""
     candidates_per_quota: Annotated[float, Field(ge=1.0)] | None = 3.0
     """At most so many candidates are scored for each example to select, a deterministic hash
-    sample; null scores the whole pool."""
+    sample; null scores the whole pool, and holds it in the driver's memory: for corpora of at most
+    a million rows. Where they do not fill the quota, further ones are drawn, unscored."""
 
 
 class TailConfig(Section):

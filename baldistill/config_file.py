@@ -88,6 +88,15 @@ def dump_config(config: Config) -> str:
 
 
 def _read(source: str) -> str:
+    try:
+        return _text_of(source)
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"config {source} is not UTF-8 text ({error}): save it as UTF-8"
+        ) from None
+
+
+def _text_of(source: str) -> str:
     if "://" in source:
         from baldistill.storage import Storage  # pyarrow, only where it is asked for
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 
 from baldistill.config import DataConfig
@@ -85,6 +86,21 @@ def check_domains(summary: CorpusSummary) -> None:
             f"{named(alone)}. To do: add training rows for them, take their rows out of the "
             "evaluation set, or spell the domains alike in both"
         )
+
+
+def check_domain_tasks(summary: CorpusSummary, config: DataConfig) -> None:
+    """Raise if `data.domain_tasks` names a domain that is not there: a misspelt one, most likely.
+
+    Its examples would be marked by `data.task` without a word.
+    """
+    for name in config.domain_tasks:
+        if name not in summary.counts:
+            near = difflib.get_close_matches(name, summary.counts, 1, 0.6)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise DataError(
+                f"data.domain_tasks names {name!r}, and no training row is of that domain; {hint}"
+                f"There are: {named(sorted(summary.counts))}"
+            )
 
 
 def warnings_of(

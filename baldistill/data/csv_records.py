@@ -9,7 +9,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import IO
 
@@ -27,8 +29,8 @@ _MAX_FIELD_CHARS = 1 << 20
 def csv_blocks(stream: IO[bytes], delimiter: str, columns: Mapping[str, str]) -> Iterator[RawBlock]:
     """Yield the records of a file.
 
-    A quote that is never closed swallows what follows it, up to a million characters: that is
-    one record, `malformed_csv` or `wrong_field_count`; reading goes on after it.
+    A quote that is never closed would swallow the records behind it. So of a malformed record of
+    several lines the first alone is `malformed_csv`, and the others are read again.
 
     Args:
         stream: The (decompressed) bytes of the file.
@@ -37,30 +39,79 @@ def csv_blocks(stream: IO[bytes], delimiter: str, columns: Mapping[str, str]) ->
     """
     csv.field_size_limit(_MAX_FIELD_CHARS)
     text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.reader(text, delimiter=delimiter)
-    header = next(reader, [])
+    header = next(csv.reader(text, delimiter=delimiter), [])
     where = {ours: header.index(theirs) for ours, theirs in columns.items()}
-    numbered = enumerate(_records(reader), start=1)
+    numbered = enumerate(_records(_Lines(text), delimiter), start=1)
     while records := list(islice(numbered, _BLOCK_RECORDS)):
         yield _block(records, where, header, delimiter)
 
 
-def _records(reader: Iterator[list[str]]) -> Iterator[list[str] | csv.Error]:
-    """The records that are not blank lines; for a malformed one, its error."""
+@dataclass(frozen=True, slots=True)
+class _Malformed:
+    """A line with which no record begins."""
+
+    line: str
+    error: csv.Error
+
+
+class _Lines:
+    """Lines of a stream for `csv.reader`, some of which can be read again."""
+
+    def __init__(self, stream: Iterator[str]) -> None:
+        self._stream = stream
+        self._again: deque[str] = deque()
+        self.taken: list[str] = []  # since `begin`: the lines of a record
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._stream)
+        self.taken.append(line)
+        return line
+
+    def begin(self) -> None:
+        """A record begins."""
+        self.taken.clear()
+
+    def give_back(self) -> None:
+        """Take the first line of the record alone: the others are read again."""
+        self._again.extendleft(reversed(self.taken[1:]))
+        del self.taken[1:]
+
+
+def _records(lines: _Lines, delimiter: str) -> Iterator[list[str] | _Malformed]:
+    """The records that are not blank lines, and the lines that are no record's beginning.
+
+    Strict reading tells at the first odd quote, most often in the line that a stray one swallowed
+    first. A single line with odd quotes (`D,"5" disk",1`) is read as most programs read it.
+    """
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
+        lines.begin()
         try:
             record = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield error
+            lines.give_back()
+            yield _single_line(lines.taken[0], delimiter) or _Malformed(lines.taken[0], error)
             continue
         if record:
             yield record
 
 
+def _single_line(line: str, delimiter: str) -> list[str] | None:
+    """The record that a line holds; None if a quote is open at its end or a field is too long."""
+    try:
+        record = next(csv.reader([line.rstrip("\r\n") + "\n"], delimiter=delimiter))
+    except csv.Error:
+        return None
+    return None if record[-1].endswith("\n") else record
+
+
 def _block(
-    records: Sequence[tuple[int, list[str] | csv.Error]],
+    records: Sequence[tuple[int, list[str] | _Malformed]],
     where: Mapping[str, int],
     header: Sequence[str],
     delimiter: str,
@@ -80,7 +131,7 @@ def _block(
             assert isinstance(record, list)
             good.append((row, record))
         else:
-            content = delimiter.join(record) if isinstance(record, list) else ""
+            content = delimiter.join(record) if isinstance(record, list) else record.line
             bad.append(BadRow(row, *problem, cut(content)))
     fields = {
         name: pa.array([record[place] for _, record in good], pa.string())
@@ -91,9 +142,9 @@ def _block(
     return RawBlock(np.array([row for row, _ in good], np.int64), fields, shown, None, bad)
 
 
-def _problem(record: list[str] | csv.Error, header: Sequence[str]) -> tuple[Reason, str] | None:
-    if isinstance(record, csv.Error):
-        return "malformed_csv", f"{record}; is a quote never closed?"
+def _problem(record: list[str] | _Malformed, header: Sequence[str]) -> tuple[Reason, str] | None:
+    if isinstance(record, _Malformed):
+        return "malformed_csv", f"{record.error}; is a quote never closed?"
     if len(record) != len(header):
         return "wrong_field_count", f"{len(record)} fields, the header has {len(header)}"
     line = "".join(record)

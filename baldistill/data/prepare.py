@@ -29,6 +29,7 @@ import ray
 from baldistill.config import DataConfig
 from baldistill.data.bundled_source import write_bundled
 from baldistill.data.complaints import (
+    check_domain_tasks,
     check_domains,
     check_evaluation,
     check_num_domains,
@@ -112,6 +113,7 @@ def _prepare(config: DataConfig, seed: int, storage: Storage, track: Track) -> C
     if not summary.quarantined:
         storage.write_table("quarantine/none.parquet", QUARANTINE.empty_table())
     check_domains(summary)
+    check_domain_tasks(summary, config)
     return summary
 
 

@@ -96,6 +96,8 @@ def _not_text(head: bytes, file: SourceFile) -> str | None:
         return "is a compressed archive: unpack it first (only .gz is read as it is)"
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "is UTF-16 text: convert it to UTF-8 (`iconv -f UTF-16 -t UTF-8`)"
+    if file.format == "csv" and isinstance(_parsed(start.partition(b"\n")[0]), dict):
+        return "is JSON lines, not CSV: set data.format=jsonl or give it the ending .jsonl"
     if file.format == "jsonl" and _is_one_document(start):
         return (
             "is one JSON document, not one object a line: convert it with "

@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from baldistill.core.budget import redistribute
+from baldistill.pipeline.candidates import Candidates
 from baldistill.pipeline.context import Context, stage_dir
 from baldistill.pipeline.display import Task
 from baldistill.pipeline.plan import StagePlan
 from baldistill.pipeline.select import read_corpus
-from baldistill.records import ANNOTATED, EXAMPLES, REJECTED
+from baldistill.records import ANNOTATED, REJECTED
 from baldistill.teacher.known import KnownQuestions
 from baldistill.teacher.rationale import explain, label_only
 from baldistill.teacher.synthesis import TailDomain, synthesize
@@ -26,14 +27,14 @@ class _Filling:
     """A stage's quotas while they are being met.
 
     Attributes:
-        queue: Real examples of each domain that are still to try, best last.
+        candidates: Real examples that are still to try.
         annotated: What was accepted.
         rejected: Answers that were not.
         dropped: Domain of each real example that was given up, by id.
         refused: The cap of the ledger that ended the work.
     """
 
-    queue: dict[str, list[dict[str, Any]]]
+    candidates: Candidates
     annotated: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
     dropped: dict[str, str] = field(default_factory=dict)
@@ -44,16 +45,20 @@ class _Filling:
         done = Counter(row["domain"] for row in self.annotated)
         return {d: quota - done[d] for d, quota in quotas.items() if quota > done[d]}
 
+    def real(self) -> Counter[str]:
+        """Real examples of each domain that were accepted."""
+        return Counter(row["domain"] for row in self.annotated if row["source"] == "real")
+
 
 def annotate(context: Context, plan: StagePlan) -> dict[str, Any]:
     """Meet the quotas of a stage; writes annotated, synthesized and rejected tables.
 
-    Real examples first, in the order of selection; then, in tail domains, new ones (or repeated
+    Real examples first, in the order of selection; then, where they ran out, new ones (or repeated
     ones, by option). What a dry domain could not fill goes to the others by the same policy.
     """
     config, quotas = context.config, dict(plan.quotas)
-    filling = _Filling(_queues(context, plan))
-    tail = _tail_domains(context, plan) if config.tail.fill == "synthesize" else {}
+    filling = _Filling(Candidates(context, plan))
+    tail: dict[str, TailDomain] = {}
     dry: set[str] = set()
     with context.display.task("annotate", plan.budget) as task:
         while missing := filling.missing(quotas):
@@ -61,8 +66,10 @@ def annotate(context: Context, plan: StagePlan) -> dict[str, Any]:
             missing = filling.missing(quotas)
             _fill_tail(context, plan, missing, tail, filling, task)
             missing = filling.missing(quotas)
+            if filling.refused or not missing:
+                break  # what a cap left undone has not run dry
             dry |= set(missing)
-            if filling.refused or config.tail.fill == "none" or not missing:
+            if config.tail.fill == "none":
                 break
             extra = _given_to_others(context, plan, missing, dry)
             if not extra:
@@ -78,15 +85,14 @@ def annotate(context: Context, plan: StagePlan) -> dict[str, Any]:
 def _explain(
     context: Context, stage: int, missing: Mapping[str, int], filling: _Filling, task: Task
 ) -> None:
-    """Take real examples from the queues until the quotas are met or the queues are empty."""
+    """Take real examples until the quotas are met or there are no more to try."""
     wanted = dict(missing)
-    while True:
-        examples = [
-            filling.queue[domain].pop()
-            for domain in sorted(wanted)
-            for _ in range(min(wanted[domain], len(filling.queue.get(domain, ()))))
-        ]
-        if not examples or filling.refused:
+    while not filling.refused:
+        examples = filling.candidates.take(wanted)
+        if not examples:
+            lacking = {domain: number for domain, number in wanted.items() if number > 0}
+            if filling.candidates.draw(lacking, filling.real()):
+                continue
             return
         if context.config.student.target == "label":
             rows = [label_only(example) for example in examples]
@@ -112,17 +118,18 @@ def _fill_tail(
     context: Context,
     plan: StagePlan,
     missing: Mapping[str, int],
-    tail: Mapping[str, TailDomain],
+    tail: dict[str, TailDomain],
     filling: _Filling,
     task: Task,
 ) -> None:
-    """Give tail domains what their real examples could not."""
+    """Give domains whose real examples ran out what these could not."""
     if context.config.tail.fill == "repeat":
         filling.annotated += _repeated(context, plan, missing, filling)
         return
-    wanted = {d: n for d, n in missing.items() if d in tail and tail[d].demonstrations}
-    if not wanted or filling.refused:
+    wanted = {d: n for d, n in missing.items() if filling.candidates.ran_out(d)}
+    if not wanted or filling.refused or context.config.tail.fill == "none":
         return
+    tail |= _tail_domains(context, plan.stage, sorted(set(wanted) - set(tail)))
     result = synthesize(
         wanted,
         tail,
@@ -165,18 +172,8 @@ def _given_to_others(
     )
 
 
-def _queues(context: Context, plan: StagePlan) -> dict[str, list[dict[str, Any]]]:
-    table = context.storage.read_table(f"{stage_dir(plan.stage)}/selected.parquet")
-    table = table.sort_by([("domain", "ascending"), ("rank", "descending")])
-    queues: dict[str, list[dict[str, Any]]] = {}
-    for row in table.select(EXAMPLES.names).to_pylist():
-        queues.setdefault(row["domain"], []).append(row)
-    return queues
-
-
-def _tail_domains(context: Context, plan: StagePlan) -> dict[str, TailDomain]:
-    """Demonstrations and known questions of the tail domains: they are smaller than B."""
-    names = sorted(plan.tail)
+def _tail_domains(context: Context, stage: int, names: list[str]) -> dict[str, TailDomain]:
+    """Demonstrations and known questions of domains of which every row was tried: few rows."""
     if not names:
         return {}
     known: dict[str, list[str]] = {name: [] for name in names}
@@ -185,7 +182,7 @@ def _tail_domains(context: Context, plan: StagePlan) -> dict[str, TailDomain]:
         real[row["domain"]].append(row)
         known[row["domain"]].append(row["question"])
     examined = _rows_of(context, "evaluation", sorted(context.corpus.evaluation_counts))
-    before = context.annotated_before(plan.stage)
+    before = context.annotated_before(stage)
     for row in before.select(["domain", "question"]).to_pylist() if before is not None else ():
         if row["domain"] in known:
             known[row["domain"]].append(row["question"])

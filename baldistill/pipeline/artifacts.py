@@ -52,14 +52,24 @@ def commit(
         make: Writes the artifact, durably, and returns figures about it.
     """
     key = digest({"name": name, "inputs": [step.key for step in inputs], "options": dict(options)})
-    marker = f"{_MARKERS}/{name}.json"
-    if storage.exists(marker):
-        found = storage.read_json(marker)
-        if found["key"] == key:
-            return Step(key, found["figures"], found["seconds"])
+    found = committed(storage, name)
+    if found is not None and found.key == key:
+        return found
     start = time.monotonic()
     figures = make()
     seconds = round(time.monotonic() - start, 3)
     check_still_held(storage)
-    storage.write_json(marker, {"key": key, "figures": figures, "seconds": seconds})
+    storage.write_json(_marker(name), {"key": key, "figures": figures, "seconds": seconds})
     return Step(key, figures, seconds)
+
+
+def committed(storage: Storage, name: str) -> Step | None:
+    """What was committed under a name, whatever it was made from; None if nothing was."""
+    if not storage.exists(_marker(name)):
+        return None
+    found = storage.read_json(_marker(name))
+    return Step(found["key"], found["figures"], found["seconds"])
+
+
+def _marker(name: str) -> str:
+    return f"{_MARKERS}/{name}.json"

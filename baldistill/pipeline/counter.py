@@ -1,4 +1,4 @@
-"""What workers tell the driver while a Ray Data pass runs: how many rows, and what went wrong."""
+"""What workers tell the driver while they work: how much is done, and what went wrong."""
 
 from __future__ import annotations
 
@@ -25,15 +25,21 @@ class Counter:
     def reset(self) -> None:
         """Start again at 0."""
         self._value = 0
+        self._note: str | None = None
+        self._total: int | None = None
         self._failure: UserError | None = None
 
     def add(self, count: int) -> None:
         """Some more are done."""
         self._value += count
 
-    def value(self) -> int:
-        """How many are done."""
-        return self._value
+    def tell(self, done: int, note: str, total: int) -> None:
+        """So many are done, of `total`; `note` is shown behind the figures."""
+        self._value, self._note, self._total = done, note, total
+
+    def standing(self) -> tuple[int, str | None, int | None]:
+        """How many are done, and what was told beside it: the arguments of `Task.update`."""
+        return self._value, self._note, self._total
 
     def fail(self, error: UserError) -> None:
         """Something went wrong that the user can mend."""

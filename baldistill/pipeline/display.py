@@ -93,7 +93,7 @@ class Display:
 
     @contextmanager
     def remote_task(self, title: str, total: int, counter: Any) -> Iterator[None]:
-        """The same for a Ray Data pass whose function is `counted`.
+        """The same for work elsewhere that a `Counter` is told of, as a `counted` function does.
 
         Raises:
             UserError: What the function raised, out of Ray Data's wrappings.
@@ -104,7 +104,7 @@ class Display:
 
             def poll() -> None:
                 while not stop.wait(_POLL_EVERY):
-                    task.update(ray.get(counter.value.remote()))
+                    task.update(*ray.get(counter.standing.remote()))
 
             thread = threading.Thread(target=poll, daemon=True)
             thread.start()
@@ -118,7 +118,7 @@ class Display:
             finally:
                 stop.set()
                 thread.join()
-            task.update(ray.get(counter.value.remote()))
+            task.update(*ray.get(counter.standing.remote()))
 
     def _write(self, text: str) -> None:
         if self._log is not None:

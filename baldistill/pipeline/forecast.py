@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from baldistill.config import Config
 from baldistill.config_file import load_config
 from baldistill.core.longtail import imbalance
@@ -17,7 +15,7 @@ from baldistill.data.prepare import CorpusSummary
 from baldistill.pipeline.cluster import connected
 from baldistill.pipeline.display import Display
 from baldistill.pipeline.estimate import Lengths, prompt_lengths, real_and_new, usage, work
-from baldistill.pipeline.plan import StagePlan, plan_all, teacher_warnings
+from baldistill.pipeline.plan import StagePlan, plan_all, quota_table, teacher_warnings
 from baldistill.pipeline.reach import check_reach
 from baldistill.pipeline.resources import Placement, PoolShape, place
 from baldistill.pipeline.run import check_teachers, validated_corpus
@@ -222,28 +220,3 @@ def _about(number: float) -> str:
 
 def _pool(shape: PoolShape) -> str:
     return f"{shape.replicas} x {shape.num_cpus:g} CPU + {shape.num_gpus:g} GPU"
-
-
-def quota_table(stages: Sequence[StagePlan], counts: Mapping[str, int], rows: int = 40) -> Table:
-    """Quotas per domain (largest first) and stage; `12 + 30 new` in a tail domain."""
-    table = Table(title="quotas", title_justify="left")
-    table.add_column("domain")
-    table.add_column("examples", justify="right")
-    for stage in stages:
-        table.add_column(f"stage {stage.stage}", justify="right")
-    order = sorted(counts, key=lambda name: (-counts[name], name))
-    shown = order if len(order) <= rows else [*order[: rows // 2], *order[-rows // 2 :]]
-    for domain in shown:
-        cells = []
-        for stage in stages:
-            tail = stage.tail.get(domain)
-            quota = stage.quotas.get(domain, 0)
-            cells.append(f"{tail.real} + {tail.synthetic} new" if tail else f"{quota:,}")
-        table.add_row(domain, f"{counts[domain]:,}", *cells)
-    table.add_section()
-    table.add_row(
-        "all" if len(shown) == len(order) else f"all {len(order):,} (ends shown)",
-        f"{sum(counts.values()):,}",
-        *(f"{stage.budget:,}" for stage in stages),
-    )
-    return table

@@ -6,8 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.table import Table
+
 from baldistill.config import Config
 from baldistill.core.budget import Policy, TailQuota, partition, quotas, stage_budgets
+from baldistill.errors import ConfigError
+
+_MOST_CANDIDATES = 1_000_000  # half a gigabyte of rows of 500 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,18 @@ def plan_stage(
 
 
 def plan_all(config: Config, counts: Mapping[str, int]) -> list[StagePlan]:
-    """All stages, if no example is dropped: what `baldistill plan` shows."""
+    """All stages, if no example is dropped: what `baldistill plan` shows.
+
+    Raises:
+        ConfigError: The candidates of such a corpus do not fit the driver's memory.
+    """
+    num_rows = sum(counts.values())
+    if config.selection.candidates_per_quota is None and num_rows > _MOST_CANDIDATES:
+        raise ConfigError(
+            f"selection.candidates_per_quota=null makes candidates of all {num_rows:,} rows, which "
+            "the student would answer in each stage and the driver's memory would hold: that is "
+            f"for at most {_MOST_CANDIDATES:,}. Give it a number, such as 3"
+        )
     plans, unused = [], dict(counts)
     for stage in range(1, config.stages + 1):
         plan = plan_stage(config, counts, unused, stage)
@@ -112,3 +128,28 @@ def teacher_warnings(config: Config, stages: Sequence[StagePlan]) -> list[str]:
         "have: what they lack goes to the other domains. For new examples put another teacher "
         "behind it (teacher.kind=cascade), or set tail.fill to repeat or none"
     ]
+
+
+def quota_table(stages: Sequence[StagePlan], counts: Mapping[str, int], rows: int = 40) -> Table:
+    """Quotas per domain (largest first) and stage; `12 + 30 new` in a tail domain."""
+    table = Table(title="quotas", title_justify="left")
+    table.add_column("domain")
+    table.add_column("examples", justify="right")
+    for stage in stages:
+        table.add_column(f"stage {stage.stage}", justify="right")
+    order = sorted(counts, key=lambda name: (-counts[name], name))
+    shown = order if len(order) <= rows else [*order[: rows // 2], *order[-rows // 2 :]]
+    for domain in shown:
+        cells = []
+        for stage in stages:
+            tail = stage.tail.get(domain)
+            quota = stage.quotas.get(domain, 0)
+            cells.append(f"{tail.real} + {tail.synthetic} new" if tail else f"{quota:,}")
+        table.add_row(domain, f"{counts[domain]:,}", *cells)
+    table.add_section()
+    table.add_row(
+        "all" if len(shown) == len(order) else f"all {len(order):,} (ends shown)",
+        f"{sum(counts.values()):,}",
+        *(f"{stage.budget:,}" for stage in stages),
+    )
+    return table

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
-import sys
+import importlib.util
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from baldistill.config import Config
-from baldistill.config_file import dump_config, load_config
+from baldistill.config import Config, DataConfig
+from baldistill.config_file import load_config
 from baldistill.data.labels import label_sets
 from baldistill.data.prepare import CorpusSummary, prepare_corpus
-from baldistill.errors import ConfigError
+from baldistill.errors import MissingPackageError
 from baldistill.generation.replay_engine import check_recording
 from baldistill.pipeline.artifacts import Step, commit
+from baldistill.pipeline.claim import claim
 from baldistill.pipeline.cluster import connected
 from baldistill.pipeline.context import Context
 from baldistill.pipeline.counter import start_counter
@@ -27,15 +26,13 @@ from baldistill.pipeline.engines import Engines
 from baldistill.pipeline.evaluate import accuracy_table, evaluate
 from baldistill.pipeline.lock import only_run_in
 from baldistill.pipeline.log import RunLog
-from baldistill.pipeline.plan import plan_all, teacher_warnings
+from baldistill.pipeline.plan import plan_all, quota_table, teacher_warnings
 from baldistill.pipeline.reach import check_reach
 from baldistill.pipeline.resources import place
 from baldistill.pipeline.stage import cap_reached, examine, run_stage
 from baldistill.storage import Storage
 from baldistill.teacher.prompts import load_prompts
 from baldistill.teacher.store import ResponseStore
-
-_PACKAGES = ("baldistill", "ray", "torch", "transformers", "peft", "numpy", "pyarrow", "pydantic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,7 @@ def run(
     config = config or load_config()
     storage = Storage.open(run_dir or Path("runs") / time.strftime(f"{config.name}-%Y%m%d-%H%M%S"))
     with only_run_in(storage, Display(quiet=quiet).say), RunLog(storage) as log:
-        _claim(storage, config)
+        claim(storage, config, Storage.open(store).uri if store else storage.uri_of("responses"))
         display = Display(log, quiet=quiet)
         start = time.monotonic()
         display.say(f"run folder: {storage.uri}")
@@ -117,6 +114,9 @@ def _run_stages(context: Context, on_stage: Callable[[int, dict[str, Any]], None
         stages: dict[str, dict[str, Any]] = {}
         num_stages = config.stages if config.budget.total > 0 else 0
         planned = plan_all(config, context.corpus.counts) if num_stages else []
+        if planned:
+            shown = planned if len(planned) <= 6 else [*planned[:3], *planned[-3:]]
+            display.show(quota_table(shown, context.corpus.counts, rows=16))
         for warning in teacher_warnings(config, planned):
             display.say(f"  warning: {warning}")
         step = context.corpus_step
@@ -181,10 +181,26 @@ def check_teachers(config: Config) -> None:
             check_recording(tier)
 
 
+def _check_packages(data: DataConfig) -> None:
+    """Answers are compared only after the teacher was paid: tell before what that needs."""
+    is_math = "math" in (data.task, *data.domain_tasks.values())
+    if is_math and importlib.util.find_spec("math_verify") is None:
+        raise MissingPackageError(
+            "data.task or data.domain_tasks is math, and comparing mathematical answers needs "
+            "math-verify: pip install 'baldistill[math]'"
+        )
+
+
 def validated_corpus(
     config: Config, storage: Storage, display: Display
 ) -> tuple[Step, CorpusSummary]:
-    """Read, validate and split the corpus, once."""
+    """Read, validate and split the corpus, once.
+
+    Raises:
+        MissingPackageError: Its answers could not be compared.
+        DataError: It cannot be used.
+    """
+    _check_packages(config.data)
     display.say("reading the corpus ...")
     step = commit(
         storage,
@@ -241,28 +257,3 @@ def _ignore(stage: int, metrics: dict[str, Any]) -> None:
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def _claim(storage: Storage, config: Config) -> None:
-    """Write config and versions into a new run folder, or check that it is the same run."""
-    text = dump_config(config)
-    if storage.exists("config.yaml"):
-        if storage.read_text("config.yaml") != text:
-            raise ConfigError(
-                f"{storage.uri} holds a run with another config: use another --run-dir, or "
-                f"{storage.uri_of('config.yaml')} to resume it"
-            )
-        return
-    versions = {name: _version(name) for name in _PACKAGES}
-    storage.write_json(
-        "versions.json",
-        {"python": sys.version.split()[0], "platform": platform.platform(), **versions},
-    )
-    storage.write_text("config.yaml", text)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

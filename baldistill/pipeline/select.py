@@ -1,8 +1,9 @@
 """Selection: candidates, their scores, the best of each domain.
 
 Everything that touches the corpus is a Ray Data pass over its Parquet files; what reaches the
-driver is bounded by candidates_per_quota x B rows. A hundred million rows are read once a stage
-for the candidates: the pass is bound by reading three columns.
+driver is bounded by candidates_per_quota x B rows (without it by the corpus, which `plan_all` then
+bounds). A hundred million rows are read once a stage for the candidates: the pass is bound by
+reading three columns.
 """
 
 from __future__ import annotations

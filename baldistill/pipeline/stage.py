@@ -18,12 +18,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import ray
 
 from baldistill.config import ErrorsPolicy
 from baldistill.core.budget import Asked, Errors
 from baldistill.errors import UserError
 from baldistill.pipeline.annotate import annotate
 from baldistill.pipeline.artifacts import Step, commit
+from baldistill.pipeline.claim import CAPS, PLACEMENT, caps_of
 from baldistill.pipeline.context import Context, stage_dir
 from baldistill.pipeline.evaluate import evaluate, student_errors
 from baldistill.pipeline.plan import StagePlan, plan_stage
@@ -65,7 +67,10 @@ def run_stage(context: Context, stage: int, before: Step) -> Step | None:
         context.storage,
         f"{folder}/plan",
         inputs=(asked,),
-        options={"budget": config.budget.model_dump(mode="json"), "stages": config.stages},
+        options={
+            "budget": config.budget.model_dump(mode="json", exclude=set(CAPS)),
+            "stages": config.stages,
+        },
         make=lambda: _write_plan(context, plan),
     )
     scored = commit(
@@ -75,6 +80,8 @@ def run_stage(context: Context, stage: int, before: Step) -> Step | None:
         options=_scoring_options(context, stage),
         make=lambda: score_candidates(context, plan),
     )
+    if scored.figures["undefined"]:
+        context.display.say(f"  {describe_undefined(scored.figures, config.selection.metric)}")
     selected = commit(
         context.storage,
         f"{folder}/selected",
@@ -82,12 +89,13 @@ def run_stage(context: Context, stage: int, before: Step) -> Step | None:
         options={},
         make=lambda: select(context, plan),
     )
+    caps = caps_of(context.storage, stage, config.budget)
     annotated = commit(
         context.storage,
         f"{folder}/annotated",
         inputs=(selected,),
-        options=_annotation_options(context),
-        make=lambda: annotate(context, plan),
+        options=_annotation_options(context) | {"caps": caps},
+        make=lambda: {**annotate(context, plan), "caps": caps},
     )
     context.display.say(f"  annotated: {_describe_annotation(annotated.figures)}")
     context.stopped_by = context.stopped_by or annotated.figures["refused"]
@@ -97,9 +105,7 @@ def run_stage(context: Context, stage: int, before: Step) -> Step | None:
         context.storage,
         f"{folder}/student",
         inputs=(annotated,),
-        options=config.student.model_dump(
-            mode="json", exclude={"resources", "num_workers", "worker_resources", "engine"}
-        ),
+        options=config.student.model_dump(mode="json", exclude=PLACEMENT),
         make=lambda: train_student(context, stage),
     )
     if stage < config.stages and not config.evaluation.every_stage:
@@ -162,11 +168,13 @@ def train_student(context: Context, stage: int) -> dict[str, Any]:
         )
     init = context.student(stage - 1 if config.student.init == "previous" else 0)
     context.engines.make_room()
-    with context.display.task("train (steps)", 0) as task:
+    counter = context.counter
 
-        def show(progress: Progress) -> None:
-            task.update(progress.step, f"loss {progress.loss:.3f}", progress.total_steps)
+    def tell(progress: Progress) -> None:  # by the process that trains, here or elsewhere
+        note = f"loss {progress.loss:.3f}"
+        ray.get(counter.tell.remote(progress.step, note, progress.total_steps))
 
+    with context.display.remote_task("train (steps)", 0, counter):
         result = fine_tune(
             data,
             init=init,
@@ -177,9 +185,9 @@ def train_student(context: Context, stage: int) -> dict[str, Any]:
             seed=config.seed + stage,
             num_workers=context.engines.placement.num_workers,
             worker=context.engines.placement.worker,
-            on_progress=show if context.engines.placement.num_workers == 0 else None,
+            on_progress=tell,
         )
-        task.update(result.num_steps, f"loss {result.loss:.3f}", result.num_steps)
+        tell(Progress(result.num_steps, result.num_steps, result.loss))
     if result.truncated or result.dropped:
         context.display.say(
             f"  {result.truncated} training examples were cut and {result.dropped} left out to "
@@ -195,6 +203,14 @@ def describe(plan: StagePlan) -> str:
     return (
         f"{plan.budget} examples: {sum(plan.head.values())} selected in {len(plan.head)} head "
         f"domains, {real} real + {new} new in {len(plan.tail)} tail domains"
+    )
+
+
+def describe_undefined(figures: dict[str, Any], metric: str) -> str:
+    """One line about the candidates that could not be scored."""
+    return (
+        f"{figures['undefined']:,} of {figures['scored']:,} candidates have no {metric} (the "
+        "student's answer is empty or one token): they rank last"
     )
 
 
@@ -239,6 +255,5 @@ def _annotation_options(context: Context) -> dict[str, Any]:
         "rationale": config.rationale.model_dump(mode="json"),
         "tail": config.tail.model_dump(mode="json"),
         "target": config.student.target,
-        "caps": [config.budget.calls, config.budget.tokens, config.budget.cost],
         "tasks": [config.data.task, config.data.domain_tasks],
     }

@@ -15,6 +15,10 @@ import ray
 import ray.train
 import torch
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.exceptions import (
+    WorkerHealthCheckFailedError,
+    WorkerHealthCheckTimeoutError,
+)
 
 from baldistill.config import StudentConfig
 from baldistill.errors import UserError
@@ -26,6 +30,7 @@ from baldistill.teacher.prompts import PromptSet
 
 _SCRATCH = "_train"  # of Ray Train, which wants a folder
 _ATTEMPTS = 3  # a training that loses a worker, such as a preempted one, starts again
+_LOST = (WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError)
 
 
 def fine_tune(
@@ -53,7 +58,8 @@ def fine_tune(
         seed: Of this stage's training.
         num_workers: Ray Train workers; 0 trains in this process (saves some 15 s a stage).
         worker: What each worker reserves, as Ray names it (`CPU`, `GPU`, custom resources).
-        on_progress: Called by the process that trains: this one, or else the first worker.
+        on_progress: Called by the process that trains: this one, or else the first worker, which
+            gets a copy of it.
 
     Raises:
         UserError: As `train` raises it.
@@ -83,7 +89,10 @@ def fine_tune(
 
 
 def _fit(work: dict[str, Any], scaling: ray.train.ScalingConfig) -> ray.train.Result:
-    """Train; again from the start where a worker was lost, but not where a user erred."""
+    """Train; again from the start where a worker was lost, but not where training itself failed.
+
+    That would fail again. A worker that is lost makes others raise: one that was lost decides.
+    """
     scratch: Storage = work["storage"].sub(_SCRATCH)  # every worker must see it
     try:
         for attempt in range(_ATTEMPTS):
@@ -99,10 +108,12 @@ def _fit(work: dict[str, Any], scaling: ray.train.ScalingConfig) -> ray.train.Re
             try:
                 return trainer.fit()
             except ray.train.WorkerGroupError as error:
-                for cause in error.worker_failures.values():
+                causes = list(error.worker_failures.values())
+                for cause in causes:
                     if isinstance(cause, UserError):
                         raise cause from None
-                if attempt + 1 == _ATTEMPTS:
+                was_lost = any(isinstance(cause, _LOST) for cause in causes)
+                if not was_lost or attempt + 1 == _ATTEMPTS:
                     raise
     finally:
         work["storage"].delete(_SCRATCH)

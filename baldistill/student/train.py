@@ -29,6 +29,7 @@ from baldistill.generation.loading import context_size, load_pretrained
 from baldistill.generation.protocol import Prompt
 from baldistill.student.encode import collate, encode_examples
 
+_REPORTS = 80  # of a training, at most; half as many at least where it has the steps
 _SCHEDULERS = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
@@ -91,7 +92,8 @@ def train(
         is_main: Whether this worker writes `output`.
 
     Raises:
-        UserError: A model that cannot be loaded, or a loss that is no number.
+        UserError: A model that cannot be loaded, a loss that is no number, or a batch that the
+            GPU's memory does not hold.
         DataError: No target is within `student.max_length`.
         ConfigError: `student.lora.target_modules` names no layer of the model.
     """
@@ -103,7 +105,7 @@ def train(
     encoded = encode_examples(prompts, targets, tokenizer, max_length)
     if config.lora is not None:
         model = _with_adapter(model, config.lora)
-    arguments = _arguments(config, seed, output, len(encoded.rows))
+    arguments = _arguments(config, seed, output)
     reporter = _Reporter(config, on_progress)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     trainer = Trainer(
@@ -114,7 +116,10 @@ def train(
         callbacks=[reporter],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train()
+    try:
+        trainer.train()
+    except torch.OutOfMemoryError as error:
+        raise _out_of_memory(config, error) from None
     if not all(parameter.isfinite().all() for parameter in trainer.model.parameters()):
         raise _diverged("the student's weights are not finite after training", config)
     if is_main:
@@ -132,7 +137,7 @@ def train(
 
 
 class _Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """Hands step and loss on, and stops a training whose loss is no number."""
+    """Hands step and loss on, the last step's too; stops a training whose loss is no number."""
 
     def __init__(
         self, config: StudentConfig, on_progress: Callable[[Progress], None] | None
@@ -140,6 +145,10 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
         self._config = config
         self._on_progress = on_progress
         self.losses: list[tuple[int, float]] = []
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step >= state.max_steps:  # transformers reports at multiples alone
+            control.should_log = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         loss = (logs or {}).get("loss")
@@ -156,6 +165,15 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
 
 def _diverged(what: str, config: StudentConfig) -> UserError:
     return UserError(f"{what}: lower student.learning_rate (now {config.learning_rate:g})")
+
+
+def _out_of_memory(config: StudentConfig, error: torch.OutOfMemoryError) -> UserError:
+    return UserError(
+        f"the GPU's memory does not hold the training: lower student.batch_size (now "
+        f"{config.batch_size}) and raise student.gradient_accumulation (now "
+        f"{config.gradient_accumulation}) by the same factor, which trains alike; or set "
+        f"student.gradient_checkpointing=true, student.max_length or student.lora. {error}"
+    )
 
 
 def _uses_bf16(config: StudentConfig) -> bool:
@@ -179,12 +197,7 @@ def _with_adapter(model: Any, lora: LoraConfig) -> Any:
         raise ConfigError(f"student.lora.target_modules: {error}") from None
 
 
-def _arguments(
-    config: StudentConfig, seed: int, output: Path, num_examples: int
-) -> TrainingArguments:
-    steps = math.ceil(
-        num_examples / (config.batch_size * config.gradient_accumulation) * config.epochs
-    )
+def _arguments(config: StudentConfig, seed: int, output: Path) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(output),
         num_train_epochs=config.epochs,
@@ -199,7 +212,7 @@ def _arguments(
         train_sampling_strategy="group_by_length",
         seed=seed,
         data_seed=seed,
-        logging_steps=max(1, steps // 40),
+        logging_steps=1 / _REPORTS,  # a share of the steps, which depend on the workers' number
         logging_nan_inf_filter=False,
         save_strategy="no",
         report_to=[],

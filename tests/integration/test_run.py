@@ -53,6 +53,8 @@ def test_the_run_folder_has_what_the_readme_says(undisturbed: tuple[Path, str]) 
         assert (run_dir / name).stat().st_size > 0
     assert str(load_config(run_dir / "config.yaml").budget.total) == "120"
     assert "\x1b" not in output, "no control codes without a terminal"
+    shown = output.index("quotas"), output.index("stage 1/2:")
+    assert shown == tuple(sorted(shown)), "the plan comes before the first stage"
     result = json.loads(output.splitlines()[-1])
     metrics = json.loads((run_dir / "metrics.json").read_text())
     assert result["macro"] == metrics["macro"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import ray
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -16,6 +17,7 @@ from baldistill.bundled import DOMAINS, make_example
 from baldistill.config import StudentConfig
 from baldistill.errors import UserError
 from baldistill.generation.protocol import ModelRef
+from baldistill.pipeline.counter import start_counter
 from baldistill.records import ANNOTATED
 from baldistill.storage import Storage
 from baldistill.student.fine_tune import fine_tune
@@ -79,7 +81,14 @@ def test_an_error_of_the_users_arrives_as_such(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_workers_halve_the_steps_and_learn_the_same(tmp_path: Path) -> None:
     one = tune(tmp_path / "one", 0, batch_size=16)
-    two = tune(tmp_path / "two", 2, batch_size=8)
+    counter = start_counter()
+
+    def tell(progress: Progress) -> None:  # from the first worker
+        ray.get(counter.tell.remote(progress.step, f"loss {progress.loss}", progress.total_steps))
+
+    two = tune(tmp_path / "two", 2, batch_size=8, on_progress=tell)
+    assert ray.get(counter.standing.remote()) == (8, f"loss {two.losses[-1][1]}", 8)
+    ray.kill(counter)
     assert two.num_steps == one.num_steps == 8  # 2 epochs of 64 examples, 16 at a step
     assert two.num_examples == 64
     assert two.losses[0][1] == pytest.approx(one.losses[0][1], rel=0.05)
@@ -97,3 +106,15 @@ def test_an_error_of_the_users_in_a_worker_is_not_tried_again(tmp_path: Path) ->
     assert "Traceback" not in str(raised.value)
     assert not Storage.open(tmp_path).exists("stages/01/student")
     assert time.monotonic() - began < 120  # one start of two workers, whatever the machine
+
+
+@pytest.mark.slow
+def test_what_training_itself_raises_is_not_tried_again(tmp_path: Path) -> None:
+    def fail(progress: Progress) -> None:
+        with (tmp_path / "attempts").open("a") as file:
+            file.write(f"{progress.step}\n")
+        raise KeyError("a defect")
+
+    with pytest.raises(ray.train.WorkerGroupError, match="a defect"):
+        tune(tmp_path, 1, on_progress=fail)
+    assert (tmp_path / "attempts").read_text() == "1\n"

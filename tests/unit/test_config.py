@@ -109,6 +109,9 @@ def test_a_missing_file_and_a_broken_one_are_told(tmp_path: Path) -> None:
     broken.write_text("a: [1")
     with pytest.raises(ConfigError, match="not valid YAML"):
         load_config(broken)
+    broken.write_bytes(b"name: " + b"caf\xe9")
+    with pytest.raises(ConfigError, match=r"broken\.yaml is not UTF-8 text"):
+        load_config(broken)
     broken.write_text("- a list")
     with pytest.raises(ConfigError, match="mapping"):
         load_config(broken)

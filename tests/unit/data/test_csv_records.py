@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.fs as pafs
+from hypothesis import given
+from hypothesis import strategies as st
 
 from baldistill.data import csv_records
 from baldistill.data.csv_records import csv_blocks
@@ -47,12 +49,41 @@ def test_damage_has_its_record_number() -> None:
 
 
 def test_a_quote_that_is_never_closed_costs_one_record_at_most(monkeypatch: Any) -> None:
-    monkeypatch.setattr(csv_records, "_MAX_FIELD_CHARS", 100)
-    data = b'd,q,a\nD,first,1\nD,"open,1\n' + b"D,swallowed,1\n" * 20 + b"D,last,1\n"
-    rows, bad = parse(data)
-    assert [(item.row, item.reason) for item in bad] == [(2, "malformed_csv")]
-    assert rows[1] == ["first", "1", "D"]
-    assert rows[max(rows)] == ["last", "1", "D"]
+    for most in (100, 1 << 20):  # the field becomes too long, or the file ends
+        monkeypatch.setattr(csv_records, "_MAX_FIELD_CHARS", most)
+        data = b'd,q,a\nD,first,1\nD,"open,1\n' + b"D,swallowed,1\n" * 20 + b"D,last,1\n"
+        rows, bad = parse(data)
+        assert [(item.row, item.reason) for item in bad] == [(2, "malformed_csv")]
+        assert bad[0].content == 'D,"open,1'
+        assert rows[1] == ["first", "1", "D"]
+        assert [rows[row] for row in range(3, 23)] == [["swallowed", "1", "D"]] * 20
+        assert rows[max(rows)] == ["last", "1", "D"]
+        assert len(rows) + len(bad) == 23
+
+
+@given(
+    kinds=st.lists(
+        st.sampled_from(["plain", "quoted", "two lines", "stray", "stray at the end"]), max_size=30
+    )
+)
+def test_stray_quotes_cost_their_own_lines_alone(kinds: list[str]) -> None:
+    texts = {"plain": "x", "quoted": '"a ""b"", c"', "two lines": '"a,\nb"', "stray": '"open'}
+    lines = [
+        f'D,{i},"open' if kind == "stray at the end" else f"D,{texts[kind]},{i}"
+        for i, kind in enumerate(kinds)
+    ]
+    rows, bad = parse("\n".join(["d,q,a", *lines, ""]).encode())
+    strays = [row for row, kind in enumerate(kinds, start=1) if kind.startswith("stray")]
+    assert [(item.row, item.reason) for item in bad] == [(row, "malformed_csv") for row in strays]
+    assert {row: int(values[1]) for row, values in rows.items()} == {
+        row: row - 1 for row in range(1, len(kinds) + 1) if row not in strays
+    }
+
+
+def test_odd_quotes_within_a_line_are_text() -> None:
+    rows, bad = parse(b'd,q,a\nD,"5" disk,1\nD,a 5" disk,2\n')
+    assert rows == {1: ["5 disk", "1", "D"], 2: ['a 5" disk', "2", "D"]}
+    assert not bad
 
 
 def test_choices_are_json_lists() -> None:

@@ -40,6 +40,8 @@ def parquet_bytes(table: pa.Table) -> bytes:
         ("a.csv", "question,answer,domain".encode("utf-16"), "UTF-16"),
         ("a.jsonl", bytes(range(128, 256)) * 9, "binary data, not jsonl text"),
         ("a.jsonl", bytes(500), "binary data"),
+        ("a.csv", LINE * 2, r"is JSON lines, not CSV: set data\.format=jsonl"),
+        ("a.csv.gz", gzip.compress(LINE), "is JSON lines, not CSV"),
         ("a.json", json.dumps([ROW, ROW]).encode(), r"one JSON document.*jq -c"),
         ("a.json", json.dumps([ROW] * 9999).encode(), "one JSON document"),
         ("a.json", json.dumps([ROW, ROW], indent=2).encode(), "one JSON document"),

@@ -53,7 +53,7 @@ def test_rows_are_counted_where_they_are_worked_on(ray_session: None) -> None:
         ray.data.range(100).map_batches(
             counted(lambda batch: batch, counter), batch_format="pyarrow", batch_size=10
         ).take_all()
-    assert ray.get(counter.value.remote()) == 100
+    assert ray.get(counter.standing.remote()) == (100, None, None)
 
 
 def test_no_cluster_at_an_address_is_told() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from baldistill.config import Config
 from baldistill.config_file import load_config
+from baldistill.errors import ConfigError
 from baldistill.pipeline.forecast import Forecast, estimate
 from baldistill.pipeline.plan import plan_all, teacher_warnings
 from baldistill.pipeline.resources import Cluster, place
@@ -36,6 +37,15 @@ def test_plans_spend_exactly_the_budget_and_no_real_example_twice(
             for plan in plans
         )
         assert real <= count
+
+
+def test_the_whole_pool_is_no_candidate_of_a_large_corpus() -> None:
+    counts = {"a": 900_000, "b": 100_000}
+    config = load_config(None, ["selection.candidates_per_quota=null"])
+    assert plan_all(config, counts)
+    with pytest.raises(ConfigError, match=r"candidates of all 1,000,001 rows.*such as 3"):
+        plan_all(config, {**counts, "c": 1})
+    assert plan_all(load_config(), {**counts, "c": 1})
 
 
 @pytest.mark.parametrize("per_quota", [1.0, 3.0, None])

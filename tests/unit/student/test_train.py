@@ -118,6 +118,25 @@ def test_batches_hold_examples_of_like_length(tmp_path: Path) -> None:
     assert padded - real < 0.7 * (at_random * 64 - sum(lengths))
 
 
+def test_the_last_steps_loss_is_told_whatever_the_interval(tmp_path: Path) -> None:
+    result = run(tmp_path, number=31, batch_size=1, epochs=3)
+    assert result.num_steps == 93
+    assert [step for step, _ in result.losses] == [*range(2, 93, 2), 93]
+    assert result.loss == pytest.approx(np.mean([loss for _, loss in result.losses[-6:]]))
+
+
+def test_a_batch_that_memory_does_not_hold_names_the_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(rows: Any, pad: int) -> Any:  # no GPU here to fill
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(training, "collate", full)
+    with pytest.raises(UserError, match=r"lower student\.batch_size \(now 8\)") as raised:
+        run(tmp_path)
+    assert "student.gradient_accumulation (now 1)" in str(raised.value)
+
+
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
 def test_the_rate_rises_over_the_warm_up(tmp_path: Path, schedule: str) -> None:
     rates: list[float] = []

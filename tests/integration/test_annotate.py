@@ -1,0 +1,179 @@
+"""A stage's quotas met from the whole corpus, by a scripted teacher behind a real actor."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import ray
+
+from baldistill.config import Config
+from baldistill.config_engines import TransformersOptions
+from baldistill.data.summary import CorpusSummary
+from baldistill.generation.pool import EngineActor, Pool
+from baldistill.generation.protocol import Completion, ModelRef, Request, Sampling
+from baldistill.pipeline.annotate import annotate
+from baldistill.pipeline.artifacts import Step
+from baldistill.pipeline.context import Context
+from baldistill.pipeline.display import Display
+from baldistill.pipeline.plan import StagePlan, plan_stage
+from baldistill.pipeline.select import candidate_counts
+from baldistill.records import EXAMPLES
+from baldistill.storage import Storage
+from baldistill.teacher.prompts import load_prompts
+from baldistill.teacher.store import ResponseStore
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+
+PROMPTS = load_prompts("compact", model="bundled")
+
+
+class ScriptedEngine:
+    """Explains what is not `hard`; writes new questions, but not in the domains that begin so."""
+
+    def load(self, model: ModelRef) -> None:
+        pass
+
+    def score(self, token_ids: Sequence[np.ndarray]) -> list[np.ndarray]:
+        raise AssertionError("nobody asks a teacher for scores")
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        tokens, logprobs = np.zeros(3, np.int32), np.zeros(3, np.float32)
+        return [
+            Completion(r.request_id, self.text(str(r.prompt), r.seed), tokens, logprobs, 7)
+            for r in requests
+        ]
+
+    def text(self, prompt: str, seed: int) -> str:
+        if prompt.startswith("Domain: "):
+            domain = prompt.split()[1]
+            return "" if domain.startswith("mute") else f"Question: New {seed}?\nSo.\nAnswer: x"
+        is_hard = prompt.startswith("Question: hard")
+        return "So.\nAnswer: no idea" if is_hard else "So.\nAnswer: x"
+
+
+class ScriptedActor(EngineActor):
+    def __init__(self) -> None:
+        super().__init__(TransformersOptions())
+        self._engine = ScriptedEngine()
+
+
+class OneTeacher:
+    """Engines that are one pool, which no run starts or ends."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def teacher(self, tier: int) -> Pool:
+        return self._pool
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool]:
+    engine = ray.remote(concurrency_groups={"notices": 1})(ScriptedActor).options(num_cpus=0)
+    actor = engine.remote()
+    yield Pool((actor,), ModelRef("scripted"), batch_size=64)
+    ray.kill(actor)
+
+
+def context_of(
+    folder: Path, pool: Pool, questions: dict[str, Sequence[str]], **values: Any
+) -> tuple[Context, StagePlan]:
+    """A run whose only stage was selected: the candidates are the first rows of each domain."""
+    storage = Storage.open(folder)
+    columns: dict[str, list[Any]] = {name: [] for name in EXAMPLES.names}
+    for domain, kinds in questions.items():
+        for number, kind in enumerate(kinds):
+            row = f"{domain}-{number}", domain, f"{kind} {domain} {number}", "x", None
+            for name, value in zip(EXAMPLES.names, row, strict=True):
+                columns[name].append(value)
+    corpus = pa.table(columns, schema=EXAMPLES)
+    storage.write_table("corpus/train/0.parquet", corpus)
+    held_out = pa.table([["e"], ["none"], ["Held out?"], ["x"], [None]], schema=EXAMPLES)
+    storage.write_table("corpus/evaluation/0.parquet", held_out)
+    config = Config.model_validate({"stages": 1, "rationale": {"max_attempts": 1}, **values})
+    counts = {domain: len(kinds) for domain, kinds in questions.items()}
+    plan = plan_stage(config, counts, counts, 1)
+    wanted = candidate_counts(plan, config.selection.candidates_per_quota)
+    ranks = pa.array([number for kinds in questions.values() for number in range(len(kinds))])
+    chosen = [rank.as_py() < wanted[d] for rank, d in zip(ranks, columns["domain"], strict=True)]
+    selected = corpus.append_column("rank", ranks).filter(pa.array(chosen))
+    storage.write_table("stages/01/selected.parquet", selected)
+    context = Context(
+        config=config,
+        storage=storage,
+        corpus=CorpusSummary(sum(counts.values()), counts, {"none": 1}, {}, 0, []),
+        corpus_step=Step("corpus", {}, 0.0),
+        engines=OneTeacher(pool),  # type: ignore[arg-type]
+        responses=ResponseStore(storage.sub("responses")),
+        student_prompts=PROMPTS,
+        teacher_prompts=(PROMPTS,),
+        display=Display(quiet=True),
+        counter=None,
+    )
+    return context, plan
+
+
+def annotated(context: Context, plan: StagePlan) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Figures and rows."""
+    figures = annotate(context, plan)
+    rows = context.storage.read_table("stages/01/annotated.parquet").to_pylist()
+    assert len({row["example_id"] for row in rows}) == len(rows), "no example twice"
+    return figures, rows
+
+
+@pytest.mark.slow
+def test_the_budget_is_spent_while_real_rows_are_unused(tmp_path: Path, pool: Pool) -> None:
+    """Ten examples of each domain; what two of them cannot use goes to the others."""
+    questions = {
+        "few": ["hard", "hard", "good"] * 100,
+        "large": ["good"] * 300,
+        "mute": ["good"] * 2,
+        "none": ["hard"] * 200,
+        "writes": [*["good"] * 9, "hard"],
+    }
+    context, plan = context_of(
+        tmp_path,
+        pool,
+        questions,
+        budget={"total": 50, "policy": "naive"},
+        selection={"candidates_per_quota": 1.0},
+    )
+    assert set(plan.tail) == {"mute"}
+    try:
+        figures, rows = annotated(context, plan)
+        # what a crash cut off is done again from the ledger and the answers, and is the same
+        assert annotated(context, plan) == (figures, rows)
+    finally:
+        context.close()
+    assert figures["annotated"] == 50
+    assert figures["dry"] == ["mute", "none"]
+    found = Counter((row["domain"], row["source"]) for row in rows)
+    assert found[("mute", "real")] == 2
+    assert min(found[("large", "real")], found[("few", "real")]) > 10
+    # a head domain, which lost its last real example
+    assert found[("writes", "real")] == 9
+    assert found[("writes", "synthetic")] >= 2
+    tried = Counter(context.storage.read_json("stages/01/dropped.json").values())
+    assert tried["none"] == 10 + 8, "of a domain that the teacher cannot explain, no more"
+
+
+def test_a_domain_without_a_quota_takes_what_is_left_over(tmp_path: Path, pool: Pool) -> None:
+    context, plan = context_of(
+        tmp_path,
+        pool,
+        {"large": ["good"] * 50, "mute": ["good"] * 5},
+        budget={"total": 20, "policy": {"kind": "split", "tail_shares": [1.0]}},
+    )
+    assert plan.head == {"large": 0}
+    try:
+        figures, rows = annotated(context, plan)
+    finally:
+        context.close()
+    assert figures["dry"] == ["mute"]
+    assert Counter(row["domain"] for row in rows) == {"large": 15, "mute": 5}
