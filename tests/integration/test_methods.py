@@ -14,7 +14,6 @@ import pytest
 from baldistill.bundled.corpus import make_corpus
 from baldistill.config import Config
 from baldistill.config_file import load_config
-from baldistill.errors import UserError
 from baldistill.methods import METHODS
 from baldistill.pipeline.compare import compare, on_equal_terms
 from baldistill.pipeline.run import run
@@ -86,25 +85,6 @@ def test_the_table_has_every_method_and_answers_are_shared(
     ]
     assert len(stored) == len(set(stored)) == data["calls_together"]
     assert all((out / f"comparison.{ending}").stat().st_size for ending in ("md", "csv", "png"))
-
-
-def test_a_run_that_fails_beside_another_is_named_and_loses_nothing(tmp_path: Path) -> None:
-    def config_of(method: str, seed: int) -> Config:
-        few = [f"seed={seed}", "data.bundled_rows=100", "data.bundled_evaluation_per_domain=1"]
-        return load_config(None, [*SMALL, *few], method, method_wins=True)
-
-    other = tmp_path / "zero-shot-cot" / "seed-1" / "config.yaml"
-    other.parent.mkdir(parents=True)
-    other.write_text("seed: 5\n")
-    with pytest.raises(UserError) as told:
-        compare(config_of, ["zero-shot-cot"], [0, 1], out=tmp_path, parallel=2, quiet=True)
-    message = str(told.value)
-    assert message.startswith("zero-shot-cot, seed 1: ")
-    assert "holds a run with another config" in message
-    assert "1 of 2 runs are complete" in message
-    assert "\x1b" not in message
-    assert "Traceback" not in message
-    assert (tmp_path / "zero-shot-cot" / "seed-0" / "metrics.json").exists()
 
 
 def fingerprints(run_dir: Path) -> dict[str, str]:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from baldistill.config_file import load_config
-from baldistill.errors import ConfigError
+from baldistill.config import Config
+from baldistill.config_file import dump_config, load_config
+from baldistill.errors import ConfigError, UserError
 from baldistill.pipeline.compare import compare, on_equal_terms
+from baldistill.storage import Storage
 
 
 def steps(overrides: list[str], method: str) -> float:
@@ -50,3 +52,36 @@ def test_a_folder_holds_one_subject(tmp_path: Path) -> None:
 def test_nothing_to_compare_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="at least one"):
         compare(lambda method, seed: load_config(), [], [0], out=tmp_path, quiet=True)
+
+
+def completed(folder: Storage, config: Config) -> None:
+    """A run as it lies there when it is complete: it is not made again."""
+    run = folder.sub(f"zero-shot-cot/seed-{config.seed}")
+    figures = dict.fromkeys(("macro", "micro", "natural", "head", "tail"), 0.5)
+    budget = {"total": {"calls": 0, "reused": 0}, "annotated": 0}
+    per_domain = {"sums": {"score": 0.5, "count": 2}}
+    run.write_json("metrics.json", {**figures, "per_domain": per_domain, "budget": budget})
+    run.write_json("_commits/corpus.json", {"figures": {"counts": {"sums": 3}}})
+    run.write_text("config.yaml", dump_config(config))
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_a_run_that_fails_beside_others_is_named_and_loses_nothing(tmp_path: Path) -> None:
+    folder = Storage.open(tmp_path)
+    configs = [load_config(None, [f"seed={seed}"], "zero-shot-cot") for seed in range(4)]
+    for config in (configs[0], *configs[2:]):
+        completed(folder, config)
+    folder.write_text("zero-shot-cot/seed-1/config.yaml", "seed: 5\n")
+    arguments = (lambda method, seed: configs[seed], ["zero-shot-cot"], range(4))
+    with pytest.raises(UserError) as told:
+        compare(*arguments, out=tmp_path, parallel=2, quiet=True)
+    first, *_, last = str(told.value).splitlines()
+    assert first.startswith("zero-shot-cot, seed 1: ")
+    assert "holds a run with another config" in first
+    assert last.endswith("of 4 runs are complete; the same command goes on")
+    assert "\x1b" not in str(told.value)
+    assert "Traceback" not in str(told.value)
+    completed(folder, configs[1])
+    data = compare(*arguments, out=tmp_path, parallel=2, quiet=True)
+    assert [row["seeds"] for row in data["rows"]] == [[0, 1, 2, 3]]
