@@ -136,7 +136,7 @@ class FaultServer:
                 return 200, {}, b'{"choices": [], "usage": null}'
             case "strange":
                 return 200, {}, b'{"choices": [{"text": 3}]}'
-        finish = name if name in ("length", "content_filter") else "stop"
+        finish = name if name in ("length", "content_filter", "error") else "stop"
         return 200, {}, json.dumps(_completion(prompt, chat, finish, body)).encode()
 
 
