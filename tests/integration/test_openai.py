@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -34,7 +35,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 SERVER = Path(__file__).resolve().parents[1] / "servers" / "fault_server.py"
 GREEDY = Sampling(max_new_tokens=20)
 CAPS = Caps(examples=10_000)
-KEY = "sk-of-the-integration-test-123456"
+KEY_NAME = "BALDISTILL_TEST_KEY"  # see conftest.py
 
 
 @contextmanager
@@ -200,21 +201,37 @@ def test_when_patience_ends_the_run_stops_and_goes_on_later(tmp_path: Path) -> N
     assert stop.received["<401> Question 90"] == 1  # batches that were waiting do not try again
 
 
-def test_a_key_of_the_environment_reaches_the_server_and_nothing_else(
+def test_a_key_of_the_workers_environment_reaches_the_server_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    """Ray's processes have it from their start; nothing that a run or Ray writes holds it."""
+    key = os.environ[KEY_NAME]
+    server = FaultServer(key=key)
+    with running(server) as url, teacher(tmp_path, url, api_key_env=KEY_NAME) as asked:
+        answers = asked.ask(questions(3), GREEDY, stage=1)
+        server.key = "sk-another"  # this server repeats the key in its refusal
+        with pytest.raises(UserError, match=f"key is read from {KEY_NAME}, which is set") as error:
+            asked.ask(questions(5), GREEDY, stage=1)
+    assert [answer.standing for answer in answers] == ["answered"] * 3
+    assert key not in str(error.value)
+    session = Path(ray._private.worker._global_node.get_session_dir_path())
+    written = [file for folder in (tmp_path, session / "logs") for file in folder.rglob("*")]
+    assert len(written) > 10
+    assert not [file for file in written if file.is_file() and key.encode() in file.read_bytes()]
+
+
+def test_the_drivers_environment_is_not_sent_to_the_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The workers read their own environment; nothing that Ray keeps holds the key."""
-    server = FaultServer(key=KEY)
-    with running(server) as url, teacher(tmp_path, url, api_key_env="NO_SUCH_KEY") as asked:
-        with pytest.raises(
-            UserError, match="NO_SUCH_KEY, which is not set on the machine"
-        ) as error:
-            asked.ask(questions(3), GREEDY, stage=1)
-        assert KEY not in str(error.value)
-        monkeypatch.setenv("NO_SUCH_KEY", KEY)  # the driver's environment is not the workers'
-        with pytest.raises(UserError, match="NO_SUCH_KEY, which is not set on the machine"):
-            asked.ask(questions(3), GREEDY, stage=1)
-    assert sum(server.answered.values()) == 0
+    monkeypatch.setenv("NO_SUCH_KEY", "sk-of-the-driver-123456")
+    server = FaultServer(key="sk-of-the-driver-123456")
+    with (
+        running(server) as url,
+        teacher(tmp_path, url, api_key_env="NO_SUCH_KEY") as asked,
+        pytest.raises(UserError, match="NO_SUCH_KEY, which is not set on the machine"),
+    ):
+        asked.ask(questions(3), GREEDY, stage=1)
+    assert not server.answered
 
 
 def start_server(url: str | None = None) -> tuple[subprocess.Popen[str], str]:
