@@ -201,6 +201,25 @@ def test_when_patience_ends_the_run_stops_and_goes_on_later(tmp_path: Path) -> N
     assert stop.received["<401> Question 90"] == 1  # batches that were waiting do not try again
 
 
+def test_what_a_client_that_died_may_have_sent_is_not_given_back(tmp_path: Path) -> None:
+    server = FaultServer(answers_at_most=0)
+    with running(server) as url, teacher(tmp_path, url) as asked:
+
+        def kill() -> None:
+            wait_until(lambda: server.working == 3)
+            server.key = "sk-another"
+            ray.kill(asked.pool.actors[0], no_restart=False)
+
+        thread = threading.Thread(target=kill)
+        thread.start()
+        with pytest.raises(UserError, match="key refused"):
+            asked.ask(questions(3), GREEDY, stage=1)
+        thread.join()
+        total = spent(asked)
+    assert (total["units"], total["calls"]) == (3, 3)
+    assert total["held_tokens"] > 0
+
+
 def test_a_key_of_the_workers_environment_reaches_the_server_and_nothing_else(
     tmp_path: Path,
 ) -> None:

@@ -7,11 +7,11 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from servers.asking import answers_to
 from servers.fault_server import FaultServer, reply, running
 
 from baldistill.config_engines import OpenAIOptions
@@ -52,21 +52,6 @@ class Lab:
     ) -> list[Completion]:
         asked = [Request(f"r{i}", prompt, seed=2**50 + i) for i, prompt in enumerate(prompts)]
         return answers_to(self.engine(**options), asked, sampling)
-
-
-def answers_to(
-    engine: OpenAIEngine, asked: Sequence[Request], sampling: Sampling = GREEDY
-) -> list[Completion]:
-    """All answers, in order: what goes on is asked for again, and so is what failed and may be."""
-    answers: dict[str, Completion] = {}
-    while left := [request for request in asked if request.request_id not in answers]:
-        for request, answer in zip(left, engine.generate(left, sampling), strict=True):
-            if answer is not None and answer.again:
-                again = replace(request, failures=request.failures + 1)
-                asked = [again if other is request else other for other in asked]
-            elif answer is not None:
-                answers[request.request_id] = answer
-    return [answers[request.request_id] for request in asked]
 
 
 @pytest.fixture
@@ -124,7 +109,7 @@ def test_answers_do_not_wait_for_a_row_that_hangs(lab: Lab) -> None:
         answers = engine.generate(asked, GREEDY)
         asked = [row for row, answer in zip(asked, answers, strict=True) if answer is None]
     lab.server.answers_at_most = None
-    assert all(answer.error is None for answer in answers_to(engine, asked))
+    assert all(answer.error is None for answer in answers_to(engine, asked, GREEDY))
     assert set(lab.server.received.values()) == {1}
 
 
@@ -184,7 +169,7 @@ def test_rows_that_are_refused_stop_no_run(lab: Lab) -> None:
 def test_a_403_is_the_rows_own_once_others_were_answered(lab: Lab) -> None:
     engine = lab.engine(concurrency=1)
     asked = [Request("a", "Fine"), Request("b", "<403> Moderated"), Request("c", "Fine, too")]
-    fine, moderated, too = answers_to(engine, asked)
+    fine, moderated, too = answers_to(engine, asked, GREEDY)
     assert (fine.error, too.error) == (None, None)
     assert moderated.error == "request refused: no luck (HTTP 403)"
 
@@ -248,7 +233,7 @@ def test_a_refusal_of_everything_stops_at_once_and_keeps_what_was_answered(
         engine.generate([Request("r9", "Not asked either")], GREEDY)
     assert lab.server.received.total() == 2
     engine.begin()  # once it is mended, the same engine works on
-    assert [c.text for c in answers_to(engine, [asked[0]])] == [reply("Fine")]
+    assert [c.text for c in answers_to(engine, [asked[0]], GREEDY)] == [reply("Fine")]
 
 
 def test_no_key_reaches_an_error(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,7 +279,7 @@ def test_a_server_that_is_away_is_waited_for(lab: Lab) -> None:
         prompts = [f"Question {i}" for i in range(40)]
         asked = [Request(f"r{i}", prompt) for i, prompt in enumerate(prompts)]
         answers: list[Completion] = []
-        thread = threading.Thread(target=lambda: answers.extend(answers_to(engine, asked)))
+        thread = threading.Thread(target=lambda: answers.extend(answers_to(engine, asked, GREEDY)))
         thread.start()
         while sum(first.answered.values()) < 8:
             time.sleep(0.01)
@@ -377,7 +362,7 @@ def test_batches_of_several_threads_share_the_places(lab: Lab) -> None:
     results: dict[int, list[Completion]] = {}
 
     def work(number: int) -> None:
-        results[number] = answers_to(engine, batches[number])
+        results[number] = answers_to(engine, batches[number], GREEDY)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
     for thread in threads:
