@@ -257,8 +257,8 @@ class OpenAIOptions(Section):
     def threads(self) -> int:
         """Batches under way at the same time: with rows for four times what is in flight.
 
-        A batch ends with its slowest row, which may have been refused and be waiting to ask
-        again; the others' places must not stand empty meanwhile.
+        Some may have been refused and be waiting to ask again; places must not stand empty
+        meanwhile.
         """
         if self.batch_api is not None:
             return self.batch_api.batches

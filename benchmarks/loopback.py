@@ -27,10 +27,12 @@ SAMPLING = Sampling(max_new_tokens=96)
 
 
 @contextmanager
-def server(latency: float, refuse: float = 0.0) -> Iterator[str]:
+def server(latency: float, refuse: float = 0.0, spread: float = 0.0) -> Iterator[str]:
     """The tests' loopback server in a process of its own; gives its base URL."""
     script = ROOT / "tests" / "servers" / "fault_server.py"
-    command = [sys.executable, str(script), "--latency", str(latency), "--refuse", str(refuse)]
+    options = {"--latency": latency, "--refuse": refuse, "--spread": spread}
+    arguments = [text for name, value in options.items() for text in (name, str(value))]
+    command = [sys.executable, str(script), *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

@@ -1,7 +1,9 @@
 """SIGKILL at half of 2,000 requests, then the same command again: what is sent twice, what lost.
 
-    python benchmarks/resume.py [--quick] [--prompts 2000] [--concurrency 64] [--peers]
+    python benchmarks/resume.py [--quick] [--prompts 2000] [--concurrency 64] [--spread 1.6]
 
+Answers take between 0.2 s and `--spread` more, as those of a real teacher do: so it shows, too,
+whether an answer that has come waits for another.
 The loopback server is a process of its own and counts by prompt. A request that was in flight at
 the kill is sent again by anyone's rules: its answer, if there was one, was not yet on a disk. These
 are counted, by whether the server had answered when the kill came. The reference begins again from
@@ -29,6 +31,7 @@ from teacher_http import BARE
 from baldistill.storage import Storage
 from baldistill.teacher.store import ResponseStore
 
+_LATENCY = 0.2  # seconds of the fastest answers
 _GONE = 2.0  # seconds without a new request: all processes of the killed run are gone
 _LIMIT = 300.0  # seconds for a run that was started again
 
@@ -38,6 +41,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="500 prompts")
     parser.add_argument("--prompts", type=int, default=2000)
     parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--spread", type=float, default=1.6, help="seconds")
     parser.add_argument("--peers", action="store_true", help="curator and distilabel, too")
     parser.add_argument("--run", nargs=2, metavar=("FOLDER", "URL"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -62,9 +66,10 @@ def main() -> None:
             text=True,
         )  # fmt: skip
 
-    result = killed_at_half(ours, number, stored_answers)
+    spread = arguments.spread
+    result = killed_at_half(ours, number, spread, stored_answers)
     print(f"ours: {result}", file=sys.stderr, flush=True)
-    reference = killed_at_half(bare, number)
+    reference = killed_at_half(bare, number, spread)
     print(f"from the beginning again: {reference}", file=sys.stderr, flush=True)
     peers = {}
     for name in SCRIPTS if arguments.peers else ():
@@ -72,7 +77,7 @@ def main() -> None:
         def peer(folder: str, url: str, name: str = name) -> subprocess.Popen[str]:
             return start_peer(name, number, concurrency, url, folder)
 
-        peers[name] = killed_at_half(peer, number)
+        peers[name] = killed_at_half(peer, number, spread)
         print(f"{name}: {peers[name]}", file=sys.stderr, flush=True)
     print(
         json.dumps(
@@ -82,7 +87,8 @@ def main() -> None:
                 "reference": reference["sent_twice"],
                 "ratio": result["sent_twice"] / max(1, reference["sent_twice"]),
                 "unit": "requests sent twice",
-                "what": f"SIGKILL at half of {number} requests (200 ms, concurrency "
+                "what": f"SIGKILL at half of {number} requests ({_LATENCY:g} to "
+                f"{_LATENCY + spread:g} s each, concurrency "
                 f"{concurrency}) and the same command again; the reference begins from nothing",
                 "details": result,
                 **({"peers": peers} if peers else {}),
@@ -108,12 +114,13 @@ def stored_answers(folder: str) -> int:
 def killed_at_half(
     start: Callable[[str, str], subprocess.Popen[str]],
     number: int,
+    spread: float,
     stored: Callable[[str], int] = lambda folder: 0,
 ) -> dict[str, float]:
     """Kill a run when half of its requests are answered, start it again, and count."""
     with (
         tempfile.TemporaryDirectory(prefix="resume-", ignore_cleanup_errors=True) as folder,
-        server(0.2) as url,
+        server(_LATENCY, spread=spread) as url,
     ):
         process = start(folder, url)
         while sum(counts(url)["answered"].values()) < number // 2:

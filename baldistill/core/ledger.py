@@ -7,6 +7,7 @@ be granted past a cap, whatever the number of workers and wherever a crash falls
 - an open reservation counts in full: its unit, its call, its bound on tokens and cost;
 - a reservation that a crash left open stays spent. Asking for it again costs another call (the
   first may have happened) but no second unit;
+- a call that was certainly not made is released: nothing of it counts any more;
 - a settled request costs nothing to ask for again: its answer is stored;
 - a rejected request gives its unit back; its call and tokens stay spent. Once its answer has
   been seen, a rejection is final, so that a resumed run decides as the first one did.
@@ -25,6 +26,7 @@ from baldistill.core.ledger_entries import (
     Prices,
     Purpose,
     Reject,
+    Release,
     Reserve,
     Settle,
     from_record,
@@ -44,6 +46,7 @@ __all__ = [
     "Prices",
     "Purpose",
     "Reject",
+    "Release",
     "RequestFigures",
     "Reserve",
     "Settle",
@@ -108,7 +111,7 @@ class Ledger:
             prices: Of each teacher, in the order of the tiers.
 
         Raises:
-            ValueError: An entry settles or rejects what was never reserved.
+            ValueError: An entry speaks of what was never reserved.
         """
         ledger = cls(caps, prices)
         for entry in entries:
@@ -183,6 +186,20 @@ class Ledger:
             ValueError: A request was never reserved; then nothing of the batch is recorded.
         """
         batch = list(rejections)
+        for entry in batch:
+            self._state.known(entry.request_id)
+        return tuple(entry for entry in batch if self._state.apply(entry))
+
+    def release(self, releases: Iterable[Release]) -> tuple[Release, ...]:
+        """Takes calls back that were certainly not charged for, and returns what was news.
+
+        The unit, the call and its bound are free again. The release of a request that was
+        settled or rejected meanwhile says nothing, as does a second one of the same call.
+
+        Raises:
+            ValueError: A request was never reserved; then nothing of the batch is recorded.
+        """
+        batch = list(releases)
         for entry in batch:
             self._state.known(entry.request_id)
         return tuple(entry for entry in batch if self._state.apply(entry))

@@ -1,4 +1,4 @@
-"""What the budget ledger is told and writes down: three kinds of entry, caps and prices.
+"""What the budget ledger is told and writes down: four kinds of entry, caps and prices.
 
 Entries are facts in an append-only log. Each becomes a flat dictionary of JSON scalars, so that
 any file format can hold it.
@@ -102,10 +102,23 @@ class Reject:
     reason: str
 
 
-Entry: TypeAlias = Reserve | Settle | Reject
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A reserved call was certainly not charged for: it was not made, or refused at the door.
 
-_KINDS: dict[str, type[Reserve] | type[Settle] | type[Reject]] = {
-    entry.kind: entry for entry in (Reserve, Settle, Reject)
+    Attributes:
+        request_id: Identity of the call.
+    """
+
+    kind: ClassVar[str] = "release"
+
+    request_id: str
+
+
+Entry: TypeAlias = Reserve | Settle | Reject | Release
+
+_KINDS: dict[str, type[Reserve] | type[Settle] | type[Reject] | type[Release]] = {
+    entry.kind: entry for entry in (Reserve, Settle, Reject, Release)
 }
 
 

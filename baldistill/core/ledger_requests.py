@@ -21,7 +21,7 @@ class RequestFigures:
         tier: The teacher of a cascade, from 1.
         units: Annotated examples it holds, 0 or 1.
         calls: Calls made or possibly under way: over 1 where one failed or was lost in a crash.
-        status: `open`, `settled` or `rejected`.
+        status: `open`, `settled`, `rejected`, or `released` where its last call was not made.
         reused: A shared store or a recording answered, without a call.
         reason: Why it was rejected.
         prompt_tokens: Of the settled call.

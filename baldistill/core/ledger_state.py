@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from baldistill.core.ledger_entries import Entry, Prices, Reject, Reserve, Settle
+from baldistill.core.ledger_entries import Entry, Prices, Reject, Release, Reserve, Settle
 from baldistill.core.ledger_summary import Group, Spent
 from baldistill.core.longtail import exact
 
-Status: TypeAlias = Literal["open", "settled", "rejected"]
+Status: TypeAlias = Literal["open", "settled", "rejected", "released"]
 
 
 @dataclass(slots=True)
@@ -33,6 +33,7 @@ class Request:
             speaks of no call that is counted here.
         answered: Its settlement; None while it has none.
         reason: Why it was rejected, if it was.
+        released: Its last call was not made.
     """
 
     group: Group
@@ -43,6 +44,7 @@ class Request:
     stored: bool = False
     answered: Settle | None = None
     reason: str | None = None
+    released: bool = False
 
 
 @dataclass(slots=True)
@@ -90,7 +92,7 @@ class LedgerState:
         """Applies one entry; returns False when it said nothing new.
 
         Raises:
-            ValueError: It settles or rejects what was never reserved.
+            ValueError: It speaks of what was never reserved.
         """
         match entry:
             case Reserve():
@@ -100,6 +102,8 @@ class LedgerState:
                 return self._settle(entry)
             case Reject():
                 return self._reject(entry)
+            case Release():
+                return self._release(entry)
 
     def known(self, request_id: str) -> Request:
         """Returns the standing of a request that must have been reserved.
@@ -131,7 +135,9 @@ class LedgerState:
             return None
         if request.reason is not None:
             return "rejected"
-        return "settled" if request.answered else "open"
+        if request.answered:
+            return "settled"
+        return "released" if request.released else "open"
 
     def bound(self, entry: Reserve) -> tuple[int, int]:
         """Returns the most tokens, and money in the integer unit, that a call can cost."""
@@ -153,7 +159,9 @@ class LedgerState:
             request = self.requests[entry.request_id] = Request(group, group)
             self._spent(group).requests += 1
         if not request.answered:
-            request.reason = None  # it may have failed before: this is a fresh try
+            if request.reason is not None:  # it failed before: this is a fresh try
+                self._count_rejected(request, request.reason, -1)
+            request.reason, request.released = None, False
             request.stored = not entry.calls
             if entry.calls:
                 bound = self.bound(entry)
@@ -193,9 +201,28 @@ class LedgerState:
         if request.reason is not None:
             return False
         request.reason = entry.reason
-        self._spent(request.group).rejected[entry.reason] += 1
+        self._count_rejected(request, entry.reason, 1)
         self._count_units(request, 0)
         return True
+
+    def _release(self, entry: Release) -> bool:
+        """Takes an open call back; returns False where none is, or its release is known."""
+        request = self.known(entry.request_id)
+        if request.answered or request.released or request.reason or request.bound is None:
+            return False
+        request.released = True
+        tokens, cost = request.bound
+        self._count_call(request, -1, (-tokens, -cost))
+        if request.calls == 0:
+            request.bound = None
+        self._count_units(request, 0)
+        return True
+
+    def _count_rejected(self, request: Request, reason: str, change: int) -> None:
+        rejected = self._spent(request.group).rejected
+        rejected[reason] += change
+        if not rejected[reason]:
+            del rejected[reason]
 
     def _count_units(self, request: Request, units: int) -> None:
         """Makes a request hold so many units."""

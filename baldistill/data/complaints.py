@@ -41,7 +41,7 @@ def check_share_bad(reports: Sequence[PartReport], config: DataConfig, storage: 
                 *examples,
             ]
         )
-        + f"\nAll of them, with reasons: {storage.path('quarantine')}\nTo do: {fix}"
+        + f"\nAll of them, with reasons: {storage.uri_of('quarantine')}\nTo do: {fix}"
     )
 
 

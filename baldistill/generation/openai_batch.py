@@ -39,7 +39,7 @@ from baldistill.generation.openai_batch_files import (
     outcome_of,
 )
 from baldistill.generation.openai_batch_server import ENDED, BatchServerEngine, Lines
-from baldistill.generation.openai_faults import Fault
+from baldistill.generation.openai_faults import Fault, of_one_row
 from baldistill.generation.protocol import Completion, Request, Sampling
 
 
@@ -55,11 +55,13 @@ class _Row:
 class OpenAIBatchEngine(BatchServerEngine):
     """A model behind a server that answers files of requests."""
 
+    works_on = True
+
     def __init__(self, options: OpenAIOptions) -> None:
         """Start the event loop; `load` makes the client."""
         super().__init__(options)
         self._adopted = False
-        self._reading: dict[str, asyncio.Task[Lines]] = {}
+        self._reading: dict[str, asyncio.Task[tuple[Any, Lines]]] = {}
 
     async def _answer(
         self, requests: Sequence[Request], sampling: Sampling
@@ -79,7 +81,7 @@ class OpenAIBatchEngine(BatchServerEngine):
         """Take what was answered, wait for what is under way, send the rest; again for failures."""
         found = await self._find(rows)
         held = {name for _, names in found for name in names}
-        work = [self._take(batch, rows) for batch, _ in found]
+        work = [self._await(batch, rows) for batch, _ in found]
         while work or any(row.answer is None for row in rows.values()):
             wanted = {n: row for n, row in rows.items() if row.answer is None and n not in held}
             bodies = {
@@ -123,24 +125,36 @@ class OpenAIBatchEngine(BatchServerEngine):
             self._names[batch.id] = frozenset(lines)
         return self._names[batch.id]
 
-    async def _take(self, batch: Any, rows: Mapping[str, _Row]) -> None:
-        """Wait for a batch that was found, and take the answers that it has to rows of ours."""
+    async def _await(self, batch: Any, rows: Mapping[str, _Row]) -> None:
+        """Wait for a batch that was found under way, and take its answers.
+
+        Raises:
+            UserError: It was cancelled meanwhile.
+        """
+        self._check_cancelled(await self._take(batch, rows))
+
+    async def _take(self, batch: Any, rows: Mapping[str, _Row]) -> Any:
+        """Take the answers of a batch to rows of ours once it has ended; returns it as it is then.
+
+        One that had been cancelled before this run began was given up: its rows are sent again.
+        """
         if batch.id not in self._reading:  # several calls may want the same
             self._reading[batch.id] = asyncio.create_task(self._outputs(batch))
         try:
-            lines = await self._reading[batch.id]
+            batch, lines = await self._reading[batch.id]
         finally:
             self._reading.pop(batch.id, None)
         for name in rows.keys() & lines.keys():
             outcome = outcome_of(rows[name].request, lines[name], self._key)
             if rows[name].answer is None and isinstance(outcome, Completion):
                 rows[name].answer = outcome
+        return batch
 
-    async def _outputs(self, batch: Any) -> Lines:
+    async def _outputs(self, batch: Any) -> tuple[Any, Lines]:
         batch = await self._wait(batch)
         if not batch.output_file_id:
-            return {}
-        return await self._lines(batch.output_file_id, or_none=True) or {}
+            return batch, {}
+        return batch, await self._lines(batch.output_file_id, or_none=True) or {}
 
     async def _send(self, file: BatchFile, rows: Mapping[str, _Row]) -> None:
         """Have a file answered, and judge what came for each of its rows."""
@@ -149,6 +163,9 @@ class OpenAIBatchEngine(BatchServerEngine):
         for file_id in filter(None, (batch.error_file_id, batch.output_file_id)):
             lines |= await self._lines(file_id) or {}
         self._judge(batch, file, lines, rows)
+        self._check_cancelled(batch)
+
+    def _check_cancelled(self, batch: Any) -> None:
         if batch.status == "cancelled":
             raise UserError(
                 f"batch {batch.id} was cancelled at {self._server}; what it had answered is kept. "
@@ -167,27 +184,36 @@ class OpenAIBatchEngine(BatchServerEngine):
         Raises:
             UserError: The server refuses to work, or answers nothing.
         """
+        outcomes = {
+            name: outcome_of(rows[name].request, lines.get(name), self._key) for name in file.bodies
+        }
+        answers = sum(isinstance(outcome, Completion) for outcome in outcomes.values())
         lost: list[tuple[_Row, Fault]] = []
         stop: Fault | None = None
-        for name, body in file.bodies.items():
+        num_refused = 0
+        for name, outcome in outcomes.items():
             row = rows[name]
-            outcome = outcome_of(row.request, lines.get(name), self._key)
             if isinstance(outcome, Completion):
                 row.answer = outcome
-            elif outcome.remedy == "stop":
-                stop = stop or outcome
+                continue
+            fault = of_one_row(outcome, answers)
+            if fault.remedy == "stop":
+                stop = stop or fault
             elif batch.status == "cancelled":
                 continue
-            elif learnt := self._dialect.learn(outcome, body):
+            elif learnt := self._dialect.learn(fault, file.bodies[name]):
                 self._learnt.append(f"{self._server}: {learnt}")
+            elif fault.remedy == "row":
+                num_refused += 1
+                row.answer = Completion.failed(name, str(fault))
             else:
                 row.failures += 1
-                if outcome.remedy == "row" or row.failures > self._options.max_retries:
-                    lost.append((row, outcome))
+                if row.failures > self._options.max_retries:
+                    lost.append((row, fault))
         if stop is not None:
             raise UserError(self._stopped_by(stop))
-        answering = any(row.answer and row.answer.error is None for row in rows.values())
+        answered = any(row.answer and row.answer.error is None for row in rows.values())
         for row, fault in lost:
-            if not answering:
+            if not answered and not num_refused:
                 self._outage.row_lost(fault)
             row.answer = Completion.failed(row.request.request_id, str(fault))

@@ -2,7 +2,11 @@
 
 All batches that the actor is given share the client's places, rates and view of the server; so
 the number in flight stays full although batches end at different times, and a row that hangs or
-waits holds up no other.
+waits holds up no other: a call returns what is there soon after its first answer, and whoever made
+it calls again for the rest.
+
+What the server refused without working on it is asked again here. A call that failed and may have
+been charged for is handed back: whoever keeps the accounts decides on another one.
 
 The `openai` client builds, sends and checks the requests, over its aiohttp transport and without
 its typed models, which were measured to halve the processor time of a request. Its own retries
@@ -24,11 +28,14 @@ import openai
 from baldistill.config_engines import OpenAIOptions
 from baldistill.config_teachers import OpenAITeacher
 from baldistill.errors import UserError
-from baldistill.generation.openai_faults import Fault, UnusableAnswerError, fault_of
+from baldistill.generation.openai_faults import Fault, UnusableAnswerError, fault_of, of_one_row
 from baldistill.generation.openai_format import completion_of, estimated_tokens
 from baldistill.generation.openai_limits import Rate, Slots, backoff
 from baldistill.generation.openai_server import ServerEngine
 from baldistill.generation.protocol import Completion, Request, Sampling
+
+_GATHER_S = 0.05  # for answers that come soon after the first of their batch
+_LONGEST_S = 1.0  # for the first: another batch may want the thread
 
 
 class OpenAIEngine(ServerEngine):
@@ -46,41 +53,74 @@ class OpenAIEngine(ServerEngine):
         self._requests = _rate(options.requests_per_minute, share)
         self._tokens = _rate(options.tokens_per_minute, share)
         self._ages = itertools.count()
+        self._rows: dict[str, asyncio.Task[Completion | None]] = {}
 
     async def _answer(
         self, requests: Sequence[Request], sampling: Sampling
     ) -> list[Completion | None]:
-        rows = [self._row(request, sampling, next(self._ages)) for request in requests]
-        return await asyncio.gather(*rows)
+        if not requests:
+            return []
+        rows = [self._under_way(request, sampling) for request in requests]
+        await asyncio.wait(rows, timeout=_LONGEST_S, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(rows, timeout=_GATHER_S)
+        if self._stop is not None:  # what was sent may be charged for: it is waited for
+            await asyncio.wait(rows)
+        for request, row in zip(requests, rows, strict=True):
+            if row.done():
+                self._rows.pop(request.request_id, None)
+        return [row.result() if row.done() else None for row in rows]
+
+    def _under_way(self, request: Request, sampling: Sampling) -> asyncio.Task[Completion | None]:
+        """A row that is being answered: since an earlier call, or from now on."""
+        name = request.request_id
+        if name not in self._rows:
+            row = self._row(request, sampling, next(self._ages))
+            self._rows[name] = asyncio.create_task(row)
+        return self._rows[name]
 
     async def _row(self, request: Request, sampling: Sampling, age: int) -> Completion | None:
-        """Ask until there is an answer, or a reason for none."""
-        failures = 0
+        """Ask until there is an answer, or a call that failed and may be charged for.
+
+        None where all has to stop: then the server has done nothing for the row.
+        """
+        failures = request.failures
         while True:
             try:
                 outcome = await self._try(request, sampling, age)
+                if outcome is None:
+                    return None
                 if isinstance(outcome, Completion):
                     self._outage.answered()
                     return outcome
-                if outcome is None or self._stop is not None:
-                    return None
                 fault, others = outcome
-                wait = backoff(failures + 1)
+                fault = of_one_row(fault, self._outage.answers)
                 if fault.remedy == "stop":
                     raise UserError(self._stopped_by(fault))
+                wait = backoff(failures + 1)
                 if fault.remedy == "wait":
                     wait = self._outage.refused(fault)
                     # a gateway may have no answer to this one row, while it answers others
                     failures += fault.status != 429 and self._outage.answers > others
-                else:
-                    failures += 1
-                if fault.remedy == "row" or failures > self._options.max_retries:
-                    self._outage.row_lost(fault)
-                    return Completion.failed(request.request_id, str(fault))
             except UserError as error:
                 self._stop_all(error)
                 return None
+            failures += fault.remedy == "again"
+            if fault.remedy == "row" or failures > self._options.max_retries:
+                return self._given_up(request, fault)
             await self._pause(max(wait, fault.wait or 0.0))
+            if fault.remedy == "again":
+                return Completion.failed(request.request_id, str(fault), again=True)
+
+    def _given_up(self, request: Request, fault: Fault) -> Completion:
+        """An error row; all stops where the server has nothing else for any row."""
+        if fault.remedy == "row":
+            self._outage.answered()
+        else:
+            try:
+                self._outage.row_lost(fault)
+            except UserError as error:
+                self._stop_all(error)
+        return Completion.failed(request.request_id, str(fault))
 
     async def _try(
         self, request: Request, sampling: Sampling, age: int

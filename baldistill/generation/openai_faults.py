@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import httpx2
@@ -22,6 +22,7 @@ _KEY_LIKE = re.compile(r"(?i)\b(?:sk|pk|rk|key)-[\w*.-]{6,}|\bbearer\s+\S+")
 _AWAY = frozenset({429, 502, 503, 504, 529})
 _AGAIN = frozenset({408, 409, 425})
 _STOPS = frozenset({401, 402, 403, 404, 405, 410})
+_MODERATION = frozenset({"reasons", "flagged_input"})  # of OpenRouter, beside the message
 _EMPTY_PURSE = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
 
@@ -99,6 +100,8 @@ def refusal(status: int, body: Any, key: str, wait: float | None = None) -> Faul
         return fault("no credit left", "stop")
     if status == 401:  # servers repeat the key in part or whole: nothing of this is quoted
         return fault("key refused", "stop", "the server does not accept the key (HTTP 401)")
+    if status == 403 and _MODERATION & set(body.get("metadata") or ()):
+        return fault("request refused", "row")
     if status in _STOPS:
         return fault("refused", "stop")
     if status in _AWAY:
@@ -106,6 +109,18 @@ def refusal(status: int, body: Any, key: str, wait: float | None = None) -> Faul
     if status >= 500 or status in _AGAIN:
         return fault("server error", "again")
     return fault("request refused", "row")
+
+
+def of_one_row(fault: Fault, answers: int) -> Fault:
+    """The same, or that of a row alone: gateways say 403 to one moderated input, too.
+
+    Args:
+        fault: Of a row.
+        answers: How many rows the server had said something else to.
+    """
+    if fault.status == 403 and fault.remedy == "stop" and answers:
+        return replace(fault, words="request refused", remedy="row")
+    return fault
 
 
 def _error_object(body: Any) -> dict[str, Any]:

@@ -19,6 +19,10 @@ _UNKNOWN = re.compile(
     r"not allowed|additional propert|does not support|only the default|invalid"
 )
 _SCHEMA = re.compile(r"(?i)response_format|json_schema|json_object|schema|grammar|guided|\bjson\b")
+_CUT = frozenset({"length", "max_tokens", "model_length"})
+_ENDED = frozenset(
+    {"stop", "eos", "eos_token", "end_turn", "stop_sequence", "tool_calls", "function_call"}
+)
 _OPTIONAL = ("seed", "logprobs", "top_p", "temperature")
 
 
@@ -128,7 +132,7 @@ def completion_of(request: Request, answer: Any) -> Completion:
         choice = answer["choices"][0]
         message = choice.get("message")
         text = choice["text"] if message is None else message.get("content")
-        finish = choice.get("finish_reason") or "stop"
+        finish = str(choice.get("finish_reason") or "stop").lower()
         usage = answer.get("usage") or {}
     except (KeyError, IndexError, TypeError, AttributeError):
         raise UnusableAnswerError(f"no choice in {str(answer)[:200]}") from None
@@ -136,7 +140,9 @@ def completion_of(request: Request, answer: Any) -> Completion:
         return Completion.failed(request.request_id, "content filter: the server withheld it")
     if text is None and message and message.get("refusal"):
         return Completion.failed(request.request_id, f"model refused: {message['refusal']}")
-    if text is None and finish == "length":
+    if finish not in _CUT | _ENDED:  # `error`, `abort`: what is there of a text is a part of one
+        raise UnusableAnswerError(f"finish_reason {finish!r} in {str(choice)[:200]}")
+    if text is None and finish in _CUT:
         text = ""  # a reasoning model that did not come to an answer
     if not isinstance(text, str):
         raise UnusableAnswerError(f"no text in {str(choice)[:200]}")
@@ -150,7 +156,7 @@ def completion_of(request: Request, answer: Any) -> Completion:
         token_ids=np.empty(0, np.int32),  # a server tells texts
         logprobs=logprobs,
         prompt_tokens=usage.get("prompt_tokens") or estimated_tokens(request.prompt),
-        finish_reason="length" if finish == "length" else "stop",
+        finish_reason="length" if finish in _CUT else "stop",
         billed_tokens=usage.get("completion_tokens") or estimated_tokens(text),
     )
 
@@ -162,7 +168,7 @@ def _logprobs(given: Any, text: str, finish: str) -> np.ndarray:
         tokens = [(token["token"], token["logprob"]) for token in given["content"]]
     elif isinstance(given, dict) and isinstance(given.get("token_logprobs"), list):
         tokens = list(zip(given["tokens"], given["token_logprobs"], strict=True))
-    if finish == "stop" and tokens and not (tokens[-1][0] and text.endswith(tokens[-1][0])):
+    if finish not in _CUT and tokens and not (tokens[-1][0] and text.endswith(tokens[-1][0])):
         tokens.pop()  # vLLM counts the end-of-sequence token too
     return np.asarray([logprob for _, logprob in tokens], dtype=np.float32)
 

@@ -55,8 +55,7 @@ class Rate:
 class Slots:
     """Places for requests in flight, given to the oldest row that waits.
 
-    So a row that was refused and asks again does not stand behind all that came after it: its
-    batch, the answers in which nobody has yet, ends sooner.
+    So a row that was refused and asks again does not stand behind all that came after it.
     """
 
     def __init__(self, count: int) -> None:

@@ -18,7 +18,7 @@ class Outage:
     """Whether the server can be asked. Not thread-safe: lives in one event loop.
 
     Attributes:
-        answers: How many came in all.
+        answers: How many came in all, refusals of single rows among them.
     """
 
     def __init__(self, server: str, patience: float) -> None:
@@ -74,7 +74,7 @@ class Outage:
                 continue
 
     def answered(self) -> None:
-        """The server is there."""
+        """The server is there: it answered a row, or refused it for what is in it."""
         self.answers += 1
         self._refusals = self._lost_rows = 0
         self._since = None
@@ -96,7 +96,7 @@ class Outage:
         return wait
 
     def row_lost(self, fault: Fault) -> None:
-        """A row was given up.
+        """A row was given up for want of an answer that says anything about it.
 
         Raises:
             UserError: No row is answered.

@@ -11,7 +11,7 @@ import contextlib
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import httpx2
 import numpy as np
@@ -40,8 +40,15 @@ _NO_KEY = "none"  # the client wants one, also for servers that want none
 class ServerEngine(ABC):
     """A model behind a server, however it is asked: `_answer` is what its subclasses add.
 
-    `generate` may be called by several threads at once.
+    `generate` may be called by several threads at once. What stops one of them stops all, until
+    `begin`.
+
+    Attributes:
+        works_on: Whether the server goes on with what it was sent, and charges for it, when we
+            stop.
     """
+
+    works_on: ClassVar[bool] = False
 
     def __init__(self, options: OpenAIOptions) -> None:
         """Start the event loop; `load` makes the client."""
@@ -50,7 +57,6 @@ class ServerEngine(ABC):
         self._model = ""
         self._dialect = Dialect(options)
         self._outage = Outage(self._server, options.patience_s)
-        self._batches = 0
         self._stop: UserError | None = None
         self._stopped = asyncio.Event()
         self._learnt: list[str] = []
@@ -68,8 +74,14 @@ class ServerEngine(ABC):
         self._model = model.name
         self._run(self._connect())
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
-        """Answer a batch.
+    def begin(self) -> None:
+        """A new piece of work begins: the user may have mended what stopped the one before."""
+        self._run(self._begin())
+
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling
+    ) -> Sequence[Completion | None]:
+        """Answer a batch; None stands for a row that goes on, and is to be asked for again.
 
         Raises:
             EngineStoppedError: The server refuses to work at all, or was away too long. The calls
@@ -77,8 +89,8 @@ class ServerEngine(ABC):
         """
         answers, stop = self._run(self._batch(requests, sampling))
         if stop is not None:
-            raise EngineStoppedError(str(stop), answers)
-        return [answer for answer in answers if answer is not None]
+            raise EngineStoppedError(str(stop), answers, self.works_on)
+        return answers
 
     def score(self, token_ids: Sequence[np.ndarray]) -> list[np.ndarray]:
         """A server writes; it is no student.
@@ -116,26 +128,23 @@ class ServerEngine(ABC):
             http_client=openai.DefaultAioHttpClient(limits=limits, timeout=timeout),
         )
 
+    async def _begin(self) -> None:
+        self._stop = None
+        self._stopped.clear()
+        self._outage.begin()
+
     async def _batch(
         self, requests: Sequence[Request], sampling: Sampling
     ) -> tuple[list[Completion | None], UserError | None]:
-        """Answers in order, None for rows without one because of the error beside them."""
-        if self._batches == 0 and self._stop is not None:  # the user may have mended it
-            self._stop = None
-            self._stopped.clear()
-            self._outage.begin()
-        self._batches += 1
-        try:
-            answers = await self._answer(requests, sampling)
-            return answers, self._stop if None in answers else None
-        finally:
-            self._batches -= 1
+        """Answers in order, and the error because of which rows have none and never will."""
+        answers = await self._answer(requests, sampling)
+        return answers, self._stop if None in answers else None
 
     @abstractmethod
     async def _answer(
         self, requests: Sequence[Request], sampling: Sampling
     ) -> list[Completion | None]:
-        """Answers in order; None for rows that have none because all has to stop."""
+        """Answers in order; None for rows that go on, or have none because all has to stop."""
 
     def _stop_all(self, error: UserError) -> None:
         """Let nothing more be sent; the first reason stands."""

@@ -30,6 +30,7 @@ from baldistill.generation.protocol import (
     Noticing,
     Request,
     Sampling,
+    Stoppable,
     build_engine,
 )
 from baldistill.generation.reserve import alone, bundles_of, inside
@@ -65,7 +66,7 @@ class EngineActor:
     @ray.method(max_task_retries=0)  # type: ignore[untyped-decorator]
     def generate(
         self, model: ModelRef, requests: Sequence[Request], sampling: Sampling
-    ) -> list[Completion]:
+    ) -> Sequence[Completion | None]:
         """Answer with the given model, loading it first if another is in memory."""
         with self._using(model) as engine:
             return engine.generate(requests, sampling)
@@ -77,9 +78,10 @@ class EngineActor:
             return engine.score(token_ids)
 
     def warm(self, model: ModelRef) -> None:
-        """Load a model ahead of the first batch."""
-        with self._using(model):
-            pass
+        """Load a model ahead of the first batch of a piece of work."""
+        with self._using(model) as engine:
+            if isinstance(engine, Stoppable):
+                engine.begin()
 
     @ray.method(concurrency_group="notices")  # type: ignore[untyped-decorator]
     def notice(self) -> str:
@@ -239,7 +241,7 @@ class Pool:
     def score(self, token_ids: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Log-probabilities of texts without context, in their order."""
         parts = self._parts([len(tokens) for tokens in token_ids])
-        calls = (Call(part, "score", (self.model, [token_ids[i] for i in part])) for part in parts)
+        calls = (Call(part, "score", [token_ids[i] for i in part]) for part in parts)
         scores: dict[int, np.ndarray] = {}
         for numbered in self._scatter(calls):
             scores.update(numbered)
@@ -253,14 +255,16 @@ class Pool:
             remove_placement_group(group)
 
     def _scatter(self, calls: Iterator[Call]) -> Iterator[list[tuple[int, Any]]]:
-        return Scatter(self.actors, self.model, self.threads).run(calls)
+        # a batch waits on each engine, beside those that it works on
+        most_rows = (self.threads + 1) * self.batch_size
+        return Scatter(self.actors, self.model, most_rows).run(calls)
 
     def _generate_calls(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Call]:
         numbered, sizes = enumerate(requests), self.feed_sizes()
         while window := list(itertools.islice(numbered, next(sizes))):
             for part in self._parts([len(str(request.prompt)) for _, request in window]):
                 numbers, batch = zip(*(window[i] for i in part), strict=True)
-                yield Call(numbers, "generate", (self.model, batch, sampling))
+                yield Call(numbers, "generate", batch, (sampling,))
 
     def _parts(self, lengths: Sequence[int]) -> list[list[int]]:
         """Batches of row numbers: of like length, for little padding; the longest first.

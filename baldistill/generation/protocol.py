@@ -69,12 +69,14 @@ class Request:
         prompt: What to answer.
         seed: Makes a sampled answer independent of its neighbours in the batch.
         subject: What it is about; only an engine that replays recorded answers reads it.
+        failures: Calls that were made for it before and failed, though they may have been charged.
     """
 
     request_id: str
     prompt: Prompt
     seed: int = 0
     subject: Subject | None = None
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class Completion:
         error: Why there is no answer, as `a few fixed words: what exactly`; None where there is.
         billed_tokens: Tokens written as a server counted them; None is those of `token_ids`,
             which a server may not give.
+        again: The call failed, and may have been charged; another call may be answered.
     """
 
     request_id: str
@@ -104,6 +107,7 @@ class Completion:
     truncated: bool = False
     error: str | None = None
     billed_tokens: int | None = None
+    again: bool = False
 
     @property
     def completion_tokens(self) -> int:
@@ -111,7 +115,7 @@ class Completion:
         return len(self.token_ids) if self.billed_tokens is None else self.billed_tokens
 
     @classmethod
-    def failed(cls, request_id: str, error: str) -> Completion:
+    def failed(cls, request_id: str, error: str, *, again: bool = False) -> Completion:
         """The completion of a request that got no answer."""
         nothing = np.empty(0)
         return cls(
@@ -122,6 +126,7 @@ class Completion:
             prompt_tokens=0,
             finish_reason="error",
             error=error,
+            again=again,
         )
 
 
@@ -154,15 +159,31 @@ class EngineStoppedError(UserError):
     Attributes:
         answered: For each request of the batch what was answered before, and may have been paid
             for; None where nothing was.
+        charged: Whether those without an answer may be charged for, too.
     """
 
-    def __init__(self, message: str, answered: Sequence[Completion | None]) -> None:
+    def __init__(
+        self, message: str, answered: Sequence[Completion | None], charged: bool = False
+    ) -> None:
         super().__init__(message)
-        self.answered = tuple(answered)
+        self.answered, self.charged = tuple(answered), charged
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel between processes with what was answered."""
-        return EngineStoppedError, (str(self), self.answered)
+        return EngineStoppedError, (str(self), self.answered, self.charged)
+
+
+class WorkStoppedError(UserError):
+    """A pool's work ended because an engine stopped, or died too often.
+
+    Attributes:
+        charged: Rows without an answer that may be charged for: all others were not sent, or
+            refused.
+    """
+
+    def __init__(self, message: str, charged: Sequence[Any]) -> None:
+        super().__init__(message)
+        self.charged = tuple(charged)
 
 
 class Engine(Protocol):
@@ -172,12 +193,27 @@ class Engine(Protocol):
         """Load (or swap to) a model's weights and tokenizer."""
         ...
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
-        """Answer all requests, in their order."""
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling
+    ) -> Sequence[Completion | None]:
+        """Answer requests, in their order.
+
+        None stands for one that is still under way: it goes on, and its answer is given to whoever
+        calls with the same request again.
+        """
         ...
 
     def score(self, token_ids: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Log-probability of each token of texts without any context, float32, shape [T] each."""
+        ...
+
+
+@runtime_checkable
+class Stoppable(Protocol):
+    """An engine that stays stopped, whoever calls, once it has raised `EngineStoppedError`."""
+
+    def begin(self) -> None:
+        """A new piece of work begins: what stopped the one before may be mended."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,28 +13,48 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from baldistill.errors import UserError
 from baldistill.generation import notices
-from baldistill.generation.protocol import EngineDiedError, EngineStoppedError, ModelRef
+from baldistill.generation.protocol import (
+    EngineDiedError,
+    EngineStoppedError,
+    ModelRef,
+    WorkStoppedError,
+)
 
 _MOST_DEATHS = 4  # of engines that had the same batch
 _GATHER_SECONDS = 0.2  # for engines that only have to say that they are ready
+_HAND_OVER_EVERY = 0.2  # seconds: what is made durable each time is a file of its own
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A batch for an engine: the numbers of its rows, the actor's method, its arguments."""
+    """A batch for an engine.
+
+    Attributes:
+        numbers: Of its rows.
+        method: The actor's.
+        rows: What the method is given, beside the model.
+        options: Further arguments.
+        deaths: Engines that had it and died.
+    """
 
     numbers: Sequence[int]
     method: str
-    arguments: tuple[Any, ...]
+    rows: Sequence[Any]
+    options: tuple[Any, ...] = ()
     deaths: int = 0
+
+    def only(self, places: Sequence[int]) -> Call:
+        """The same for some of its rows."""
+        numbers, rows = [self.numbers[i] for i in places], [self.rows[i] for i in places]
+        return replace(self, numbers=numbers, rows=rows)
 
 
 @dataclass(slots=True, eq=False)
 class _Life:
-    """An engine from being ready until it dies."""
+    """An engine from being ready until it dies, and how many rows it has."""
 
     actor: Any
-    calls: int = 0
+    rows: int = 0
 
 
 class Scatter:
@@ -42,38 +63,44 @@ class Scatter:
     An engine takes part as soon as it has the model in memory. When one dies, Ray restarts it
     (elsewhere, if its node is gone), the others do its batches, and it joins again when it is
     ready. Engines that the cluster has no room for yet join when its autoscaler has brought some.
+
+    An engine may answer a call with some of its rows and say None for those that go on in it. They
+    are asked for again at once, there; so no answer waits for the slowest of its batch.
     """
 
-    def __init__(self, actors: Sequence[Any], model: ModelRef, threads: int) -> None:
+    def __init__(self, actors: Sequence[Any], model: ModelRef, most_rows: int) -> None:
         """Nothing runs yet.
 
         Args:
             actors: Handles of `EngineActor`s.
             model: What they answer with.
-            threads: Batches that each works on at the same time; one more waits on it.
+            most_rows: An engine that has as many is given no more.
         """
         self._actors = actors
         self._model = model
-        self._most = threads + 1
+        self._most_rows = most_rows
         self._again: deque[Call] = deque()
         self._ready: list[_Life] = []
         self._warming: dict[Any, Any] = {}
         self._running: dict[Any, tuple[Call, _Life]] = {}
-        self._stop: EngineStoppedError | None = None
+        self._stop: UserError | None = None
+        self._rows: list[tuple[int, Any]] = []  # answered, and not handed over
+        self._due = 0.0
+        self._charged: list[Any] = []  # rows without an answer that may be paid for
         self._notices = notices.Notices(actors)
 
     def run(self, calls: Iterator[Call]) -> Iterator[list[tuple[int, Any]]]:
         """Run calls.
 
-        Yields the rows, with their numbers, of all calls that have ended since the last time:
-        whoever makes them durable does so once for all, however small the batches are.
+        Yields the rows, with their numbers, that were answered since the last time, five times a
+        second at most: whoever makes them durable does so once for all.
 
         Args:
             calls: Drawn only when an engine can take one.
 
         Raises:
-            UserError: An engine cannot load the model or cannot go on, or batches kill whatever
-                engine has them.
+            WorkStoppedError: An engine cannot go on, or a batch kills whatever engine has it.
+            UserError: An engine cannot load the model.
         """
         first = next(calls, None)
         if first is None:
@@ -83,19 +110,31 @@ class Scatter:
             self._warm(actor)
         ray.wait(list(self._warming), num_returns=len(self._warming), timeout=_GATHER_SECONDS)
         while self._running or (self._again and self._stop is None):
-            rows = [row for done in self._ended() for row in self._end(done)]
+            for done in self._ended():
+                self._rows += self._end(done)
             self._join()
             if self._stop is None:
                 self._feed(calls)
-            if rows:
-                yield rows
+            if self._rows and time.monotonic() >= self._due:
+                yield self._handed_over()
             self._notices.tell()
+        if self._rows:
+            yield self._handed_over()
         if self._stop is not None:
-            raise UserError(str(self._stop))
+            died = [row for call in self._again if call.deaths for row in call.rows]
+            raise WorkStoppedError(str(self._stop), [*self._charged, *died])
+
+    def _handed_over(self) -> list[tuple[int, Any]]:
+        rows, self._rows = self._rows, []
+        self._due = time.monotonic() + _HAND_OVER_EVERY
+        return rows
 
     def _ended(self) -> list[Any]:
         """Calls that have ended; none where an engine got ready, or where it takes long."""
-        ray.wait([*self._warming, *self._running], num_returns=1, timeout=notices.NOTICE_EVERY)
+        longest = notices.NOTICE_EVERY
+        if self._rows:
+            longest = min(longest, max(0.0, self._due - time.monotonic()))
+        ray.wait([*self._warming, *self._running], num_returns=1, timeout=longest)
         running = list(self._running)
         if not running:
             return []
@@ -122,38 +161,53 @@ class Scatter:
             self._ready.append(_Life(actor))
 
     def _feed(self, calls: Iterator[Call]) -> None:
-        """Give calls to the engines that have the fewest, until all have enough."""
+        """Give calls to the engines that have the fewest rows, until all have enough."""
         while self._ready:
-            life = min(self._ready, key=lambda life: life.calls)
-            if life.calls == self._most:
+            life = min(self._ready, key=lambda life: life.rows)
+            if life.rows >= self._most_rows:
                 return
             call = self._again.popleft() if self._again else next(calls, None)
             if call is None:
                 return
-            reference = getattr(life.actor, call.method).remote(*call.arguments)
-            self._running[reference] = call, life
-            life.calls += 1
+            self._give(call, life)
+
+    def _give(self, call: Call, life: _Life) -> None:
+        method = getattr(life.actor, call.method)
+        self._running[method.remote(self._model, call.rows, *call.options)] = call, life
+        life.rows += len(call.rows)
 
     def _end(self, done: Any) -> list[tuple[int, Any]]:
-        """The rows of a call, numbered; none where its engine died: it is to be done again."""
+        """The rows of a call that have their answer, numbered; the others are asked for again."""
         call, life = self._running.pop(done)
-        life.calls -= 1
+        life.rows -= len(call.rows)
+        stop: EngineStoppedError | None = None
         try:
-            return list(zip(call.numbers, result_of(done), strict=True))
+            results = result_of(done)
         except EngineStoppedError as error:
-            self._stop = self._stop or error
-            answered = zip(call.numbers, error.answered, strict=True)
-            return [(number, row) for number, row in answered if row is not None]
+            stop, results = error, error.answered
         except (RayActorError, EngineDiedError) as error:
-            if call.deaths + 1 == _MOST_DEATHS:
-                raise self._died(error) from None
-            self._again.append(replace(call, deaths=call.deaths + 1))
             if life in self._ready:  # the first that is heard of it
                 self._ready.remove(life)
                 if isinstance(error, EngineDiedError):
                     ray.kill(life.actor, no_restart=False)
                 self._warm(life.actor)
+            self._redo(call, error)
             return []
+        pending = [place for place, result in enumerate(results) if result is None]
+        if stop is not None:
+            self._stop = self._stop or stop
+            if stop.charged or call.deaths:
+                self._charged += call.only(pending).rows
+        elif pending:
+            self._give(call.only(pending), life)
+        answered = zip(call.numbers, results, strict=True)
+        return [(number, row) for number, row in answered if row is not None]
+
+    def _redo(self, call: Call, error: Exception) -> None:
+        """Have another engine do what one died of; too many deaths stop the work."""
+        if call.deaths + 1 == _MOST_DEATHS:
+            self._stop = self._stop or self._died(error)
+        self._again.append(replace(call, deaths=call.deaths + 1))
 
     def _died(self, error: Exception) -> UserError:
         return UserError(

@@ -1,7 +1,8 @@
 """`baldistill compare`: the paper's tables 2 and 3 for any corpus.
 
 Every method is a preset of the same config and runs through the same code at the same budget.
-All runs share one store of the teacher's answers, so a call that two methods need is paid once.
+All runs share one store of the teacher's answers, so a call that two methods need is paid once,
+unless two runs side by side make it at the same moment.
 A run that is complete is not made again, so a comparison that was stopped goes on.
 """
 

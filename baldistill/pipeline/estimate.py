@@ -2,8 +2,10 @@
 
 Two figures of each kind. *Expected*: every first answer is accepted, every example of a recording
 is in it, and a response is half as long as it may be. *At most*: every allowed attempt of every
-teacher is needed, and every response is as long as it may be. Prompts are those of a sample of
-the corpus, so both are estimates; what is never passed is a cap of `budget`.
+teacher is needed for every example that may be tried, and every response is as long as it may be;
+quota that a dry domain gives to others, and requests that a server fails, are not in it. Prompts
+are those of a sample of the corpus, so both are estimates; what is never passed is a cap of
+`budget`.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from baldistill.core.ledger import Purpose
 from baldistill.generation.encoding import encode_prompt
 from baldistill.generation.protocol import ModelRef, Prompt
 from baldistill.pipeline.plan import StagePlan
+from baldistill.pipeline.select import candidate_counts
 from baldistill.teacher.prompts import PromptSet
 
 _BYTES_PER_TOKEN = 4.0  # English prose under the tokenizers of large models
@@ -62,16 +65,25 @@ class Usage:
         return replace(self, **{name: min(getattr(self, name), caps[name]) for name in caps})
 
 
-def work(config: Config, stages: Sequence[StagePlan]) -> Iterator[Work]:
-    """The calls that the stages' quotas need; a recorded teacher is never called."""
+def work(config: Config, stages: Sequence[StagePlan], counts: Mapping[str, int]) -> Iterator[Work]:
+    """The calls that the stages' quotas need; a recorded teacher is never called.
+
+    Args:
+        config: The run.
+        stages: Its plan.
+        counts: Examples of each domain.
+    """
     real, new = real_and_new(config, stages)
+    most_real, most_new = real, new
+    if config.student.target == "rationale" and config.rationale.on_mismatch == "drop":
+        most_real, most_new = _if_all_are_dropped(config, stages, counts)
     writers = [i for i, tier in enumerate(config.teacher.tiers) if not tier.recorded]
     for tier in writers:
-        for domain, count in sorted(real.items()):
-            first = count if tier == 0 else 0
+        for domain, count in sorted(most_real.items()):
+            first = real[domain] if tier == 0 else 0
             yield Work(tier, "rationale", domain, first, count * config.rationale.max_attempts)
-        for domain, count in sorted(new.items()):
-            first = count if tier == writers[0] else 0
+        for domain, count in sorted(most_new.items()):
+            first = new[domain] if tier == writers[0] else 0
             most = math.ceil(count * config.tail.max_attempts_per_example)
             yield Work(tier, "synthesis", domain, first, most)
             if votes := config.tail.votes:
@@ -88,6 +100,22 @@ def real_and_new(config: Config, stages: Sequence[StagePlan]) -> tuple[Counter[s
         if config.tail.fill == "synthesize":
             new.update({domain: tail.synthetic for domain, tail in stage.tail.items()})
     return +real, +new
+
+
+def _if_all_are_dropped(
+    config: Config, stages: Sequence[StagePlan], counts: Mapping[str, int]
+) -> tuple[Counter[str], Counter[str]]:
+    """Real examples that may be tried at most, and new ones that may be wanted.
+
+    A dropped example is replaced by the next candidate; where a domain's own may have run out, the
+    teacher writes its whole quota.
+    """
+    tried, new = Counter[str](), Counter[str]()
+    for stage in stages:
+        if config.tail.fill == "synthesize":
+            new.update({d: n for d, n in stage.quotas.items() if tried[d] + n > counts[d]})
+        tried.update(candidate_counts(stage, config.selection.candidates_per_quota))
+    return +Counter({d: min(n, counts[d]) for d, n in tried.items()}), +new
 
 
 def usage(config: Config, calls: Sequence[Work], lengths: Lengths) -> tuple[Usage, Usage]:
@@ -133,7 +161,10 @@ def _rendered(
     domain = part.domain
     if part.purpose == "synthesis":
         shown = examples[: config.tail.demonstrations]
-        return [prompts.render("synthesis", domain=domain, demonstrations=shown)]
+        structured = config.teacher.tiers[part.tier].structured
+        return [
+            prompts.render("synthesis", domain=domain, demonstrations=shown, structured=structured)
+        ]
     if part.purpose == "verification":
         return [prompts.render("solve", question=e["question"], domain=domain) for e in examples]
     return [

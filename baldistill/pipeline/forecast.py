@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from baldistill.config import Config
-from baldistill.config_file import load_config
+from baldistill.config_file import dump_config, load_config
 from baldistill.core.longtail import imbalance
 from baldistill.data.prepare import CorpusSummary
+from baldistill.errors import ConfigError, DataError
 from baldistill.pipeline.cluster import connected
 from baldistill.pipeline.display import Display
 from baldistill.pipeline.estimate import Lengths, prompt_lengths, real_and_new, usage, work
+from baldistill.pipeline.lock import only_run_in
 from baldistill.pipeline.plan import StagePlan, plan_all, quota_table, teacher_warnings
 from baldistill.pipeline.reach import check_reach
 from baldistill.pipeline.resources import Placement, PoolShape, place
@@ -37,7 +41,8 @@ class Forecast:
         real: Of them, real ones that the teacher explains (none for `target: label`).
         new: Of them, new ones for the tail.
         calls: Teacher calls if every first answer is accepted.
-        calls_at_most: If every allowed attempt is needed, and not over the cap on calls.
+        calls_at_most: If every allowed attempt is needed (see `estimate.py`), and not over the cap
+            on calls.
         tokens: The teacher's tokens, read and written; an estimate (see `estimate.py`).
         tokens_at_most: With every allowed attempt, and responses as long as they may be.
         cost: In the currency of the prices, likewise.
@@ -92,7 +97,8 @@ def forecast(
 
     Args:
         config: The built-in quickstart by default.
-        run_dir: Keep the validated corpus there, for the run that follows.
+        run_dir: Keep the validated corpus there, for the run that follows. By default it is kept
+            nowhere, unless it cannot be used.
         address: Of a Ray cluster.
         verbose: Show Ray's own messages.
         quiet: Show nothing.
@@ -102,17 +108,45 @@ def forecast(
     """
     config = config or load_config()
     display = Display(quiet=quiet)
-    with tempfile.TemporaryDirectory(prefix="baldistill-plan-") as scratch:
-        storage = Storage.open(run_dir or scratch)
-        with connected(address, verbose=verbose) as cluster:
-            placement = place(config, cluster)
-            check_teachers(config)
-            check_reach(storage)
-            _, corpus = validated_corpus(config, storage, display)
-            sampled = _sample(config, storage, corpus.counts)
+    with (
+        _run_folder(run_dir, config, display) if run_dir else _scratch() as storage,
+        connected(address, verbose=verbose) as cluster,
+    ):
+        placement = place(config, cluster)
+        check_teachers(config)
+        check_reach(storage)
+        _, corpus = validated_corpus(config, storage, display)
+        sampled = _sample(config, storage, corpus.counts)
     result = estimate(config, corpus.counts, placement, sampled)
     show(config, corpus, result, display)
     return result
+
+
+@contextmanager
+def _run_folder(run_dir: str | Path, config: Config, display: Display) -> Iterator[Storage]:
+    """The folder of a run, where none is at work and none with another config was."""
+    storage = Storage.open(run_dir)
+    with only_run_in(storage, display.say):
+        name = "config.yaml"
+        if storage.exists(name) and storage.read_text(name) != dump_config(config):
+            raise ConfigError(
+                f"{storage.uri} holds a run with another config, whose corpus must stay: use "
+                f"another --run-dir, or {storage.uri_of(name)} to plan that run"
+            )
+        yield storage
+
+
+@contextmanager
+def _scratch() -> Iterator[Storage]:
+    """A folder that goes away; a corpus that cannot be used stays, to be looked at."""
+    with ExitStack() as removal:
+        folder = tempfile.mkdtemp(prefix="baldistill-plan-")
+        removal.callback(shutil.rmtree, folder)
+        try:
+            yield Storage.open(folder)
+        except DataError:
+            removal.pop_all()
+            raise
 
 
 def _sample(
@@ -144,7 +178,7 @@ def estimate(
     """
     stages = plan_all(config, counts) if config.budget.total else []
     real, new = real_and_new(config, stages)
-    calls = list(work(config, stages))
+    calls = list(work(config, stages, counts))
     lengths: Lengths = {}
     if sampled is not None:
         prompts = [load_prompts(tier.prompts, model=tier.model) for tier in config.teacher.tiers]

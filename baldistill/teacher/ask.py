@@ -9,8 +9,9 @@ from typing import Any
 from baldistill.config_engines import SamplingConfig
 from baldistill.config_teachers import TierConfig
 from baldistill.core.ledger import Reject
+from baldistill.errors import UserError
 from baldistill.generation.pool import Pool, result_of
-from baldistill.generation.protocol import Sampling
+from baldistill.generation.protocol import Sampling, WorkStoppedError
 from baldistill.teacher.exchange import Exchange
 from baldistill.teacher.prompts import PromptSet
 from baldistill.teacher.questions import Answer, Question
@@ -58,7 +59,8 @@ class Teacher:
         they work on the window before: a crash leaves little more open than was in flight.
         Where a cap on tokens or money refuses a question while calls of ours are under way, it
         is asked again when they are settled: what is left in the end is less than the bound of
-        any call refused.
+        any call refused. A call that failed and may be charged for is made again as a further
+        call on the ledger. When the engines stop, what they did not ask is given back.
 
         Args:
             questions: Consumed lazily.
@@ -71,8 +73,13 @@ class Teacher:
         """
         exchange = Exchange(self, sampling, stage, on_answers or _ignore, iter(questions))
         while not exchange.done:
-            for completions in self.pool.stream(exchange.reserved(), sampling):
-                exchange.record(completions)
+            try:
+                for completions in self.pool.stream(exchange.reserved(), sampling):
+                    exchange.record(completions)
+            except WorkStoppedError as stopped:
+                exchange.wait()
+                exchange.release(stopped.charged)
+                raise UserError(str(stopped)) from None
             exchange.wait()
         return [exchange.answers[name] for name in exchange.names]
 

@@ -1,14 +1,14 @@
-"""Questions on their way: reserved, answered, stored, settled, and asked again near a cap."""
+"""Questions on their way: reserved, answered, stored, settled, and asked again where need be."""
 
 from __future__ import annotations
 
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from baldistill.core.ledger import Reserve, Settle
+from baldistill.core.ledger import Release, Reserve, Settle
 from baldistill.generation.pool import result_of
 from baldistill.generation.protocol import Completion, Request, Sampling
 from baldistill.records import request_id
@@ -36,8 +36,8 @@ class Exchange:
         names: Request id of each question, in their order.
         answers: What is known, by request id.
         waiting: Questions refused while calls under way held what they would need.
+        failed: Questions whose call failed and may have been charged: another call may be answered.
         settling: Settlements that the ledger was sent, in their order.
-        done: Every question has its answer, or will have when the calls under way are settled.
     """
 
     teacher: Teacher
@@ -48,13 +48,21 @@ class Exchange:
     names: list[str] = field(default_factory=list)
     answers: dict[str, Answer] = field(default_factory=dict)
     waiting: dict[str, Question] = field(default_factory=dict)
-    done: bool = False
+    failed: dict[str, Question] = field(default_factory=dict)
     settling: deque[Any] = field(default_factory=deque)
     _asked: set[str] = field(default_factory=set)
+    _under_way: dict[str, Question] = field(default_factory=dict)
+    _failures: Counter[str] = field(default_factory=Counter)
+    _exhausted: bool = False
     _sizes: Iterator[int] = field(init=False)
 
     def __post_init__(self) -> None:
         self._sizes = self.teacher.pool.feed_sizes()
+
+    @property
+    def done(self) -> bool:
+        """Whether every question has its answer, once what is under way is settled."""
+        return self._exhausted and not self.waiting and not self.failed
 
     def reserved(self) -> Iterator[Request]:
         """Reserve budget window by window; yields what the engines are to answer.
@@ -74,14 +82,15 @@ class Exchange:
                 self.waiting = {name: window[name] for name in refused}
                 return
             self._know(Answer(name, "refused", detail=cap) for name, cap in refused.items())
-        self.done = True
 
     def _window(self) -> dict[str, Question]:
-        """The next questions by request id, each once: those that wait, else new ones."""
-        window, self.waiting = self.waiting, {}
+        """The next questions by request id: those that wait or failed, else new ones, each once."""
+        window = self.waiting | self.failed
+        self.waiting, self.failed = {}, {}
         while not window:
             questions = list(itertools.islice(self.pending, next(self._sizes)))
             if not questions:
+                self._exhausted = True
                 break
             names = [self._name(question) for question in questions]
             self.names += names
@@ -122,15 +131,17 @@ class Exchange:
             for name, answer in stored.items()
         )
         refused.update(grants.refused)
+        called = {name: questions[name] for name in grants.granted if name not in stored}
+        self._under_way |= called
         return [
             Request(
                 name,
-                questions[name].prompt,
+                question.prompt,
                 seed=int(name[:15], 16),
-                subject=questions[name].subject if recorded else None,
+                subject=question.subject if recorded else None,
+                failures=self._failures[name],
             )
-            for name in grants.granted
-            if name not in stored
+            for name, question in called.items()
         ]
 
     def _know(self, answers: Iterable[Answer]) -> None:
@@ -140,7 +151,11 @@ class Exchange:
             self.on_answers(len(known))
 
     def record(self, completions: Sequence[Completion]) -> None:
-        """Store answers, then settle them; a call that failed gives its unit back."""
+        """Store answers, then settle them; a call that failed gives its unit back.
+
+        One that may be made again is: as a call of its own, which a cap may refuse. The tokens of
+        the one that failed stay held, for nobody knows what it cost.
+        """
         written = [completion for completion in completions if completion.error is None]
         if written:
             segment = self.teacher.store.append(written)
@@ -154,12 +169,27 @@ class Exchange:
         self.teacher.reject(reasons)
         for completion in completions:
             name = completion.request_id
+            question = self._under_way.pop(name)
+            if completion.again:
+                self.failed[name] = question
+                self._failures[name] += 1
+                continue
             self.answers[name] = (
                 Answer(name, "rejected", detail=reasons[name], failure=failed[name])
                 if name in failed
                 else _answered(name, completion)
             )
-        self.on_answers(len(completions))
+        self.on_answers(sum(not completion.again for completion in completions))
+
+    def release(self, charged: Iterable[Request]) -> None:
+        """Take back what was reserved and is not answered, after the engines have stopped.
+
+        Args:
+            charged: But not these, which may be paid for.
+        """
+        names = self._under_way.keys() - {request.request_id for request in charged}
+        releases = [Release(name) for name in names]
+        result_of(self.teacher.ledger.release.remote(releases))
 
     def wait(self) -> None:
         """Let the ledger settle what it was sent; an error there is raised here."""

@@ -23,6 +23,7 @@ from baldistill.core.ledger import (
     Ledger,
     Prices,
     Reject,
+    Release,
     Reserve,
     Settle,
     from_record,
@@ -130,6 +131,11 @@ class LedgerLog:
         """Give back the units of answers that became no example."""
         self._make_current()
         self._append(self._ledger.reject(rejections))
+
+    def release(self, releases: Sequence[Release]) -> None:
+        """Take back calls that were certainly not charged for."""
+        self._make_current()
+        self._append(self._ledger.release(releases))
 
     def summary(self) -> dict[str, Any]:
         """What was spent, and what remains, as JSON values."""

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baldistill.config_teachers import TransformersTeacher
-from baldistill.core.ledger import Caps, Prices, Reject, Reserve, Settle
+from baldistill.core.ledger import Caps, Prices, Reject, Release, Reserve, Settle
 from baldistill.errors import UserError
 from baldistill.generation.protocol import Completion, Request, Sampling
 from baldistill.storage import Storage
@@ -95,9 +95,15 @@ def within(caps: Caps, total: dict[str, Any]) -> None:
 
 
 def work(log: LedgerLog, store: ResponseStore, names: Sequence[str], called: list[str]) -> None:
-    """What `Teacher.ask` does, in one process, in batches of three; one in five is rejected."""
+    """What `Teacher.ask` does, in one process, in batches of three; one in five is rejected.
+
+    At every second batch the engines stop before anything is sent, and it is asked for again.
+    """
     for start in range(0, len(names), 3):
         grants, where = log.reserve(reserve(*names[start : start + 3]))
+        if start % 2:
+            log.release([Release(name) for name in grants.granted if name not in where])
+            grants, where = log.reserve(reserve(*names[start : start + 3]))
         known = store.read(where)
         assert known.keys() == where.keys()
         wanted = [name for name in grants.granted if name not in known]
@@ -221,6 +227,19 @@ def test_a_call_that_is_found_again_is_counted_once(tmp_path: Path) -> None:
     assert log.reserve(reserve("b"), True)[0].granted == ("b",)
     assert log.summary()["total"]["calls"] == 3
     assert log.reserve(reserve("b"), False)[0].refused == {"b": "calls"}
+
+
+def test_what_was_not_sent_is_free_again_also_after_a_crash(tmp_path: Path) -> None:
+    caps = Caps(examples=3, calls=3, tokens=60)
+    log, store = opened(Storage.open(tmp_path), caps)
+    log.reserve(reserve("a", "b", "c"))
+    log.settle(settle("a"), store.append([completion("a")]))
+    log.release([Release("b"), Release("c")])
+    total = log.summary()["total"]
+    assert (total["units"], total["calls"], total["held_tokens"]) == (1, 1, 0)
+    again, _ = opened(Storage.open(tmp_path), caps)
+    assert again.summary() == log.summary()
+    assert again.reserve(reserve("b", "c"))[0].granted == ("b", "c")
 
 
 def test_a_rejected_answer_is_final_and_its_unit_is_free(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -33,18 +34,19 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
 SERVER = Path(__file__).resolve().parents[1] / "servers" / "fault_server.py"
 GREEDY = Sampling(max_new_tokens=20)
-KEY = "sk-of-the-integration-test-123456"
+CAPS = Caps(examples=10_000)
+KEY_NAME = "BALDISTILL_TEST_KEY"  # see conftest.py
 
 
 @contextmanager
-def teacher(folder: Path, url: str, **options: Any) -> Iterator[Teacher]:
+def teacher(folder: Path, url: str, caps: Caps = CAPS, **options: Any) -> Iterator[Teacher]:
     """A run begun (or begun again) in a folder."""
     config = OpenAITeacher.model_validate({"model": "m", "base_url": url, **options})
     shape = {"replicas": 1, "bundle": {"CPU": 0.25}, "batch_size": 8}
     pool = Pool.start(config, ModelRef("m"), **shape)  # type: ignore[arg-type]
     storage = Storage.open(folder)
     store = ResponseStore(storage.sub("store"))
-    ledger = start_ledger(storage.sub("ledger"), store, Caps(examples=10_000))
+    ledger = start_ledger(storage.sub("ledger"), store, caps)
     try:
         yield Teacher(pool, ledger, store, config, load_prompts("compact", model="bundled"))
     finally:
@@ -84,12 +86,43 @@ def test_every_kind_of_answer_reaches_the_ledger_and_the_store(
     assert answers[3].detail == "request refused"
     assert answers[70].failure == "server error: no luck (HTTP 500)"
     assert again == answers[4:60]
-    assert (total["units"], total["calls"]) == (298, 300)
+    # what may have been charged for is a call of its own: two more for 70, one each for 71 and 200
+    assert (total["units"], total["calls"]) == (298, 304)
+    assert total["rejected"] == {"request refused": 1, "server error": 1}
     assert set(server.answered.values()) == {1, 2}  # 2: an answer that was broken on its way
     twice = [prompt for prompt, times in server.answered.items() if times == 2]
     assert sorted(twice) == sorted(str(wanted[number].prompt) for number in (71, 200))
     segments = asked.store.segments()
     assert len(segments) <= 38  # of 8 rows each, had every batch been handed over alone
+
+
+def test_answers_are_kept_while_a_row_of_their_batch_hangs(tmp_path: Path) -> None:
+    """The driver has seven of eight while the server still works on the last."""
+    server = FaultServer(answers_at_most=7)
+    told: list[int] = []
+
+    def on_answers(number: int) -> None:
+        told.append(number)
+        if sum(told) == 7:
+            server.answers_at_most = None
+
+    with running(server) as url, teacher(tmp_path, url) as asked:
+        answers = asked.ask(questions(8), GREEDY, stage=1, on_answers=on_answers)
+    assert [a.text for a in answers] == [reply(f"Question {i}") for i in range(8)]
+    assert sum(told) == 8
+    assert set(server.received.values()) == {1}
+
+
+def test_a_cap_on_calls_counts_those_that_may_have_been_charged(tmp_path: Path) -> None:
+    server = FaultServer()
+    prompt = "<500 drop badjson> Question"
+    wanted = [Question(prompt, "rationale", "d0")]
+    with running(server) as url, teacher(tmp_path, url, caps=Caps(calls=2)) as asked:
+        (answer,) = asked.ask(wanted, GREEDY, stage=1)
+        total = spent(asked)
+    assert (answer.standing, answer.detail) == ("refused", "calls")
+    assert server.received[prompt] == total["calls"] == 2
+    assert total["units"] == 0
 
 
 def test_the_plug_is_pulled_and_put_back(
@@ -125,10 +158,11 @@ def test_the_plug_is_pulled_and_put_back(
     process.kill()
     process.wait()
     assert [a.text for a in answers] == [reply(f"Question {i}") for i in range(200)]
-    assert (total["units"], total["calls"]) == (200, 200)
     before, after = counts
-    # what was under way when the server died it may have answered into the void
+    # what was under way when the server died it may have answered, and charged for, into the void
     assert len(before.keys() & after.keys()) <= 16
+    assert total["units"] == 200
+    assert 200 <= total["calls"] <= 200 + 16
     assert set(after.values()) == {1}
     assert "trying again until patience_s=600 have passed" in caplog.text
 
@@ -144,7 +178,11 @@ def test_when_patience_ends_the_run_stops_and_goes_on_later(tmp_path: Path) -> N
             with pytest.raises(UserError, match="key refused: the server does not accept") as error:
                 asked.ask(wanted, GREEDY, stage=1)
             assert type(error.value) is UserError
+            total = spent(asked)
     paid = stop.answered
+    # what was reserved and not sent is free again
+    assert (total["units"], total["calls"]) == (len(paid), len(paid))
+    assert total["held_tokens"] == 0
     assert 50 < len(paid) < 100
     with (
         teacher(tmp_path, url, concurrency=8, patience_s=0.5) as asked,
@@ -159,24 +197,60 @@ def test_when_patience_ends_the_run_stops_and_goes_on_later(tmp_path: Path) -> N
     assert [a.text for a in answers] == [reply(f"Question {i}") for i in range(100)]
     assert not paid.keys() & back.answered.keys()
     assert len(paid) + len(back.answered) == 100
-    assert total["units"] <= 101  # the question that was refused keeps its reservation
+    assert (total["units"], total["calls"]) == (100, 100)
+    assert stop.received["<401> Question 90"] == 1  # batches that were waiting do not try again
 
 
-def test_a_key_of_the_environment_reaches_the_server_and_nothing_else(
+def test_what_a_client_that_died_may_have_sent_is_not_given_back(tmp_path: Path) -> None:
+    server = FaultServer(answers_at_most=0)
+    with running(server) as url, teacher(tmp_path, url) as asked:
+
+        def kill() -> None:
+            wait_until(lambda: server.working == 3)
+            server.key = "sk-another"
+            ray.kill(asked.pool.actors[0], no_restart=False)
+
+        thread = threading.Thread(target=kill)
+        thread.start()
+        with pytest.raises(UserError, match="key refused"):
+            asked.ask(questions(3), GREEDY, stage=1)
+        thread.join()
+        total = spent(asked)
+    assert (total["units"], total["calls"]) == (3, 3)
+    assert total["held_tokens"] > 0
+
+
+def test_a_key_of_the_workers_environment_reaches_the_server_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    """Ray's processes have it from their start; nothing that a run or Ray writes holds it."""
+    key = os.environ[KEY_NAME]
+    server = FaultServer(key=key)
+    with running(server) as url, teacher(tmp_path, url, api_key_env=KEY_NAME) as asked:
+        answers = asked.ask(questions(3), GREEDY, stage=1)
+        server.key = "sk-another"  # this server repeats the key in its refusal
+        with pytest.raises(UserError, match=f"key is read from {KEY_NAME}, which is set") as error:
+            asked.ask(questions(5), GREEDY, stage=1)
+    assert [answer.standing for answer in answers] == ["answered"] * 3
+    assert key not in str(error.value)
+    session = Path(ray._private.worker._global_node.get_session_dir_path())
+    written = [file for folder in (tmp_path, session / "logs") for file in folder.rglob("*")]
+    assert len(written) > 10
+    assert not [file for file in written if file.is_file() and key.encode() in file.read_bytes()]
+
+
+def test_the_drivers_environment_is_not_sent_to_the_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The workers read their own environment; nothing that Ray keeps holds the key."""
-    server = FaultServer(key=KEY)
-    with running(server) as url, teacher(tmp_path, url, api_key_env="NO_SUCH_KEY") as asked:
-        with pytest.raises(
-            UserError, match="NO_SUCH_KEY, which is not set on the machine"
-        ) as error:
-            asked.ask(questions(3), GREEDY, stage=1)
-        assert KEY not in str(error.value)
-        monkeypatch.setenv("NO_SUCH_KEY", KEY)  # the driver's environment is not the workers'
-        with pytest.raises(UserError, match="NO_SUCH_KEY, which is not set on the machine"):
-            asked.ask(questions(3), GREEDY, stage=1)
-    assert sum(server.answered.values()) == 0
+    monkeypatch.setenv("NO_SUCH_KEY", "sk-of-the-driver-123456")
+    server = FaultServer(key="sk-of-the-driver-123456")
+    with (
+        running(server) as url,
+        teacher(tmp_path, url, api_key_env="NO_SUCH_KEY") as asked,
+        pytest.raises(UserError, match="NO_SUCH_KEY, which is not set on the machine"),
+    ):
+        asked.ask(questions(3), GREEDY, stage=1)
+    assert not server.answered
 
 
 def start_server(url: str | None = None) -> tuple[subprocess.Popen[str], str]:

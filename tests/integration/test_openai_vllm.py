@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from runs import finish, start, wait_until
+from servers.asking import answers_to
 
 from baldistill.bundled import DOMAINS, make_example
 from baldistill.config_engines import OpenAIOptions
@@ -111,7 +112,7 @@ def ask(server: VllmServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         engine = OpenAIEngine(OpenAIOptions(base_url=server.url, **{"bos": "<bos>", **options}))
         engines.append(engine)
         engine.load(ModelRef(model))
-        return engine.generate(requests, sampling)
+        return answers_to(engine, requests, sampling)
 
     yield ask
     for engine in engines:
@@ -175,7 +176,10 @@ def test_what_the_server_refuses(ask: Any, requests: list[Request]) -> None:
 def test_a_run_with_the_plug_pulled_equals_one_with_transformers(
     server: VllmServer, tmp_path: Path
 ) -> None:
-    """The server dies in mid-run and is started again: one run, complete, each call paid once."""
+    """The server dies in mid-run and is started again: one run, complete.
+
+    Only what was under way when it died may have been worked on, and is a second call.
+    """
     options = ["budget.total=80", "stages=1", "data.bundled_rows=400", "student.epochs=1"]
     options += ["data.bundled_evaluation_per_domain=2", "rationale.max_attempts=1"]
     options += ["tail.fill=none"]
@@ -198,7 +202,7 @@ def test_a_run_with_the_plug_pulled_equals_one_with_transformers(
     assert found.num_rows > 40
     assert found.equals(wanted)
     spending = json.loads((folder / "metrics.json").read_text())["budget"]["total"]
-    assert spending["calls"] == spending["requests"]
+    assert spending["requests"] <= spending["calls"] <= spending["requests"] + 4
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or KEY.encode() not in path.read_bytes()
 

@@ -37,6 +37,7 @@ class FaultServer:
 
     Attributes:
         latency: Seconds until an answer.
+        spread: Further seconds at most, chosen by a hash of the prompt.
         refuse: Share of requests that get a 429 at once, chosen by a hash of prompt and attempt.
         retry_after: Seconds that such a refusal asks to wait.
         key: The only key that is let in; None lets all in.
@@ -49,6 +50,7 @@ class FaultServer:
     """
 
     latency: float = 0.0
+    spread: float = 0.0
     refuse: float = 0.0
     retry_after: float = 1.0
     key: str | None = None
@@ -120,8 +122,8 @@ class FaultServer:
                 )
             case "hang":
                 await asyncio.sleep(3600)
-        if self.latency:
-            await asyncio.sleep(self.latency)
+        if latency := self.latency + self.spread * (zlib.crc32(prompt.encode()) % 1000) / 1000:
+            await asyncio.sleep(latency)
         while self.answers_at_most is not None and self.answered.total() >= self.answers_at_most:
             await asyncio.sleep(0.02)
         self.answered[prompt] += 1
@@ -136,7 +138,7 @@ class FaultServer:
                 return 200, {}, b'{"choices": [], "usage": null}'
             case "strange":
                 return 200, {}, b'{"choices": [{"text": 3}]}'
-        finish = name if name in ("length", "content_filter") else "stop"
+        finish = name if name in ("length", "content_filter", "error") else "stop"
         return 200, {}, json.dumps(_completion(prompt, chat, finish, body)).encode()
 
 
@@ -245,6 +247,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--latency", type=float, default=0.0)
+    parser.add_argument("--spread", type=float, default=0.0)
     parser.add_argument("--refuse", type=float, default=0.0)
     parser.add_argument("--retry-after", type=float, default=1.0)
     arguments = parser.parse_args()

@@ -11,6 +11,7 @@ from baldistill.core.ledger import (
     Ledger,
     Prices,
     Reject,
+    Release,
     Reserve,
     Settle,
     from_record,
@@ -142,6 +143,31 @@ def test_a_failed_call_may_be_tried_again():
     assert ledger.summary().by_stage["2"].units == 1
 
 
+def test_a_call_that_was_not_made_is_taken_back_whole():
+    ledger = Ledger(Caps(examples=1, calls=1, tokens=10, cost=1.0), (Prices(1, 2),))
+    ledger.reserve([ask("a", prompt_tokens=4)])
+    assert ledger.reserve([ask("b")]).refused == {"b": "examples"}
+    assert ledger.release([Release("a")]) == (Release("a"),)
+    assert ledger.release([Release("a")]) == ()
+    assert ledger.remaining() == ledger.caps
+    assert (ledger.status("a"), total(ledger).calls) == ("released", 0)
+    assert ledger.reserve([ask("a")]).granted == ("a",)
+    ledger.settle([Settle("a", 1, 1)])
+    assert ledger.release([Release("a")]) == ()
+    assert (total(ledger).calls, ledger.status("a")) == (1, "settled")
+
+
+def test_a_release_leaves_what_an_earlier_call_may_have_cost():
+    ledger = Ledger(Caps(calls=2))
+    ledger.reserve([ask("a")])
+    ledger.reject([Reject("a", "timed out")])
+    assert total(ledger).rejected == {"timed out": 1}
+    ledger.reserve([ask("a")])
+    assert total(ledger).rejected == {}  # it is on its way again
+    ledger.release([Release("a")])
+    assert (total(ledger).calls, total(ledger).units, total(ledger).held_tokens) == (1, 0, 10)
+
+
 def test_a_request_named_twice_in_a_batch_is_one():
     ledger = Ledger(Caps())
     assert ledger.reserve([ask("a"), ask("a")]).granted == ("a",)
@@ -199,6 +225,7 @@ def test_each_teacher_of_a_cascade_has_its_own_prices():
         ask("a", units=0, prompt_tokens=3, calls=0),
         Settle("a", 3, 4, reused=True),
         Reject("a", "wrong_answer"),
+        Release("a"),
     ],
 )
 def test_entries_survive_json_and_a_table_with_all_columns(entry):
@@ -212,6 +239,7 @@ def test_entries_survive_json_and_a_table_with_all_columns(entry):
     [
         (lambda: Ledger(Caps()).settle([Settle("a")]), "never reserved"),
         (lambda: Ledger(Caps()).reject([Reject("a", "x")]), "never reserved"),
+        (lambda: Ledger(Caps()).release([Release("a")]), "never reserved"),
         (lambda: Ledger.replay(Caps(), [Settle("a")]), "never reserved"),
         (lambda: Ledger(Caps(tokens=5)).reserve([ask("a", max_tokens=0)]), "max_tokens"),
         (lambda: Caps(calls=-1), "cap on calls"),
@@ -308,6 +336,16 @@ class Run(RuleBasedStateMachine):
         if data.draw(st.booleans()):
             self.stored.setdefault(name, answer)
             self.waiting.append(answer)
+
+    @precondition(lambda self: self.in_flight)
+    @rule(data=st.data(), crash=st.booleans())
+    def release(self, data, crash) -> None:
+        """A call is not made after all."""
+        at = data.draw(st.integers(0, len(self.in_flight) - 1))
+        entries = self.ledger.release([Release(self.in_flight.pop(at).request_id)])
+        if crash:
+            return self.restart()
+        self.persist(entries)
 
     @precondition(lambda self: self.waiting)
     @rule(crash=st.booleans())

@@ -149,6 +149,15 @@ def test_many_rows_that_fail_every_time_stop_no_run_that_is_answered(lab: Lab) -
         lab.ask([f"<500 500> new {i}" for i in range(20)], max_retries=1)
 
 
+def test_many_rows_that_are_refused_stop_no_run(lab: Lab) -> None:
+    """Nor a 403 among answers, which gateways give to one moderated input."""
+    *lost, moderated, fine = lab.ask([*[f"<400> {i}" for i in range(20)], "<403> x", "Fine"])
+    assert {answer.error is None for answer in lost} == {False}
+    assert moderated.error == "request refused: no luck (HTTP 403)"
+    assert fine.error is None
+    assert all(a.error for a in lab.ask([f"<400> new {i}" for i in range(20)]))
+
+
 def test_refused_and_withheld_rows_are_error_rows_at_once(lab: Lab) -> None:
     long, cut, withheld, fine = lab.ask(["<400> a", "<length> b", "<content_filter> c", "Fine"])
     assert long.error == (
@@ -302,6 +311,19 @@ def test_a_cancelled_batch_stops_and_its_answers_are_kept(lab: Lab) -> None:
     assert lab.server.submitted == {"a": 1, "b": 2, "c": 1}
 
 
+def test_a_batch_that_is_cancelled_while_a_later_run_waits_for_it_stops_that_run(lab: Lab) -> None:
+    lab.server.held = True
+    lab.server.endings = ["cancelled"]
+    lab.begin(["a", "b", "c"])
+    lab.server.held = False
+    next(iter(lab.server.batches.values())).looks = 2  # it is still under way when it is found
+    with pytest.raises(EngineStoppedError, match="was cancelled at http") as raised:
+        lab.ask(["a", "b", "c"])
+    assert [a is not None for a in raised.value.answered] == [True, False, True]
+    assert raised.value.charged
+    assert lab.server.submitted == {"a": 1, "b": 1, "c": 1}
+
+
 def test_a_batch_that_fails_stops_with_the_reason(lab: Lab) -> None:
     lab.server.endings = ["failed:model_not_found"]
     with pytest.raises(EngineStoppedError, match=r"batch_1: batch failed: it is model_not_found"):
@@ -380,7 +402,8 @@ def test_a_row_refusal_of_everything_stops_and_keeps_the_others(
     with pytest.raises(EngineStoppedError, match=message) as raised:
         engine.generate(asked, GREEDY)
     assert [a is not None for a in raised.value.answered] == [True, False, True]
-    assert [a.error for a in engine.generate(asked, GREEDY)] == [None] * 3  # once it is mended
+    engine.begin()  # once it is mended
+    assert [a.error for a in engine.generate(asked, GREEDY)] == [None] * 3
     assert lab.server.submitted == {"Fine": 1, f"<{step}> a": 2, "Good": 1}
 
 

@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from servers.asking import answers_to
 from servers.fault_server import FaultServer, reply, running
 
 from baldistill.config_engines import OpenAIOptions
 from baldistill.config_teachers import OpenAITeacher
 from baldistill.errors import UserError
+from baldistill.generation import openai_limits
 from baldistill.generation.openai_engine import OpenAIEngine
+from baldistill.generation.openai_faults import refusal
 from baldistill.generation.protocol import (
     Completion,
     EngineStoppedError,
@@ -48,12 +51,13 @@ class Lab:
         self, prompts: Sequence[Any], sampling: Sampling = GREEDY, **options: Any
     ) -> list[Completion]:
         asked = [Request(f"r{i}", prompt, seed=2**50 + i) for i, prompt in enumerate(prompts)]
-        return self.engine(**options).generate(asked, sampling)
+        return answers_to(self.engine(**options), asked, sampling)
 
 
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setattr(openai_limits, "_BACKOFF_S", 0.02)
     server = FaultServer(keep_bodies=True)
     with running(server) as url:
         lab = Lab(server, url)
@@ -96,6 +100,19 @@ def test_a_text_goes_to_completions_and_a_chat_to_chat(lab: Lab) -> None:
     assert "seed" not in lab.server.bodies[-1]
 
 
+def test_answers_do_not_wait_for_a_row_that_hangs(lab: Lab) -> None:
+    """And what goes on is neither lost nor asked twice when the engine is called again."""
+    lab.server.answers_at_most = 3
+    engine = lab.engine()
+    asked = [Request(f"r{i}", f"Question {i}") for i in range(8)]
+    while len(asked) > 5:
+        answers = engine.generate(asked, GREEDY)
+        asked = [row for row, answer in zip(asked, answers, strict=True) if answer is None]
+    lab.server.answers_at_most = None
+    assert all(answer.error is None for answer in answers_to(engine, asked, GREEDY))
+    assert set(lab.server.received.values()) == {1}
+
+
 @pytest.mark.parametrize(
     "step",
     ["429:0.05", "429ms:20", "429date:0", "500", "503", "408:0.01",
@@ -119,7 +136,7 @@ def test_the_wait_that_a_refusal_asks_for_is_kept(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("step", "words"),
     [("500", "server error"), ("drop", "connection lost"), ("badjson", "unusable answer"),
-     ("html", "unusable answer"), ("nochoices", "unusable answer")],
+     ("error", "unusable answer"), ("html", "unusable answer"), ("nochoices", "unusable answer")],
 )  # fmt: skip
 def test_a_row_that_fails_every_time_is_an_error_row(lab: Lab, step: str, words: str) -> None:
     prompt = f"<{step} {step} {step}> Never"
@@ -129,6 +146,44 @@ def test_a_row_that_fails_every_time_is_an_error_row(lab: Lab, step: str, words:
     assert (lost.finish_reason, lost.text) == ("error", "")
     assert lab.server.received[prompt] == 2
     assert fine.text == reply("Fine")
+
+
+@pytest.mark.parametrize(("step", "asked"), [("429:0.01", 3), ("503", 3), ("500", 1), ("drop", 1)])
+def test_a_call_that_may_be_charged_for_is_handed_back(lab: Lab, step: str, asked: int) -> None:
+    """Whoever keeps the accounts decides on another; what was refused at the door costs nothing."""
+    engine, prompt = lab.engine(), f"<{step} {step}> What is it?"
+    answer = None
+    while answer is None:
+        (answer,) = engine.generate([Request("r", prompt)], GREEDY)
+    assert answer.again == (asked == 1)
+    assert lab.server.received[prompt] == asked
+
+
+def test_rows_that_are_refused_stop_no_run(lab: Lab) -> None:
+    """Nor when nothing else is left to ask, as where a run goes on that they had stopped."""
+    prompts = [f"<400 400> {i}" for i in range(15)]
+    answers = lab.ask([*prompts, "Fine"], concurrency=4)
+    assert [answer.error is None for answer in answers] == [False] * 15 + [True]
+
+
+def test_a_403_is_the_rows_own_once_others_were_answered(lab: Lab) -> None:
+    engine = lab.engine(concurrency=1)
+    asked = [Request("a", "Fine"), Request("b", "<403> Moderated"), Request("c", "Fine, too")]
+    fine, moderated, too = answers_to(engine, asked, GREEDY)
+    assert (fine.error, too.error) == (None, None)
+    assert moderated.error == "request refused: no luck (HTTP 403)"
+
+
+def test_a_403_stops_where_it_is_the_first_that_the_server_says(lab: Lab) -> None:
+    with pytest.raises(EngineStoppedError, match=r"refused: no luck .*The key is read from"):
+        lab.ask(["<403> a"])
+
+
+def test_a_403_that_names_what_was_flagged_is_the_rows_own() -> None:
+    body = {"error": {"message": "flagged", "metadata": {"reasons": ["violence"]}}}
+    assert refusal(403, body, "").remedy == "row"
+    assert refusal(403, {"error": {"message": "no such project"}}, "").remedy == "stop"
+    assert refusal(403, {"error": {"message": "m", "metadata": "odd"}}, "").remedy == "stop"
 
 
 def test_a_row_that_is_too_long_is_an_error_row_at_once(lab: Lab) -> None:
@@ -157,7 +212,7 @@ def test_cut_and_withheld_answers_say_so(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("step", "message"),
     [("401", "key refused: .* The key is read from OPENAI_API_KEY, which is set on"),
-     ("403", "refused: no luck"), ("404", r"does not exist.*Check teacher.model \('some-model'\)"),
+     ("404", r"does not exist.*Check teacher.model \('some-model'\)"),
      ("quota", "no credit left: You exceeded your current quota")],
 )  # fmt: skip
 def test_a_refusal_of_everything_stops_at_once_and_keeps_what_was_answered(
@@ -173,8 +228,12 @@ def test_a_refusal_of_everything_stops_at_once_and_keeps_what_was_answered(
     assert fine.text == reply("Fine")
     assert others == [None, None]
     assert lab.server.received["Never asked"] == 0
-    # once it is mended, the same engine works on
-    assert [c.text for c in engine.generate([asked[0]], GREEDY)] == [reply("Fine")]
+    # other batches of the same piece of work end, too
+    with pytest.raises(EngineStoppedError, match=message):
+        engine.generate([Request("r9", "Not asked either")], GREEDY)
+    assert lab.server.received.total() == 2
+    engine.begin()  # once it is mended, the same engine works on
+    assert [c.text for c in answers_to(engine, [asked[0]], GREEDY)] == [reply("Fine")]
 
 
 def test_no_key_reaches_an_error(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +279,7 @@ def test_a_server_that_is_away_is_waited_for(lab: Lab) -> None:
         prompts = [f"Question {i}" for i in range(40)]
         asked = [Request(f"r{i}", prompt) for i, prompt in enumerate(prompts)]
         answers: list[Completion] = []
-        thread = threading.Thread(target=lambda: answers.extend(engine.generate(asked, GREEDY)))
+        thread = threading.Thread(target=lambda: answers.extend(answers_to(engine, asked, GREEDY)))
         thread.start()
         while sum(first.answered.values()) < 8:
             time.sleep(0.01)
@@ -256,7 +315,7 @@ def test_a_field_that_the_server_rejects_is_left_out(lab: Lab, field: str) -> No
     sampled = Sampling(20, temperature=0.5, top_p=0.5)
     engine = lab.engine(logprobs=True, concurrency=1)
     asked = [Request(f"r{i}", f"Question {i}") for i in range(4)]
-    assert all(answer.error is None for answer in engine.generate(asked, sampled))
+    assert all(answer.error is None for answer in answers_to(engine, asked, sampled))
     assert sum(lab.server.received.values()) == 5  # only the first was asked twice
     assert f"takes no {field}, it is left out" in engine.notice()
 
@@ -295,7 +354,7 @@ def test_log_probabilities_where_they_are_offered(lab: Lab) -> None:
 
 
 def test_batches_of_several_threads_share_the_places(lab: Lab) -> None:
-    """The places stay full although each batch waits for its slowest row."""
+    """The places stay full although each batch has a slow row."""
     lab.server.latency = 0.05
     engine = lab.engine(concurrency=6)
     batches = [[Request(f"{b}-{i}", f"<{'500' * (i == 0)}> {b} {i}") for i in range(4)]
@@ -303,7 +362,7 @@ def test_batches_of_several_threads_share_the_places(lab: Lab) -> None:
     results: dict[int, list[Completion]] = {}
 
     def work(number: int) -> None:
-        results[number] = engine.generate(batches[number], GREEDY)
+        results[number] = answers_to(engine, batches[number], GREEDY)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
     for thread in threads:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,12 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baldistill.config import Config
-from baldistill.config_file import load_config
-from baldistill.errors import ConfigError
-from baldistill.pipeline.forecast import Forecast, estimate
+from baldistill.config_file import dump_config, load_config
+from baldistill.errors import ConfigError, DataError, FolderInUseError
+from baldistill.pipeline.forecast import Forecast, _scratch, estimate
+from baldistill.pipeline.forecast import forecast as forecast_of
+from baldistill.pipeline.lock import only_run_in
 from baldistill.pipeline.plan import plan_all, teacher_warnings
 from baldistill.pipeline.resources import Cluster, place
 from baldistill.pipeline.select import candidate_counts
+from baldistill.storage import Storage
 
 COUNTS = {"a": 700, "b": 200, "c": 60, "d": 30, "e": 10}
 
@@ -72,7 +78,12 @@ def test_the_forecast_counts_the_calls() -> None:
     real, new, calls, most = of(method="balance-ft-cot")
     assert (real, new) == (80 + 80 + 60 + 30 + 10, 20 + 50 + 70)
     assert calls == 400
-    assert most == 260 * 2 + 140 * 4
+    # each dropped example is replaced by the next candidate, then by a new one in the tail
+    assert most == (3 * 80 + 200 + 60 + 30 + 10) * 2 + 3 * 80 * 4
+    kept = of("rationale.on_mismatch=label_only", method="balance-ft-cot")
+    assert kept == (260, 140, 400, 260 * 2 + 140 * 4)
+    few = of("rationale.on_mismatch=drop", "budget.calls=500", method="balance-ft-cot")
+    assert few[3] == 500
     assert of(method="random-ft") == (0, 0, 0, 0)
     too_many = f"budget.total={2 * sum(COUNTS.values())}"  # random sampling writes nothing new
     assert of(too_many, method="random-ft") == (0, 0, 0, 0)
@@ -94,6 +105,43 @@ def forecast(**teacher: Any) -> Forecast:
     options = {"budget": budget, "teacher": teacher, "tail": {"votes": 1}}
     config = Config.model_validate(options)
     return estimate(config, COUNTS, place(config, Cluster.single(4)), ROWS)
+
+
+def test_no_real_example_is_tried_twice_however_many_are_dropped() -> None:
+    config = load_config(None, ["budget.total=400", "stages=4", "tail.fill=none"])
+    most = estimate(config, COUNTS, place(config, Cluster.single(2))).calls_at_most
+    assert most <= sum(COUNTS.values()) * config.rationale.max_attempts
+
+
+def test_a_plan_leaves_the_corpus_of_another_run_alone(tmp_path: Path) -> None:
+    config = load_config(None, ["seed=1"])
+    storage = Storage.open(tmp_path)
+    with (
+        only_run_in(storage),
+        pytest.raises(FolderInUseError, match="another run is at work"),
+    ):
+        forecast_of(config, run_dir=tmp_path, quiet=True)
+    storage.write_text("config.yaml", dump_config(load_config(None, ["seed=2"])))
+    with pytest.raises(ConfigError, match="holds a run with another config, whose corpus must"):
+        forecast_of(config, run_dir=tmp_path, quiet=True)
+
+
+def test_what_cannot_be_used_stays_where_the_message_says() -> None:
+    folders = []
+    for error in (DataError("bad rows"), None):
+        with suppress(DataError), _scratch() as storage:
+            folders.append(Path(storage.path()))
+            storage.write_text("quarantine/rows", "bad")
+            if error is not None:
+                raise error
+    assert [folder.exists() for folder in folders] == [True, False]
+    shutil.rmtree(folders[0])
+
+
+def test_a_teacher_that_writes_json_is_told_so_in_a_longer_prompt() -> None:
+    assert (
+        forecast(structured=True, prompts="instruct").tokens > forecast(prompts="instruct").tokens
+    )
 
 
 def test_the_forecast_estimates_tokens_and_money() -> None:
