@@ -7,6 +7,7 @@ today. `Ledger` decides what may be written down.
 from __future__ import annotations
 
 import math
+from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -27,8 +28,8 @@ class Request:
         unit_group: What its unit is counted under: that of the reservation that took it.
         units: Units it holds, 0 or 1.
         calls: Calls made for it or possibly under way.
-        bound: Bound on tokens and cost that its settlement sets free, while a call is open: the
-            smallest of its open calls', because nobody can tell which of them was answered.
+        bounds: On tokens and cost, of each of its calls that may be under way, or may have been
+            charged for; ascending. A settlement sets one of them free.
         stored: Its answer was last said to be in a store, so that its settlement as reused
             speaks of no call that is counted here.
         answered: Its settlement; None while it has none.
@@ -40,7 +41,7 @@ class Request:
     unit_group: Group
     units: int = 0
     calls: int = 0
-    bound: tuple[int, int] | None = None
+    bounds: list[tuple[int, int]] = field(default_factory=list)
     stored: bool = False
     answered: Settle | None = None
     reason: str | None = None
@@ -122,7 +123,7 @@ class LedgerState:
     def check_settlement(self, entry: Settle) -> None:
         """Raises ValueError for a call that was made without a reservation for it."""
         request = self.known(entry.request_id)
-        if not (request.answered or request.bound or entry.reused):
+        if not (request.answered or request.bounds or entry.reused):
             raise ValueError(
                 f"request {entry.request_id!r} was reserved without a call: reserve it again,"
                 " with a call, before making one"
@@ -166,8 +167,7 @@ class LedgerState:
             if entry.calls:
                 bound = self.bound(entry)
                 self._count_call(request, 1, bound)
-                tokens, cost = request.bound or bound
-                request.bound = min(tokens, bound[0]), min(cost, bound[1])
+                insort(request.bounds, bound)
         if entry.units > request.units:
             request.unit_group = group
             self._count_units(request, entry.units)
@@ -180,19 +180,19 @@ class LedgerState:
             return False
         request.answered = entry
         spent = self._spent(request.group)
-        if request.bound is not None and not (entry.reused and request.stored):
-            tokens, cost = request.bound
+        used = entry.prompt_tokens + entry.completion_tokens, self.cost(request.group.tier, entry)
+        if request.bounds and not (entry.reused and request.stored):
+            tokens, cost = _answered(request.bounds, (0, 0) if entry.reused else used)
             self._count_call(request, -1 if entry.reused else 0, (-tokens, -cost))
-        request.bound = None
+        request.bounds.clear()
         if entry.reused:
             spent.reused += 1
             return True
         spent.prompt_tokens += entry.prompt_tokens
         spent.completion_tokens += entry.completion_tokens
-        self.totals.tokens += entry.prompt_tokens + entry.completion_tokens
-        cost = self.cost(request.group.tier, entry)
-        spent.cost += cost
-        self.totals.cost += cost
+        self.totals.tokens += used[0]
+        self.totals.cost += used[1]
+        spent.cost += used[1]
         return True
 
     def _reject(self, entry: Reject) -> bool:
@@ -208,13 +208,11 @@ class LedgerState:
     def _release(self, entry: Release) -> bool:
         """Takes an open call back; returns False where none is, or its release is known."""
         request = self.known(entry.request_id)
-        if request.answered or request.released or request.reason or request.bound is None:
+        if request.answered or request.released or request.reason or not request.bounds:
             return False
         request.released = True
-        tokens, cost = request.bound
+        tokens, cost = request.bounds.pop(0)
         self._count_call(request, -1, (-tokens, -cost))
-        if request.calls == 0:
-            request.bound = None
         self._count_units(request, 0)
         return True
 
@@ -251,3 +249,12 @@ class LedgerState:
 
     def _price(self, tier: int) -> tuple[int, int]:
         return self._prices.get(tier, (0, 0))
+
+
+def _answered(bounds: Sequence[tuple[int, int]], used: tuple[int, int]) -> tuple[int, int]:
+    """The bound of the call that was answered: the smallest that allows what it used.
+
+    Nobody can tell which of a request's open calls it was; the bounds of the others stay held.
+    """
+    allows = (bound for bound in bounds if bound[0] >= used[0] and bound[1] >= used[1])
+    return next(allows, bounds[-1])
