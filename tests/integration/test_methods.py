@@ -10,15 +10,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from runs import finish, start
 
 from baldistill.bundled.corpus import make_corpus
-from baldistill.config import Config
 from baldistill.config_file import load_config
 from baldistill.methods import METHODS
-from baldistill.pipeline.compare import compare, on_equal_terms
 from baldistill.pipeline.run import run
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
+pytestmark = pytest.mark.slow
 
 BUDGET = 48
 SMALL = [
@@ -35,14 +34,12 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """All methods with one seed."""
+    """All methods with one seed, as a user compares them."""
     out = tmp_path_factory.mktemp("compare")
-
-    def config_of(method: str, seed: int) -> Config:
-        config = load_config(None, [*SMALL, f"seed={seed}"], method, method_wins=True)
-        return on_equal_terms(config, load_config(None, SMALL))
-
-    return out, compare(config_of, METHODS, [0], out=out, parallel=1, quiet=True)
+    options = ["--methods", "all", "--seeds", "0", "--parallel", "1", "--out", str(out)]
+    shown = finish(start("compare", *SMALL, *options, home=tmp_path_factory.mktemp("home")))
+    assert f"[{len(METHODS)}/{len(METHODS)}]" in shown
+    return out, json.loads((out / "comparison.json").read_text())
 
 
 def annotated(run_dir: Path) -> list[dict[str, Any]]:
@@ -104,6 +101,8 @@ def fingerprints(run_dir: Path) -> dict[str, str]:
     return found
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
 def test_answers_of_the_evaluation_set_change_the_metrics_alone(tmp_path: Path) -> None:
     """Quotas (even those of the `errors` policy), examples and students never look at them."""
     seen, metrics = [], []
