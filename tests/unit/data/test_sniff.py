@@ -41,14 +41,14 @@ def parquet_bytes(table: pa.Table) -> bytes:
         ("a.jsonl", bytes(range(128, 256)) * 9, "binary data, not jsonl text"),
         ("a.jsonl", bytes(500), "binary data"),
         ("a.csv", LINE * 2, r"is JSON lines, not CSV: set data\.format=jsonl"),
-        ("a.csv.gz", gzip.compress(LINE), "is JSON lines, not CSV"),
+        ("a.csv.gz", gzip.compress(LINE, mtime=0), "is JSON lines, not CSV"),
         ("a.json", json.dumps([ROW, ROW]).encode(), r"one JSON document.*jq -c"),
         ("a.json", json.dumps([ROW] * 9999).encode(), "one JSON document"),
         ("a.json", json.dumps([ROW, ROW], indent=2).encode(), "one JSON document"),
         ("a.json", json.dumps(ROW, indent=2).encode(), "one JSON document"),
-        ("a.json.gz", gzip.compress(json.dumps([ROW]).encode()), "one JSON document"),
+        ("a.json.gz", gzip.compress(json.dumps([ROW]).encode(), mtime=0), "one JSON document"),
         ("a.parquet", b"PAR1" + bytes(50), "cannot be read"),
-        ("a.jsonl.gz", gzip.compress(LINE * 9)[:20], "cannot be read"),
+        ("a.jsonl.gz", gzip.compress(LINE * 9, mtime=0)[:20], "cannot be read"),
     ],
 )
 def test_another_kind_of_file(tmp_path: Path, name: str, data: bytes, message: str) -> None:
