@@ -91,8 +91,10 @@ def fine_tune(
 def _fit(work: dict[str, Any], scaling: ray.train.ScalingConfig) -> ray.train.Result:
     """Train; again from the start where a worker was lost, but not where training itself failed.
 
-    That would fail again. A worker that is lost makes others raise: one that was lost decides.
+    That would fail again. A worker that is lost lets others raise, often before Ray has noticed:
+    what ends their exchange of gradients (gloo's or NCCL's RuntimeError) counts as a loss.
     """
+    lost = _LOST if scaling.num_workers == 1 else (*_LOST, RuntimeError)
     scratch: Storage = work["storage"].sub(_SCRATCH)  # every worker must see it
     try:
         for attempt in range(_ATTEMPTS):
@@ -112,7 +114,7 @@ def _fit(work: dict[str, Any], scaling: ray.train.ScalingConfig) -> ray.train.Re
                 for cause in causes:
                     if isinstance(cause, UserError):
                         raise cause from None
-                was_lost = any(isinstance(cause, _LOST) for cause in causes)
+                was_lost = any(isinstance(cause, lost) for cause in causes)
                 if not was_lost or attempt + 1 == _ATTEMPTS:
                     raise
     finally:

@@ -10,6 +10,7 @@ from baldistill.config import Config
 from baldistill.config_file import dump_config, load_config
 from baldistill.errors import ConfigError, UserError
 from baldistill.pipeline.compare import compare, on_equal_terms
+from baldistill.pipeline.lock import only_run_in
 from baldistill.storage import Storage
 
 
@@ -69,16 +70,15 @@ def completed(folder: Storage, config: Config) -> None:
 @pytest.mark.usefixtures("ray_session")
 def test_a_run_that_fails_beside_others_is_named_and_loses_nothing(tmp_path: Path) -> None:
     folder = Storage.open(tmp_path)
-    configs = [load_config(None, [f"seed={seed}"], "zero-shot-cot") for seed in range(4)]
+    small = ["student.resources.num_cpus=0", "teacher.resources.num_cpus=0"]
+    configs = [load_config(None, [*small, f"seed={seed}"], "zero-shot-cot") for seed in range(4)]
     for config in (configs[0], *configs[2:]):
         completed(folder, config)
-    folder.write_text("zero-shot-cot/seed-1/config.yaml", "seed: 5\n")
     arguments = (lambda method, seed: configs[seed], ["zero-shot-cot"], range(4))
-    with pytest.raises(UserError) as told:
+    with only_run_in(folder.sub("zero-shot-cot/seed-1")), pytest.raises(UserError) as told:
         compare(*arguments, out=tmp_path, parallel=2, quiet=True)
-    first, *_, last = str(told.value).splitlines()
-    assert first.startswith("zero-shot-cot, seed 1: ")
-    assert "holds a run with another config" in first
+    first, last = str(told.value).splitlines()
+    assert first.startswith("zero-shot-cot, seed 1: another run is at work")
     assert last.endswith("of 4 runs are complete; the same command goes on")
     assert "\x1b" not in str(told.value)
     assert "Traceback" not in str(told.value)
