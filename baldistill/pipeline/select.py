@@ -9,12 +9,13 @@ reading three columns.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import ray
 import ray.data
 
@@ -27,12 +28,27 @@ from baldistill.storage import Storage
 from baldistill.student.respond import score_responses
 
 _SPARES = 8  # candidates beyond the quota, at least, to refill dropped rows from
+_READ_ROWS = 65_536
 WAITING_CPUS = 0.25  # of a task that only waits for engines
 
 
 def read_corpus(storage: Storage, part: str = "train") -> ray.data.Dataset:
-    """The validated corpus of a run folder (`train`) or its evaluation set (`evaluation`)."""
-    return ray.data.read_parquet(storage.path(f"corpus/{part}"), filesystem=storage.fs)
+    """The validated corpus of a run folder (`train`) or its evaluation set (`evaluation`).
+
+    A task for each file, of at most half a million rows, which come in blocks. Ray Data's own
+    `read_parquet` lists, samples and plans anew for every pass: a second each on a laptop, where
+    this takes a twentieth.
+    """
+
+    def read(batch: pa.Table) -> Iterator[pa.Table]:
+        for name in batch["name"].to_pylist():
+            with storage.fs.open_input_file(storage.path(f"corpus/{part}/{name}")) as stream:
+                for rows in pq.ParquetFile(stream).iter_batches(_READ_ROWS, use_threads=False):
+                    yield pa.Table.from_batches([rows])
+
+    names = [{"name": name} for name in storage.list(f"corpus/{part}")]
+    files = ray.data.from_items(names, override_num_blocks=len(names))
+    return files.map_batches(read, batch_size=1, batch_format="pyarrow")
 
 
 def score_candidates(context: Context, plan: StagePlan) -> dict[str, Any]:

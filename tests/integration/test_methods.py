@@ -121,7 +121,7 @@ def test_answers_of_the_evaluation_set_change_the_metrics_alone(tmp_path: Path) 
                 *SMALL,
                 "budget.policy=errors",
                 "budget.total=160",
-                "student.epochs=15",
+                "student.epochs=8",
                 "student.response.max_new_tokens=48",
                 f"data.train={folder}/train.parquet",
                 f"data.evaluation={folder}/evaluation.parquet",

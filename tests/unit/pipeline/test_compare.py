@@ -59,7 +59,7 @@ def completed(folder: Storage, config: Config) -> None:
     """A run as it lies there when it is complete: it is not made again."""
     run = folder.sub(f"zero-shot-cot/seed-{config.seed}")
     figures = dict.fromkeys(("macro", "micro", "natural", "head", "tail"), 0.5)
-    budget = {"total": {"calls": 0, "reused": 0}, "annotated": 0}
+    budget = {"total": {"calls": 0, "reused": 0}, "by_tier": {}, "annotated": 0}
     per_domain = {"sums": {"score": 0.5, "count": 2}}
     run.write_json("metrics.json", {**figures, "per_domain": per_domain, "budget": budget})
     run.write_json("_commits/corpus.json", {"figures": {"counts": {"sums": 3}}})
