@@ -121,7 +121,7 @@ def measure(corpus: Path, rows: int) -> dict[str, Any]:
     from baldistill.pipeline.display import Display
     from baldistill.pipeline.plan import plan_all
     from baldistill.pipeline.run import validated_corpus
-    from baldistill.pipeline.select import candidate_counts, read_corpus, sample
+    from baldistill.pipeline.select import candidate_counts, sample
     from baldistill.storage import Storage
 
     config = load_config(
@@ -136,7 +136,7 @@ def measure(corpus: Path, rows: int) -> dict[str, Any]:
         plan = plan_all(config, summary.counts)[0]
         times.append(time.monotonic())
         wanted = candidate_counts(plan, config.selection.candidates_per_quota)
-        best = sample(read_corpus(storage), wanted, plan.unused, tried=set(), seed=0)
+        best = sample(storage, wanted, plan.unused, tried=set(), seed=0)
         times.append(time.monotonic())
         selected = partial_top_k(best, "score", plan.quotas)
         times.append(time.monotonic())

@@ -34,7 +34,7 @@ CANDIDATES = pa.schema(
     ]
 )
 _COLUMNS = ["domain", "example_id", "position", "role", "key", "id_key", "question_key"]
-_MERGE_ROWS = 500_000
+_MERGE_ROWS = 100_000
 
 
 def part_candidates(

@@ -203,10 +203,7 @@ def _rows_of(context: Context, part: str, domains: list[str]) -> list[dict[str, 
         columns = ["example_id", "domain", "question"] + (["answer"] if part == "train" else [])
         return block.select(columns).filter(pc.is_in(block["domain"], pa.array(domains)))
 
-    rows = read_corpus(context.storage, part).map_batches(
-        only, batch_format="pyarrow", batch_size=None
-    )
-    return list(rows.iter_rows())
+    return list(read_corpus(context.storage, part, only).iter_rows())
 
 
 def _write(

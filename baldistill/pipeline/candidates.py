@@ -8,7 +8,7 @@ from typing import Any
 
 from baldistill.pipeline.context import Context, stage_dir
 from baldistill.pipeline.plan import StagePlan
-from baldistill.pipeline.select import read_corpus, sample
+from baldistill.pipeline.select import sample
 from baldistill.records import EXAMPLES
 
 _SPARES = 8
@@ -67,7 +67,7 @@ class Candidates:
         self._draws += 1
         # another seed than before: of the rows that one left, none has a high hash
         rows = sample(
-            read_corpus(self._context.storage),
+            self._context.storage,
             wanted,
             self._left,
             tried=self._context.tried_before(self._plan.stage) | self._seen,

@@ -60,7 +60,7 @@ def student_errors(context: Context, stage: int, questions: int) -> dict[str, As
     """
     counts = context.corpus.counts
     examples = sample(
-        read_corpus(context.storage),
+        context.storage,
         {domain: min(questions, count) for domain, count in counts.items()},
         counts,
         tried=set(),

@@ -23,7 +23,7 @@ from baldistill.pipeline.plan import StagePlan, plan_all, quota_table, teacher_w
 from baldistill.pipeline.reach import check_reach
 from baldistill.pipeline.resources import Placement, PoolShape, place
 from baldistill.pipeline.run import check_teachers, validated_corpus
-from baldistill.pipeline.select import read_corpus, sample
+from baldistill.pipeline.select import sample
 from baldistill.storage import Storage
 from baldistill.teacher.prompts import load_prompts
 
@@ -155,7 +155,7 @@ def _sample(
     """Some examples of each domain, to measure prompts on: the same ones each time."""
     fewest = max(config.tail.demonstrations, _SAMPLE_ROWS // len(counts))
     wanted = {domain: min(count, fewest) for domain, count in counts.items()}
-    rows = sample(read_corpus(storage), wanted, counts, tried=set(), seed=config.seed)
+    rows = sample(storage, wanted, counts, tried=set(), seed=config.seed)
     found: dict[str, list[dict[str, str]]] = {}
     for row in rows.select(["domain", "question", "answer"]).to_pylist():
         found.setdefault(row["domain"], []).append(row)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from baldistill.core.selection import hash_score, partial_top_k
 from baldistill.pipeline.select import sample
 from baldistill.records import EXAMPLES
+from baldistill.storage import Storage
 
 pytestmark = pytest.mark.ray
 
@@ -21,17 +24,26 @@ def corpus(num_rows: int) -> pa.Table:
     return pa.table(columns, schema=EXAMPLES)
 
 
-@pytest.mark.parametrize("num_blocks", [1, 7])
-def test_the_sample_is_the_exact_top_k_of_the_hash(ray_session: None, num_blocks: int) -> None:
-    import ray.data
+def stored(folder: Path, table: pa.Table, num_files: int = 1) -> Storage:
+    storage = Storage.open(folder)
+    size = -(-len(table) // num_files)
+    for number in range(num_files):
+        part = table.slice(number * size, size)
+        storage.write_table(f"corpus/train/{number}.parquet", part)
+    return storage
 
+
+@pytest.mark.parametrize("num_files", [1, 7])
+def test_the_sample_is_the_exact_top_k_of_the_hash(
+    ray_session: None, tmp_path: Path, num_files: int
+) -> None:
     table = corpus(20_000)
     tried = set(table["example_id"].to_pylist()[::10])
     left = table.filter(pa.array([i not in tried for i in table["example_id"].to_pylist()]))
     counts = left["domain"].to_pandas().value_counts().to_dict()
     wanted = {"a": 50, "b": 300, "c": counts["c"]}
     found = sample(
-        ray.data.from_arrow(table).repartition(num_blocks),
+        stored(tmp_path, table, num_files),
         wanted,
         counts,
         tried=tried,
@@ -42,19 +54,17 @@ def test_the_sample_is_the_exact_top_k_of_the_hash(ray_session: None, num_blocks
     assert found["example_id"].to_pylist() == expected["example_id"].to_pylist()
 
 
-def test_a_wrong_count_of_unused_rows_costs_a_second_pass_and_no_row(ray_session: None) -> None:
-    import ray.data
-
+def test_a_wrong_count_of_unused_rows_costs_a_second_pass_and_no_row(
+    ray_session: None, tmp_path: Path
+) -> None:
     table = corpus(5_000)
     counts = table["domain"].to_pandas().value_counts().to_dict()
     overstated = {name: 100 * count for name, count in counts.items()}
-    found = sample(ray.data.from_arrow(table), {"a": 20}, overstated, tried=set(), seed=1)
+    found = sample(stored(tmp_path, table), {"a": 20}, overstated, tried=set(), seed=1)
     assert len(found) == 20
 
 
-def test_nothing_wanted_gives_an_empty_table(ray_session: None) -> None:
-    import ray.data
-
-    found = sample(ray.data.from_arrow(corpus(100)), {}, {}, tried=set(), seed=1)
+def test_nothing_wanted_gives_an_empty_table(ray_session: None, tmp_path: Path) -> None:
+    found = sample(stored(tmp_path, corpus(100)), {}, {}, tried=set(), seed=1)
     assert len(found) == 0
     assert found.column_names == [*EXAMPLES.names, "score"]
