@@ -107,3 +107,12 @@ def request_id(
             "attempt": attempt,
         }
     )
+
+
+def seed_for(seed: int, purpose: str, stage: int = 0) -> int:
+    """A 60-bit seed for one purpose in one stage, unrelated to that of any other.
+
+    Rows that were chosen by a hash may not be chosen among again by the same one: of what the
+    evaluation set left, none has a high hash under the run's own seed.
+    """
+    return int(digest({"seed": seed, "purpose": purpose, "stage": stage})[:15], 16)

@@ -122,6 +122,7 @@ def measure(corpus: Path, rows: int) -> dict[str, Any]:
     from baldistill.pipeline.plan import plan_all
     from baldistill.pipeline.run import validated_corpus
     from baldistill.pipeline.select import candidate_counts, sample
+    from baldistill.records import seed_for
     from baldistill.storage import Storage
 
     config = load_config(
@@ -136,7 +137,7 @@ def measure(corpus: Path, rows: int) -> dict[str, Any]:
         plan = plan_all(config, summary.counts)[0]
         times.append(time.monotonic())
         wanted = candidate_counts(plan, config.selection.candidates_per_quota)
-        best = sample(storage, wanted, plan.unused, tried=set(), seed=0)
+        best = sample(storage, wanted, plan.unused, tried=set(), seed=seed_for(0, "candidates", 1))
         times.append(time.monotonic())
         selected = partial_top_k(best, "score", plan.quotas)
         times.append(time.monotonic())

@@ -17,7 +17,7 @@ from baldistill.generation.protocol import ModelRef, Sampling
 from baldistill.pipeline.artifacts import Step
 from baldistill.pipeline.display import Display
 from baldistill.pipeline.engines import Engines, base_student
-from baldistill.records import digest
+from baldistill.records import seed_for
 from baldistill.storage import Storage
 from baldistill.teacher.ask import Teacher
 from baldistill.teacher.ledger import read_log, start_ledger
@@ -64,8 +64,7 @@ class Context:
 
     def seed(self, purpose: str, stage: int) -> int:
         """A 60-bit seed for one purpose in one stage."""
-        key = {"seed": self.config.seed, "purpose": purpose, "stage": stage}
-        return int(digest(key)[:15], 16)
+        return seed_for(self.config.seed, purpose, stage)
 
     @property
     def caps(self) -> Caps:

@@ -24,6 +24,7 @@ from baldistill.pipeline.reach import check_reach
 from baldistill.pipeline.resources import Placement, PoolShape, place
 from baldistill.pipeline.run import check_teachers, validated_corpus
 from baldistill.pipeline.select import sample
+from baldistill.records import seed_for
 from baldistill.storage import Storage
 from baldistill.teacher.prompts import load_prompts
 
@@ -155,7 +156,7 @@ def _sample(
     """Some examples of each domain, to measure prompts on: the same ones each time."""
     fewest = max(config.tail.demonstrations, _SAMPLE_ROWS // len(counts))
     wanted = {domain: min(count, fewest) for domain, count in counts.items()}
-    rows = sample(storage, wanted, counts, tried=set(), seed=config.seed)
+    rows = sample(storage, wanted, counts, tried=set(), seed=seed_for(config.seed, "prompts"))
     found: dict[str, list[dict[str, str]]] = {}
     for row in rows.select(["domain", "question", "answer"]).to_pylist():
         found.setdefault(row["domain"], []).append(row)

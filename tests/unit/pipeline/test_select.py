@@ -10,7 +10,7 @@ import pytest
 
 from baldistill.core.selection import hash_score, partial_top_k
 from baldistill.pipeline.select import sample
-from baldistill.records import EXAMPLES
+from baldistill.records import EXAMPLES, seed_for
 from baldistill.storage import Storage
 
 pytestmark = pytest.mark.ray
@@ -68,3 +68,12 @@ def test_nothing_wanted_gives_an_empty_table(ray_session: None, tmp_path: Path) 
     found = sample(stored(tmp_path, corpus(100)), {}, {}, tried=set(), seed=1)
     assert len(found) == 0
     assert found.column_names == [*EXAMPLES.names, "score"]
+
+
+def test_the_hash_of_one_purpose_knows_nothing_of_anothers() -> None:
+    """Rows that the evaluation set left are a corpus like any other when candidates are drawn."""
+    ids = np.array([f"id-{number}" for number in range(50_000)])
+    left = ids[hash_score(3, ids) < 0.98]
+    share = (hash_score(seed_for(3, "candidates", 1), left) >= 0.98).mean()
+    assert share == pytest.approx(0.02, abs=0.004)
+    assert not (hash_score(3, left) >= 0.98).any()
