@@ -8,10 +8,9 @@ from typing import Any
 
 from baldistill.pipeline.context import Context, stage_dir
 from baldistill.pipeline.plan import StagePlan
-from baldistill.pipeline.select import sample
+from baldistill.pipeline.select import SPARES, sample
 from baldistill.records import EXAMPLES
 
-_SPARES = 8
 _MOST_TRIED = 20  # rows drawn for each example that is lacking, at most
 
 
@@ -88,7 +87,7 @@ class Candidates:
         """
         num_tried = self._plan.unused[domain] - self._left[domain]
         each = 2 * num_tried / accepted[domain] if accepted.get(domain) else 2.0
-        return math.ceil(number * min(each, _MOST_TRIED)) + _SPARES
+        return math.ceil(number * min(each, _MOST_TRIED)) + SPARES
 
     def ran_out(self, domain: str) -> bool:
         """Whether every real example of a domain was tried."""

@@ -28,7 +28,7 @@ from baldistill.records import EXAMPLES, SCORED
 from baldistill.storage import Storage
 from baldistill.student.respond import score_responses
 
-_SPARES = 8  # candidates beyond the quota, at least, to refill dropped rows from
+SPARES = 8  # candidates beyond the quota, at least, to refill dropped rows from
 _READ_ROWS = 65_536
 WAITING_CPUS = 0.25  # of a task that only waits for engines
 
@@ -103,7 +103,7 @@ def candidate_counts(plan: StagePlan, per_quota: float | None) -> dict[str, int]
     counts = {domain: tail.real for domain, tail in plan.tail.items()}
     for domain, quota in plan.head.items():
         unused = plan.unused[domain]
-        wanted = unused if per_quota is None else max(math.ceil(quota * per_quota), quota + _SPARES)
+        wanted = unused if per_quota is None else max(math.ceil(quota * per_quota), quota + SPARES)
         counts[domain] = min(unused, wanted) if quota else 0
     return counts
 
