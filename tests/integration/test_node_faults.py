@@ -26,8 +26,8 @@ pytestmark = pytest.mark.slow
 CONFIG = [
     "stages=2",
     "budget.total=96",
-    "selection.candidates_per_quota=4",
-    "data.bundled_rows=400",
+    "selection.candidates_per_quota=12",
+    "data.bundled_rows=1000",
     "data.bundled_evaluation_per_domain=2",
     "evaluation.base_student=false",
     "evaluation.every_stage=false",
@@ -36,7 +36,7 @@ CONFIG = [
     "student.num_workers=2",
     "student.response.max_new_tokens=32",
     "rationale.on_mismatch=label_only",
-    "teacher.resources={replicas: 2, batch_size: 4}",
+    "teacher.resources={replicas: 2, batch_size: 1}",
     "student.resources={replicas: 2, batch_size: 8}",
 ]
 
