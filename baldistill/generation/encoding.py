@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinja2 import TemplateError
@@ -26,13 +26,32 @@ def encode_prompt(
         prompt: What to answer.
         variables: For the chat template, such as `enable_thinking`.
     """
-    if not isinstance(prompt, str):
+    (tokens,) = encode_prompts(tokenizer, [prompt], variables)
+    return tokens
+
+
+def encode_prompts(
+    tokenizer: Any, prompts: Sequence[Prompt], variables: Mapping[str, Any] | None = None
+) -> list[list[int]]:
+    """Tokens of several prompts; plain texts at once, which is faster than one by one."""
+    has_template = bool(getattr(tokenizer, "chat_template", None))
+    encoded: list[list[int]] = [[] for _ in prompts]
+    texts: dict[int, str] = {}
+    for number, prompt in enumerate(prompts):
+        if isinstance(prompt, str):
+            texts[number] = prompt
+            continue
         turns = [{"role": message.role, "content": message.content} for message in prompt]
-        if getattr(tokenizer, "chat_template", None):
-            return _apply_template(tokenizer, turns, variables or {})
-        prompt = "\n\n".join(turn["content"] for turn in turns) + "\n"
-    ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    return start_tokens(tokenizer) + [int(token) for token in ids]
+        if has_template:
+            encoded[number] = _apply_template(tokenizer, turns, variables or {})
+        else:
+            texts[number] = "\n\n".join(turn["content"] for turn in turns) + "\n"
+    if texts:
+        start = start_tokens(tokenizer)
+        found = tokenizer(list(texts.values()), add_special_tokens=False)["input_ids"]
+        for number, ids in zip(texts, found, strict=True):
+            encoded[number] = start + [int(token) for token in ids]
+    return encoded
 
 
 def _apply_template(
@@ -100,13 +119,18 @@ def prompt_limit(context: int, max_new_tokens: int, least: int = 1) -> int:
     return limit
 
 
-def fit_prompt(
-    tokenizer: Any, prompt: Prompt, limit: int, variables: Mapping[str, Any] | None = None
-) -> tuple[list[int], bool]:
-    """Tokens of a prompt, never none, and whether it lost its beginning to fit."""
-    tokens = encode_prompt(tokenizer, prompt, variables)
-    fitted = truncate_left(tokens, limit, start_tokens(tokenizer)) or [context_token(tokenizer)]
-    return fitted, len(tokens) > limit
+def fit_prompts(
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    limit: int,
+    variables: Mapping[str, Any] | None = None,
+) -> list[tuple[list[int], bool]]:
+    """Tokens of prompts, never none, and whether each lost its beginning to fit."""
+    start, filler = start_tokens(tokenizer), [context_token(tokenizer)]
+    return [
+        (truncate_left(tokens, limit, start) or filler, len(tokens) > limit)
+        for tokens in encode_prompts(tokenizer, prompts, variables)
+    ]
 
 
 def end_tokens(tokenizer: Any, generation_config: Any) -> set[int]:

@@ -34,7 +34,7 @@ from baldistill.generation.protocol import (
     build_engine,
 )
 from baldistill.generation.reserve import alone, bundles_of, inside
-from baldistill.generation.scatter import Call, Scatter, result_of
+from baldistill.generation.scatter import Call, Scatter, packed, result_of, unpacked
 from baldistill.generation.vllm_start import environment
 from baldistill.processes import ProcessId
 
@@ -45,7 +45,10 @@ _LOOK_S = 0.05  # between two looks for the driver; one costs 20 microseconds
 
 
 class EngineActor:
-    """One engine in its own process."""
+    """One engine in its own process.
+
+    Rows come and go as bytes (`scatter.packed`).
+    """
 
     def __init__(self, config: EngineConfig, driver: ProcessId | None = None) -> None:
         """Remember what to build: an error in a call reaches the caller as what it is.
@@ -64,18 +67,16 @@ class EngineActor:
 
     # another engine does what this one died of
     @ray.method(max_task_retries=0)  # type: ignore[untyped-decorator]
-    def generate(
-        self, model: ModelRef, requests: Sequence[Request], sampling: Sampling
-    ) -> Sequence[Completion | None]:
+    def generate(self, model: ModelRef, requests: bytes, sampling: Sampling) -> bytes:
         """Answer with the given model, loading it first if another is in memory."""
         with self._using(model) as engine:
-            return engine.generate(requests, sampling)
+            return packed(engine.generate(unpacked(requests), sampling))
 
     @ray.method(max_task_retries=0)  # type: ignore[untyped-decorator]
-    def score(self, model: ModelRef, token_ids: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def score(self, model: ModelRef, token_ids: bytes) -> bytes:
         """Score with the given model, loading it first if another is in memory."""
         with self._using(model) as engine:
-            return engine.score(token_ids)
+            return packed(engine.score(unpacked(token_ids)))
 
     def warm(self, model: ModelRef) -> None:
         """Load a model ahead of the first batch of a piece of work."""

@@ -18,7 +18,7 @@ from transformers import DynamicCache
 from baldistill.generation.encoding import (
     context_token,
     end_tokens,
-    fit_prompt,
+    fit_prompts,
     prompt_limit,
 )
 from baldistill.generation.loading import context_size, load_pretrained
@@ -78,9 +78,10 @@ class TransformersEngine:
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         """Answer a batch; a batch that does not fit the GPU is halved until it does."""
         limit = prompt_limit(context_size(self._model), sampling.max_new_tokens)
+        prompts = [request.prompt for request in requests]
+        fitted = fit_prompts(self._tokenizer, prompts, limit, self._variables)
         rows = []
-        for index, request in enumerate(requests):
-            prompt, truncated = fit_prompt(self._tokenizer, request.prompt, limit, self._variables)
+        for index, (request, (prompt, truncated)) in enumerate(zip(requests, fitted, strict=True)):
             uniforms = np.empty(0)
             if sampling.temperature > 0:
                 uniforms = np.random.Generator(np.random.Philox(request.seed)).random(

@@ -22,7 +22,7 @@ from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
 from baldistill.config_engines import VllmOptions
 from baldistill.errors import UserError
-from baldistill.generation.encoding import context_token, end_tokens, fit_prompt, prompt_limit
+from baldistill.generation.encoding import context_token, end_tokens, fit_prompts, prompt_limit
 from baldistill.generation.loading import load_all_but_weights
 from baldistill.generation.protocol import (
     Completion,
@@ -100,10 +100,9 @@ class VllmEngine:
         # a prompt has two tokens at least, so that a response always fits behind one when scored
         limit = prompt_limit(self._context, sampling.max_new_tokens, least=2)
         with self._tokenizing:
-            prompts = [
-                fit_prompt(self._tokenizer, request.prompt, limit, self._variables)
-                for request in requests
-            ]
+            prompts = fit_prompts(
+                self._tokenizer, [request.prompt for request in requests], limit, self._variables
+            )
         outputs = self._run(
             [tokens for tokens, _ in prompts],
             [self._params(request, sampling) for request in requests],
@@ -128,6 +127,7 @@ class VllmEngine:
                 flat_logprobs=True,
                 detokenize=False,
                 output_kind=RequestOutputKind.FINAL_ONLY,
+                skip_clone=True,
             )
             for _ in prompts
         ]
@@ -170,6 +170,7 @@ class VllmEngine:
             structured_outputs=structured,
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
+            skip_clone=True,  # a deep copy costs the stepping thread half of adding a request
         )
 
     def _completion(

@@ -35,6 +35,7 @@ from baldistill.generation.protocol import (
     Sampling,
     build_engine,
 )
+from baldistill.generation.scatter import packed, unpacked
 from baldistill.generation.transformers_engine import TransformersEngine
 from baldistill.generation.vllm_start import environment
 from baldistill.pipeline.run import run
@@ -191,11 +192,11 @@ def test_a_short_batch_does_not_wait_for_a_long_one(pool: Pool) -> None:
     actor = pool.actors[0]
     schema = {"type": "string", "minLength": 700}
     endless = Sampling(max_new_tokens=900, json_schema=json.dumps(schema))
-    long = actor.generate.remote(TEACHER, [Request("long", "Tom")], endless)
-    short = actor.generate.remote(TEACHER, [Request("short", "Tom")], Sampling(1))
+    long = actor.generate.remote(TEACHER, packed([Request("long", "Tom")]), endless)
+    short = actor.generate.remote(TEACHER, packed([Request("short", "Tom")]), Sampling(1))
     (first,), _ = ray.wait([long, short], num_returns=1)
     assert first == short
-    assert len(ray.get(long)[0].token_ids) > 100
+    assert len(unpacked(ray.get(long))[0].token_ids) > 100
 
 
 @pytest.mark.parametrize("tied", [True, False])

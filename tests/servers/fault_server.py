@@ -79,6 +79,8 @@ class FaultServer:
             return _error(404, f"no such path {path}")
         body = json.loads(content)
         chat = path.endswith("/chat/completions")
+        if chat and not body["messages"]:  # so curator asks for a server's limits
+            return _error(400, "Empty input messages")
         prompt = body["messages"][-1]["content"] if chat else body["prompt"]
         step = self._step(prompt)
         if self.keep_bodies:
@@ -159,7 +161,8 @@ def _completion(prompt: str, chat: bool, finish: str, body: dict[str, Any]) -> d
         choice["text"] = text
         if body.get("logprobs") is not None:
             choice["logprobs"] = {"tokens": words, "token_logprobs": [-0.5] * len(words)}
-    usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(words)}
+    read, written = len(prompt.split()), len(words)
+    usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
     return {"id": "x", "object": "x", "model": body["model"], "choices": [choice], "usage": usage}
 
 
