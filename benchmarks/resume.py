@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=2000)
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--spread", type=float, default=1.6, help="seconds")
-    parser.add_argument("--peers", action="store_true", help="curator and distilabel, too")
+    parser.add_argument("--peers", nargs="*", choices=SCRIPTS, help="these, too; without names all")
     parser.add_argument("--run", nargs=2, metavar=("FOLDER", "URL"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     number = 500 if arguments.quick else arguments.prompts
@@ -72,7 +72,7 @@ def main() -> None:
     reference = killed_at_half(bare, number, spread)
     print(f"from the beginning again: {reference}", file=sys.stderr, flush=True)
     peers = {}
-    for name in SCRIPTS if arguments.peers else ():
+    for name in () if arguments.peers is None else arguments.peers or SCRIPTS:
 
         def peer(folder: str, url: str, name: str = name) -> subprocess.Popen[str]:
             return start_peer(name, number, concurrency, url, folder)
@@ -85,7 +85,7 @@ def main() -> None:
                 "name": "resume",
                 "ours": result["sent_twice"],
                 "reference": reference["sent_twice"],
-                "ratio": result["sent_twice"] / max(1, reference["sent_twice"]),
+                "ratio": (result["sent_twice"] or 0) / (reference["sent_twice"] or 1),
                 "unit": "requests sent twice",
                 "what": f"SIGKILL at half of {number} requests ({_LATENCY:g} to "
                 f"{_LATENCY + spread:g} s each, concurrency "
@@ -115,8 +115,8 @@ def killed_at_half(
     start: Callable[[str, str], subprocess.Popen[str]],
     number: int,
     spread: float,
-    stored: Callable[[str], int] = lambda folder: 0,
-) -> dict[str, float]:
+    stored: Callable[[str], int] | None = None,
+) -> dict[str, float | None]:
     """Kill a run when half of its requests are answered, start it again, and count."""
     with (
         tempfile.TemporaryDirectory(prefix="resume-", ignore_cleanup_errors=True) as folder,
@@ -131,7 +131,8 @@ def killed_at_half(
         at_kill = counts(url)
         process.wait()
         with_group_gone(process.pid)
-        before, kept = quiet(url), stored(folder)
+        before = quiet(url)
+        kept = stored(folder) if stored is not None else None
         process = start(folder, url)
         try:
             complete = process.wait(_LIMIT) == 0
@@ -150,7 +151,7 @@ def killed_at_half(
         "complete": complete,
         "answered_at_kill": len(at_kill["answered"]),
         "stored_at_kill": kept,
-        "stored_and_sent_twice": second - (number - kept),
+        "stored_and_sent_twice": None if kept is None else second - (number - kept),
         "sent_twice": len(again),
         "of_these_not_answered_at_kill": len(flying),
         "of_these_answered_but_on_their_way": len(again - flying),
