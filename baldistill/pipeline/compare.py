@@ -1,8 +1,8 @@
 """`baldistill compare`: the paper's tables 2 and 3 for any corpus.
 
 Every method is a preset of the same config and runs through the same code at the same budget.
-All runs share one store of the teacher's answers, so a call that two methods need is paid once,
-unless two runs side by side make it at the same moment.
+All runs share one store of the teacher's answers, so a call that two methods need is paid once;
+of two runs side by side that want it at the same moment, one waits for the other's answer.
 A run that is complete is not made again, so a comparison that was stopped goes on.
 """
 
@@ -29,7 +29,9 @@ from baldistill.pipeline.run import run
 from baldistill.pipeline.side_by_side import side_by_side
 from baldistill.report.comparison import Outcome, write_comparison
 from baldistill.storage import Storage
+from baldistill.teacher.in_flight import start_in_flight
 from baldistill.teacher.shared import from_other_runs
+from baldistill.teacher.store import ResponseStore
 
 
 def compare(
@@ -99,6 +101,7 @@ def _one_by_one(
 ) -> list[Outcome]:
     """Runs after each other; they share their engines, which start once."""
     outcomes: list[Outcome] = []
+    store = ResponseStore(folder.sub("responses"))
     engines: Engines | None = None
     try:
         for method, seed, config in jobs:
@@ -106,7 +109,7 @@ def _one_by_one(
                 if engines is not None:
                     engines.close()
                 engines = Engines(config, place(config, cluster))
-            outcomes.append(_run_one(method, seed, config, folder, engines))
+            outcomes.append(_run_one(method, seed, config, folder, store, engines))
             display.say(_line(outcomes[-1], len(outcomes), len(jobs)))
     finally:
         if engines is not None:
@@ -122,6 +125,7 @@ def _together(
     After one that the user must mend, those under way are finished and no other is started.
     """
     remote = ray.remote(_run_one).options(num_cpus=1, max_retries=0)
+    store = ResponseStore(folder.sub("responses"), start_in_flight())
     waiting = list(enumerate(jobs))
     running: dict[Any, int] = {}
     outcomes: dict[int, Outcome] = {}
@@ -129,7 +133,7 @@ def _together(
     while running or (waiting and not failures):
         while waiting and not failures and len(running) < width:
             number, (method, seed, config) = waiting.pop(0)
-            running[remote.remote(method, seed, config, folder, None)] = number
+            running[remote.remote(method, seed, config, folder, store, None)] = number
         (done,), _ = ray.wait(list(running), num_returns=1)
         number = running.pop(done)
         try:
@@ -149,7 +153,12 @@ def _together(
 
 
 def _run_one(
-    method: str, seed: int, config: Config, folder: Storage, engines: Engines | None
+    method: str,
+    seed: int,
+    config: Config,
+    folder: Storage,
+    store: ResponseStore,
+    engines: Engines | None,
 ) -> Outcome:
     place_of_run = folder.sub(f"{method}/seed-{seed}")
     start = time.monotonic()
@@ -157,7 +166,7 @@ def _run_one(
         run(
             config,
             run_dir=place_of_run.uri,
-            store=folder.sub("responses").uri,
+            store=store,
             engines=engines,
             quiet=True,
         )

@@ -55,7 +55,7 @@ def run(
     *,
     run_dir: str | Path | None = None,
     address: str | None = None,
-    store: str | Path | None = None,
+    store: str | Path | ResponseStore | None = None,
     engines: Engines | None = None,
     on_stage: Callable[[int, dict[str, Any]], None] | None = None,
     verbose: bool = False,
@@ -67,8 +67,8 @@ def run(
         config: The built-in quickstart by default.
         run_dir: Folder or URI; the same folder resumes. By default `runs/NAME-TIMESTAMP`.
         address: Of a Ray cluster; RAY_ADDRESS, or a local Ray, by default.
-        store: Folder or URI of the teacher's answers, to share among runs; in the run folder by
-            default.
+        store: Folder or URI of the teacher's answers, to share among runs, or the store itself;
+            in the run folder by default.
         engines: Running engines to use, and to leave running; they must serve this config.
         on_stage: Told the number and the metrics of each evaluated stage, also of those that an
             earlier start of the run has done. What it raises ends the run, which can be resumed.
@@ -81,7 +81,8 @@ def run(
     config = config or load_config()
     storage = Storage.open(run_dir or Path("runs") / time.strftime(f"{config.name}-%Y%m%d-%H%M%S"))
     with only_run_in(storage, Display(quiet=quiet).say), RunLog(storage) as log:
-        claim(storage, config, Storage.open(store).uri if store else storage.uri_of("responses"))
+        responses = _responses(storage, store)
+        claim(storage, config, responses.storage.uri)
         display = Display(log, quiet=quiet)
         start = time.monotonic()
         display.say(f"run folder: {storage.uri}")
@@ -91,7 +92,6 @@ def run(
                 f"({time.monotonic() - start:.1f} s)"
             )
             check_reach(storage)
-            responses = ResponseStore(Storage.open(store) if store else storage.sub("responses"))
             own = engines or Engines(config, place(config, cluster))
             assert own.serves(config)
             try:
@@ -105,6 +105,12 @@ def run(
                     own.close()
         display.say(f"done in {time.monotonic() - start:.0f} s")
         return result
+
+
+def _responses(storage: Storage, store: str | Path | ResponseStore | None) -> ResponseStore:
+    if isinstance(store, ResponseStore):
+        return store
+    return ResponseStore(Storage.open(store) if store else storage.sub("responses"))
 
 
 def _run_stages(context: Context, on_stage: Callable[[int, dict[str, Any]], None]) -> RunResult:

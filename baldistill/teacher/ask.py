@@ -72,15 +72,17 @@ class Teacher:
             UserError: Answers are missing from the store, or the engines cannot work.
         """
         exchange = Exchange(self, sampling, stage, on_answers or _ignore, iter(questions))
-        while not exchange.done:
-            try:
+        try:
+            while not exchange.done:
                 for completions in self.pool.stream(exchange.reserved(), sampling):
                     exchange.record(completions)
-            except WorkStoppedError as stopped:
                 exchange.wait()
-                exchange.release(stopped.charged)
-                raise UserError(str(stopped)) from None
+        except WorkStoppedError as stopped:
             exchange.wait()
+            exchange.release(stopped.charged)
+            raise UserError(str(stopped)) from None
+        finally:
+            exchange.leave()
         return [exchange.answers[name] for name in exchange.names]
 
     def reject(self, reasons: Mapping[str, str]) -> None:

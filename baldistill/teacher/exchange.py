@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import time
+import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 _HELD = ("tokens", "cost")  # caps that a settlement sets something free of
 _MOST_SETTLING = 32  # settlements on their way to the ledger
+_LOOK_AGAIN = 0.5  # seconds until it is looked again for what another run is asking
 
 
 @dataclass(slots=True)
@@ -37,6 +40,7 @@ class Exchange:
         answers: What is known, by request id.
         waiting: Questions refused while calls under way held what they would need.
         failed: Questions whose call failed and may have been charged: another call may be answered.
+        elsewhere: Questions that another run on the same store is asking just now.
         settling: Settlements that the ledger was sent, in their order.
     """
 
@@ -49,11 +53,13 @@ class Exchange:
     answers: dict[str, Answer] = field(default_factory=dict)
     waiting: dict[str, Question] = field(default_factory=dict)
     failed: dict[str, Question] = field(default_factory=dict)
+    elsewhere: dict[str, Question] = field(default_factory=dict)
     settling: deque[Any] = field(default_factory=deque)
     _asked: set[str] = field(default_factory=set)
     _under_way: dict[str, Question] = field(default_factory=dict)
     _failures: Counter[str] = field(default_factory=Counter)
     _exhausted: bool = False
+    _holder: str = field(default_factory=lambda: uuid.uuid4().hex)
     _sizes: Iterator[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,7 +68,7 @@ class Exchange:
     @property
     def done(self) -> bool:
         """Whether every question has its answer, once what is under way is settled."""
-        return self._exhausted and not self.waiting and not self.failed
+        return self._exhausted and not (self.waiting or self.failed or self.elsewhere)
 
     def reserved(self) -> Iterator[Request]:
         """Reserve budget window by window; yields what the engines are to answer.
@@ -70,9 +76,14 @@ class Exchange:
         A call holds its bound on tokens and money until it is settled, so near a cap on these
         the calls under way may hold what the next one needs. Then this ends early, and what was
         refused is asked again once all of them are settled. It is refused for good when it does
-        not fit although none of them is under way.
+        not fit although none of them is under way. What another run is asking is looked at again
+        when nothing of ours is under way: so no two runs ever wait for each other.
         """
         under_way = 0
+        if self.elsewhere:
+            time.sleep(_LOOK_AGAIN)
+            self.waiting |= self.elsewhere
+            self.elsewhere = {}
         while window := self._window():
             refused: dict[str, str] = {}
             requests = self._reserve(window, refused)
@@ -105,6 +116,7 @@ class Exchange:
     def _reserve(self, questions: Mapping[str, Question], refused: dict[str, str]) -> list[Request]:
         """Reserve a window; returns the calls to make, and adds what a cap refused."""
         tier, recorded = self.teacher.tier, self.teacher.config.recorded
+        questions = self._claimed(questions)
         reserves = []
         for name, question in questions.items():
             prompt = 0 if recorded else prompt_bound(question.prompt, self.sampling)
@@ -133,6 +145,7 @@ class Exchange:
         refused.update(grants.refused)
         called = {name: questions[name] for name in grants.granted if name not in stored}
         self._under_way |= called
+        self._free(questions.keys() - called.keys())
         return [
             Request(
                 name,
@@ -143,6 +156,21 @@ class Exchange:
             )
             for name, question in called.items()
         ]
+
+    def _claimed(self, questions: Mapping[str, Question]) -> Mapping[str, Question]:
+        """Without those that another run is asking; their answers will be in the store."""
+        actor = self.teacher.store.in_flight
+        if actor is None or self.teacher.config.recorded:
+            return questions
+        claim = actor.claim.remote(list(questions), self._holder, self.teacher.ledger)
+        held = set(result_of(claim))
+        self.elsewhere |= {name: questions[name] for name in held}
+        return {name: question for name, question in questions.items() if name not in held}
+
+    def _free(self, names: Iterable[str]) -> None:
+        """Let other runs ask, or read from the store, what is not under way any more."""
+        if (actor := self.teacher.store.in_flight) is not None:
+            actor.free.remote(list(names), self._holder)
 
     def _know(self, answers: Iterable[Answer]) -> None:
         known = {answer.request_id: answer for answer in answers}
@@ -167,6 +195,7 @@ class Exchange:
         failed = {c.request_id: c.error for c in completions if c.error is not None}
         reasons = {name: error.partition(":")[0] for name, error in failed.items()}
         self.teacher.reject(reasons)
+        self._free(completion.request_id for completion in completions)
         for completion in completions:
             name = completion.request_id
             question = self._under_way.pop(name)
@@ -190,6 +219,11 @@ class Exchange:
         names = self._under_way.keys() - {request.request_id for request in charged}
         releases = [Release(name) for name in names]
         result_of(self.teacher.ledger.release.remote(releases))
+
+    def leave(self) -> None:
+        """Let other runs ask whatever is still under way: this one asks no more."""
+        if (actor := self.teacher.store.in_flight) is not None:
+            actor.leave.remote(self._holder)
 
     def wait(self) -> None:
         """Let the ledger settle what it was sent; an error there is raised here."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -43,9 +44,16 @@ class StoredAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ResponseStore:
-    """Answers in a folder of a storage; picklable, used by all workers at once."""
+    """Answers in a folder of a storage; picklable, used by all workers at once.
+
+    Attributes:
+        storage: The folder.
+        in_flight: Handle of the actor that knows what runs side by side are asking just now
+            (`teacher.in_flight`); None where the store has one run at a time.
+    """
 
     storage: Storage
+    in_flight: Any = None
 
     def append(self, completions: Sequence[Completion]) -> str:
         """Write answers durably as a new segment; returns its name."""

@@ -14,6 +14,7 @@ from baldistill.errors import FolderInUseError, UserError
 from baldistill.pipeline.engines import Engines
 from baldistill.pipeline.run import RunResult, run
 from baldistill.storage import Storage
+from baldistill.teacher.store import ResponseStore
 from baldistill.tune.configs import config_of, for_trial
 from baldistill.tune.record import (
     TrialRecord,
@@ -39,12 +40,15 @@ class Setup:
         space: How.
         engines: Started by the sweep, one set for each trial at a time; none where every trial
             needs engines of its own.
+        in_flight: Handle of the actor that keeps trials side by side from making the same calls;
+            None where they go one by one.
     """
 
     folder: Storage
     base: Config
     space: Space
     engines: Sequence[Engines]
+    in_flight: Any = None
 
 
 def run_trial(chosen: Mapping[str, Any], setup: Setup) -> None:
@@ -134,13 +138,14 @@ def _run(
     config: Config, record: TrialRecord, setup: Setup, slot: int, reporter: _Reporter
 ) -> RunResult:
     engines = setup.engines[slot] if setup.engines else None
+    store = ResponseStore(setup.folder.sub(RESPONSES), setup.in_flight)
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
             return run(
                 config,
                 run_dir=run_folder(setup.folder, record.name).uri,
-                store=setup.folder.sub(RESPONSES).uri,
+                store=store,
                 engines=engines,
                 on_stage=reporter.before_last,
                 quiet=True,

@@ -15,6 +15,7 @@ from baldistill.pipeline.run import validated_corpus
 from baldistill.pipeline.side_by_side import side_by_side
 from baldistill.records import digest
 from baldistill.storage import Storage
+from baldistill.teacher.in_flight import start_in_flight
 from baldistill.tune.plan import SweepPlan
 from baldistill.tune.record import TrialRecord, read_records, run_folder
 from baldistill.tune.search import RecordedSearch
@@ -62,7 +63,9 @@ def run_trials(
     )
     engines = _engines(plan, width, cluster)
     try:
-        _tuner(Setup(folder, plan.base, plan.space, engines), search, width).fit()
+        in_flight = start_in_flight() if width > 1 else None
+        setup = Setup(folder, plan.base, plan.space, engines, in_flight)
+        _tuner(setup, search, width).fit()
     finally:
         for one in engines:
             one.close()

@@ -149,6 +149,8 @@ def test_optuna_proposes_and_two_trials_run_side_by_side(tmp_path: Path) -> None
     assert all(1e-6 <= rate <= 1e-3 for rate in rates)
     assert 0 < data["calls_paid"] <= data["calls_alone"] / 2, "the teacher is asked the same"
     assert began(folder / "trials" / "t002") < examined(folder / "trials" / "t001")
+    ids = answered(folder)
+    assert len(ids) == len(set(ids)) == data["calls_paid"], "none twice, not even at once"
 
 
 @pytest.mark.ray
