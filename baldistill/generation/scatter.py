@@ -221,7 +221,7 @@ def packed(rows: Sequence[Any]) -> bytes:
     """Rows on their way between two processes.
 
     Ray keeps each array apart, so that a large one need not be copied; for rows of some tens of
-    tokens that takes three times as long as copying them, which the engine's thread waits for.
+    tokens that takes three times as long as copying them.
     """
     return pickle.dumps(rows, protocol=5)
 

@@ -1,8 +1,8 @@
 """Which requests are being asked just now, by runs side by side that share a store of answers.
 
 The store spares a run what another was answered; this spares it what another is waiting for. One
-actor serves all runs of a comparison or a sweep. It holds names of requests that are under way and
-nothing else, so whatever happens to it, a run can at worst make a call that another makes, too.
+actor serves all runs of a comparison or a sweep. It decides nothing about budgets and keeps nothing
+durable: whatever happens to it, a run can at worst make a call that another makes, too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import ActorDiedError
 
 _LOOK_EVERY = 5.0  # seconds between two looks whether the one who asks is alive
 _LOOK_S = 1.0  # a ledger that does not answer within this is busy, not dead
@@ -66,7 +66,7 @@ class InFlight:
         told, _ = ray.wait([self._ledgers[holder].__ray_ready__.remote()], timeout=_LOOK_S)
         try:
             ray.get(told)
-        except RayActorError:
+        except ActorDiedError:  # one that is merely out of reach may come back
             return True
         return False
 
