@@ -82,6 +82,17 @@ RESPONSES = pa.schema(
 )
 """The student's response to a question of the evaluation set."""
 
+STORED = pa.schema(
+    [
+        pa.field("request_id", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("prompt_tokens", pa.int32(), nullable=False),
+        pa.field("completion_tokens", pa.int32(), nullable=False),
+        pa.field("finish_reason", pa.string(), nullable=False),
+    ]
+)
+"""An answer of a teacher in the response store."""
+
 
 def digest(value: Mapping[str, object], size: int = 16) -> str:
     """Hex BLAKE2b of a JSON value with sorted keys: request ids, artifact inputs.

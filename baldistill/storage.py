@@ -92,10 +92,18 @@ class Storage:
 
         Names that begin with a dot are left out, as in every reader of Parquet folders.
         """
+        return list(self.sizes(name))
+
+    def sizes(self, name: str = "") -> dict[str, int]:
+        """Bytes of each of these files, in the same order."""
         selector = pafs.FileSelector(self.path(name), allow_not_found=True)
         infos = self.fs.get_file_info(selector)
-        files = (info.base_name for info in infos if info.type == pafs.FileType.File)
-        return sorted(file for file in files if not file.startswith("."))
+        files = {info.base_name: info.size for info in infos if info.type == pafs.FileType.File}
+        return {file: files[file] for file in sorted(files) if not file.startswith(".")}
+
+    def make(self) -> None:
+        """Make the folder, where it is not there yet."""
+        self.fs.create_dir(self.root, recursive=True)
 
     def delete(self, name: str) -> None:
         """Remove a file or a folder with all in it; nothing if it is not there."""
@@ -123,7 +131,7 @@ class Storage:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync(Path(path).parent)
+        sync(Path(path).parent)
 
     def read_bytes(self, name: str) -> bytes:
         """The content of a file."""
@@ -169,11 +177,11 @@ class Storage:
         try:
             shutil.copytree(local, temporary)
             for copied in [*temporary.rglob("*"), temporary]:
-                _sync(copied)
+                sync(copied)
             os.replace(temporary, self.path(name))
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        _sync(Path(self.path(name)).parent)
+        sync(Path(self.path(name)).parent)
 
     def local_dir(self, name: str) -> Path:
         """The folder as a local one: itself, or a download that this machine keeps.
@@ -259,8 +267,8 @@ def _temporary(path: str | Path) -> Path:
     return final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
 
 
-def _sync(path: Path) -> None:
-    """Make a file's content, or a folder's list of names, survive a crash of the machine."""
+def sync(path: Path) -> None:
+    """Make a local file's content, or a folder's list of names, survive a crash of the machine."""
     if os.name != "posix":  # Windows cannot open a folder
         return
     descriptor = os.open(path, os.O_RDONLY)

@@ -52,13 +52,13 @@ def counts(url: str) -> dict[str, dict[str, int]]:
 def teacher(folder: Path, url: str, *, concurrency: int, replicas: int = 1) -> Iterator[Teacher]:
     """A teacher with ledger, store and pool, as a run has it; its actors are up."""
     config = OpenAITeacher(model="m", base_url=url, concurrency=concurrency)
-    pool = Pool.start(
-        config, ModelRef("m"), replicas=replicas, bundle={"CPU": 0.25},
-        batch_size=config.resources.batch_size,
-    )  # fmt: skip
-    ray.get([actor.warm.remote(pool.model) for actor in pool.actors])
     storage = Storage.open(folder)
     store = ResponseStore(storage.sub("store"))
+    pool = Pool.start(
+        config, ModelRef("m"), replicas=replicas, bundle={"CPU": 0.25},
+        batch_size=config.resources.batch_size, journals=store.journals(),
+    )  # fmt: skip
+    ray.get([actor.warm.remote(pool.model) for actor in pool.actors])
     ledger = start_ledger(storage.sub("ledger"), store, Caps())
     ray.get(ledger.summary.remote())
     try:

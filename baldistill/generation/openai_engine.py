@@ -20,6 +20,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -28,6 +29,7 @@ import openai
 from baldistill.config_engines import OpenAIOptions
 from baldistill.config_teachers import OpenAITeacher
 from baldistill.errors import UserError
+from baldistill.generation.journal import Journal
 from baldistill.generation.openai_faults import Fault, UnusableAnswerError, fault_of, of_one_row
 from baldistill.generation.openai_format import completion_of, estimated_tokens
 from baldistill.generation.openai_limits import Rate, Slots, backoff
@@ -41,11 +43,13 @@ _LONGEST_S = 1.0  # for the first: another batch may want the thread
 class OpenAIEngine(ServerEngine):
     """A model behind a server that answers each request at once."""
 
-    def __init__(self, options: OpenAIOptions) -> None:
+    def __init__(self, options: OpenAIOptions, journals: str | None = None) -> None:
         """Start the event loop; `load` makes the client.
 
         Args:
             options: Rates are shared equally by the replicas of a teacher.
+            journals: Folder of the response store where it is on a disk: answers are written
+                there at once.
         """
         super().__init__(options)
         self._slots = Slots(options.concurrency)
@@ -54,6 +58,23 @@ class OpenAIEngine(ServerEngine):
         self._tokens = _rate(options.tokens_per_minute, share)
         self._ages = itertools.count()
         self._rows: dict[str, asyncio.Task[Completion | None]] = {}
+        self._journal = None if journals is None else Journal(journals)
+
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling
+    ) -> Sequence[Completion | None]:
+        """Answer a batch, as `ServerEngine.generate`; what it tells of is on the disk."""
+        try:
+            return super().generate(requests, sampling)
+        finally:
+            if self._journal is not None:
+                self._journal.sync()
+
+    def close(self) -> None:
+        """End the client, the loop and the journal."""
+        super().close()
+        if self._journal is not None:
+            self._journal.close()
 
     async def _answer(
         self, requests: Sequence[Request], sampling: Sampling
@@ -91,7 +112,7 @@ class OpenAIEngine(ServerEngine):
                     return None
                 if isinstance(outcome, Completion):
                     self._outage.answered()
-                    return outcome
+                    return self._written(outcome)
                 fault, others = outcome
                 fault = of_one_row(fault, self._outage.answers)
                 if fault.remedy == "stop":
@@ -110,6 +131,15 @@ class OpenAIEngine(ServerEngine):
             await self._pause(max(wait, fault.wait or 0.0))
             if fault.remedy == "again":
                 return Completion.failed(request.request_id, str(fault), again=True)
+
+    def _written(self, completion: Completion) -> Completion:
+        """An answer with the segment that has it; none where the driver is to write it."""
+        if self._journal is None or completion.error is not None:
+            return completion
+        try:
+            return replace(completion, segment=self._journal.append(completion))
+        except OSError:
+            return completion
 
     def _given_up(self, request: Request, fault: Fault) -> Completion:
         """An error row; all stops where the server has nothing else for any row."""

@@ -50,16 +50,20 @@ class EngineActor:
     Rows come and go as bytes (`scatter.packed`).
     """
 
-    def __init__(self, config: EngineConfig, driver: ProcessId | None = None) -> None:
+    def __init__(
+        self, config: EngineConfig, driver: ProcessId | None = None, journals: str | None = None
+    ) -> None:
         """Remember what to build: an error in a call reaches the caller as what it is.
 
         Args:
             config: Which engine.
             driver: The process with which this one ends.
+            journals: See `build_engine`.
         """
         if driver is not None:
             threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
         self._config = config
+        self._journals = journals
         self._changed = threading.Condition()
         self._calls = 0
         self._engine: Engine | None = None
@@ -96,7 +100,7 @@ class EngineActor:
             while model != self._model and self._calls > 0:
                 self._changed.wait()
             if self._engine is None:
-                self._engine = build_engine(self._config)
+                self._engine = build_engine(self._config, self._journals)
             if model != self._model:
                 self._model = None  # a load that fails leaves none
                 self._engine.load(model)
@@ -150,6 +154,7 @@ class Pool:
         batch_size: int,
         bundles: int = 1,
         one_node: bool = True,
+        journals: str | None = None,
     ) -> Pool:
         """Start the actors; they load the model while the caller goes on.
 
@@ -168,6 +173,7 @@ class Pool:
             batch_size: Prompts that one engine takes at once.
             bundles: So many times, for an engine on several GPUs.
             one_node: All of them on one node.
+            journals: Folder that the driver has made and all engines see; see `build_engine`.
         """
         variables = environment() if config.kind == "vllm" else {}
         variables["OMP_NUM_THREADS"] = str(max(1, int(bundle.get("CPU", 0.0) * bundles)))
@@ -189,7 +195,7 @@ class Pool:
         # a thread of its own tells what holds up the others
         remote = ray.remote(concurrency_groups={"notices": 1})(EngineActor)
         actors = tuple(
-            remote.options(**options, **place).remote(config, driver) for place in places
+            remote.options(**options, **place).remote(config, driver, journals) for place in places
         )
         pool = cls(actors, model, batch_size, config.threads, groups)
         for actor in pool.actors:

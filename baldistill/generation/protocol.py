@@ -96,6 +96,7 @@ class Completion:
         billed_tokens: Tokens written as a server counted them; None is those of `token_ids`,
             which a server may not give.
         again: The call failed, and may have been charged; another call may be answered.
+        segment: Of the response store, in which the engine has written it already.
     """
 
     request_id: str
@@ -108,6 +109,7 @@ class Completion:
     error: str | None = None
     billed_tokens: int | None = None
     again: bool = False
+    segment: str | None = None
 
     @property
     def completion_tokens(self) -> int:
@@ -226,8 +228,14 @@ class Noticing(Protocol):
         ...
 
 
-def build_engine(config: EngineConfig) -> Engine:
-    """Make the engine of a config; heavy imports happen here, in the actor's process."""
+def build_engine(config: EngineConfig, journals: str | None = None) -> Engine:
+    """Make the engine of a config; heavy imports happen here, in the actor's process.
+
+    Args:
+        config: Which engine.
+        journals: A folder on a disk for answers that would be lost, and paid again, if the process
+            were killed before it has returned them.
+    """
     match config.kind:
         case "transformers":
             from baldistill.generation.transformers_engine import TransformersEngine
@@ -261,7 +269,7 @@ def build_engine(config: EngineConfig) -> Engine:
                 return OpenAIBatchEngine(config)
             from baldistill.generation.openai_engine import OpenAIEngine
 
-            return OpenAIEngine(config)
+            return OpenAIEngine(config, journals)
         case kind:
             raise UserError(f"teacher.kind {kind!r} is not there yet")
 

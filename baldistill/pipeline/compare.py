@@ -105,10 +105,10 @@ def _one_by_one(
     engines: Engines | None = None
     try:
         for method, seed, config in jobs:
-            if engines is None or not engines.serves(config):
+            if engines is None or not engines.serves(config, store):
                 if engines is not None:
                     engines.close()
-                engines = Engines(config, place(config, cluster))
+                engines = Engines(config, place(config, cluster), store)
             outcomes.append(_run_one(method, seed, config, folder, store, engines))
             display.say(_line(outcomes[-1], len(outcomes), len(jobs)))
     finally:

@@ -15,6 +15,7 @@ from baldistill.generation.pool import Pool, result_of
 from baldistill.generation.protocol import ModelRef
 from baldistill.generation.reserve import alone
 from baldistill.pipeline.resources import PLACED, Placement, PoolShape
+from baldistill.teacher.store import ResponseStore
 
 _decisive = attrgetter(*PLACED)
 
@@ -26,24 +27,30 @@ class Engines:
     `Placement.take_turns`.
     """
 
-    def __init__(self, config: Config, placement: Placement) -> None:
+    def __init__(
+        self, config: Config, placement: Placement, responses: ResponseStore | None = None
+    ) -> None:
         """Nothing starts yet.
 
         Args:
             config: Names the models.
             placement: Says how many actors, with what.
+            responses: In which teachers behind a server write their answers at once; where it is
+                left out, the driver writes them.
         """
         self.placement = placement
         self._config = config
+        self._responses = responses
         self._teachers: dict[int, Pool] = {}
         self._student: Pool | None = None
 
-    def serves(self, config: Config) -> bool:
-        """Whether a run with this config can use these engines as they are.
+    def serves(self, config: Config, responses: ResponseStore) -> bool:
+        """Whether a run with this config and store can use these engines as they are.
 
         It then takes their placement too, whatever nodes have come or gone since.
         """
-        return _decisive(config) == _decisive(self._config)
+        stored = self._responses is None or self._responses.storage == responses.storage
+        return stored and _decisive(config) == _decisive(self._config)
 
     def warm(self, say: Callable[[str], None]) -> None:
         """Start what the run will need while the corpus is read; the actors load on their own.
@@ -95,7 +102,8 @@ class Engines:
         if tier not in self._teachers:
             teacher = self._config.teacher.tiers[tier]
             model = ModelRef("bundled-teacher" if teacher.model == "bundled" else teacher.model)
-            self._teachers[tier] = _start(teacher, model, self.placement.teachers[tier])
+            journals = None if self._responses is None else self._responses.journals()
+            self._teachers[tier] = _start(teacher, model, self.placement.teachers[tier], journals)
         return self._teachers[tier]
 
     def make_room(self) -> None:
@@ -136,7 +144,9 @@ def _check_keys(teachers: Sequence[EngineConfig], shapes: Sequence[PoolShape]) -
         result_of(check)
 
 
-def _start(config: EngineConfig, model: ModelRef, shape: PoolShape) -> Pool:
+def _start(
+    config: EngineConfig, model: ModelRef, shape: PoolShape, journals: str | None = None
+) -> Pool:
     return Pool.start(
         config,
         model,
@@ -145,4 +155,5 @@ def _start(config: EngineConfig, model: ModelRef, shape: PoolShape) -> Pool:
         bundles=shape.size,
         one_node=shape.one_node,
         batch_size=shape.batch_size,
+        journals=journals,
     )

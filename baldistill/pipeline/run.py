@@ -69,7 +69,8 @@ def run(
         address: Of a Ray cluster; RAY_ADDRESS, or a local Ray, by default.
         store: Folder or URI of the teacher's answers, to share among runs, or the store itself;
             in the run folder by default.
-        engines: Running engines to use, and to leave running; they must serve this config.
+        engines: Running engines to use, and to leave running; they must serve this config
+            and store.
         on_stage: Told the number and the metrics of each evaluated stage, also of those that an
             earlier start of the run has done. What it raises ends the run, which can be resumed.
         verbose: Show Ray's own messages.
@@ -92,8 +93,8 @@ def run(
                 f"({time.monotonic() - start:.1f} s)"
             )
             check_reach(storage)
-            own = engines or Engines(config, place(config, cluster))
-            assert own.serves(config)
+            own = engines or Engines(config, place(config, cluster), responses)
+            assert own.serves(config, responses)
             try:
                 if not storage.exists("metrics.json"):
                     own.warm(display.say)

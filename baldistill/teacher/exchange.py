@@ -179,15 +179,13 @@ class Exchange:
             self.on_answers(len(known))
 
     def record(self, completions: Sequence[Completion]) -> None:
-        """Store answers, then settle them; a call that failed gives its unit back.
+        """Store answers that are not, then settle them; a call that failed gives its unit back.
 
         One that may be made again is: as a call of its own, which a cap may refuse. The tokens of
         the one that failed stay held, for nobody knows what it cost.
         """
-        written = [completion for completion in completions if completion.error is None]
-        if written:
-            segment = self.teacher.store.append(written)
-            settled = [self._settlement(completion) for completion in written]
+        for segment, answers in self._stored(completions).items():
+            settled = [self._settlement(completion) for completion in answers]
             # not waited for: what is stored is settled by whoever reads the log after a crash
             self.settling.append(self.teacher.ledger.settle.remote(settled, segment))
             if len(self.settling) > _MOST_SETTLING:
@@ -209,6 +207,17 @@ class Exchange:
                 else _answered(name, completion)
             )
         self.on_answers(sum(not completion.again for completion in completions))
+
+    def _stored(self, completions: Iterable[Completion]) -> dict[str, list[Completion]]:
+        """Answers by the segment that has them: the engine's own, or one that is written now."""
+        answers: dict[str | None, list[Completion]] = {}
+        for completion in completions:
+            if completion.error is None:
+                answers.setdefault(completion.segment, []).append(completion)
+        return {
+            self.teacher.store.append(some) if segment is None else segment: some
+            for segment, some in answers.items()
+        }
 
     def release(self, charged: Iterable[Request]) -> None:
         """Take back what was reserved and is not answered, after the engines have stopped.

@@ -63,15 +63,16 @@ class LedgerLog:
         self._caps = caps
         self._prices = prices
         self._owner = uuid.uuid4().hex[:8]
-        self._indexed: set[str] = set()
+        self._indexed: dict[str, int] = {}
         self._where: dict[str, str] = {}
         self._replay()
         self.refresh()
         self._append(self._recover(self._open))
 
     def refresh(self) -> None:
-        """Index the segments that came since the last look."""
-        new = [name for name in self._store.segments() if name not in self._indexed]
+        """Index the segments that came, or have grown, since the last look."""
+        found = self._store.segments().items()
+        new = {name: size for name, size in found if self._indexed.get(name) != size}
         self._where.update(self._store.index(new))
         self._indexed.update(new)
 
@@ -123,7 +124,7 @@ class LedgerLog:
         """Record the cost of answers that now stand in `segment`."""
         self._make_current()
         self._append(self._ledger.settle(settlements))
-        self._indexed.add(segment)
+        self._indexed.setdefault(segment, 0)  # of a journal others may use the rest
         self._where.update((entry.request_id, segment) for entry in settlements)
         self._open.difference_update(entry.request_id for entry in settlements)
 

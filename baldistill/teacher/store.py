@@ -1,16 +1,20 @@
-"""The response store: every answer of a teacher, by request id, as Parquet segments.
+"""The response store: every answer of a teacher, by request id, in segments.
 
-A folder of small immutable files, one for each batch of answers. It may be shared by many runs
-(a comparison, a sweep): the id of a request says all that decides its answer, so an answer that
-one run paid for serves all. A segment becomes visible whole, so a crash leaves no half answers.
-Only ids are read to build the index: memory is some 100 bytes for an answer, and answers are
-as many as teacher calls were paid, never as many as the corpus has rows.
+A folder of small files, of two kinds. A Parquet segment holds a batch of answers that came from
+the engines; it becomes visible whole. A journal (`generation.journal`) is written line by line by
+the engine that receives the answers, where the folder is on a disk; it grows. Neither ever shows
+a half answer, whatever crashed.
+
+The store may be shared by many runs (a comparison, a sweep): the id of a request says all that
+decides its answer, so an answer that one run paid for serves all. Only ids are kept to build the
+index: memory is some 100 bytes for an answer, and answers are as many as teacher calls were paid,
+never as many as the corpus has rows.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,18 +22,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from baldistill.generation.journal import SUFFIX, row_of, rows_in
 from baldistill.generation.protocol import Completion
+from baldistill.records import STORED
 from baldistill.storage import Storage
 
-SCHEMA = pa.schema(
-    [
-        pa.field("request_id", pa.string(), nullable=False),
-        pa.field("text", pa.string(), nullable=False),
-        pa.field("prompt_tokens", pa.int32(), nullable=False),
-        pa.field("completion_tokens", pa.int32(), nullable=False),
-        pa.field("finish_reason", pa.string(), nullable=False),
-    ]
-)
+_PARQUET = ".parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +53,35 @@ class ResponseStore:
     storage: Storage
     in_flight: Any = None
 
+    def journals(self) -> str | None:
+        """Folder in which engines may write answers themselves, made; None off a disk."""
+        if not self.storage.is_local:
+            return None
+        self.storage.make()
+        return self.storage.path()
+
     def append(self, completions: Sequence[Completion]) -> str:
         """Write answers durably as a new segment; returns its name."""
-        segment = f"{uuid.uuid4().hex}.parquet"
-        rows = {
-            "request_id": [answer.request_id for answer in completions],
-            "text": [answer.text for answer in completions],
-            "prompt_tokens": [answer.prompt_tokens for answer in completions],
-            "completion_tokens": [answer.completion_tokens for answer in completions],
-            "finish_reason": [answer.finish_reason for answer in completions],
-        }
-        self.storage.write_table(segment, pa.table(rows, schema=SCHEMA))
+        segment = f"{uuid.uuid4().hex}{_PARQUET}"
+        rows = [row_of(completion) for completion in completions]
+        self.storage.write_table(segment, pa.Table.from_pylist(rows, schema=STORED))
         return segment
 
-    def segments(self) -> list[str]:
-        """Names of all complete segments."""
-        return [name for name in self.storage.list() if name.endswith(".parquet")]
+    def segments(self) -> dict[str, int]:
+        """All segments, each with what tells that it has grown: 0 for one that never does."""
+        sizes = self.storage.sizes()
+        journals = {name: size for name, size in sizes.items() if name.endswith(SUFFIX)}
+        return journals | {name: 0 for name in sizes if name.endswith(_PARQUET)}
 
     def index(self, segments: Iterable[str]) -> dict[str, str]:
         """Which segment holds which request id."""
-        table = self._dataset(segments).to_table(columns=["request_id", "__filename"])
-        return dict(zip(table["request_id"].to_pylist(), _names(table), strict=True))
+        journals, tables = _by_kind(segments)
+        table = self._dataset(tables).to_table(columns=["request_id", "__filename"])
+        where = dict(zip(table["request_id"].to_pylist(), _names(table), strict=True))
+        for journal in journals:
+            rows = rows_in(self.storage.read_bytes(journal))
+            where.update((row["request_id"], journal) for row in rows)
+        return where
 
     def read(self, where: Mapping[str, str]) -> dict[str, StoredAnswer]:
         """Read answers.
@@ -83,21 +89,34 @@ class ResponseStore:
         Args:
             where: Segment by request id.
         """
-        columns = [*SCHEMA.names, "__filename"]
+        return {
+            row.pop("request_id"): StoredAnswer(**row)
+            for segment, row in self._rows(where)
+            if where.get(row["request_id"]) == segment
+        }
+
+    def _rows(self, where: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Rows of these segments, the wanted ones among them, each with its segment."""
+        journals, tables = _by_kind(set(where.values()))
         wanted = pc.field("request_id").isin(pa.array(list(where), pa.string()))
-        table = self._dataset(sorted(set(where.values()))).to_table(columns=columns, filter=wanted)
-        segments = _names(table)
-        answers: dict[str, StoredAnswer] = {}
-        for row, segment in zip(table.select(SCHEMA.names).to_pylist(), segments, strict=True):
-            request_id = row.pop("request_id")
-            if where[request_id] == segment:
-                answers[request_id] = StoredAnswer(**row)
-        return answers
+        columns = [*STORED.names, "__filename"]
+        table = self._dataset(tables).to_table(columns=columns, filter=wanted)
+        yield from zip(_names(table), table.select(STORED.names).to_pylist(), strict=True)
+        for journal in journals:
+            for row in rows_in(self.storage.read_bytes(journal)):
+                yield journal, row
 
     def _dataset(self, segments: Iterable[str]) -> ds.Dataset:
-        """Segments as one dataset: many small files are read side by side."""
+        """Parquet segments as one dataset: many small files are read side by side."""
         paths = [self.storage.path(segment) for segment in segments]
-        return ds.dataset(paths, schema=SCHEMA, filesystem=self.storage.fs, format="parquet")
+        return ds.dataset(paths, schema=STORED, filesystem=self.storage.fs, format="parquet")
+
+
+def _by_kind(segments: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Journals, and Parquet segments."""
+    names = sorted(segments)
+    journals = [name for name in names if name.endswith(SUFFIX)]
+    return journals, [name for name in names if not name.endswith(SUFFIX)]
 
 
 def _names(table: pa.Table) -> list[str]:

@@ -16,12 +16,13 @@ from baldistill.pipeline.side_by_side import side_by_side
 from baldistill.records import digest
 from baldistill.storage import Storage
 from baldistill.teacher.in_flight import start_in_flight
+from baldistill.teacher.store import ResponseStore
 from baldistill.tune.plan import SweepPlan
 from baldistill.tune.record import TrialRecord, read_records, run_folder
 from baldistill.tune.search import RecordedSearch
 from baldistill.tune.stopping import scheduler_of
 from baldistill.tune.trackers import trackers_of
-from baldistill.tune.trial import Setup, run_trial
+from baldistill.tune.trial import RESPONSES, Setup, run_trial
 
 _LOGS = "tune"
 TUNE_SETTINGS = {
@@ -61,7 +62,7 @@ def run_trials(
         slots=width,
         display=display,
     )
-    engines = _engines(plan, width, cluster)
+    engines = _engines(plan, folder, width, cluster)
     try:
         in_flight = start_in_flight() if width > 1 else None
         setup = Setup(folder, plan.base, plan.space, engines, in_flight)
@@ -130,12 +131,13 @@ class _Forecast:
         return estimate(config, self._counts[corpus], placement).calls_at_most
 
 
-def _engines(plan: SweepPlan, width: int, cluster: Cluster) -> list[Engines]:
+def _engines(plan: SweepPlan, folder: Storage, width: int, cluster: Cluster) -> list[Engines]:
     """Running engines for each trial at a time; none where trials must start their own."""
     placement = place(plan.base, cluster)
     if placement.take_turns or not plan.shares_engines:
         return []
-    engines = [Engines(plan.base, placement) for _ in range(width)]
+    store = ResponseStore(folder.sub(RESPONSES))
+    engines = [Engines(plan.base, placement, store) for _ in range(width)]
     for one in engines:  # all: a trial that started one itself would leave it running
         one.student(base_student(plan.base))
         for tier in range(len(plan.base.teacher.tiers)):

@@ -37,9 +37,16 @@ NUMBER = 60
 def run_beside(folder: Path, name: str, url: str, in_flight: Any, calls: int) -> Iterator[Teacher]:
     """A run with engines and a ledger of its own, on the store that all share."""
     config = OpenAITeacher(model="m", base_url=url, concurrency=8)
-    pool = Pool.start(config, ModelRef("m"), replicas=1, bundle={"CPU": 0.25}, batch_size=8)
     storage = Storage.open(folder)
     store = ResponseStore(storage.sub("store"), in_flight)
+    pool = Pool.start(
+        config,
+        ModelRef("m"),
+        replicas=1,
+        bundle={"CPU": 0.25},
+        batch_size=8,
+        journals=store.journals(),
+    )
     ledger = start_ledger(storage.sub(f"ledger-{name}"), store, Caps(calls=calls))
     try:
         yield Teacher(pool, ledger, store, config, load_prompts("compact", model="bundled"))

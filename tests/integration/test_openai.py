@@ -42,10 +42,16 @@ KEY_NAME = "BALDISTILL_TEST_KEY"  # see conftest.py
 def teacher(folder: Path, url: str, caps: Caps = CAPS, **options: Any) -> Iterator[Teacher]:
     """A run begun (or begun again) in a folder."""
     config = OpenAITeacher.model_validate({"model": "m", "base_url": url, **options})
-    shape = {"replicas": 1, "bundle": {"CPU": 0.25}, "batch_size": 8}
-    pool = Pool.start(config, ModelRef("m"), **shape)  # type: ignore[arg-type]
     storage = Storage.open(folder)
     store = ResponseStore(storage.sub("store"))
+    pool = Pool.start(
+        config,
+        ModelRef("m"),
+        replicas=1,
+        bundle={"CPU": 0.25},
+        batch_size=8,
+        journals=store.journals(),
+    )
     ledger = start_ledger(storage.sub("ledger"), store, caps)
     try:
         yield Teacher(pool, ledger, store, config, load_prompts("compact", model="bundled"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from baldistill.errors import UserError
 from baldistill.pipeline.engines import Engines
 from baldistill.pipeline.resources import Cluster, place
 from baldistill.pipeline.run import run
+from baldistill.storage import Storage
+from baldistill.teacher.store import ResponseStore
 
 
 @pytest.mark.parametrize(
@@ -29,7 +32,15 @@ from baldistill.pipeline.run import run
 )
 def test_engines_serve_what_is_placed_as_they_are(override: str, serves: bool) -> None:
     config, machine = load_config(), Cluster.single(4)
-    assert Engines(config, place(config, machine)).serves(load_config(None, [override])) == serves
+    engines, store = Engines(config, place(config, machine)), ResponseStore(Storage.open("x"))
+    assert engines.serves(load_config(None, [override]), store) == serves
+
+
+def test_engines_that_write_answers_serve_one_store() -> None:
+    config, store = load_config(), ResponseStore(Storage.open("x"))
+    engines = Engines(config, place(config, Cluster.single(4)), store)
+    assert engines.serves(config, replace(store, in_flight="another"))
+    assert not engines.serves(config, ResponseStore(Storage.open("y")))
 
 
 @pytest.mark.ray
