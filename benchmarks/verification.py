@@ -31,6 +31,7 @@ from baldistill.config import Config
 from baldistill.config_file import load_config
 from baldistill.generation.pool import Pool
 from baldistill.generation.protocol import Completion, Request, Sampling
+from baldistill.generation.scatter import Kept, nothing_kept
 from baldistill.pipeline.cluster import connected
 from baldistill.pipeline.engines import Engines
 from baldistill.pipeline.resources import place
@@ -55,9 +56,11 @@ class ErringPool(Pool):
 
     errors: float = 0.0
 
-    def stream(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[list[Completion]]:
+    def stream(
+        self, requests: Iterable[Request], sampling: Sampling, kept: Kept = nothing_kept
+    ) -> Iterator[list[Completion]]:
         """Answer as the pool does, and err."""
-        for batch in Pool.stream(self, requests, sampling):
+        for batch in Pool.stream(self, requests, sampling, kept):
             yield [self.spoil(completion) for completion in batch]
 
     def spoil(self, completion: Completion) -> Completion:

@@ -34,7 +34,15 @@ from baldistill.generation.protocol import (
     build_engine,
 )
 from baldistill.generation.reserve import alone, bundles_of, inside
-from baldistill.generation.scatter import Call, Scatter, packed, result_of, unpacked
+from baldistill.generation.scatter import (
+    Call,
+    Kept,
+    Scatter,
+    nothing_kept,
+    packed,
+    result_of,
+    unpacked,
+)
 from baldistill.generation.vllm_start import environment
 from baldistill.processes import ProcessId
 
@@ -240,9 +248,17 @@ class Pool:
             answers.update(numbered)
         return [answers[number] for number in range(len(answers))]
 
-    def stream(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[list[Completion]]:
-        """Answer all requests, in any order, and keep none: yields whatever has come back."""
-        for numbered in self._scatter(self._generate_calls(requests, sampling)):
+    def stream(
+        self, requests: Iterable[Request], sampling: Sampling, kept: Kept = nothing_kept
+    ) -> Iterator[list[Completion]]:
+        """Answer all requests, in any order, and keep none: yields whatever has come back.
+
+        Args:
+            requests: Consumed `feed_sizes` at a time, while the engines still have work.
+            sampling: How to write.
+            kept: Asked when an engine has died.
+        """
+        for numbered in self._scatter(self._generate_calls(requests, sampling), kept):
             yield [completion for _, completion in numbered]
 
     def score(self, token_ids: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -261,10 +277,12 @@ class Pool:
         for group in self.groups:
             remove_placement_group(group)
 
-    def _scatter(self, calls: Iterator[Call]) -> Iterator[list[tuple[int, Any]]]:
+    def _scatter(
+        self, calls: Iterator[Call], kept: Kept = nothing_kept
+    ) -> Iterator[list[tuple[int, Any]]]:
         # a batch waits on each engine, beside those that it works on
         most_rows = (self.threads + 1) * self.batch_size
-        return Scatter(self.actors, self.model, most_rows).run(calls)
+        return Scatter(self.actors, self.model, most_rows, kept).run(calls)
 
     def _generate_calls(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Call]:
         numbered, sizes = enumerate(requests), self.feed_sizes()

@@ -117,14 +117,17 @@ class Completion:
         return len(self.token_ids) if self.billed_tokens is None else self.billed_tokens
 
     @classmethod
+    def told(cls, request_id: str, text: str, **facts: Any) -> Completion:
+        """A completion by a server that tells no tokens."""
+        nothing = np.empty(0)
+        return cls(request_id, text, nothing.astype(np.int32), nothing.astype(np.float32), **facts)
+
+    @classmethod
     def failed(cls, request_id: str, error: str, *, again: bool = False) -> Completion:
         """The completion of a request that got no answer."""
-        nothing = np.empty(0)
-        return cls(
+        return cls.told(
             request_id,
             "",
-            nothing.astype(np.int32),
-            nothing.astype(np.float32),
             prompt_tokens=0,
             finish_reason="error",
             error=error,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pickle
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
@@ -20,6 +20,9 @@ from baldistill.generation.protocol import (
     ModelRef,
     WorkStoppedError,
 )
+
+Kept: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
+"""What an engine that died has left of its rows; None for each that is to be done again."""
 
 _MOST_DEATHS = 4  # of engines that had the same batch
 _GATHER_SECONDS = 0.2  # for engines that only have to say that they are ready
@@ -69,17 +72,25 @@ class Scatter:
     are asked for again at once, there; so no answer waits for the slowest of its batch.
     """
 
-    def __init__(self, actors: Sequence[Any], model: ModelRef, most_rows: int) -> None:
+    def __init__(
+        self,
+        actors: Sequence[Any],
+        model: ModelRef,
+        most_rows: int,
+        kept: Kept,
+    ) -> None:
         """Nothing runs yet.
 
         Args:
             actors: Handles of `EngineActor`s.
             model: What they answer with.
             most_rows: An engine that has as many is given no more.
+            kept: Asked when an engine has died.
         """
         self._actors = actors
         self._model = model
         self._most_rows = most_rows
+        self._kept = kept
         self._again: deque[Call] = deque()
         self._ready: list[_Life] = []
         self._warming: dict[Any, Any] = {}
@@ -192,8 +203,7 @@ class Scatter:
                 if isinstance(error, EngineDiedError):
                     ray.kill(life.actor, no_restart=False)
                 self._warm(life.actor)
-            self._redo(call, error)
-            return []
+            return self._redo(call, error)
         pending = [place for place, result in enumerate(results) if result is None]
         if stop is not None:
             self._stop = self._stop or stop
@@ -201,20 +211,36 @@ class Scatter:
                 self._charged += call.only(pending).rows
         elif pending:
             self._give(call.only(pending), life)
-        answered = zip(call.numbers, results, strict=True)
-        return [(number, row) for number, row in answered if row is not None]
+        return _answered(call, results)
 
-    def _redo(self, call: Call, error: Exception) -> None:
-        """Have another engine do what one died of; too many deaths stop the work."""
-        if call.deaths + 1 == _MOST_DEATHS:
-            self._stop = self._stop or self._died(error)
-        self._again.append(replace(call, deaths=call.deaths + 1))
+    def _redo(self, call: Call, error: Exception) -> list[tuple[int, Any]]:
+        """Have another engine do what one died of, but for the rows that it has left.
+
+        Too many deaths stop the work.
+        """
+        results = self._kept(call.rows)
+        pending = [place for place, result in enumerate(results) if result is None]
+        if pending:
+            if call.deaths + 1 == _MOST_DEATHS:
+                self._stop = self._stop or self._died(error)
+            self._again.append(replace(call.only(pending), deaths=call.deaths + 1))
+        return _answered(call, results)
 
     def _died(self, error: Exception) -> UserError:
         return UserError(
             f"an engine for {self._model.name!r} died again and again: {error}. Lower "
             "resources.batch_size, or give the replica more memory."
         )
+
+
+def nothing_kept(rows: Sequence[Any]) -> Sequence[None]:
+    """Of an engine whose results are lost with it."""
+    return [None] * len(rows)
+
+
+def _answered(call: Call, results: Sequence[Any]) -> list[tuple[int, Any]]:
+    answered = zip(call.numbers, results, strict=True)
+    return [(number, row) for number, row in answered if row is not None]
 
 
 def packed(rows: Sequence[Any]) -> bytes:

@@ -74,7 +74,8 @@ class Teacher:
         exchange = Exchange(self, sampling, stage, on_answers or _ignore, iter(questions))
         try:
             while not exchange.done:
-                for completions in self.pool.stream(exchange.reserved(), sampling):
+                answered = self.pool.stream(exchange.reserved(), sampling, exchange.kept)
+                for completions in answered:
                     exchange.record(completions)
                 exchange.wait()
         except WorkStoppedError as stopped:

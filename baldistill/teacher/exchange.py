@@ -178,6 +178,11 @@ class Exchange:
         if known:
             self.on_answers(len(known))
 
+    def kept(self, requests: Sequence[Request]) -> list[Completion | None]:
+        """Answers that an engine had written when it died; None for those to be asked again."""
+        answers = self.teacher.store.journaled({request.request_id for request in requests})
+        return [answers.get(request.request_id) for request in requests]
+
     def record(self, completions: Sequence[Completion]) -> None:
         """Store answers that are not, then settle them; a call that failed gives its unit back.
 

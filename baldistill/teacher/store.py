@@ -14,7 +14,7 @@ never as many as the corpus has rows.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +93,22 @@ class ResponseStore:
             row.pop("request_id"): StoredAnswer(**row)
             for segment, row in self._rows(where)
             if where.get(row["request_id"]) == segment
+        }
+
+    def journaled(self, names: Set[str]) -> dict[str, Completion]:
+        """Those of these answers that an engine has written itself, by request id."""
+        index = self.index(name for name in self.segments() if name.endswith(SUFFIX))
+        where = {name: index[name] for name in names & index.keys()}
+        return {
+            name: Completion.told(
+                name,
+                answer.text,
+                prompt_tokens=answer.prompt_tokens,
+                finish_reason=answer.finish_reason,
+                billed_tokens=answer.completion_tokens,
+                segment=where[name],
+            )
+            for name, answer in self.read(where).items()
         }
 
     def _rows(self, where: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:

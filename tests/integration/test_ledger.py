@@ -21,6 +21,7 @@ from baldistill.config_teachers import TransformersTeacher
 from baldistill.core.ledger import Caps, Prices, Reject, Release, Reserve, Settle
 from baldistill.errors import UserError
 from baldistill.generation.protocol import Completion, Request, Sampling
+from baldistill.generation.scatter import Kept
 from baldistill.storage import Storage
 from baldistill.teacher.ask import Question, Teacher
 from baldistill.teacher.ledger import LedgerLog, start_ledger
@@ -322,7 +323,7 @@ class CountingEngine:
         self.store, self.ledger, self.deadly = store, ledger, deadly
         self.kills.mkdir(exist_ok=True)
 
-    def stream(self, requests: Any, sampling: Sampling) -> Iterator[list[Completion]]:
+    def stream(self, requests: Any, sampling: Sampling, kept: Kept) -> Iterator[list[Completion]]:
         batch: list[Request] = []
         for request in requests:
             batch.append(request)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import ray
@@ -22,7 +24,7 @@ from servers.fault_server import FaultServer, reply, running
 from baldistill.config_teachers import OpenAITeacher
 from baldistill.core.ledger import Caps
 from baldistill.errors import UserError
-from baldistill.generation.pool import Pool
+from baldistill.generation.pool import EngineActor, Pool
 from baldistill.generation.protocol import ModelRef, Sampling
 from baldistill.storage import Storage
 from baldistill.teacher.ask import Answer, Question, Teacher
@@ -36,6 +38,32 @@ SERVER = Path(__file__).resolve().parents[1] / "servers" / "fault_server.py"
 GREEDY = Sampling(max_new_tokens=20)
 CAPS = Caps(examples=10_000)
 KEY_NAME = "BALDISTILL_TEST_KEY"  # see conftest.py
+DRIVER = """
+import json, sys
+import ray
+from baldistill.config_teachers import OpenAITeacher
+from baldistill.core.ledger import Caps
+from baldistill.generation.pool import EngineActor, Pool
+from baldistill.generation.protocol import ModelRef, Sampling
+from baldistill.storage import Storage
+from baldistill.teacher.ask import Question, Teacher
+from baldistill.teacher.ledger import start_ledger
+from baldistill.teacher.prompts import load_prompts
+from baldistill.teacher.store import ResponseStore
+
+address, url, folder, number = sys.argv[1:]
+ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+config = OpenAITeacher(model="m", base_url=url, concurrency=16)
+storage = Storage.open(folder)
+store = ResponseStore(storage.sub("store"))
+pool = Pool.start(config, ModelRef("m"), replicas=1, bundle={"CPU": 0.25}, batch_size=8,
+                  journals=store.journals())
+ledger = start_ledger(storage.sub("ledger"), store, Caps(examples=10_000))
+teacher = Teacher(pool, ledger, store, config, load_prompts("compact", model="bundled"))
+questions = [Question(f"Question {i}", "rationale", "d0") for i in range(int(number))]
+answers = teacher.ask(questions, Sampling(max_new_tokens=20), stage=1)
+print(json.dumps([[a.text for a in answers], ray.get(ledger.summary.remote())["total"]]))
+"""
 
 
 @contextmanager
@@ -226,6 +254,81 @@ def test_what_a_client_that_died_may_have_sent_is_not_given_back(tmp_path: Path)
     assert total["held_tokens"] > 0
 
 
+def test_a_run_that_is_killed_has_lost_no_answer(tmp_path: Path) -> None:
+    """The driver is stopped before the first answer comes: only the engine can have kept it."""
+    server, number = FaultServer(answers_at_most=0), 40
+    store = ResponseStore(Storage.open(tmp_path / "store"))
+    with running(server) as url:
+        first = start_driver(url, tmp_path, number)
+        wait_until(lambda: server.working == 16)
+        first.send_signal(signal.SIGSTOP)
+        server.answers_at_most = 12
+        wait_until(lambda: len(store.index(store.segments())) == 12)
+        answered = set(server.answered)
+        first.kill()
+        first.wait()
+        wait_until(lambda: not server.connections)
+        server.answers_at_most = None
+        output, _ = start_driver(url, tmp_path, number).communicate(timeout=120)
+    answers, total = json.loads(output)
+    assert answers == [reply(f"Question {i}") for i in range(number)]
+    assert len(answered) == 12
+    assert {server.received[prompt] for prompt in answered} == {1}
+    assert (total["units"], total["reused"]) == (number, 0)
+
+
+def test_an_engine_that_is_killed_has_lost_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class DyingActor(EngineActor):  # in here, so that its process need not import this file
+        """It dies once, when it has ten answers and has told none of them."""
+
+        def __init__(self, config: Any, driver: Any, journals: str) -> None:
+            super().__init__(config, driver, journals)
+            self.died = Path(journals).parent / "died"
+            self.store = ResponseStore(Storage.open(journals))
+
+        @ray.method(max_task_retries=0)  # type: ignore[untyped-decorator]
+        def generate(self, model: ModelRef, requests: bytes, sampling: Sampling) -> bytes:
+            answers = super().generate(model, requests, sampling)
+            if not self.died.exists():
+                while len(self.store.index(self.store.segments())) < 10:
+                    time.sleep(0.02)
+                self.died.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return cast(bytes, answers)
+
+    monkeypatch.setattr("baldistill.generation.pool.EngineActor", DyingActor)
+    server, answered = FaultServer(answers_at_most=10), set[str]()
+
+    def go_on() -> None:
+        wait_until((tmp_path / "died").exists)
+        answered.update(server.answered)
+        server.answers_at_most = None
+
+    with running(server) as url, teacher(tmp_path, url, concurrency=16) as asked:
+        thread = threading.Thread(target=go_on)
+        thread.start()
+        answers = asked.ask(questions(40), GREEDY, stage=1)
+        thread.join()
+        total = spent(asked)
+    assert [a.text for a in answers] == [reply(f"Question {i}") for i in range(40)]
+    assert len(answered) == 10
+    assert {server.received[prompt] for prompt in answered} == {1}
+    assert (total["units"], total["calls"]) == (40, 40)
+
+
+def test_an_object_store_gets_its_answers_from_the_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As does a folder that the engines do not see."""
+    monkeypatch.setattr(ResponseStore, "journals", lambda self: None)
+    with running(FaultServer()) as url, teacher(tmp_path, url) as asked:
+        answers = asked.ask(questions(20), GREEDY, stage=1)
+        assert asked.ask(questions(20), GREEDY, stage=1) == answers
+    assert {name.partition(".")[2] for name in asked.store.segments()} == {"parquet"}
+
+
 def test_a_key_of_the_workers_environment_reaches_the_server_and_nothing_else(
     tmp_path: Path,
 ) -> None:
@@ -259,6 +362,13 @@ def test_the_drivers_environment_is_not_sent_to_the_workers(
     assert not server.answered
 
 
+def start_driver(url: str, folder: Path, number: int) -> subprocess.Popen[str]:
+    """A run of its own process, begun or begun again."""
+    address = ray.get_runtime_context().gcs_address
+    command = [sys.executable, "-c", DRIVER, address, url, str(folder), str(number)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
 def start_server(url: str | None = None) -> tuple[subprocess.Popen[str], str]:
     port = url.split(":")[2].split("/")[0] if url else "0"
     command = [sys.executable, str(SERVER), "--latency", "0.1", "--port", port]
@@ -268,12 +378,12 @@ def start_server(url: str | None = None) -> tuple[subprocess.Popen[str], str]:
 
 
 def read_counts(url: str) -> Counter[str]:
-    import json
-
     with urllib.request.urlopen(url.removesuffix("/v1") + "/counts") as answer:
         return Counter(json.load(answer)["received"])
 
 
 def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
     while not true():
+        assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ from baldistill.generation.protocol import (
     Request,
     Sampling,
 )
+from baldistill.storage import Storage
+from baldistill.teacher.store import ResponseStore
 
 GREEDY = Sampling(max_new_tokens=20)
 KEY = "sk-very-secret-0123456789"
@@ -40,9 +43,10 @@ class Lab:
         self.server, self.url = server, url
         self.engines: list[OpenAIEngine] = []
 
-    def engine(self, **options: Any) -> OpenAIEngine:
+    def engine(self, journals: Path | None = None, **options: Any) -> OpenAIEngine:
         chosen: dict[str, Any] = {"base_url": self.url, "timeout_s": 30, "patience_s": 20}
-        engine = OpenAIEngine(OpenAIOptions(**{**chosen, **options}))
+        folder = None if journals is None else str(journals)
+        engine = OpenAIEngine(OpenAIOptions(**{**chosen, **options}), folder)
         engine.load(ModelRef("some-model"))
         self.engines.append(engine)
         return engine
@@ -383,6 +387,52 @@ def test_replicas_share_a_teachers_limits() -> None:
     assert one is not None
     assert three is not None
     assert [one.take(1, 0.0) for _ in range(9)] == [three.take(1, 0.0) for _ in range(9)]
+
+
+def test_an_answer_is_written_before_anybody_is_told(lab: Lab, tmp_path: Path) -> None:
+    """Those of a batch that goes on, too, for which nobody has called again."""
+    store = ResponseStore(Storage.open(tmp_path))
+    engine = lab.engine(tmp_path, concurrency=8)
+    asked = [Request(f"r{i}", f"Question {i}") for i in range(8)]
+    lab.server.answers_at_most = 1
+    first = engine.generate(asked, GREEDY)
+    assert sum(answer is not None for answer in first) == 1
+    lab.server.answers_at_most = 6
+    while len(index := store.index(store.segments())) < 6:
+        time.sleep(0.01)
+    lab.server.answers_at_most = None
+    answers = answers_to(engine, asked, GREEDY)
+    assert {a.request_id: a.segment for a in answers}.items() > index.items()
+    stored = store.read(store.index(store.segments()))
+    assert {name: (s.text, s.prompt_tokens, s.completion_tokens) for name, s in stored.items()} == {
+        a.request_id: (a.text, a.prompt_tokens, a.completion_tokens) for a in answers
+    }
+
+
+def test_what_is_no_answer_is_not_written(lab: Lab, tmp_path: Path) -> None:
+    store = ResponseStore(Storage.open(tmp_path))
+    prompts = ["<400> a", "<500> b", "<badjson> c", "<content_filter> d", "<length> e"]
+    answers = lab.ask(prompts, journals=tmp_path)
+    written = {a.request_id: a.segment for a in answers if a.error is None}
+    assert written.keys() == {"r1", "r2", "r4"}
+    assert written == store.index(store.segments())
+    assert {a.segment for a in answers if a.error is not None} == {None}
+
+
+def test_an_answer_that_cannot_be_written_is_left_to_the_driver(lab: Lab, tmp_path: Path) -> None:
+    (answer,) = lab.ask(["Question"], journals=tmp_path / "not mounted")
+    assert (answer.text, answer.segment) == (reply("Question"), None)
+
+
+def test_what_the_disk_does_not_keep_is_not_told(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(path: Path) -> None:
+        raise OSError("input/output error")
+
+    monkeypatch.setattr("baldistill.generation.journal.sync", broken)
+    with pytest.raises(UserError, match="cannot be kept"):
+        lab.ask(["Question"], journals=tmp_path)
 
 
 def test_a_server_scores_nothing(lab: Lab) -> None:
