@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from servers.fault_server import FaultServer, running
 
 from baldistill.config_file import load_config
 from baldistill.errors import UserError
+from baldistill.generation.protocol import Request, Sampling
 from baldistill.pipeline.engines import Engines
 from baldistill.pipeline.resources import Cluster, place
 from baldistill.pipeline.run import run
@@ -41,6 +43,19 @@ def test_engines_that_write_answers_serve_one_store() -> None:
     engines = Engines(config, place(config, Cluster.single(4)), store)
     assert engines.serves(config, replace(store, in_flight="another"))
     assert not engines.serves(config, ResponseStore(Storage.open("y")))
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_a_teacher_behind_a_server_writes_into_the_store(tmp_path: Path) -> None:
+    store = ResponseStore(Storage.open(tmp_path / "responses"))
+    with running(FaultServer()) as url:
+        teacher = ["teacher.kind=openai", "teacher.model=m", f"teacher.base_url={url}"]
+        config = load_config(None, teacher)
+        engines = Engines(config, place(config, Cluster.single(4)), store)
+        (answer,) = engines.teacher().generate([Request("r", "Question")], Sampling(20))
+        engines.close()
+    assert store.index(store.segments()) == {"r": answer.segment}
 
 
 @pytest.mark.ray
