@@ -5,10 +5,10 @@
 Answers take between 0.2 s and `--spread` more, as those of a real teacher do: so it shows, too,
 whether an answer that has come waits for another.
 The loopback server is a process of its own and counts by prompt. A request that was in flight at
-the kill is sent again by anyone's rules: its answer, if there was one, was not yet on a disk. These
-are counted, by whether the server had answered when the kill came. The reference begins again from
-nothing, which is what a loop without a store does; `--peers` puts bespokelabs-curator and
-distilabel through the same kill (see peers.py).
+the kill is sent again by anyone's rules. Those sent twice are counted, by whether the server had
+answered when the kill came: an answer that had come may not have been on a disk. The reference
+begins again from nothing, which is what a loop without a store does; `--peers` puts
+bespokelabs-curator and distilabel through the same kill (see peers.py).
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from baldistill.cli import main
+from baldistill.generation.journal import SUFFIX, rows_in
 from baldistill.storage import Storage
 
 WAIT_S = 600.0  # for what a process brings about, on a machine however busy
@@ -72,11 +73,14 @@ def kill_9(process: subprocess.Popen[str]) -> None:
 
 def answered(run: Path | Storage) -> list[str]:
     """Request ids of all stored answers, one for each time that one was answered."""
-    storage = run if isinstance(run, Storage) else Storage.open(run)
-    if not storage.list("responses"):
-        return []
-    table = storage.read_table("responses", columns=["request_id"])
-    return [str(name) for name in table["request_id"].to_pylist()]
+    store = (run if isinstance(run, Storage) else Storage.open(run)).sub("responses")
+    names: list[str] = []
+    for segment in store.list():
+        if segment.endswith(SUFFIX):
+            names += [row["request_id"] for row in rows_in(store.read_bytes(segment))]
+        else:
+            names += store.read_table(segment, columns=["request_id"])["request_id"].to_pylist()
+    return names
 
 
 def decided(run_dir: Path) -> dict[str, object]:

@@ -5,6 +5,9 @@ the number in flight stays full although batches end at different times, and a r
 waits holds up no other: a call returns what is there soon after its first answer, and whoever made
 it calls again for the rest.
 
+Where the response store is on a disk, an answer is written there the moment it is received: so it
+outlives this process and the driver, whatever becomes of them before it is settled.
+
 What the server refused without working on it is asked again here. A call that failed and may have
 been charged for is handed back: whoever keeps the accounts decides on another one.
 
