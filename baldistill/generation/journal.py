@@ -77,6 +77,7 @@ class Journal:
                 try:
                     sync(path)
                 except OSError as error:
+                    self._unsynced.add(path)  # for those who wait it is not on the disk either
                     raise UserError(
                         f"answers cannot be kept in {path}: {error}. Once that is mended, the "
                         "same command goes on from here"

@@ -127,8 +127,9 @@ def test_a_disk_that_keeps_nothing_is_told_of(
     _, journal = store_in(tmp_path)
     journal.append(completion("a"))
     monkeypatch.setattr("baldistill.generation.journal.sync", full)
-    with pytest.raises(UserError, match=r"answers cannot be kept in .*: no room"):
-        journal.sync()
+    for _ in range(3):  # whoever comes next must not take it for kept
+        with pytest.raises(UserError, match=r"answers cannot be kept in .*: no room"):
+            journal.sync()
     journal.close()
 
 
