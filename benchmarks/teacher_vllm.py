@@ -1,10 +1,12 @@
 """Our pool of vLLM engines against a bare `LLM.generate`, on the same prompts.
 
-    python benchmarks/teacher_vllm.py [--quick] [--prompts 1500] [--rounds 7]
+    python benchmarks/teacher_vllm.py [--quick] [--prompts 1500] [--rounds 5] [--starts 3]
 
 Both run the bundled teacher with the same arguments, each in a process of its own, and take turns
-after a warm-up. Beside the tokens per second stand those per second of processor time (ours with
-the caller's part), which other work on the machine disturbs less.
+after a warm-up. Two processes that do the same differ by some percent for as long as they live, so
+both are started several times, and the ratio is the median of theirs. Beside the tokens per second
+stand those per second of processor time (ours with the caller's part), which other work on the
+machine disturbs less.
 """
 
 from __future__ import annotations
@@ -24,24 +26,25 @@ MAX_NEW_TOKENS = 96
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="400 prompts, five rounds")
+    parser.add_argument("--quick", action="store_true", help="400 prompts, one start")
     parser.add_argument("--prompts", type=int, default=1500)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5, help="of each start")
+    parser.add_argument("--starts", type=int, default=3)
     parser.add_argument("--ray-data", action="store_true", help="ray.data.llm, too")
     arguments = parser.parse_args()
     number = 400 if arguments.quick else arguments.prompts
-    rounds = 5 if arguments.quick else arguments.rounds
+    starts = 1 if arguments.quick else arguments.starts
 
     from baldistill.bundled import DOMAINS, make_example
 
     rng = random.Random(0)
     made = [make_example(DOMAINS[i % len(DOMAINS)], rng) for i in range(number)]
     prompts = [f"Question: {e.question}\nGold answer: {e.answer}\n" for e in made]
-    print(json.dumps(measure(prompts, rounds, arguments.ray_data)))
+    print(json.dumps(measure(prompts, starts, arguments.rounds, arguments.ray_data)))
 
 
-def measure(prompts: list[str], rounds: int, with_ray_data: bool) -> dict[str, Any]:
-    """Tokens per second of both; of several rounds the best counts, the least disturbed one."""
+def measure(prompts: list[str], starts: int, rounds: int, with_ray_data: bool) -> dict[str, Any]:
+    """Tokens per second of both: medians of the rounds of each start, and of the starts."""
     import ray
     import torch
 
@@ -57,9 +60,6 @@ def measure(prompts: list[str], rounds: int, with_ray_data: bool) -> dict[str, A
     requests = [Request(str(i), prompt) for i, prompt in enumerate(prompts)]
     sampling = Sampling(MAX_NEW_TOKENS)
     context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    bare = context.Process(target=serve_bare, args=(there, prompts), daemon=True)
-    bare.start()
 
     def start(replicas: int) -> Pool:
         bundle, model = {"CPU": 1.0, "GPU": float(min(gpus, 1))}, ModelRef("bundled-teacher")
@@ -80,45 +80,56 @@ def measure(prompts: list[str], rounds: int, with_ray_data: bool) -> dict[str, A
     if with_ray_data:  # each of its stages takes a CPU: on two it only waits
         ray.init(num_cpus=max(cores, 4), include_dashboard=False, log_to_driver=False)
     with connected():
-        pool = start(1)
-        here.recv()  # it is warm
-        speed(pool)
-        ours, reference, our_cpu, reference_cpu, equal = [], [], [], [], 0.0
-        for _ in range(rounds):
-            here.send("again")
-            rate, cpu, bare_tokens = here.recv()
-            reference.append(rate)
-            reference_cpu.append(cpu)
-            rate, cpu, our_tokens = speed(pool)
-            ours.append(rate)
-            our_cpu.append(cpu)
-            pairs = zip(our_tokens, bare_tokens, strict=True)
-            equal = statistics.mean(mine == theirs[: len(mine)] for mine, theirs in pairs)
-        here.send("end")
-        bare.join()
-        pool.close()
+        ours, reference, our_cpu, reference_cpu = (list[float]() for _ in range(4))
+        equal: list[bool] = []
+        for _ in range(starts):
+            here, there = context.Pipe()
+            bare = context.Process(target=serve_bare, args=(there, prompts), daemon=True)
+            bare.start()
+            pool = start(1)
+            here.recv()  # it is warm
+            speed(pool)
+            taken: list[tuple[float, float, float, float]] = []
+            for _ in range(rounds):
+                here.send("again")
+                theirs, their_cpu, bare_tokens = here.recv()
+                mine, my_cpu, our_tokens = speed(pool)
+                taken.append((mine, theirs, my_cpu, their_cpu))
+                pairs = zip(our_tokens, bare_tokens, strict=True)
+                equal += [a == b[: len(a)] for a, b in pairs]
+            here.send("end")
+            bare.join()
+            pool.close()
+            medians = map(statistics.median, zip(*taken, strict=True))
+            for kept, median in zip(
+                (ours, reference, our_cpu, reference_cpu), medians, strict=True
+            ):
+                kept.append(median)
+        rate = statistics.median(ours)
         two: float | str = f"not measured: {cores} cores and {gpus} GPUs are too few for two"
         if gpus >= 2 or (gpus == 0 and cores >= 4):
             pool = start(2)
             speed(pool)
-            two = max(speed(pool)[0] for _ in range(rounds)) / max(ours)
+            two = statistics.median(speed(pool)[0] for _ in range(rounds)) / rate
             pool.close()
         through_ray_data = ray_data_llm(prompts, gpus) if with_ray_data else []
     return {
         "name": "teacher_vllm",
-        "ours": max(ours),
-        "reference": max(reference),
-        "ratio": max(ours) / max(reference),
-        "unit": "tokens/s, one replica, best round",
-        "what": f"{len(prompts)} prompts of the bundled teacher, {rounds} rounds each, taking "
-        "turns; the reference is LLM.generate in a process of its own",
-        "ours_rounds": [round(rate) for rate in ours],
-        "reference_rounds": [round(rate) for rate in reference],
-        "ours_per_processor_second": max(our_cpu),
-        "reference_per_processor_second": max(reference_cpu),
-        "equal_answers": equal,
+        "ours": rate,
+        "reference": statistics.median(reference),
+        "ratio": statistics.median(
+            mine / theirs for mine, theirs in zip(ours, reference, strict=True)
+        ),
+        "unit": "tokens/s, one replica, median of the starts",
+        "what": f"{len(prompts)} prompts of the bundled teacher, {starts} starts of each with "
+        f"{rounds} rounds in turns; the reference is LLM.generate in a process of its own",
+        "ours_starts": [round(start) for start in ours],
+        "reference_starts": [round(start) for start in reference],
+        "ours_per_processor_second": statistics.median(our_cpu),
+        "reference_per_processor_second": statistics.median(reference_cpu),
+        "equal_answers": statistics.mean(equal),
         "two_replicas_over_one": two,
-        "ours_seconds": round(sum(map(len, our_tokens)) / max(ours), 2),
+        "ours_seconds": round(sum(map(len, our_tokens)) / rate, 2),
         "ray_data_llm_seconds": through_ray_data,
     }
 
