@@ -19,6 +19,8 @@ Count: TypeAlias = Annotated[int, Field(ge=1)]
 Share: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0)]
 Dtype: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
 
+_MOST_THREADS = 2048  # of one actor; they sleep while their rows are answered
+
 
 class Section(BaseModel):
     """A part of the config: immutable, and no key that it does not know."""
@@ -128,8 +130,7 @@ class TransformersOptions(Section):
         """GPUs that one engine needs where the cluster has any."""
         return 1
 
-    @property
-    def threads(self) -> int:
+    def threads(self, batch_size: int, *, on_gpu: bool) -> int:
         """Batches that one engine works on at the same time."""
         return 1
 
@@ -157,14 +158,15 @@ class VllmOptions(Section):
         """GPUs that one engine needs where the cluster has any."""
         return self.tensor_parallel_size * self.pipeline_parallel_size
 
-    @property
-    def threads(self) -> int:
-        """Batches that one engine works on at the same time.
+    def threads(self, batch_size: int, *, on_gpu: bool) -> int:
+        """Batches under way at the same time: twice the rows that vLLM runs at once.
 
-        They hold twice the rows that vLLM runs at once on the largest GPUs (1,024; a CPU's 256),
-        so that it never waits for a batch.
+        So it never waits for one. By itself it runs 1,024 on the largest GPUs and 256 on a CPU.
         """
-        return 32
+        rows = self.engine_kwargs.get("max_num_seqs")
+        if not isinstance(rows, int) or rows < 1:  # vLLM refuses any other
+            rows = 1024 if on_gpu else 256 * self.gpus_per_replica
+        return min(_MOST_THREADS, max(2, -(-2 * rows // batch_size)))
 
 
 class BatchApi(Section):
@@ -254,8 +256,7 @@ class OpenAIOptions(Section):
         """None: the model is elsewhere."""
         return 0
 
-    @property
-    def threads(self) -> int:
+    def threads(self, batch_size: int, *, on_gpu: bool) -> int:
         """Batches under way at the same time: with rows for four times what is in flight.
 
         Some may have been refused and be waiting to ask again; places must not stand empty
@@ -263,7 +264,7 @@ class OpenAIOptions(Section):
         """
         if self.batch_api is not None:
             return self.batch_api.batches
-        return max(4, -(-4 * self.concurrency // 8))
+        return min(_MOST_THREADS, max(4, -(-4 * self.concurrency // batch_size)))
 
 
 class ReplayColumns(Section):
@@ -299,8 +300,7 @@ class ReplayOptions(Section):
         """None: nothing is computed."""
         return 0
 
-    @property
-    def threads(self) -> int:
+    def threads(self, batch_size: int, *, on_gpu: bool) -> int:
         """Batches that one engine works on at the same time."""
         return 1
 

@@ -185,7 +185,8 @@ class Pool:
         """
         variables = environment() if config.kind == "vllm" else {}
         variables["OMP_NUM_THREADS"] = str(max(1, int(bundle.get("CPU", 0.0) * bundles)))
-        if bundle.get("GPU", 0.0) == 0:
+        on_gpu = bundle.get("GPU", 0.0) > 0
+        if not on_gpu:
             variables["CUDA_VISIBLE_DEVICES"] = ""  # an engine without a share takes none
         groups: tuple[PlacementGroup, ...] = ()
         places = [alone(bundle)] * replicas
@@ -193,10 +194,11 @@ class Pool:
             variables["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
             groups = tuple(bundles_of(bundle, bundles, one_node=one_node) for _ in range(replicas))
             places = [inside(group) for group in groups]
+        threads = config.threads(batch_size, on_gpu=on_gpu)
         options = {
             "max_restarts": -1,
             "max_task_retries": 3,
-            "max_concurrency": config.threads,
+            "max_concurrency": threads,
             "runtime_env": {"env_vars": variables},
         }
         driver = ProcessId.current()
@@ -205,7 +207,7 @@ class Pool:
         actors = tuple(
             remote.options(**options, **place).remote(config, driver, journals) for place in places
         )
-        pool = cls(actors, model, batch_size, config.threads, groups)
+        pool = cls(actors, model, batch_size, threads, groups)
         for actor in pool.actors:
             actor.warm.remote(model)
         return pool

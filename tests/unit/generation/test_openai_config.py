@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from baldistill.config_engines import BatchApi
+from baldistill.config_engines import BatchApi, OpenAIOptions
 from baldistill.config_teachers import OpenAITeacher
 
 
@@ -53,7 +53,16 @@ def test_the_batch_api_decides_no_answers() -> None:
     assert one.signature() == batch.signature()
     assert one.identity == batch.identity
     assert (one.finds_again, batch.finds_again) == (False, True)
-    assert batch.threads == BatchApi().batches < one.threads
+    assert batch.threads(8, on_gpu=False) == BatchApi().batches < one.threads(8, on_gpu=False)
+
+
+def test_the_rows_under_way_follow_the_concurrency() -> None:
+    engine = OpenAIOptions(concurrency=100)
+    for batch_size in (1, 8, 64):  # four times what is in flight, and less than a batch more
+        rows = engine.threads(batch_size, on_gpu=False) * batch_size
+        assert 400 <= rows < 400 + batch_size
+    assert OpenAIOptions(concurrency=1).threads(8, on_gpu=False) == 4
+    assert OpenAIOptions(concurrency=4096).threads(1, on_gpu=False) == 2048
 
 
 def test_rates_of_requests_go_with_no_batches() -> None:

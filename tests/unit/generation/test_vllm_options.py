@@ -24,7 +24,11 @@ def test_a_missing_package_is_named_with_its_extras(monkeypatch: pytest.MonkeyPa
 def test_the_users_own_variables_win(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_LOGGING_LEVEL", "DEBUG")
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "7")
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
+    monkeypatch.setenv("ONEDNN_VERBOSE", "1")
     variables = environment()
+    assert variables["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "16"
+    assert "ONEDNN_VERBOSE" not in variables
     assert variables["VLLM_LOGGING_LEVEL"] == "DEBUG"
     assert variables["VLLM_CPU_KVCACHE_SPACE"] == "7"
     assert variables["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
@@ -39,6 +43,17 @@ def test_keys_stay_out_of_an_actors_environment(monkeypatch: pytest.MonkeyPatch)
 def test_gpus_of_an_engine() -> None:
     options = VllmOptions(tensor_parallel_size=4, pipeline_parallel_size=2)
     assert options.gpus_per_replica == 8
+
+
+def test_twice_the_rows_that_an_engine_runs_at_once_are_under_way() -> None:
+    for on_gpu, rows in ((True, 1024), (False, 256)):
+        for batch_size in (8, 64, 100):
+            under_way = VllmOptions().threads(batch_size, on_gpu=on_gpu) * batch_size
+            assert 2 * rows <= under_way < 2 * rows + batch_size
+    few = VllmOptions(engine_kwargs={"max_num_seqs": 64})
+    assert [few.threads(size, on_gpu=True) for size in (8, 64, 500)] == [16, 2, 2]
+    assert VllmOptions(tensor_parallel_size=2).threads(64, on_gpu=False) == 16
+    assert VllmOptions(engine_kwargs={"max_num_seqs": "x"}).threads(64, on_gpu=False) == 8
 
 
 def test_an_adapter_or_no_chat_template_is_another_teacher() -> None:
