@@ -172,6 +172,7 @@ class BatchServerEngine(ServerEngine):
         Raises:
             UserError: It was away too long, or refuses, or all has to stop.
         """
+        times = 0
         while True:
             await self._outage.over()
             self._check_stop()
@@ -187,7 +188,8 @@ class BatchServerEngine(ServerEngine):
                 fault = fault_of(UnusableAnswerError(f"no valid JSON: {error}"), self._key)
             if fault.remedy in ("stop", "row"):
                 raise _RefusedError(self._refused_by(fault), fault.status)
-            await self._pause(self._outage.refused(fault))
+            times += 1
+            await self._pause(self._outage.refused(fault, times))
 
     def _check_stop(self) -> None:
         if self._stop is not None:

@@ -107,7 +107,7 @@ class OpenAIEngine(ServerEngine):
 
         None where all has to stop: then the server has done nothing for the row.
         """
-        failures = request.failures
+        failures, refusals = request.failures, 0
         while True:
             try:
                 outcome = await self._try(request, sampling, age)
@@ -122,7 +122,8 @@ class OpenAIEngine(ServerEngine):
                     raise UserError(self._stopped_by(fault))
                 wait = backoff(failures + 1)
                 if fault.remedy == "wait":
-                    wait = self._outage.refused(fault)
+                    refusals += 1
+                    wait = self._outage.refused(fault, refusals)
                     # a gateway may have no answer to this one row, while it answers others
                     failures += fault.status != 429 and self._outage.answers > others
             except UserError as error:
@@ -186,12 +187,15 @@ class OpenAIEngine(ServerEngine):
     async def _send(self, body: dict[str, Any]) -> Any:
         """The server's JSON, or the fault."""
         path = "/chat/completions" if "messages" in body else "/completions"
+        self._outage.in_flight += 1
         try:
             async with asyncio.timeout(self._options.timeout_s):
                 response = await self._client.post(path, cast_to=httpx2.Response, body=body)
             return _json(response)
         except (openai.APIError, httpx2.RequestError, TimeoutError, UnusableAnswerError) as error:
             return fault_of(error, self._key)
+        finally:
+            self._outage.in_flight -= 1
 
     async def _wait_for_rates(self, cost: float) -> None:
         now = time.monotonic()

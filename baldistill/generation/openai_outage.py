@@ -9,7 +9,7 @@ from baldistill.errors import UserError
 from baldistill.generation.openai_faults import Fault
 from baldistill.generation.openai_limits import backoff
 
-_REFUSALS = 8  # one after the other, without an answer between them: it is not the row
+_REFUSALS = 8  # at least, one after the other, without an answer between them
 _PROBE_EVERY = 5.0  # seconds at most, unless the server asks for more
 _LOST_ROWS = 10  # given up one after the other: so would be the others
 
@@ -19,6 +19,7 @@ class Outage:
 
     Attributes:
         answers: How many came in all, refusals of single rows among them.
+        in_flight: Requests that the server has neither answered nor refused yet.
     """
 
     def __init__(self, server: str, patience: float) -> None:
@@ -30,6 +31,7 @@ class Outage:
         """
         self._server, self._patience = server, patience
         self.answers = 0
+        self.in_flight = 0
         self._back = asyncio.Event()
         self._since: float | None = None  # first refusal after the last answer
         self._refusals = 0
@@ -40,8 +42,12 @@ class Outage:
 
     @property
     def is_down(self) -> bool:
-        """Whether nobody is answered."""
-        return self._refusals >= _REFUSALS
+        """Whether nobody is answered.
+
+        A server that works on more requests than it has refused since its last answer is only
+        busy: many sent at once are refused at once, and answered later.
+        """
+        return self._refusals >= max(_REFUSALS, self.in_flight)
 
     def wake(self) -> None:
         """The engine stops: let nobody wait any more."""
@@ -80,8 +86,12 @@ class Outage:
         self._since = None
         self._back.set()
 
-    def refused(self, fault: Fault) -> float:
+    def refused(self, fault: Fault, times: int) -> float:
         """The server is not there for this request; returns the seconds to wait.
+
+        Args:
+            fault: What it said.
+            times: How often this request was refused by now.
 
         Raises:
             UserError: It was away too long, or asks to wait longer than that.
@@ -90,7 +100,8 @@ class Outage:
         self._since = now if self._since is None else self._since
         self._last = fault
         self._refusals += 1
-        wait = max(fault.wait or 0.0, min(_PROBE_EVERY, backoff(self._refusals)))
+        times = self._refusals if self.is_down else times
+        wait = max(fault.wait or 0.0, min(_PROBE_EVERY, backoff(times)))
         self._check_patience(max(fault.wait or 0.0, 0.0))
         self._next_probe = now + wait
         return wait

@@ -21,6 +21,7 @@ from baldistill.errors import UserError
 from baldistill.generation import openai_limits
 from baldistill.generation.openai_engine import OpenAIEngine
 from baldistill.generation.openai_faults import refusal
+from baldistill.generation.openai_outage import Outage
 from baldistill.generation.protocol import (
     Completion,
     EngineStoppedError,
@@ -295,6 +296,36 @@ def test_a_server_that_is_away_is_waited_for(lab: Lab) -> None:
     assert [answer.text for answer in answers] == [reply(prompt) for prompt in prompts]
     assert not first.answered.keys() & second.answered.keys()
     assert engine.notice() == ""
+
+
+def test_refusals_beside_requests_that_are_worked_on_are_no_outage(lab: Lab) -> None:
+    """Many rows are sent at once, and a busy server refuses some before it answers any."""
+    lab.server.answers_at_most = 0
+    engine = lab.engine()
+    prompts = [f"Question {i}" for i in range(12)] + [f"<429:0.01> R {i}" for i in range(10)]
+    asked = [Request(f"r{i}", prompt) for i, prompt in enumerate(prompts)]
+    answers: list[Completion] = []
+    thread = threading.Thread(target=lambda: answers.extend(answers_to(engine, asked, GREEDY)))
+    thread.start()
+    while lab.server.received.total() < 12 + 2 * 10:
+        assert engine.notice() == ""
+        time.sleep(0.01)
+    lab.server.answers_at_most = None
+    thread.join()
+    assert [answer.text for answer in answers] == [reply(prompt) for prompt in prompts]
+
+
+def test_the_wait_after_a_refusal_is_the_rows_own() -> None:
+    outage, fault = Outage("here", patience=60), refusal(429, "slow down", "", wait=1.0)
+    outage.in_flight = 40
+    assert {outage.refused(fault, times=1) for _ in range(40 - 1)} == {1.0}
+    assert not outage.is_down
+    assert outage.refused(fault, times=1) > 3.0  # as many as are worked on: it is no row's any more
+    assert outage.is_down
+    outage.answered()
+    assert not outage.is_down
+    assert outage.refused(fault, times=1) == 1.0
+    assert 1.4 < outage.refused(fault, times=3) <= 2.0
 
 
 def test_patience_ends(lab: Lab) -> None:
