@@ -1,11 +1,12 @@
 """Requests a second to a loopback server, through ledger, store and pool.
 
-    python benchmarks/teacher_http.py [--quick] [--prompts 2000] [--concurrency 64] [--peers]
+    python benchmarks/teacher_http.py [--quick] [--prompts 2000] [--rounds 3] [--peers]
 
-Three servers, each in a process of its own: one that answers after 500 ms, where the limit is
-concurrency / latency; the same refusing every tenth request with a 429 that asks to wait 1 s; and
-one that answers after 200 ms, where the client's own processor time is the bound, beside a bare
-asyncio loop of the `openai` client in a process of its own, on the same server in the same run.
+Medians of several rounds, in turns. Three servers, each in a process of its own: one that answers
+after 500 ms, where the limit is concurrency / latency; the same refusing every tenth request with a
+429 that asks to wait 1 s; and one that answers after 200 ms, where the client's own processor time
+is the bound, beside a bare asyncio loop of the `openai` client in a process of its own, on the same
+server in the same run.
 `--peers` runs bespokelabs-curator and distilabel with the same concurrency, from virtual
 environments in the folder that BALDISTILL_PEERS names. `--memory` measures what 200,000 questions
 add to the driver's memory.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -65,8 +67,9 @@ asyncio.run(main())
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="500 prompts")
+    parser.add_argument("--quick", action="store_true", help="500 prompts, one round")
     parser.add_argument("--prompts", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--peers", action="store_true", help="curator and distilabel, too")
     parser.add_argument("--memory", action="store_true", help="only that of 200,000 questions")
@@ -78,20 +81,26 @@ def main() -> None:
         print(json.dumps(memory(200_000)))
         return
     limit = concurrency / 0.5
-    steady = ours(number, concurrency, latency=0.5)
-    say(f"500 ms: {steady:.0f}/s, {steady / limit:.1%} of the limit of {limit:.0f}/s")
-    refused = ours(number, concurrency, latency=0.5, refuse=0.1)
-    say(f"500 ms, 10 % refused: {refused:.0f}/s, {refused / limit:.1%} of the same limit")
-    reference = bare(number, concurrency, latency=0.2)
-    quick = ours(number, concurrency, latency=0.2)
-    say(f"200 ms: {quick:.0f}/s, a bare loop of the client {reference['rate']:.0f}/s")
-    shared = ours(number, concurrency // 2, latency=0.2, replicas=2)
-    say(f"200 ms, two clients with half the concurrency each: {shared:.0f}/s")
+    rates = dict[str, list[float]]()
+    for _ in range(1 if arguments.quick else arguments.rounds):
+        told = {
+            "500 ms": ours(number, concurrency, latency=0.5),
+            "500 ms, 10 % refused": ours(number, concurrency, latency=0.5, refuse=0.1),
+            "200 ms, bare loop": (reference := bare(number, concurrency, latency=0.2))["rate"],
+            "200 ms": ours(number, concurrency, latency=0.2),
+            "200 ms, two clients with half the concurrency each": ours(
+                number, concurrency // 2, latency=0.2, replicas=2
+            ),
+        }
+        for what, rate in told.items():
+            rates.setdefault(what, []).append(rate)
+        say(", ".join(f"{what}: {rate:.1f}/s" for what, rate in told.items()))
+    steady, refused, loop, quick, shared = map(statistics.median, rates.values())
     result = {
         "name": "teacher_http",
         "ours": quick,
-        "reference": reference["rate"],
-        "ratio": quick / reference["rate"],
+        "reference": loop,
+        "ratio": quick / loop,
         "unit": "requests/s",
         "what": f"{number} prompts, concurrency {concurrency}, a loopback server of 200 ms; ours "
         "through Teacher.ask with ledger, store and pool; the reference a bare asyncio loop of "
@@ -103,6 +112,7 @@ def main() -> None:
         "share_of_limit_500ms": steady / limit,
         "ours_500ms_refused": refused,
         "share_of_limit_500ms_refused": refused / limit,
+        "rounds": {what: [round(rate, 1) for rate in each] for what, each in rates.items()},
     }
     if arguments.peers:
         result["peers"] = run_peers(number, concurrency, say)
