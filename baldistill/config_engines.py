@@ -158,15 +158,19 @@ class VllmOptions(Section):
         """GPUs that one engine needs where the cluster has any."""
         return self.tensor_parallel_size * self.pipeline_parallel_size
 
-    def threads(self, batch_size: int, *, on_gpu: bool) -> int:
-        """Batches under way at the same time: twice the rows that vLLM runs at once.
+    def rows_at_once(self, *, on_gpu: bool) -> int:
+        """Rows that vLLM runs at once: by itself 1,024 on the largest GPUs and 256 on a CPU."""
+        chosen = self.engine_kwargs.get("max_num_seqs")
+        if isinstance(chosen, int) and chosen > 0:  # vLLM refuses any other
+            return chosen
+        return 1024 if on_gpu else 256 * self.gpus_per_replica
 
-        So it never waits for one. By itself it runs 1,024 on the largest GPUs and 256 on a CPU.
+    def threads(self, batch_size: int, *, on_gpu: bool) -> int:
+        """Batches under way at the same time: with twice the rows that vLLM runs at once.
+
+        So it never waits for one.
         """
-        rows = self.engine_kwargs.get("max_num_seqs")
-        if not isinstance(rows, int) or rows < 1:  # vLLM refuses any other
-            rows = 1024 if on_gpu else 256 * self.gpus_per_replica
-        return min(_MOST_THREADS, max(2, -(-2 * rows // batch_size)))
+        return min(_MOST_THREADS, max(2, -(-2 * self.rows_at_once(on_gpu=on_gpu) // batch_size)))
 
 
 class BatchApi(Section):

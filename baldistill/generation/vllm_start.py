@@ -9,6 +9,7 @@ from baldistill.config_engines import VllmOptions
 from baldistill.errors import UserError
 
 _CPU_CACHE_BYTES = 2**30  # of keys and values; vLLM's own default is most of the machine
+_CPU_STEP_TOKENS = 512  # see `engine_arguments`
 _SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD")  # Ray shows an actor's variables to all
 _LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM can be built for
 
@@ -19,21 +20,14 @@ def environment() -> dict[str, str]:
     The engine runs in the actor's own process (`VLLM_ENABLE_V1_MULTIPROCESSING=0`), on GPUs too:
     why it does not start is then told in full and not in another process's log, a killed actor
     leaves nobody who holds the memory, and on a CPU it starts in seconds instead of a minute.
-
-    On a CPU each matrix product is compiled by oneDNN for each number of tokens that a step may
-    have (0.4 ms and some 0.3 MiB each), and of the 1,024 that oneDNN keeps by itself most are gone
-    when they are wanted again: a tenth of the time of a small model
-    (`benchmarks/teacher_vllm.py`).
-
-    Variables that the user has set win; keys among them stay where they are.
+    Variables of vLLM's that the user has set win; keys among them stay where they are.
     """
     variables = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "WARNING",
-        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "4096",
     }
-    own = {k: v for k, v in os.environ.items() if k.startswith("VLLM_") or k in variables}
+    own = {k: v for k, v in os.environ.items() if k.startswith("VLLM_")}
     return variables | {k: v for k, v in own.items() if not k.endswith(_SECRET)}
 
 
@@ -50,6 +44,7 @@ def start_engine(path: str, options: VllmOptions, adapter: str | None) -> Any:
     """
     from vllm.engine.arg_utils import EngineArgs
     from vllm.exceptions import VLLMError
+    from vllm.platforms import current_platform
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.llm_engine import LLMEngine
 
@@ -57,15 +52,23 @@ def start_engine(path: str, options: VllmOptions, adapter: str | None) -> Any:
     if adapter is not None:
         arguments = {"enable_lora": True, "max_lora_rank": _lora_rank(adapter), **arguments}
     try:
-        return LLMEngine.from_engine_args(
+        engine = LLMEngine.from_engine_args(
             EngineArgs(**arguments), usage_context=UsageContext.LLM_CLASS
         )
+        if current_platform.is_cpu():
+            engine.collective_rpc(_draw_nothing_for_cut_prompts)
+        return engine
     except (VLLMError, ValueError, RuntimeError, TypeError, OSError, AssertionError) as error:
         raise does_not_start(path, error) from None
 
 
 def engine_arguments(path: str, options: VllmOptions) -> dict[str, Any]:
-    """What vLLM's engine (or its class `LLM`) is given; `engine_kwargs` have the last word."""
+    """What vLLM's engine (or its class `LLM`) is given; `engine_kwargs` have the last word.
+
+    On a CPU, oneDNN compiles each matrix product anew for each number of tokens in a step, which
+    costs 0.4 ms and hundreds of KiB. vLLM's own limit of 4,096 is seldom reached, so that hardly a
+    step has as many tokens as one before; steps of 512 are full while there is work, and all alike.
+    """
     from vllm.config import StructuredOutputsConfig
     from vllm.platforms import current_platform
 
@@ -88,6 +91,9 @@ def engine_arguments(path: str, options: VllmOptions) -> dict[str, Any]:
         if options.dtype == "auto":
             arguments["dtype"] = "float32"
         arguments["enforce_eager"] = True  # compiling wants a compiler, and minutes
+        if options.engine_kwargs.get("enable_chunked_prefill", True):
+            step = max(_CPU_STEP_TOKENS, 2 * options.rows_at_once(on_gpu=False))
+            arguments["max_num_batched_tokens"] = step
         if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
             arguments["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
     return arguments | options.engine_kwargs
@@ -103,6 +109,27 @@ def _executor(options: VllmOptions, ray_device: str) -> str:
     if options.gpus_per_replica == 1:
         return "uni"
     return "ray" if ray_device else "mp"
+
+
+def _draw_nothing_for_cut_prompts(worker: Any) -> None:
+    """Let a row draw no token before its whole prompt is read.
+
+    vLLM 0.32 draws one, drops it, and takes the row's generator a draw back: those of a CPU cannot
+    go back, and the engine dies of the first seeded prompt that takes more than a step.
+    """
+    runner = worker.model_runner
+    sample = runner.sample_tokens
+
+    def sample_tokens(*args: Any, **kwargs: Any) -> Any:
+        generators = runner.input_batch.generators  # by row
+        cut = runner.discard_request_mask.np[: runner.input_batch.num_reqs].nonzero()[0]
+        kept = {row: generators.pop(row) for row in cut.tolist() if row in generators}
+        try:
+            return sample(*args, **kwargs)
+        finally:
+            generators.update(kept)
+
+    runner.sample_tokens = sample_tokens
 
 
 def does_not_start(path: str, error: Exception) -> UserError:

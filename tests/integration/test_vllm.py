@@ -296,6 +296,16 @@ def test_what_does_not_fit_is_said_with_vllms_reason(tmp_path: Path) -> None:
         assert "Traceback" not in reason
 
 
+def test_the_length_of_a_step_fits_other_options() -> None:
+    """vLLM refuses steps that are shorter than its rows, or than a prompt that must not be cut."""
+    options = [
+        VllmOptions(engine_kwargs=more)
+        for more in ({"max_num_seqs": 600}, {"enable_chunked_prefill": False})
+    ]
+    remote = ray.remote(_reasons).options(runtime_env={"env_vars": environment()}, num_cpus=0.5)
+    assert ray.get(remote.remote([(each, TEACHER) for each in options])) == [None, None]
+
+
 def test_what_does_not_fit_is_said_before_the_corpus_is_read(tmp_path: Path) -> None:
     """Of a cascade's later teachers too, and where pools take turns."""
     small = {"kind": "vllm", "engine_kwargs": {"kv_cache_memory_bytes": 2**20}}
