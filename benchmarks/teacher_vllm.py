@@ -3,10 +3,10 @@
     python benchmarks/teacher_vllm.py [--quick] [--prompts 1500] [--rounds 5] [--starts 3]
 
 Both run the bundled teacher with the same arguments, each in a process of its own, and take turns
-after a warm-up. Two processes that do the same differ by some percent for as long as they live, so
-both are started several times, and the ratio is the median of theirs. Beside the tokens per second
-stand those per second of processor time (ours with the caller's part), which other work on the
-machine disturbs less.
+after a warm-up; so does a third that leaves the length of a step to vLLM. Two processes that do the
+same differ by some percent for as long as they live, so all are started several times, and the
+ratio is the median of theirs. Beside the tokens per second stand those per second of processor time
+(ours with the caller's part), which other work on the machine disturbs less.
 """
 
 from __future__ import annotations
@@ -80,30 +80,29 @@ def measure(prompts: list[str], starts: int, rounds: int, with_ray_data: bool) -
     if with_ray_data:  # each of its stages takes a CPU: on two it only waits
         ray.init(num_cpus=max(cores, 4), include_dashboard=False, log_to_driver=False)
     with connected():
-        ours, reference, our_cpu, reference_cpu = (list[float]() for _ in range(4))
+        ours, reference, default, our_cpu, reference_cpu = (list[float]() for _ in range(5))
         equal: list[bool] = []
         for _ in range(starts):
-            here, there = context.Pipe()
-            bare = context.Process(target=serve_bare, args=(there, prompts), daemon=True)
-            bare.start()
+            bare = [start_bare(context, prompts, own_steps) for own_steps in (False, True)]
             pool = start(1)
-            here.recv()  # it is warm
+            for pipe, _ in bare:
+                pipe.recv()  # it is warm
             speed(pool)
-            taken: list[tuple[float, float, float, float]] = []
+            taken: list[tuple[float, float, float, float, float]] = []
             for _ in range(rounds):
-                here.send("again")
-                theirs, their_cpu, bare_tokens = here.recv()
+                (theirs, their_cpu, bare_tokens), (own, _, _) = (again(pipe) for pipe, _ in bare)
                 mine, my_cpu, our_tokens = speed(pool)
-                taken.append((mine, theirs, my_cpu, their_cpu))
+                taken.append((mine, theirs, own, my_cpu, their_cpu))
                 pairs = zip(our_tokens, bare_tokens, strict=True)
                 # but for the end of the sequence
                 equal += [a == b[: len(a)] and len(b) <= len(a) + 1 for a, b in pairs]
-            here.send("end")
-            bare.join()
+            for pipe, process in bare:
+                pipe.send("end")
+                process.join()
             pool.close()
             medians = map(statistics.median, zip(*taken, strict=True))
             for kept, median in zip(
-                (ours, reference, our_cpu, reference_cpu), medians, strict=True
+                (ours, reference, default, our_cpu, reference_cpu), medians, strict=True
             ):
                 kept.append(median)
         rate = statistics.median(ours)
@@ -126,6 +125,10 @@ def measure(prompts: list[str], starts: int, rounds: int, with_ray_data: bool) -
         f"{rounds} rounds in turns; the reference is LLM.generate in a process of its own",
         "ours_starts": [round(start) for start in ours],
         "reference_starts": [round(start) for start in reference],
+        "default_steps_starts": [round(start) for start in default],
+        "ratio_to_default_steps": statistics.median(
+            mine / theirs for mine, theirs in zip(ours, default, strict=True)
+        ),
         "ours_per_processor_second": statistics.median(our_cpu),
         "reference_per_processor_second": statistics.median(reference_cpu),
         "equal_answers": statistics.mean(equal),
@@ -170,7 +173,21 @@ def ray_data_llm(prompts: list[str], gpus: int) -> list[float]:
     return seconds
 
 
-def serve_bare(pipe: Connection, prompts: list[str]) -> None:
+def start_bare(context: Any, prompts: list[str], own_steps: bool) -> tuple[Connection, Any]:
+    """A process that runs `serve_bare`, and the pipe to it."""
+    here, there = context.Pipe()
+    process = context.Process(target=serve_bare, args=(there, prompts, own_steps), daemon=True)
+    process.start()
+    return here, process
+
+
+def again(pipe: Connection) -> tuple[float, float, list[list[int]]]:
+    """Tokens per second of another pass, the same per second of processor time, and the tokens."""
+    pipe.send("again")
+    return pipe.recv()  # type: ignore[no-any-return]
+
+
+def serve_bare(pipe: Connection, prompts: list[str], own_steps: bool = False) -> None:
     """The class `LLM` as its documentation shows it; answers with rates and tokens."""
     from vllm import LLM, SamplingParams
 
@@ -178,7 +195,10 @@ def serve_bare(pipe: Connection, prompts: list[str]) -> None:
     from baldistill.config_engines import VllmOptions
     from baldistill.generation.vllm_start import engine_arguments
 
-    llm = LLM(**engine_arguments(str(model_dir("teacher")), VllmOptions()))
+    arguments = engine_arguments(str(model_dir("teacher")), VllmOptions())
+    if own_steps:
+        arguments.pop("max_num_batched_tokens", None)
+    llm = LLM(**arguments)
     start = llm.get_tokenizer().bos_token  # ours adds it to a plain text, vLLM does not
     prompts = [start + prompt for prompt in prompts]
     params = SamplingParams(temperature=0.0, max_tokens=MAX_NEW_TOKENS)
