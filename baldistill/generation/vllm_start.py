@@ -118,6 +118,8 @@ def _draw_nothing_for_cut_prompts(worker: Any) -> None:
     go back, and the engine dies of the first seeded prompt that takes more than a step.
     """
     runner = worker.model_runner
+    if not hasattr(runner, "discard_request_mask"):  # vLLM's second runner, which wants Triton
+        return
     sample = runner.sample_tokens
 
     def sample_tokens(*args: Any, **kwargs: Any) -> Any:
