@@ -48,10 +48,9 @@ def start_engine(path: str, options: VllmOptions, adapter: str | None) -> Any:
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.llm_engine import LLMEngine
 
-    arguments = engine_arguments(path, options)
-    if adapter is not None:
-        arguments = {"enable_lora": True, "max_lora_rank": _lora_rank(adapter), **arguments}
+    lora = {"enable_lora": True, "max_lora_rank": _lora_rank(adapter)} if adapter else {}
     try:
+        arguments = lora | engine_arguments(path, options)
         engine = LLMEngine.from_engine_args(
             EngineArgs(**arguments), usage_context=UsageContext.LLM_CLASS
         )
@@ -67,7 +66,7 @@ def engine_arguments(path: str, options: VllmOptions) -> dict[str, Any]:
 
     On a CPU, oneDNN compiles each matrix product anew for each number of tokens in a step, which
     costs 0.4 ms and hundreds of KiB. vLLM's own limit of 4,096 is seldom reached, so that hardly a
-    step has as many tokens as one before; steps of 512 are full while there is work, and all alike.
+    step has as many tokens as one before; steps of 512 are full while there is work, and alike.
     """
     from vllm.config import StructuredOutputsConfig
     from vllm.platforms import current_platform
@@ -91,12 +90,23 @@ def engine_arguments(path: str, options: VllmOptions) -> dict[str, Any]:
         if options.dtype == "auto":
             arguments["dtype"] = "float32"
         arguments["enforce_eager"] = True  # compiling wants a compiler, and minutes
-        if options.engine_kwargs.get("enable_chunked_prefill", True):
+        if _takes_any_step(arguments | options.engine_kwargs):
             step = max(_CPU_STEP_TOKENS, 2 * options.rows_at_once(on_gpu=False))
             arguments["max_num_batched_tokens"] = step
         if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
             arguments["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
     return arguments | options.engine_kwargs
+
+
+def _takes_any_step(arguments: dict[str, Any]) -> bool:
+    """Whether prompts may be cut anywhere: hybrid models take whole blocks, some pictures whole."""
+    from vllm.engine.arg_utils import EngineArgs
+
+    if not arguments.get("enable_chunked_prefill", True):
+        return False
+    model = EngineArgs(**arguments).create_model_config()
+    any_cut = bool(model.is_chunked_prefill_supported)
+    return any_cut and not (model.is_hybrid or model.is_multimodal_model)
 
 
 def _executor(options: VllmOptions, ray_device: str) -> str:

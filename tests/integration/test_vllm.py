@@ -17,7 +17,7 @@ import pytest
 import ray
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, JambaConfig, LlamaConfig, LlamaForCausalLM
 
 from baldistill.bundled import DOMAINS, make_example, model_dir, solve
 from baldistill.bundled.formats import solution
@@ -37,7 +37,7 @@ from baldistill.generation.protocol import (
 )
 from baldistill.generation.scatter import packed, unpacked
 from baldistill.generation.transformers_engine import TransformersEngine
-from baldistill.generation.vllm_start import environment
+from baldistill.generation.vllm_start import engine_arguments, environment
 from baldistill.pipeline.run import run
 from baldistill.teacher.parsing import EXAMPLE_SCHEMA
 
@@ -304,6 +304,22 @@ def test_the_length_of_a_step_fits_other_options() -> None:
     ]
     remote = ray.remote(_reasons).options(runtime_env={"env_vars": environment()}, num_cpus=0.5)
     assert ray.get(remote.remote([(each, TEACHER) for each in options])) == [None, None]
+
+
+def test_a_model_that_takes_whole_blocks_keeps_vllms_steps(tmp_path: Path) -> None:
+    """A step shorter than a block would take none of its prompt, for ever."""
+    shape = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    config = JambaConfig(architectures=["JambaForCausalLM"], **heads, **shape)
+    config.save_pretrained(tmp_path)
+    remote = ray.remote(_step_of).options(runtime_env={"env_vars": environment()}, num_cpus=0.5)
+    steps = [remote.remote(path) for path in (str(model_dir("teacher")), str(tmp_path))]
+    assert ray.get(steps) == [512, None]
+
+
+def _step_of(path: str) -> int | None:
+    step: int | None = engine_arguments(path, VllmOptions()).get("max_num_batched_tokens")
+    return step
 
 
 def test_what_does_not_fit_is_said_before_the_corpus_is_read(tmp_path: Path) -> None:
