@@ -6,14 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from baldistill.commands.compare import compare as compare
+    from baldistill.commands.plan import forecast as plan
+    from baldistill.commands.run import RunResult as RunResult
+    from baldistill.commands.run import run as run
     from baldistill.config import Config as Config
     from baldistill.errors import UserError as UserError
-    from baldistill.pipeline.compare import compare as compare
-    from baldistill.pipeline.forecast import forecast as plan
-    from baldistill.pipeline.run import RunResult as RunResult
-    from baldistill.pipeline.run import run as run
-    from baldistill.report.ledger import ledger as ledger
     from baldistill.report.page import report as write_report
+    from baldistill.report.requests import ledger as ledger
     from baldistill.tune.sweep import sweep as sweep
 
 __version__ = "0.1.0"
@@ -32,12 +32,12 @@ __all__ = [
 _HOME = {
     "Config": "baldistill.config",
     "UserError": "baldistill.errors",
-    "RunResult": "baldistill.pipeline.run",
-    "plan": "baldistill.pipeline.forecast:forecast",
-    "ledger": "baldistill.report.ledger",
+    "RunResult": "baldistill.commands.run",
+    "plan": "baldistill.commands.plan:forecast",
+    "ledger": "baldistill.report.requests",
     "write_report": "baldistill.report.page:report",
-    "compare": "baldistill.pipeline.compare",
-    "run": "baldistill.pipeline.run",
+    "compare": "baldistill.commands.compare",
+    "run": "baldistill.commands.run",
     "sweep": "baldistill.tune.sweep",
 }
 

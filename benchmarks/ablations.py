@@ -13,9 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 
+from baldistill.commands.compare import compare
 from baldistill.config import Config
-from baldistill.config_file import load_config
-from baldistill.pipeline.compare import compare
+from baldistill.config.loading import load_config
 
 VARIANTS = {
     "baldistill-a": [],

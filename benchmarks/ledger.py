@@ -21,17 +21,19 @@ from pathlib import Path
 import numpy as np
 import ray
 
-from baldistill.config_engines import TransformersOptions
-from baldistill.config_teachers import TransformersTeacher
+from baldistill.answers.completion import Completion
+from baldistill.answers.store import ResponseStore
+from baldistill.config.engines import TransformersOptions
+from baldistill.config.teachers import TransformersTeacher
 from baldistill.core.ledger import Caps, Prices
+from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import EngineActor, Pool
-from baldistill.generation.protocol import Completion, ModelRef, Request, Sampling
-from baldistill.pipeline.cluster import connected
+from baldistill.generation.types import Request, Sampling
+from baldistill.placement.cluster import connected
 from baldistill.storage import Storage
-from baldistill.teacher.ask import Question, Teacher
-from baldistill.teacher.ledger import start_ledger
+from baldistill.teacher.ledger_actor import start_ledger
 from baldistill.teacher.prompts import load_prompts
-from baldistill.teacher.store import ResponseStore
+from baldistill.teacher.teacher import Question, Teacher
 
 ACTORS = 2
 RATE = 1_000.0  # requests a second, all actors together

@@ -12,15 +12,16 @@ from pathlib import Path
 
 import ray
 
-from baldistill.config_teachers import OpenAITeacher
+from baldistill.answers.store import ResponseStore
+from baldistill.config.teachers import OpenAITeacher
 from baldistill.core.ledger import Caps
+from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import Pool
-from baldistill.generation.protocol import ModelRef, Sampling
+from baldistill.generation.types import Sampling
 from baldistill.storage import Storage
-from baldistill.teacher.ask import Question, Teacher
-from baldistill.teacher.ledger import start_ledger
+from baldistill.teacher.ledger_actor import start_ledger
 from baldistill.teacher.prompts import load_prompts
-from baldistill.teacher.store import ResponseStore
+from baldistill.teacher.teacher import Question, Teacher
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLING = Sampling(max_new_tokens=96)

@@ -28,8 +28,8 @@ from loopback import SAMPLING, connect, counts, prompt, questions, server, teach
 from peers import SCRIPTS, start_peer
 from teacher_http import BARE
 
+from baldistill.answers.store import ResponseStore
 from baldistill.storage import Storage
-from baldistill.teacher.store import ResponseStore
 
 _LATENCY = 0.2  # seconds of the fastest answers
 _GONE = 2.0  # seconds without a new request: all processes of the killed run are gone

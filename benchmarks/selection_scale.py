@@ -115,13 +115,14 @@ def _json_of(arguments: list[str]) -> dict[str, Any]:
 
 def measure(corpus: Path, rows: int) -> dict[str, Any]:
     """Prepare, plan, sample and rank; seconds of each, and peak memory."""
-    from baldistill.config_file import load_config
+    from baldistill.commands.run import validated_corpus
+    from baldistill.config.loading import load_config
     from baldistill.core.selection import partial_top_k
-    from baldistill.pipeline.cluster import connected
-    from baldistill.pipeline.display import Display
-    from baldistill.pipeline.plan import plan_all
-    from baldistill.pipeline.run import validated_corpus
-    from baldistill.pipeline.select import candidate_counts, sample
+    from baldistill.data.corpus import sample
+    from baldistill.method.plan import plan_all
+    from baldistill.method.select import candidate_counts
+    from baldistill.placement.cluster import connected
+    from baldistill.progress.display import Display
     from baldistill.records import seed_for
     from baldistill.storage import Storage
 

@@ -29,16 +29,18 @@ import ray
 from loopback import SAMPLING, connect, prompt, questions, server, teacher
 from peers import run_peers
 
-from baldistill.config_engines import OpenAIOptions
-from baldistill.config_teachers import OpenAITeacher
+from baldistill.answers.completion import Completion
+from baldistill.answers.store import ResponseStore
+from baldistill.config.engines import OpenAIOptions
+from baldistill.config.teachers import OpenAITeacher
 from baldistill.core.ledger import Caps
+from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import EngineActor, Pool
-from baldistill.generation.protocol import Completion, ModelRef, Request, Sampling
+from baldistill.generation.types import Request, Sampling
 from baldistill.storage import Storage
-from baldistill.teacher.ask import Question, Teacher
-from baldistill.teacher.ledger import start_ledger
+from baldistill.teacher.ledger_actor import start_ledger
 from baldistill.teacher.prompts import load_prompts
-from baldistill.teacher.store import ResponseStore
+from baldistill.teacher.teacher import Question, Teacher
 
 BARE = """
 import asyncio, json, sys, time

@@ -48,11 +48,12 @@ def measure(prompts: list[str], starts: int, rounds: int, with_ray_data: bool) -
     import ray
     import torch
 
-    from baldistill.config_teachers import VllmTeacher
+    from baldistill.config.teachers import VllmTeacher
+    from baldistill.generation.model_ref import ModelRef
     from baldistill.generation.pool import Pool
-    from baldistill.generation.protocol import ModelRef, Request, Sampling
-    from baldistill.generation.vllm_start import environment
-    from baldistill.pipeline.cluster import connected
+    from baldistill.generation.types import Request, Sampling
+    from baldistill.generation.vllm.start import environment
+    from baldistill.placement.cluster import connected
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.update(environment())
@@ -144,8 +145,8 @@ def ray_data_llm(prompts: list[str], gpus: int) -> list[float]:
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
     from baldistill.bundled import model_dir
-    from baldistill.config_engines import VllmOptions
-    from baldistill.generation.vllm_start import engine_arguments, environment
+    from baldistill.config.engines import VllmOptions
+    from baldistill.generation.vllm.start import engine_arguments, environment
 
     arguments = engine_arguments(str(model_dir("teacher")), VllmOptions())
     config = vLLMEngineProcessorConfig(
@@ -192,8 +193,8 @@ def serve_bare(pipe: Connection, prompts: list[str], own_steps: bool = False) ->
     from vllm import LLM, SamplingParams
 
     from baldistill.bundled import model_dir
-    from baldistill.config_engines import VllmOptions
-    from baldistill.generation.vllm_start import engine_arguments
+    from baldistill.config.engines import VllmOptions
+    from baldistill.generation.vllm.start import engine_arguments
 
     arguments = engine_arguments(str(model_dir("teacher")), VllmOptions())
     if own_steps:

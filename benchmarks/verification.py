@@ -27,15 +27,16 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from baldistill.answers.completion import Completion
+from baldistill.commands.run import run
 from baldistill.config import Config
-from baldistill.config_file import load_config
+from baldistill.config.loading import load_config
+from baldistill.generation.dispatcher import Kept, nothing_kept
 from baldistill.generation.pool import Pool
-from baldistill.generation.protocol import Completion, Request, Sampling
-from baldistill.generation.scatter import Kept, nothing_kept
-from baldistill.pipeline.cluster import connected
-from baldistill.pipeline.engines import Engines
-from baldistill.pipeline.resources import place
-from baldistill.pipeline.run import run
+from baldistill.generation.types import Request, Sampling
+from baldistill.placement.cluster import connected
+from baldistill.placement.engines import Engines
+from baldistill.placement.resources import place
 from baldistill.report.comparison import interval
 
 _UNVERIFIED = ["rationale.max_attempts=1", "rationale.on_mismatch=keep", "tail.votes=0"]

@@ -15,7 +15,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("BALDISTILL_TEST_KEY", "sk-of-the-tests-0123456789")  # for Ray's workers
 os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-# as baldistill/pipeline/cluster.py does it for a Ray of its own
+# as baldistill/placement/cluster.py does it for a Ray of its own
 os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "300000")
 
 

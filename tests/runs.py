@@ -14,8 +14,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from baldistill.answers.journal import SUFFIX, rows_in
 from baldistill.cli import main
-from baldistill.generation.journal import SUFFIX, rows_in
 from baldistill.storage import Storage
 
 WAIT_S = 600.0  # for what a process brings about, on a machine however busy

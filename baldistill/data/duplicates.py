@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
-from baldistill.data.parts import KEYS, PartReport, key_file, open_keys
+from baldistill.data.staged_part import KEYS, PartReport, key_file, open_keys
 from baldistill.storage import Storage
 
 KEYS_PER_PARTITION = 2_000_000

@@ -9,7 +9,7 @@ JSONL files, so that line numbers are exact wherever a file is cut:
    (`duplicates.py`); a pass before it divides the keys of more than 2 M rows by range.
 3. split: each part gives its top-k of every domain by a seeded hash; the driver merges
    (`split.py`).
-4. publish: each part is divided into corpus, evaluation set and quarantine (`publish.py`).
+4. write: each part is divided into corpus, evaluation set and quarantine (`write_corpus.py`).
 
 What grows with the corpus is on the storage. The driver holds the list of files and units (1,600
 for 100 M rows of 500 bytes), one report a part, the counts by domain, and the evaluation set; a
@@ -28,7 +28,7 @@ import ray
 
 from baldistill.config import DataConfig
 from baldistill.data.bundled_source import write_bundled
-from baldistill.data.complaints import (
+from baldistill.data.corpus_checks import (
     check_domain_tasks,
     check_domains,
     check_evaluation,
@@ -44,17 +44,17 @@ from baldistill.data.duplicates import (
     group_parts,
     repeated_keys,
 )
-from baldistill.data.parts import STAGING, PartReport
-from baldistill.data.passes import Track, as_row, pass_refs, reports_of, run_pass, untracked
-from baldistill.data.publish import PublishReport, publish_part
+from baldistill.data.file_format import inspect_files
+from baldistill.data.ray_pass import Track, as_row, pass_refs, reports_of, run_pass, untracked
 from baldistill.data.rows import mapped_columns
-from baldistill.data.sniff import inspect_files
 from baldistill.data.sources import SourceFile, find_files
 from baldistill.data.split import CandidateMerge, EvaluationSet, part_candidates, split_sizes
+from baldistill.data.staged_part import STAGING, PartReport
 from baldistill.data.staging import ReadPlan, count_segment, read_unit
 from baldistill.data.summary import CorpusSummary
 from baldistill.data.units import Segment, bundle, number, plan_segments, uncounted
 from baldistill.data.validate import EVALUATION, TRAIN, Rules
+from baldistill.data.write_corpus import PublishReport, publish_part
 from baldistill.errors import DataError
 from baldistill.records import QUARANTINE
 from baldistill.storage import Storage

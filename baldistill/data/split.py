@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from baldistill.core.selection import hash_score, merge_top_k, partial_top_k
 from baldistill.data.duplicates import Duplicates
-from baldistill.data.parts import STAGING
+from baldistill.data.staged_part import STAGING
 from baldistill.storage import Storage
 
 CANDIDATES = pa.schema(

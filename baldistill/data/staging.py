@@ -13,9 +13,9 @@ from baldistill.data.csv_records import csv_blocks
 from baldistill.data.json_lines import parse_lines
 from baldistill.data.lines import count_lines, line_blocks
 from baldistill.data.parquet_rows import parquet_blocks
-from baldistill.data.parts import PartReport, PartWriter
 from baldistill.data.rows import RawBlock
 from baldistill.data.sources import SourceFile
+from baldistill.data.staged_part import PartReport, PartWriter
 from baldistill.data.units import Segment
 from baldistill.data.validate import Rules, check
 from baldistill.errors import DataError

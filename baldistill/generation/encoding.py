@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from baldistill.errors import UserError
-from baldistill.generation.protocol import Prompt
+from baldistill.generation.types import Prompt
 
 
 def encode_prompt(

@@ -22,28 +22,23 @@ import numpy as np
 import ray
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from baldistill.config_engines import EngineConfig
-from baldistill.generation.protocol import (
-    Completion,
-    Engine,
-    ModelRef,
-    Noticing,
-    Request,
-    Sampling,
-    Stoppable,
-    build_engine,
-)
-from baldistill.generation.reserve import alone, bundles_of, inside
-from baldistill.generation.scatter import (
+from baldistill.answers.completion import Completion
+from baldistill.config.engines import EngineConfig
+from baldistill.generation.bundles import alone, bundles_of, inside
+from baldistill.generation.dispatcher import (
     Call,
+    Dispatcher,
     Kept,
-    Scatter,
     nothing_kept,
     packed,
     result_of,
     unpacked,
 )
-from baldistill.generation.vllm_start import environment
+from baldistill.generation.engine import Engine, Noticing, Stoppable
+from baldistill.generation.factory import build_engine
+from baldistill.generation.model_ref import ModelRef
+from baldistill.generation.types import Request, Sampling
+from baldistill.generation.vllm.start import environment
 from baldistill.processes import ProcessId
 
 __all__ = ["EngineActor", "Pool", "result_of"]
@@ -55,7 +50,7 @@ _LOOK_S = 0.05  # between two looks for the driver; one costs 20 microseconds
 class EngineActor:
     """One engine in its own process.
 
-    Rows come and go as bytes (`scatter.packed`).
+    Rows come and go as bytes (`dispatcher.packed`).
     """
 
     def __init__(
@@ -169,7 +164,7 @@ class Pool:
         A dead actor is restarted by Ray and its batches are done by the others; a batch that
         kills four is an error. Where other jobs hold the resources, or an autoscaler still starts
         nodes, the pool waits: that all steps of a run fit is checked before
-        (`pipeline/resources.py`). Of `replicas`, those that there is room for do the work, the
+        (`placement/resources.py`). Of `replicas`, those that there is room for do the work, the
         others join when there is.
 
         Args:
@@ -284,7 +279,7 @@ class Pool:
     ) -> Iterator[list[tuple[int, Any]]]:
         # a batch waits on each engine, beside those that it works on
         most_rows = (self.threads + 1) * self.batch_size
-        return Scatter(self.actors, self.model, most_rows, kept).run(calls)
+        return Dispatcher(self.actors, self.model, most_rows, kept).run(calls)
 
     def _generate_calls(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Call]:
         numbered, sizes = enumerate(requests), self.feed_sizes()

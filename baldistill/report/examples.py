@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from baldistill.report.ranks import spread
-from baldistill.report.run_folder import RunFolder
+from baldistill.run_folder.reader import RunFolder
 
 _MOST_QUARANTINED_READ = 200_000
 _MOST_REASONS = 6

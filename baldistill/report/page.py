@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from baldistill.report import examples, tables
 from baldistill.report.figures import draw_figures
-from baldistill.report.run_folder import RunFolder, read_run, title
-from baldistill.report.spending import Spending, read_spending
-from baldistill.report.style import readable
+from baldistill.report.figures.style import readable
+from baldistill.run_folder.reader import RunFolder, read_run, title
+from baldistill.run_folder.spending import Spending, read_spending
 
 _LONGEST_TEXT = 800
 _MOST_NAMES = 12

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from baldistill.report.style import styled, to_png, to_svg
-from baldistill.report.sweep_figures import (
+from baldistill.report.figures.style import styled, to_png, to_svg
+from baldistill.report.figures.sweep import (
     draw_domains,
     draw_front,
     draw_parameters,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from baldistill.report.ranks import both_ends
-from baldistill.report.run_folder import RunFolder, StageFolder, title
-from baldistill.report.spending import Spending
+from baldistill.run_folder.reader import RunFolder, StageFolder, title
+from baldistill.run_folder.spending import Spending
 
 _MOST_DOMAINS = 2000
 

@@ -15,7 +15,7 @@ from baldistill.generation.encoding import (
     start_tokens,
     truncate_left,
 )
-from baldistill.generation.protocol import Prompt
+from baldistill.generation.types import Prompt
 
 IGNORED = -100  # the label that PyTorch's cross entropy leaves out
 

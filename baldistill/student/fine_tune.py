@@ -22,7 +22,7 @@ from ray.train.v2._internal.exceptions import (
 
 from baldistill.config import StudentConfig
 from baldistill.errors import UserError
-from baldistill.generation.protocol import ModelRef
+from baldistill.generation.model_ref import ModelRef
 from baldistill.storage import Storage
 from baldistill.student.train import Progress, TrainingResult, train
 from baldistill.teacher.parsing import target_text

@@ -26,7 +26,7 @@ from transformers import (
 from baldistill.config import LoraConfig, StudentConfig
 from baldistill.errors import ConfigError, UserError
 from baldistill.generation.loading import context_size, load_pretrained
-from baldistill.generation.protocol import Prompt
+from baldistill.generation.types import Prompt
 from baldistill.student.encode import collate, encode_examples
 
 _REPORTS = 80  # of a training, at most; half as many at least where it has the steps

@@ -9,7 +9,7 @@ from baldistill.config import Config
 from baldistill.core.answer_text import fold
 from baldistill.core.answers import equal, extract, proper_answer
 from baldistill.core.label_sets import Labels
-from baldistill.teacher.known import KnownQuestions
+from baldistill.teacher.near_duplicates import KnownQuestions
 from baldistill.teacher.parsing import NewExample, parse_new_example
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from baldistill.config import Config
 from baldistill.core.answers import equal, extract
-from baldistill.generation.protocol import Subject
-from baldistill.teacher.ask import Answer, Question, Teacher
+from baldistill.generation.types import Subject
 from baldistill.teacher.parsing import parse_solution
 from baldistill.teacher.prompts import PromptSet
+from baldistill.teacher.teacher import Answer, Question, Teacher
 
 RETRY_TEMPERATURE = 0.7  # asking a greedy teacher again would give the same answer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from baldistill.config_teachers import TierConfig
+from baldistill.config.teachers import TierConfig
 
 
 def from_other_runs(summary: Mapping[str, Any], tiers: Sequence[TierConfig]) -> int:

@@ -17,11 +17,11 @@ from typing import Any
 
 from baldistill.config import Config
 from baldistill.records import digest
-from baldistill.teacher.ask import Answer, Question, Teacher
 from baldistill.teacher.judge import Judge
-from baldistill.teacher.known import KnownQuestions
+from baldistill.teacher.near_duplicates import KnownQuestions
 from baldistill.teacher.parsing import EXAMPLE_SCHEMA, NewExample
 from baldistill.teacher.rationale import RETRY_TEMPERATURE
+from baldistill.teacher.teacher import Answer, Question, Teacher
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from baldistill.config_file import load_config
+from baldistill.config.loading import load_config
 from baldistill.errors import ConfigError
 from baldistill.tune.space import load_space
 

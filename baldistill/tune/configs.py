@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from baldistill.config import Config
-from baldistill.pipeline.plan import equal_steps
+from baldistill.method.plan import equal_steps
 from baldistill.tune.space import Space, with_values
 
 

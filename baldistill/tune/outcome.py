@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from baldistill.config import Config
-from baldistill.config_file import dump_config
+from baldistill.config.loading import dump_config
 from baldistill.report.sweep import SweepTrial, write_tables
 from baldistill.storage import Storage
 from baldistill.tune.configs import config_of

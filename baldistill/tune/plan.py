@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from baldistill.config import Config
-from baldistill.pipeline.resources import PLACED
-from baldistill.report.sweep_figures import shown
+from baldistill.placement.resources import PLACED
+from baldistill.report.figures.sweep import shown
 from baldistill.tune.configs import config_of
 from baldistill.tune.points import Listed, OptunaPoints, PointSource, listed_points
 from baldistill.tune.record import trial_name

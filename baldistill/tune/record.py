@@ -11,10 +11,10 @@ import itertools
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
-from baldistill.config_file import read_mapping, validate
+from baldistill.config.loading import read_mapping, validate
 from baldistill.core.ledger import Caps, Ledger
 from baldistill.storage import Storage
-from baldistill.teacher.ledger import read_log
+from baldistill.teacher.ledger_actor import read_log
 from baldistill.teacher.shared import from_other_runs
 
 Standing: TypeAlias = Literal["running", "done", "stopped", "failed", "skipped"]

@@ -15,7 +15,7 @@ from ray.tune.search import Searcher
 
 from baldistill.config import Config
 from baldistill.errors import UserError
-from baldistill.pipeline.display import Display
+from baldistill.progress.display import Display
 from baldistill.storage import Storage
 from baldistill.tune.configs import config_of
 from baldistill.tune.plan import SweepPlan

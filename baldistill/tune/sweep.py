@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from baldistill.config import Config
-from baldistill.config_file import dump_config, load_config, read_mapping, validate
+from baldistill.config.loading import dump_config, load_config, read_mapping, validate
 from baldistill.errors import ConfigError, UserError
-from baldistill.pipeline.cluster import connected
-from baldistill.pipeline.display import Display
-from baldistill.pipeline.lock import only_run_in
-from baldistill.pipeline.reach import check_reach
+from baldistill.placement.cluster import connected
+from baldistill.placement.storage_check import check_reach
+from baldistill.progress.display import Display
+from baldistill.run_folder.lock import only_run_in
 from baldistill.storage import Storage
 from baldistill.tune.outcome import write_result
 from baldistill.tune.plan import make_plan

@@ -9,12 +9,12 @@ from typing import Any
 
 from ray import tune
 
+from baldistill.answers.store import ResponseStore
+from baldistill.commands.run import RunResult, run
 from baldistill.config import Config
 from baldistill.errors import FolderInUseError, UserError
-from baldistill.pipeline.engines import Engines
-from baldistill.pipeline.run import RunResult, run
+from baldistill.placement.engines import Engines
 from baldistill.storage import Storage
-from baldistill.teacher.store import ResponseStore
 from baldistill.tune.configs import config_of, for_trial
 from baldistill.tune.record import (
     TrialRecord,

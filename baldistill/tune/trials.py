@@ -6,17 +6,17 @@ from typing import Any
 
 from ray import tune
 
+from baldistill.answers.store import ResponseStore
+from baldistill.commands.plan import estimate
+from baldistill.commands.run import validated_corpus
 from baldistill.config import Config
-from baldistill.pipeline.display import Display
-from baldistill.pipeline.engines import Engines, base_student
-from baldistill.pipeline.forecast import estimate
-from baldistill.pipeline.resources import Cluster, place
-from baldistill.pipeline.run import validated_corpus
-from baldistill.pipeline.side_by_side import side_by_side
+from baldistill.placement.engines import Engines, base_student
+from baldistill.placement.parallel_runs import side_by_side
+from baldistill.placement.resources import Cluster, place
+from baldistill.progress.display import Display
 from baldistill.records import digest
 from baldistill.storage import Storage
 from baldistill.teacher.in_flight import start_in_flight
-from baldistill.teacher.store import ResponseStore
 from baldistill.tune.plan import SweepPlan
 from baldistill.tune.record import TrialRecord, read_records, run_folder
 from baldistill.tune.search import RecordedSearch

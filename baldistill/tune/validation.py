@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from baldistill.commands.compare import compare
 from baldistill.config import Config
 from baldistill.errors import ConfigError
-from baldistill.pipeline.compare import compare
 from baldistill.storage import Storage
 from baldistill.tune.plan import SweepPlan
 

@@ -12,21 +12,23 @@ import pyarrow as pa
 import pytest
 import ray
 
+from baldistill.answers.completion import Completion
+from baldistill.answers.store import ResponseStore
 from baldistill.config import Config
-from baldistill.config_engines import TransformersOptions
+from baldistill.config.engines import TransformersOptions
 from baldistill.data.summary import CorpusSummary
+from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import EngineActor, Pool
-from baldistill.generation.protocol import Completion, ModelRef, Request, Sampling
-from baldistill.pipeline.annotate import annotate
-from baldistill.pipeline.artifacts import Step
-from baldistill.pipeline.context import Context
-from baldistill.pipeline.display import Display
-from baldistill.pipeline.plan import StagePlan, plan_stage
-from baldistill.pipeline.select import candidate_counts
+from baldistill.generation.types import Request, Sampling
+from baldistill.method.annotate import annotate
+from baldistill.method.context import Context
+from baldistill.method.plan import StagePlan, plan_stage
+from baldistill.method.select import candidate_counts
+from baldistill.progress.display import Display
 from baldistill.records import EXAMPLES
+from baldistill.run_folder.steps import Step
 from baldistill.storage import Storage
 from baldistill.teacher.prompts import load_prompts
-from baldistill.teacher.store import ResponseStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 

@@ -10,18 +10,18 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
+from baldistill.answers.store import ResponseStore
 from baldistill.bundled.corpus import make_corpus
 from baldistill.config import Config
-from baldistill.config_teachers import ReplayTeacher, TransformersTeacher
+from baldistill.config.teachers import ReplayTeacher, TransformersTeacher
 from baldistill.core.ledger import Caps, Ledger, Prices
+from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import Pool
-from baldistill.generation.protocol import ModelRef
 from baldistill.storage import Storage
-from baldistill.teacher.ask import Teacher
-from baldistill.teacher.ledger import read_log, start_ledger
+from baldistill.teacher.ledger_actor import read_log, start_ledger
 from baldistill.teacher.prompts import load_prompts
 from baldistill.teacher.rationale import explain
-from baldistill.teacher.store import ResponseStore
+from baldistill.teacher.teacher import Teacher
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 

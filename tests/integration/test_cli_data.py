@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from baldistill.cli import app, main
-from baldistill.config_file import load_config
+from baldistill.config.loading import load_config
 from baldistill.errors import ConfigError, DataError, UserError
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]

@@ -15,17 +15,18 @@ import pytest
 import ray
 from servers.fault_server import FaultServer, reply, running
 
-from baldistill.config_teachers import OpenAITeacher
+from baldistill.answers.store import ResponseStore
+from baldistill.config.teachers import OpenAITeacher
 from baldistill.core.ledger import Caps
+from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import Pool
-from baldistill.generation.protocol import ModelRef, Sampling
+from baldistill.generation.types import Sampling
 from baldistill.storage import Storage
-from baldistill.teacher.ask import Question, Teacher
-from baldistill.teacher.exchange import Exchange
 from baldistill.teacher.in_flight import start_in_flight
-from baldistill.teacher.ledger import start_ledger
+from baldistill.teacher.ledger_actor import start_ledger
 from baldistill.teacher.prompts import load_prompts
-from baldistill.teacher.store import ResponseStore
+from baldistill.teacher.session import AskSession
+from baldistill.teacher.teacher import Question, Teacher
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -114,7 +115,7 @@ def wait_for_work(server: FaultServer) -> None:
 
 def ask_and_die(teacher: Teacher) -> None:
     """Ask until the engines are killed, which nobody tells the in-flight actor."""
-    exchange = Exchange(teacher, GREEDY, 1, lambda number: None, iter(questions(range(NUMBER))))
+    session = AskSession(teacher, GREEDY, 1, lambda number: None, iter(questions(range(NUMBER))))
     with contextlib.suppress(Exception):
-        for completions in teacher.pool.stream(exchange.reserved(), GREEDY):
-            exchange.record(completions)
+        for completions in teacher.pool.stream(session.reserved(), GREEDY):
+            session.record(completions)

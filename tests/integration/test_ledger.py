@@ -17,16 +17,17 @@ import ray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baldistill.config_teachers import TransformersTeacher
+from baldistill.answers.completion import Completion
+from baldistill.answers.store import ResponseStore
+from baldistill.config.teachers import TransformersTeacher
 from baldistill.core.ledger import Caps, Prices, Reject, Release, Reserve, Settle
 from baldistill.errors import UserError
-from baldistill.generation.protocol import Completion, Request, Sampling
-from baldistill.generation.scatter import Kept
+from baldistill.generation.dispatcher import Kept
+from baldistill.generation.types import Request, Sampling
 from baldistill.storage import Storage
-from baldistill.teacher.ask import Question, Teacher
-from baldistill.teacher.ledger import LedgerLog, start_ledger
+from baldistill.teacher.ledger_actor import LedgerLog, start_ledger
 from baldistill.teacher.prompts import load_prompts
-from baldistill.teacher.store import ResponseStore
+from baldistill.teacher.teacher import Question, Teacher
 
 
 def completion(name: str, text: str | None = None) -> Completion:

@@ -13,9 +13,9 @@ import pytest
 from runs import finish, start
 
 from baldistill.bundled.corpus import make_corpus
-from baldistill.config_file import load_config
+from baldistill.commands.run import run
+from baldistill.config.loading import load_config
 from baldistill.methods import METHODS
-from baldistill.pipeline.run import run
 
 pytestmark = pytest.mark.slow
 

@@ -21,16 +21,17 @@ import pytest
 import ray
 from servers.fault_server import FaultServer, reply, running
 
-from baldistill.config_teachers import OpenAITeacher
+from baldistill.answers.store import ResponseStore
+from baldistill.config.teachers import OpenAITeacher
 from baldistill.core.ledger import Caps
 from baldistill.errors import UserError
+from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import EngineActor, Pool
-from baldistill.generation.protocol import ModelRef, Sampling
+from baldistill.generation.types import Sampling
 from baldistill.storage import Storage
-from baldistill.teacher.ask import Answer, Question, Teacher
-from baldistill.teacher.ledger import start_ledger
+from baldistill.teacher.ledger_actor import start_ledger
 from baldistill.teacher.prompts import load_prompts
-from baldistill.teacher.store import ResponseStore
+from baldistill.teacher.teacher import Answer, Question, Teacher
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -41,15 +42,15 @@ KEY_NAME = "BALDISTILL_TEST_KEY"  # see conftest.py
 DRIVER = """
 import json, sys
 import ray
-from baldistill.config_teachers import OpenAITeacher
+from baldistill.config.teachers import OpenAITeacher
 from baldistill.core.ledger import Caps
 from baldistill.generation.pool import EngineActor, Pool
-from baldistill.generation.protocol import ModelRef, Sampling
+from baldistill.generation.types import ModelRef, Sampling
 from baldistill.storage import Storage
-from baldistill.teacher.ask import Question, Teacher
-from baldistill.teacher.ledger import start_ledger
+from baldistill.teacher.teacher import Question, Teacher
+from baldistill.teacher.ledger_actor import start_ledger
 from baldistill.teacher.prompts import load_prompts
-from baldistill.teacher.store import ResponseStore
+from baldistill.answers.store import ResponseStore
 
 address, url, folder, number = sys.argv[1:]
 ray.init(address=address, logging_level="ERROR", log_to_driver=False)

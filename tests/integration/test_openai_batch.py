@@ -16,24 +16,25 @@ import ray
 from servers.batch_server import BatchServer
 from servers.fault_server import reply, running
 
-from baldistill.config_teachers import OpenAITeacher
+from baldistill.config.teachers import OpenAITeacher
+from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import Pool
-from baldistill.generation.protocol import ModelRef, Request, Sampling
+from baldistill.generation.types import Request, Sampling
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
 DRIVER = """
 import json, sys
 import ray
-from baldistill.config_teachers import OpenAITeacher
+from baldistill.config.teachers import OpenAITeacher
 from baldistill.core.ledger import Caps
 from baldistill.generation.pool import Pool
-from baldistill.generation.protocol import ModelRef, Sampling
+from baldistill.generation.types import ModelRef, Sampling
 from baldistill.storage import Storage
-from baldistill.teacher.ask import Question, Teacher
-from baldistill.teacher.ledger import start_ledger
+from baldistill.teacher.teacher import Question, Teacher
+from baldistill.teacher.ledger_actor import start_ledger
 from baldistill.teacher.prompts import load_prompts
-from baldistill.teacher.store import ResponseStore
+from baldistill.answers.store import ResponseStore
 
 address, url, folder, number = sys.argv[1:]
 ray.init(address=address, logging_level="ERROR", log_to_driver=False)

@@ -25,18 +25,14 @@ import pytest
 from runs import finish, start, wait_until
 from servers.asking import answers_to
 
+from baldistill.answers.completion import Completion
 from baldistill.bundled import DOMAINS, make_example
-from baldistill.config_engines import OpenAIOptions
-from baldistill.generation.openai_engine import OpenAIEngine
-from baldistill.generation.protocol import (
-    Completion,
-    EngineStoppedError,
-    Message,
-    ModelRef,
-    Request,
-    Sampling,
-)
-from baldistill.generation.transformers_engine import TransformersEngine
+from baldistill.config.engines import OpenAIOptions
+from baldistill.generation.engine import EngineStoppedError
+from baldistill.generation.model_ref import ModelRef
+from baldistill.generation.openai.engine import OpenAIEngine
+from baldistill.generation.transformers import TransformersEngine
+from baldistill.generation.types import Message, Request, Sampling
 from baldistill.teacher.prompts import load_prompts
 
 pytest.importorskip("vllm")

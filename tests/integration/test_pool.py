@@ -15,16 +15,18 @@ import pytest
 import ray
 from ray.util.placement_group import placement_group_table
 
+from baldistill.answers.completion import Completion
 from baldistill.bundled import DOMAINS, make_example
-from baldistill.config_engines import TransformersOptions
+from baldistill.config.engines import TransformersOptions
 from baldistill.core.ifd import ifd
 from baldistill.errors import UserError
 from baldistill.generation.encoding import context_token, encode_prompt
+from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import Pool
-from baldistill.generation.protocol import Completion, ModelRef, Request, Sampling
-from baldistill.generation.transformers_engine import TransformersEngine
+from baldistill.generation.transformers import TransformersEngine
+from baldistill.generation.types import Request, Sampling
 from baldistill.records import EXAMPLES
-from baldistill.student.respond import score_responses
+from baldistill.student.answer import score_responses
 from baldistill.teacher.prompts import load_prompts
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]

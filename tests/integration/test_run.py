@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from baldistill import records
 from baldistill.cli import app
-from baldistill.config_file import load_config
+from baldistill.config.loading import load_config
 
 pytestmark = pytest.mark.slow
 

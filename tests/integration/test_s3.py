@@ -13,9 +13,9 @@ import pytest
 from runs import answered, finish, kill_9, start, wait_until
 from servers.fault_server import FaultServer, running
 
+from baldistill.commands.run import run as run_distillation
 from baldistill.errors import UserError
-from baldistill.generation.protocol import ModelRef
-from baldistill.pipeline.run import run as run_distillation
+from baldistill.generation.model_ref import ModelRef
 from baldistill.report.page import report
 from baldistill.storage import Storage
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from runs import answered, finish, kill_9, mistake, start, wait_until
 
-from baldistill.config_file import load_config
+from baldistill.config.loading import load_config
 from baldistill.tune.space import parse_space
 
 pytestmark = pytest.mark.slow

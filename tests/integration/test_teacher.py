@@ -15,23 +15,25 @@ import pyarrow as pa
 import pytest
 import ray
 
+from baldistill.answers.completion import Completion
+from baldistill.answers.store import ResponseStore
 from baldistill.config import Config
-from baldistill.config_engines import TransformersOptions
-from baldistill.config_teachers import TransformersTeacher
+from baldistill.config.engines import TransformersOptions
+from baldistill.config.teachers import TransformersTeacher
 from baldistill.core.label_sets import Labels
 from baldistill.core.ledger import Caps, Prices
+from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import EngineActor, Pool
-from baldistill.generation.protocol import Completion, ModelRef, Request, Sampling
+from baldistill.generation.types import Request, Sampling
 from baldistill.records import ANNOTATED, REJECTED, digest
 from baldistill.storage import Storage
-from baldistill.teacher.ask import Question, Teacher
-from baldistill.teacher.known import KnownQuestions
-from baldistill.teacher.ledger import LedgerLog, start_ledger
+from baldistill.teacher.ledger_actor import LedgerLog, start_ledger
+from baldistill.teacher.near_duplicates import KnownQuestions
 from baldistill.teacher.prompts import load_prompts
-from baldistill.teacher.questions import prompt_bound
+from baldistill.teacher.question import prompt_bound
 from baldistill.teacher.rationale import Explained, explain
-from baldistill.teacher.store import ResponseStore
 from baldistill.teacher.synthesis import Synthesized, TailDomain, synthesize
+from baldistill.teacher.teacher import Question, Teacher
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 

@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM
 from baldistill.bundled import DOMAINS, make_example
 from baldistill.config import StudentConfig
 from baldistill.errors import UserError
-from baldistill.generation.protocol import ModelRef
-from baldistill.pipeline.counter import start_counter
+from baldistill.generation.model_ref import ModelRef
+from baldistill.progress.counter import start_counter
 from baldistill.records import ANNOTATED
 from baldistill.storage import Storage
 from baldistill.student.fine_tune import fine_tune

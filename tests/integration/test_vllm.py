@@ -19,26 +19,22 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoTokenizer, JambaConfig, LlamaConfig, LlamaForCausalLM
 
+from baldistill.answers.completion import Completion
 from baldistill.bundled import DOMAINS, make_example, model_dir, solve
 from baldistill.bundled.formats import solution
-from baldistill.config_engines import VllmOptions
-from baldistill.config_file import load_config
-from baldistill.config_teachers import VllmTeacher
+from baldistill.commands.run import run
+from baldistill.config.engines import VllmOptions
+from baldistill.config.loading import load_config
+from baldistill.config.teachers import VllmTeacher
 from baldistill.errors import UserError
+from baldistill.generation.dispatcher import packed, unpacked
 from baldistill.generation.encoding import encode_prompt
+from baldistill.generation.factory import build_engine
+from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import Pool
-from baldistill.generation.protocol import (
-    Completion,
-    Message,
-    ModelRef,
-    Request,
-    Sampling,
-    build_engine,
-)
-from baldistill.generation.scatter import packed, unpacked
-from baldistill.generation.transformers_engine import TransformersEngine
-from baldistill.generation.vllm_start import engine_arguments, environment
-from baldistill.pipeline.run import run
+from baldistill.generation.transformers import TransformersEngine
+from baldistill.generation.types import Message, Request, Sampling
+from baldistill.generation.vllm.start import engine_arguments, environment
 from baldistill.teacher.parsing import EXAMPLE_SCHEMA
 
 pytestmark = [

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from baldistill.generation.protocol import ModelRef, Request, Sampling
-from baldistill.generation.transformers_engine import TransformersEngine
+from baldistill.generation.model_ref import ModelRef
+from baldistill.generation.transformers import TransformersEngine
+from baldistill.generation.types import Request, Sampling
 
 pytestmark = [
     pytest.mark.slow,
@@ -39,9 +40,9 @@ def register():
 SCRIPT = """
 import json, sys
 import ray
-from baldistill.config_engines import VllmOptions
+from baldistill.config.engines import VllmOptions
 from baldistill.generation.pool import Pool
-from baldistill.generation.protocol import ModelRef, Request, Sampling
+from baldistill.generation.types import ModelRef, Request, Sampling
 
 def gpus(actor):
     executor = actor._engine._engine.engine_core.engine_core.model_executor

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from baldistill.generation.protocol import Completion, Engine, Request, Sampling
+from baldistill.answers.completion import Completion
+from baldistill.generation.engine import Engine
+from baldistill.generation.types import Request, Sampling
 
 
 def answers_to(engine: Engine, asked: Sequence[Request], sampling: Sampling) -> list[Completion]:

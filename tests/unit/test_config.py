@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from baldistill.config import Config
-from baldistill.config_file import dump_config, load_config
+from baldistill.config.loading import dump_config, load_config
 from baldistill.errors import ConfigError
 from baldistill.methods import METHODS
 
@@ -133,7 +133,7 @@ def test_every_option_has_a_docstring_or_is_a_section() -> None:
     assert undocumented(Config) == []
 
 
-LIGHT = ["baldistill", "baldistill.config_file", "baldistill.records", "baldistill.cli"]
+LIGHT = ["baldistill", "baldistill.config.loading", "baldistill.records", "baldistill.cli"]
 PURE = ["budget", "longtail", "ifd", "selection", "ledger", "answers", "metrics"]
 
 

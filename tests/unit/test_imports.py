@@ -1,4 +1,4 @@
-"""Imports point one way: core, records, config <- generation, data <- teacher, student <- ..."""
+"""Imports point one way: every part of the package uses parts of the rows above it alone."""
 
 from __future__ import annotations
 
@@ -6,45 +6,57 @@ import ast
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "baldistill"
-CONFIG = {"config", "config_engines", "config_teachers", "config_file"}
-BASE = {"errors", "uris", "records", "core", "methods"} | CONFIG
-ALLOWED = {
-    "errors": set(),
-    "core": {"core"},
-    "methods": {"errors"},
+ROWS = (
+    {"core", "errors", "processes", "uris"},
+    {"bundled", "methods", "records", "storage"},
+    {"config"},
+    {"answers", "run_folder"},
+    {"data", "generation", "progress"},
+    {"report"},
+    {"teacher"},
+    {"student"},
+    {"placement"},
+    {"method"},
+    {"commands"},
+    {"tune"},
+    {"cli"},
+)
+NARROWER = {
+    "core": set(),
     "records": set(),
-    "uris": set(),
-    "processes": set(),
-    "config": {"config_engines", "config_teachers", "core", "uris"},
-    "config_engines": set(),
-    "config_teachers": {"config_engines"},
-    "config_file": {"config", "errors", "methods", "storage", "uris"},
-    "storage": {"errors", "uris"},
-    "bundled": {"bundled"},
-    "generation": BASE | {"processes", "storage", "generation"},
-    "data": BASE | {"storage", "data", "bundled"},
-    "teacher": BASE | {"storage", "generation", "teacher"},
-    "student": BASE | {"storage", "generation", "teacher", "student"},
-    "report": BASE | {"storage", "report"},
+    "bundled": set(),
+    "report": {"core", "errors", "run_folder", "storage"},
 }
-TOP = {"pipeline", "tune", "cli", "cli_data"}
+"""Parts that use less than their row would allow."""
 
 
 def imports(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("baldistill."):
-            found.add(str(node.module).split(".")[1])
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            if (node.module or "").startswith("baldistill."):
+                found.add(str(node.module).split(".")[1])
         elif isinstance(node, ast.Import):
             found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("baldistill.")}
     return found
 
 
+def test_every_part_has_its_row() -> None:
+    parts = {path.stem for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    parts |= {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
+    assert parts == set().union(*ROWS)
+
+
 def test_no_module_reaches_upwards() -> None:
+    above: set[str] = set()
     wrong = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        part = path.relative_to(PACKAGE).with_suffix("").parts[0]
-        if part in TOP or part == "__init__":
-            continue
-        wrong += [f"{path.name}: {name}" for name in imports(path) - ALLOWED[part]]
+    for row in ROWS:
+        for part in sorted(row):
+            allowed = NARROWER.get(part, above) | {part}
+            paths = [PACKAGE / f"{part}.py", *sorted((PACKAGE / part).rglob("*.py"))]
+            for path in filter(Path.exists, paths):
+                names = imports(path) - allowed
+                wrong += [f"{path.relative_to(PACKAGE)}: {name}" for name in sorted(names)]
+        above |= row
     assert wrong == []

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 
-from baldistill.config_file import load_config
+from baldistill.config.loading import load_config
 from baldistill.errors import UserError
 from baldistill.storage import Storage, open_uri
 

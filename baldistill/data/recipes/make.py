@@ -16,8 +16,8 @@ import yaml
 from baldistill.config import Config, DataConfig
 from baldistill.core.longtail import zipf_sizes
 from baldistill.data.long_tail import count_domains, write_sample
-from baldistill.data.passes import Track, untracked
 from baldistill.data.prepare import prepare_corpus
+from baldistill.data.ray_pass import Track, untracked
 from baldistill.data.recipes.catalogue import Recipe
 from baldistill.data.recipes.row import CORPUS, ROLES, Role, Row
 from baldistill.errors import DataError

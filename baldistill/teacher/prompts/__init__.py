@@ -14,7 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from baldistill.core.label_sets import Labels
 from baldistill.errors import ConfigError
-from baldistill.generation.protocol import Message, Prompt
+from baldistill.generation.types import Message, Prompt
 
 Purpose: TypeAlias = Literal["student", "rationale", "solve", "synthesis"]
 

@@ -26,8 +26,8 @@ from ray.autoscaler._private.resource_demand_scheduler import (
 )
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from baldistill.config_file import load_config, validate
-from baldistill.pipeline.resources import Cluster, place
+from baldistill.config.loading import load_config, validate
+from baldistill.placement.resources import Cluster, place
 
 ROOT = Path(__file__).resolve().parents[3]
 CLUSTER = ROOT / "cluster"

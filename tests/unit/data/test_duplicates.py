@@ -16,7 +16,7 @@ from baldistill.data.duplicates import (
     group_parts,
     repeated_keys,
 )
-from baldistill.data.parts import KEYS, STAGING, PartReport, key_file, keys_of, open_keys
+from baldistill.data.staged_part import KEYS, STAGING, PartReport, key_file, keys_of, open_keys
 from baldistill.storage import Storage
 
 some_keys = st.lists(

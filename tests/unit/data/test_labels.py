@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from baldistill.config_file import validate
+from baldistill.config.loading import validate
 from baldistill.core.label_sets import MAX_LABELS
 from baldistill.data.labels import label_sets
 from baldistill.records import EXAMPLES

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from baldistill.data import staging
-from baldistill.data.parts import STAGING
 from baldistill.data.sources import find_files
+from baldistill.data.staged_part import STAGING
 from baldistill.data.staging import ReadPlan, read_unit
 from baldistill.data.units import Segment
 from baldistill.data.validate import ROW_BITS, Rules

@@ -15,7 +15,7 @@ from baldistill.generation.encoding import (
     start_tokens,
     truncate_left,
 )
-from baldistill.generation.protocol import Message
+from baldistill.generation.types import Message
 from tests.unit.generation.conftest import save_variant
 
 CHAT = (

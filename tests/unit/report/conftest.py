@@ -12,14 +12,14 @@ import pyarrow as pa
 import pytest
 
 from baldistill.config import Config
-from baldistill.config_file import dump_config
+from baldistill.config.loading import dump_config
 from baldistill.core.ledger import Caps, Ledger, Prices, Reject, Reserve, Settle, to_record
 from baldistill.core.longtail import head_domains
 from baldistill.core.metrics import metrics_from_scores
 from baldistill.data.summary import CorpusSummary
-from baldistill.pipeline.artifacts import commit
-from baldistill.pipeline.plan import plan_all
+from baldistill.method.plan import plan_all
 from baldistill.records import ANNOTATED, QUARANTINE, REJECTED, RESPONSES
+from baldistill.run_folder.steps import commit
 from baldistill.storage import Storage
 
 STEPS = ("plan", "scored", "selected", "annotated", "student", "metrics")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from baldistill.report.figures.sweep import shown
 from baldistill.report.sweep import SweepTrial, pareto_front, summarise, write_tables
-from baldistill.report.sweep_figures import shown
 from baldistill.storage import Storage
 
 COUNTS = {"small": 10, "big $x$": 90}

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from baldistill.bundled import DOMAINS, make_example, model_dir
 from baldistill.errors import DataError
-from baldistill.generation.protocol import Message
+from baldistill.generation.types import Message
 from baldistill.student.encode import IGNORED, collate, encode_examples
 
 TOKENIZER = AutoTokenizer.from_pretrained(model_dir("student"))

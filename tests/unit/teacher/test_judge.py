@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from baldistill.config_file import validate
+from baldistill.config.loading import validate
 from baldistill.core.label_sets import Labels
 from baldistill.teacher.judge import Judge
-from baldistill.teacher.known import KnownQuestions
+from baldistill.teacher.near_duplicates import KnownQuestions
 from baldistill.teacher.parsing import NewExample
 
 NEWS = ("earn", "money-fx", "tin")

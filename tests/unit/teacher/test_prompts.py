@@ -9,7 +9,7 @@ import yaml
 from baldistill.bundled import formats
 from baldistill.core.label_sets import Labels
 from baldistill.errors import ConfigError
-from baldistill.generation.protocol import Message
+from baldistill.generation.types import Message
 from baldistill.teacher.prompts import PromptSet, load_prompts
 
 SHOWN = [{"question": "What is 1 plus 1?", "answer": "2"}, {"question": "2 < 3?", "answer": "y&n"}]

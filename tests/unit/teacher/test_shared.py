@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from baldistill.config_file import load_config
+from baldistill.config.loading import load_config
 from baldistill.teacher.shared import from_other_runs
 
 SUMMARY = {"by_tier": {"1": {"reused": 5}, "2": {"reused": 3}}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from baldistill.config_file import dump_config, load_config
+from baldistill.config.loading import dump_config, load_config
 from baldistill.core.ledger import Reserve, Settle, to_record
 from baldistill.storage import Storage
 from baldistill.tune.record import Spent, run_folder, spent_by

@@ -11,10 +11,10 @@ import pytest
 from ray.tune.search import Searcher
 
 from baldistill.config import Config
-from baldistill.config_file import dump_config, load_config
+from baldistill.config.loading import dump_config, load_config
 from baldistill.core.ledger import Reserve, to_record
 from baldistill.errors import ResourceError
-from baldistill.pipeline.display import Display
+from baldistill.progress.display import Display
 from baldistill.storage import Storage
 from baldistill.tune.plan import make_plan
 from baldistill.tune.points import Listed

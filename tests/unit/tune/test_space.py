@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from baldistill.config_file import load_config
+from baldistill.config.loading import load_config
 from baldistill.errors import ConfigError, MissingPackageError
-from baldistill.pipeline.plan import equal_steps
+from baldistill.method.plan import equal_steps
 from baldistill.tune.configs import config_of, for_trial
 from baldistill.tune.plan import make_plan
 from baldistill.tune.space import dump_space, load_space, parse_space

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from baldistill.config_file import load_config
+from baldistill.config.loading import load_config
 from baldistill.errors import ResourceError
-from baldistill.pipeline.resources import Cluster
+from baldistill.placement.resources import Cluster
 from baldistill.storage import Storage
 from baldistill.tune.plan import make_plan
 from baldistill.tune.record import TrialRecord

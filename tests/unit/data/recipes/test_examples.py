@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from baldistill.config_file import load_config
+from baldistill.config.loading import load_config
 from baldistill.data.recipes.catalogue import RECIPES
 from baldistill.methods import METHODS
 

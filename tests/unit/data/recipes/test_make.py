@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from baldistill.config_file import load_config
+from baldistill.config.loading import load_config
 from baldistill.core.longtail import zipf_sizes
 from baldistill.data.recipes.catalogue import RECIPES
 from baldistill.data.recipes.make import make_recipe

@@ -1,0 +1,5 @@
+"""`python -m baldistill`: the command line."""
+
+from baldistill.cli import main
+
+main()

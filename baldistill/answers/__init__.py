@@ -1,0 +1,1 @@
+"""What teachers answered, on disk."""

@@ -1,0 +1,148 @@
+"""The command line's `data`: look at a corpus, check it, make one. Imports inside the commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from baldistill.errors import ConfigError, UserError
+
+app = typer.Typer(
+    name="data", help="Look at a corpus, check it, or make one.", no_args_is_help=True
+)
+
+Corpus = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[CONFIG|FILE] [KEY=VALUE ...]",
+        help="A config, or the data itself (file, folder, glob, URI); options by dotted keys.",
+        show_default=False,
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", help="A Ray cluster (RAY_ADDRESS otherwise, or a local Ray)."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages too.")]
+
+
+@app.command()
+def describe(
+    items: Corpus = None, address: Address = None, as_json: Json = False, verbose: Verbose = False
+) -> None:
+    """Domains and their sizes, head and tail, how unequal they are."""
+    config = _config(items)
+    from baldistill.commands.inspect_corpus import describe as show
+    from baldistill.commands.inspect_corpus import inspect_corpus
+    from baldistill.progress.display import Display
+
+    display = Display()
+    found = inspect_corpus(config, address=address, verbose=verbose, display=display)
+    show(found, config, display)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(config.evaluation.head_mass)))
+
+
+@app.command()
+def validate(
+    items: Corpus = None,
+    rows: Annotated[int, typer.Option("--rows", min=0, help="Bad rows to show.")] = 20,
+    address: Address = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Rows that would be left out, with reasons and lines. Exit status 2 if a run would stop."""
+    config = _config(items)
+    from baldistill.commands.inspect_corpus import inspect_corpus
+    from baldistill.commands.inspect_corpus import validate as show
+    from baldistill.progress.display import Display
+
+    display = Display()
+    found = inspect_corpus(config, address=address, verbose=verbose, display=display)
+    if as_json:
+        typer.echo(json.dumps(found.corpus.to_dict()))
+    show(found, config, display, rows)
+
+
+@app.command()
+def make(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="r52, reuters, abstractive-qa, multiple-choice-qa, math: the paper's corpora, "
+            "from the Hugging Face hub; zipf: any corpus made long-tailed."
+        ),
+    ],
+    items: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE ...]", help="For zipf: options of the corpus."),
+    ] = None,
+    out: Annotated[str, typer.Option("--out", help="Folder to write to.")] = ".",
+    source: Annotated[
+        str | None,
+        typer.Option("--input", help="For zipf: a config, or the data (file, folder, URI)."),
+    ] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option("--alpha", min=0.0, help="Zipf exponent of the domain sizes; 0 cuts nothing."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Which rows a domain keeps.")] = 0,
+    mirror: Annotated[
+        str | None,
+        typer.Option("--mirror", help="A folder with copies of the hub's data sets."),
+    ] = None,
+    address: Address = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write train.parquet, evaluation.parquet and the config.yaml that reads them."""
+    from baldistill.data.recipes.catalogue import RECIPES
+
+    if name != "zipf" and name not in RECIPES:
+        raise ConfigError(f"no recipe {name!r}; known: {', '.join(RECIPES)}, zipf")
+    if name == "zipf" and (source is None or alpha is None):
+        raise UserError("data make zipf needs --input and --alpha, such as --alpha 2")
+    if name != "zipf" and (source is not None or items):
+        raise UserError(f"--input and KEY=VALUE are for zipf; {name} reads from the hub")
+
+    from baldistill.commands.inspect_corpus import track_of
+    from baldistill.data.recipes.make import make_long_tailed, make_recipe
+    from baldistill.placement.cluster import connected
+    from baldistill.progress.display import Display
+
+    display = Display()
+    if name == "zipf":
+        assert source is not None
+        assert alpha is not None
+        config = _config([source, *(items or []), f"seed={seed}"])
+        with connected(address, verbose=verbose):
+            made = make_long_tailed(config, out, alpha=alpha, track=track_of(display))
+    else:
+        recipe = RECIPES[name]
+        made = make_recipe(
+            recipe, out, seed=seed, alpha=alpha, mirror=mirror, track=track_of(display)
+        )
+    display.say(
+        f"{sum(made.counts.values()):,} rows to train on in {len(made.counts)} domains, "
+        f"{sum(made.evaluation_counts.values()):,} to evaluate on"
+    )
+    if made.left_out:
+        display.say(f"in one part only, left out: {', '.join(made.left_out)}")
+    display.say(f"next: baldistill plan {made.config}")
+    if as_json:
+        typer.echo(json.dumps(made.to_dict()))
+
+
+def _config(items: list[str] | None) -> Any:
+    """A config, or one that reads the data that stands in its place."""
+    from baldistill.config.loading import load_config
+
+    words = list(items or [])
+    source = words.pop(0) if words and "=" not in words[0] else None
+    if source is None or Path(source).suffix.lower() in (".yaml", ".yml"):
+        return load_config(source, words)
+    return load_config(None, [f"data.train={json.dumps(source)}", *words])

@@ -1,0 +1,175 @@
+"""Look at a corpus without a run: its domains and its tail; the rows that would be left out."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+from rich.table import Table
+
+from baldistill.config import Config
+from baldistill.core.longtail import head_domains, imbalance
+from baldistill.data.prepare import CorpusSummary, prepare_corpus
+from baldistill.data.ray_pass import Advancing
+from baldistill.errors import DataError
+from baldistill.placement.cluster import connected
+from baldistill.progress.display import Display
+from baldistill.storage import Storage
+
+_MOST_DOMAINS = 40
+_NO_FAULT = ("duplicate", "duplicate_id", "in_evaluation_set")  # do not count as bad rows
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What is in a corpus.
+
+    Attributes:
+        corpus: Sizes and counts, as a run would have them.
+        quarantine: The rows that would be left out (records.QUARANTINE), by file and row.
+    """
+
+    corpus: CorpusSummary
+    quarantine: pa.Table
+
+    def to_dict(self, head_mass: float = 0.8) -> dict[str, Any]:
+        """As JSON values."""
+        counts = self.corpus.counts
+        return {
+            **self.corpus.to_dict(),
+            "head": sorted(head_domains(counts, head_mass)),
+            "imbalance": imbalance(counts, head_mass).to_dict(),
+        }
+
+
+def inspect_corpus(
+    config: Config, *, address: str | None = None, verbose: bool = False, display: Display
+) -> Inspection:
+    """Read, validate and split a corpus, whatever share of its rows is bad.
+
+    Args:
+        config: `data`, `seed`.
+        address: Of a Ray cluster; a local Ray by default.
+        verbose: Show Ray's own messages.
+        display: Shows the progress.
+
+    Raises:
+        DataError: The corpus cannot be used at all; the quarantine table is then kept.
+    """
+    scratch = tempfile.mkdtemp(prefix="baldistill-data-")
+    storage = Storage.open(scratch)
+    data = config.data.model_copy(update={"max_bad_fraction": 1.0})
+    with connected(address, verbose=verbose):
+        corpus = prepare_corpus(data, config.seed, storage, track_of(display))
+    order = [("file", "ascending"), ("row", "ascending")]
+    found = Inspection(corpus, storage.read_table("quarantine").sort_by(order))
+    shutil.rmtree(scratch)
+    return found
+
+
+def track_of(display: Display) -> Any:
+    """How `data` shows its progress: passes that are quick are not shown."""
+
+    def track(title: str, total: int) -> AbstractContextManager[Advancing]:
+        return partial(display.task, brief=True)(title, total)
+
+    return track
+
+
+def describe(inspection: Inspection, config: Config, display: Display) -> None:
+    """Print the domains, largest first, and how unequal they are."""
+    corpus, mass = inspection.corpus, config.evaluation.head_mass
+    figures = imbalance(corpus.counts, mass)
+    display.show(domain_table(corpus, head_domains(corpus.counts, mass)))
+    ratio = f"{figures.ratio:,.0f}" if figures.ratio >= 10 else f"{figures.ratio:.1f}"
+    display.say(
+        f"{figures.num_examples:,} examples in {figures.num_domains} domains: largest "
+        f"{figures.largest:,}, smallest {figures.smallest:,} ({ratio} : 1), Gini {figures.gini:.2f}"
+    )
+    display.say(
+        f"head: {figures.num_head_domains} domains hold {figures.head_share:.0%} of them "
+        f"(evaluation.head_mass={mass:g}); tail: {figures.num_domains - figures.num_head_domains}"
+    )
+    _say_rest(corpus, display)
+
+
+def domain_table(corpus: CorpusSummary, head: frozenset[str]) -> Table:
+    """Rows of each domain to train and to evaluate on; both ends where there are many."""
+    counts = corpus.counts
+    total = sum(counts.values())
+    order = sorted(counts, key=lambda name: (-counts[name], name))
+    half = _MOST_DOMAINS // 2
+    shown = order if len(order) <= _MOST_DOMAINS else [*order[:half], *order[-half:]]
+    table = Table(title="domains", title_justify="left")
+    table.add_column("domain")
+    table.add_column("part")
+    for title in ("train", "share", "evaluation"):
+        table.add_column(title, justify="right")
+    for name in shown:
+        table.add_row(
+            name,
+            "head" if name in head else "tail",
+            f"{counts[name]:,}",
+            f"{counts[name] / total:.1%}",
+            f"{corpus.evaluation_counts.get(name, 0):,}",
+        )
+    table.add_section()
+    left = len(order) - len(shown)
+    table.add_row(
+        f"all {len(order):,} ({left:,} between not shown)" if left else "all",
+        "",
+        f"{total:,}",
+        "100.0%",
+        f"{sum(corpus.evaluation_counts.values()):,}",
+    )
+    return table
+
+
+def validate(inspection: Inspection, config: Config, display: Display, rows: int) -> None:
+    """Print what would be left out, with reasons and lines.
+
+    Args:
+        inspection: The corpus.
+        config: `data.max_bad_fraction` decides whether a run would stop.
+        display: Where to print.
+        rows: At most so many rows in full.
+
+    Raises:
+        DataError: A run would stop: too many rows are bad.
+    """
+    corpus, table = inspection.corpus, inspection.quarantine
+    for row in table.slice(0, rows).to_pylist():
+        display.say(f"{row['file']}:{row['row']}: {row['reason']}: {row['detail']}")
+        display.say(f"    {row['content']}")
+    if len(table) > rows:
+        display.say(f"... and {len(table) - rows:,} more (--rows)")
+    display.say(
+        f"{corpus.num_rows_read:,} rows read: {sum(corpus.counts.values()):,} to train on and "
+        f"{sum(corpus.evaluation_counts.values()):,} to evaluate on in {len(corpus.counts)} domains"
+    )
+    _say_rest(corpus, display)
+    bad = num_bad(corpus.quarantined)
+    if bad > config.data.max_bad_fraction * corpus.num_rows_read:
+        raise DataError(
+            f"{bad:,} of {corpus.num_rows_read:,} rows cannot be used, more than "
+            f"data.max_bad_fraction={config.data.max_bad_fraction:g} allows: a run would stop. "
+            "To do: mend the files, or the column mapping in data.columns, or allow it"
+        )
+
+
+def num_bad(quarantined: Mapping[str, int]) -> int:
+    """Rows with a fault of their own: not duplicates, nor rows that the evaluation set has."""
+    return sum(count for reason, count in quarantined.items() if reason not in _NO_FAULT)
+
+
+def _say_rest(corpus: CorpusSummary, display: Display) -> None:
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in corpus.quarantined.items())
+    display.say(f"left out: {reasons or 'nothing'}")
+    for warning in corpus.warnings:
+        display.say(f"warning: {warning}")

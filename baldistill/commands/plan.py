@@ -1,0 +1,257 @@
+"""`baldistill plan`: what a run would spend, before it spends anything. It calls nobody."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from baldistill.commands.plan_usage import Lengths, prompt_lengths, real_and_new, usage, work
+from baldistill.commands.run import check_teachers, validated_corpus
+from baldistill.config import Config
+from baldistill.config.loading import dump_config, load_config
+from baldistill.core.longtail import imbalance
+from baldistill.data.corpus import sample
+from baldistill.data.prepare import CorpusSummary
+from baldistill.errors import ConfigError, DataError
+from baldistill.method.plan import StagePlan, plan_all, quota_table, teacher_warnings
+from baldistill.placement.cluster import connected
+from baldistill.placement.resources import Placement, PoolShape, place
+from baldistill.placement.storage_check import check_reach
+from baldistill.progress.display import Display
+from baldistill.records import seed_for
+from baldistill.run_folder.lock import only_run_in
+from baldistill.storage import Storage
+from baldistill.teacher.prompts import load_prompts
+
+_SAMPLE_ROWS = 400  # of the corpus, to measure prompts on
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a run would do.
+
+    Attributes:
+        stages: Quotas, head and tail of each stage.
+        counts: Examples of each domain.
+        examples: Annotated examples in all (B).
+        real: Of them, real ones that the teacher explains (none for `target: label`).
+        new: Of them, new ones for the tail.
+        calls: Teacher calls if every first answer is accepted.
+        calls_at_most: If every allowed attempt is needed (see `estimate.py`), and not over the cap
+            on calls.
+        tokens: The teacher's tokens, read and written; an estimate (see `estimate.py`).
+        tokens_at_most: With every allowed attempt, and responses as long as they may be.
+        cost: In the currency of the prices, likewise.
+        cost_at_most: Likewise.
+        stopped_by: The cap that is expected to end the run before its budget is used.
+        placement: Actors, CPUs and GPUs.
+    """
+
+    stages: tuple[StagePlan, ...]
+    counts: dict[str, int]
+    examples: int
+    real: int
+    new: int
+    calls: int
+    calls_at_most: int
+    tokens: int
+    tokens_at_most: int
+    cost: float
+    cost_at_most: float
+    stopped_by: str | None
+    placement: Placement
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "stages": [stage.to_dict() for stage in self.stages],
+            "counts": self.counts,
+            "imbalance": imbalance(self.counts).to_dict(),
+            "examples": self.examples,
+            "real": self.real,
+            "new": self.new,
+            "calls": self.calls,
+            "calls_at_most": self.calls_at_most,
+            "tokens": self.tokens,
+            "tokens_at_most": self.tokens_at_most,
+            "cost": self.cost,
+            "cost_at_most": self.cost_at_most,
+            "stopped_by": self.stopped_by,
+            "placement": asdict(self.placement),
+        }
+
+
+def forecast(
+    config: Config | None = None,
+    *,
+    run_dir: str | Path | None = None,
+    address: str | None = None,
+    verbose: bool = False,
+    quiet: bool = False,
+) -> Forecast:
+    """Validate the corpus, balance the budget, check the resources, and show the result.
+
+    Args:
+        config: The built-in quickstart by default.
+        run_dir: Keep the validated corpus there, for the run that follows. By default it is kept
+            nowhere, unless it cannot be used.
+        address: Of a Ray cluster.
+        verbose: Show Ray's own messages.
+        quiet: Show nothing.
+
+    Raises:
+        UserError: For anything that the user can mend.
+    """
+    config = config or load_config()
+    display = Display(quiet=quiet)
+    with (
+        _run_folder(run_dir, config, display) if run_dir else _scratch() as storage,
+        connected(address, verbose=verbose) as cluster,
+    ):
+        placement = place(config, cluster)
+        check_teachers(config)
+        check_reach(storage)
+        _, corpus = validated_corpus(config, storage, display)
+        sampled = _sample(config, storage, corpus.counts)
+    result = estimate(config, corpus.counts, placement, sampled)
+    show(config, corpus, result, display)
+    return result
+
+
+@contextmanager
+def _run_folder(run_dir: str | Path, config: Config, display: Display) -> Iterator[Storage]:
+    """The folder of a run, where none is at work and none with another config was."""
+    storage = Storage.open(run_dir)
+    with only_run_in(storage, display.say):
+        name = "config.yaml"
+        if storage.exists(name) and storage.read_text(name) != dump_config(config):
+            raise ConfigError(
+                f"{storage.uri} holds a run with another config, whose corpus must stay: use "
+                f"another --run-dir, or {storage.uri_of(name)} to plan that run"
+            )
+        yield storage
+
+
+@contextmanager
+def _scratch() -> Iterator[Storage]:
+    """A folder that goes away; a corpus that cannot be used stays, to be looked at."""
+    with ExitStack() as removal:
+        folder = tempfile.mkdtemp(prefix="baldistill-plan-")
+        removal.callback(shutil.rmtree, folder)
+        try:
+            yield Storage.open(folder)
+        except DataError:
+            removal.pop_all()
+            raise
+
+
+def _sample(
+    config: Config, storage: Storage, counts: Mapping[str, int]
+) -> dict[str, list[dict[str, str]]]:
+    """Some examples of each domain, to measure prompts on: the same ones each time."""
+    fewest = max(config.tail.demonstrations, _SAMPLE_ROWS // len(counts))
+    wanted = {domain: min(count, fewest) for domain, count in counts.items()}
+    rows = sample(storage, wanted, counts, tried=set(), seed=seed_for(config.seed, "prompts"))
+    found: dict[str, list[dict[str, str]]] = {}
+    for row in rows.select(["domain", "question", "answer"]).to_pylist():
+        found.setdefault(row["domain"], []).append(row)
+    return found
+
+
+def estimate(
+    config: Config,
+    counts: Mapping[str, int],
+    placement: Placement,
+    sampled: Mapping[str, Sequence[Mapping[str, str]]] | None = None,
+) -> Forecast:
+    """The forecast for a corpus of these sizes.
+
+    Args:
+        config: The run.
+        counts: Examples of each domain.
+        placement: Actors, CPUs and GPUs.
+        sampled: Some examples of each domain; without them tokens and cost are 0.
+    """
+    stages = plan_all(config, counts) if config.budget.total else []
+    real, new = real_and_new(config, stages)
+    calls = list(work(config, stages, counts))
+    lengths: Lengths = {}
+    if sampled is not None:
+        prompts = [load_prompts(tier.prompts, model=tier.model) for tier in config.teacher.tiers]
+        lengths = prompt_lengths(config, prompts, calls, sampled)
+    expected, most = usage(config, calls, lengths)
+    budget = config.budget
+    limits = {"calls": budget.calls, "tokens": budget.tokens, "cost": budget.cost}
+    caps = {name: limit for name, limit in limits.items() if limit is not None}
+    reached = {name: caps[name] / used for name in caps if (used := getattr(expected, name))}
+    first = min(reached, key=lambda name: reached[name], default=None)
+    stopped_by = first if first is not None and reached[first] < 1 else None
+    expected, most = expected.under(caps), most.under(caps)
+    return Forecast(
+        stages=tuple(stages),
+        counts=dict(counts),
+        examples=sum(stage.budget for stage in stages),
+        real=real.total(),
+        new=new.total(),
+        calls=round(expected.calls),
+        calls_at_most=round(most.calls),
+        tokens=round(expected.tokens),
+        tokens_at_most=round(most.tokens),
+        cost=expected.cost,
+        cost_at_most=most.cost,
+        stopped_by=stopped_by,
+        placement=placement,
+    )
+
+
+def show(config: Config, corpus: CorpusSummary, result: Forecast, display: Display) -> None:
+    """Print the forecast."""
+    figures = imbalance(result.counts)
+    display.say(
+        f"long tail: {figures.num_domains} domains, largest {figures.largest:,}, "
+        f"smallest {figures.smallest:,} ({figures.ratio:,.0f} : 1)"
+    )
+    display.show(quota_table(result.stages, result.counts))
+    display.say(
+        f"budget {config.budget.total:,} examples in {config.stages} stages "
+        f"({config.budget.policy.kind}): {result.real:,} real explained, {result.new:,} new written"
+    )
+    display.say(
+        f"estimated teacher calls: {result.calls:,}, at most {result.calls_at_most:,}; "
+        f"tokens: {_about(result.tokens)}, at most {_about(result.tokens_at_most)}"
+        + (
+            f"; money: {result.cost:,.2f}, at most {result.cost_at_most:,.2f} in the currency of "
+            "teacher.prices"
+            if result.cost_at_most
+            else ""
+        )
+    )
+    if result.stopped_by:
+        display.say(
+            f"  warning: budget.{result.stopped_by} is less than this run is expected to need: it "
+            "would end early, with what it has"
+        )
+    for warning in teacher_warnings(config, result.stages):
+        display.say(f"  warning: {warning}")
+    shape = result.placement
+    display.say(
+        "actors: teacher "
+        + " and ".join(_pool(teacher) for teacher in shape.teachers)
+        + f", student {_pool(shape.student)}, training "
+        + (f"{shape.num_workers} workers" if shape.num_workers else "in the driver")
+    )
+
+
+def _about(number: float) -> str:
+    """Three figures of an estimate: it knows no more."""
+    digits = len(str(round(number)))
+    return f"{round(number, min(0, 3 - digits)):,.0f}"
+
+
+def _pool(shape: PoolShape) -> str:
+    return f"{shape.replicas} x {shape.num_cpus:g} CPU + {shape.num_gpus:g} GPU"

@@ -1,0 +1,191 @@
+"""The part of the config that says who teaches.
+
+A teacher is an engine with a model, prompts, sampling and prices. The options of both stand side by
+side in `teacher:`, told apart by `kind`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from baldistill.config.engines import (
+    EngineResources,
+    OpenAIOptions,
+    ReplayOptions,
+    SamplingConfig,
+    Section,
+    TransformersOptions,
+    VllmOptions,
+    engine_kind,
+)
+
+
+class Prices(Section):
+    """What the teacher costs, in any one currency; by default nothing."""
+
+    prompt_per_million: Annotated[float, Field(ge=0.0)] = 0.0
+    """Price of a million prompt tokens."""
+    completion_per_million: Annotated[float, Field(ge=0.0)] = 0.0
+    """Price of a million completion tokens."""
+
+
+class TeacherOptions(Section):
+    """What every teacher has, whatever runs it."""
+
+    model: str = "bundled"
+    """Hub id or path of a Hugging Face model, or the server's name for it; `bundled` is the small
+    one in the package."""
+    prompts: str = "auto"
+    """Prompt set: `instruct`, `compact`, or the path of a YAML file of the same form; `auto` is
+    `compact` for the bundled model and `instruct` otherwise."""
+    rationale: SamplingConfig = SamplingConfig()
+    """Sampling for rationales (a second attempt samples at temperature 0.7 if this is 0)."""
+    synthesis: SamplingConfig = SamplingConfig(max_new_tokens=160, temperature=1.0)
+    """Sampling for new examples."""
+    structured: bool = False
+    """New examples as JSON after a schema, so that each can be read: for the engines that can
+    hold a model to one (vllm, openai)."""
+    resources: EngineResources = EngineResources()
+    """The actor pool."""
+    prices: Prices = Prices()
+    """For the ledger and `budget.cost`."""
+
+    @property
+    def tiers(self) -> tuple[TierConfig, ...]:
+        """The teachers to ask, one after the other while answers fail verification."""
+        return (self,)  # type: ignore[return-value]  # every subclass is a TierConfig
+
+    @property
+    def recorded(self) -> bool:
+        """Whether it only repeats what was paid for: it costs nothing, and writes nothing new."""
+        return False
+
+    @property
+    def finds_again(self) -> bool:
+        """Whether calls that a crash cut off are found again, so that they are made once."""
+        return False
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Engine and model as they stand in a request's id: with all that decides the answers."""
+        return str(getattr(self, "kind", "")), self.model
+
+    def signature(self) -> dict[str, Any]:
+        """What decides the answers; how fast they come (actors, limits, prices) does not."""
+        options = self.model_dump(
+            mode="json", include={"prompts", "rationale", "synthesis", "structured"}
+        )
+        return {"identity": list(self.identity), **options}
+
+
+class LocalTeacher(TeacherOptions):
+    """A teacher whose prompts become tokens here, and not on a server."""
+
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Variables of the tokenizer's chat template, such as `{enable_thinking: false}` for a model
+    that thinks at length before it answers unless it is told not to."""
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Engine and model; another chat makes another teacher of it."""
+        kind, model = super().identity
+        if not self.chat_template_kwargs:
+            return kind, model
+        return kind, f"{model} {json.dumps(self.chat_template_kwargs, sort_keys=True)}"
+
+
+class TransformersTeacher(LocalTeacher, TransformersOptions):
+    """A teacher through transformers: anywhere, without a server."""
+
+
+class VllmTeacher(LocalTeacher, VllmOptions):
+    """A teacher through a pool of vLLM engines."""
+
+    lora: str | None = None
+    """Hub id, folder or URI of a LoRA adapter that answers on top of the model."""
+    chat_template: bool = True
+    """Ask through the tokenizer's chat template, where it has one; otherwise the turns of a
+    prompt are joined by blank lines, as for a base model."""
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Engine and model; an adapter, or no chat template, makes another teacher of it."""
+        kind, model = super().identity
+        lora = f"+{self.lora}" if self.lora else ""
+        plain = "" if self.chat_template else " without chat template"
+        return kind, f"{model}{lora}{plain}"
+
+    @model_validator(mode="after")
+    def _template_to_fill(self) -> VllmTeacher:
+        if self.chat_template_kwargs and not self.chat_template:
+            raise ValueError(
+                "chat_template_kwargs are for a chat template, and chat_template=false leaves it "
+                "out: give one of the two"
+            )
+        return self
+
+
+class OpenAITeacher(TeacherOptions, OpenAIOptions):
+    """A teacher behind an OpenAI-compatible server."""
+
+    resources: EngineResources = EngineResources(batch_size=8)
+    """The clients. Small batches: an answer is on the ledger soon after it came."""
+
+    @property
+    def finds_again(self) -> bool:
+        """The Batch API keeps batches and their answers, whoever comes for them."""
+        return self.batch_api is not None
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Engine and model; another server's model of the same name is another teacher."""
+        model = f"{self.model}@{self.base_url}" if self.base_url else self.model
+        decisive = self.model_dump(mode="json", include={"api", "bos", "extra_body"})
+        usual = OpenAIOptions.model_fields
+        changed = {k: v for k, v in decisive.items() if v != usual[k].default}
+        return self.kind, f"{model} {json.dumps(changed, sort_keys=True)}" if changed else model
+
+
+class ReplayTeacher(TeacherOptions, ReplayOptions):
+    """A teacher whose answers were recorded: it explains real examples and writes no new ones."""
+
+    @property
+    def recorded(self) -> bool:
+        """It costs no call, no token and no money, only units of B."""
+        return True
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Engine and recording; which columns are read decides the answers too."""
+        columns = self.columns.model_dump(exclude_defaults=True)
+        return self.kind, f"{self.path} {columns}" if columns else self.path
+
+
+TierConfig: TypeAlias = TransformersTeacher | VllmTeacher | OpenAITeacher | ReplayTeacher
+"""One teacher."""
+
+
+class CascadeTeacher(Section):
+    """A cheap teacher first, a dear one only for what fails verification.
+
+    All share one ledger and the caps of `budget`, each with its own `prices`.
+    """
+
+    kind: Literal["cascade"] = "cascade"
+    tiers: Annotated[
+        tuple[
+            Annotated[TierConfig, Field(discriminator="kind"), BeforeValidator(engine_kind)],
+            ...,
+        ],
+        Field(min_length=2, max_length=8),
+    ]
+    """Teachers, the first asked first."""
+
+
+TeacherConfig: TypeAlias = Annotated[
+    TierConfig | CascadeTeacher, Field(discriminator="kind"), BeforeValidator(engine_kind)
+]
+"""One teacher, or several in a cascade."""

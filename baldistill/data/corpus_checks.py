@@ -1,0 +1,152 @@
+"""A corpus that cannot be used: what is wrong, where, and what to do; and what is merely odd."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+
+from baldistill.config import DataConfig
+from baldistill.data.staged_part import PartReport
+from baldistill.data.summary import CorpusSummary
+from baldistill.errors import DataError
+from baldistill.storage import Storage
+
+MAX_DOMAINS = 10_000
+"""The driver holds the candidates for evaluation of every domain."""
+
+_MAX_NAMED = 5
+
+
+def check_share_bad(reports: Sequence[PartReport], config: DataConfig, storage: Storage) -> None:
+    """Raise if there are no rows, or too many bad ones.
+
+    Duplicates and rows that stand in the evaluation set are not known yet and do not count.
+    """
+    num_read = sum(report.num_read for report in reports)
+    num_bad = sum(sum(report.bad.values()) for report in reports)
+    if num_read == 0:
+        raise DataError(f"the corpus is empty: {_sources(config)} has no rows")
+    if num_bad < num_read and num_bad <= config.max_bad_fraction * num_read:
+        return
+    examples = [example for report in reports for example in report.examples][:_MAX_NAMED]
+    share = f"all {num_read} rows" if num_bad == num_read else f"{num_bad} of {num_read} rows"
+    fix = "mend the files, or the column mapping in data.columns"
+    if num_bad < num_read:
+        fix += f", or allow it with data.max_bad_fraction={_rounded_up(num_bad / num_read)}"
+    raise DataError(
+        "\n  ".join(
+            [
+                f"{share} cannot be used (data.max_bad_fraction={config.max_bad_fraction}), "
+                "for example:",
+                *examples,
+            ]
+        )
+        + f"\nAll of them, with reasons: {storage.uri_of('quarantine')}\nTo do: {fix}"
+    )
+
+
+def check_evaluation(num_evaluation: int, num_train: int, config: DataConfig) -> None:
+    """Raise if nothing can be evaluated on."""
+    if num_evaluation:
+        return
+    if config.evaluation is not None:
+        problem = f"data.evaluation={_listed(config.evaluation)} has no valid row"
+        fix = "name other files, or leave it out for a seeded split of data.train"
+    elif config.columns.split is not None:
+        problem = f"no valid row has test, eval, validation or dev in `{config.columns.split}`"
+        fix = "set data.evaluation, or data.columns.split=null for a seeded split of data.train"
+    else:
+        problem = f"none of the domains of the {num_train} rows has a second row to set aside"
+        fix = "add rows, give data.evaluation, or map data.columns.domain to a coarser column"
+    raise DataError(f"the evaluation set is empty: {problem}. To do: {fix}")
+
+
+def check_num_domains(num_domains: int, config: DataConfig) -> None:
+    """Raise if the column of domains cannot be one."""
+    if num_domains > MAX_DOMAINS:
+        raise DataError(
+            f"`{config.columns.domain}` has more than {MAX_DOMAINS} different values: a domain is "
+            "a class, topic or task type that many rows share. To do: map data.columns.domain to "
+            "a coarser column"
+        )
+
+
+def check_domains(summary: CorpusSummary) -> None:
+    """Raise if nothing is left to train on, or a domain is in the evaluation set alone."""
+    if not summary.counts:
+        raise DataError(
+            "no rows are left to train on: "
+            + (", ".join(f"{n} {reason}" for reason, n in summary.quarantined.items()) or "none")
+            + ". To do: give data.train rows that are not in the evaluation set"
+        )
+    alone = sorted(set(summary.evaluation_counts) - set(summary.counts))
+    if alone:
+        raise DataError(
+            f"{len(alone)} domains are in the evaluation set but have no training row: "
+            f"{named(alone)}. To do: add training rows for them, take their rows out of the "
+            "evaluation set, or spell the domains alike in both"
+        )
+
+
+def check_domain_tasks(summary: CorpusSummary, config: DataConfig) -> None:
+    """Raise if `data.domain_tasks` names a domain that is not there: a misspelt one, most likely.
+
+    Its examples would be marked by `data.task` without a word.
+    """
+    for name in config.domain_tasks:
+        if name not in summary.counts:
+            near = difflib.get_close_matches(name, summary.counts, 1, 0.6)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise DataError(
+                f"data.domain_tasks names {name!r}, and no training row is of that domain; {hint}"
+                f"There are: {named(sorted(summary.counts))}"
+            )
+
+
+def warnings_of(
+    counts: Mapping[str, int],
+    evaluation_counts: Mapping[str, int],
+    num_capped: int,
+    config: DataConfig,
+) -> list[str]:
+    """What is odd about a corpus that can be used."""
+    found: list[str] = []
+    if len(counts) == 1:
+        found.append(
+            f"there is one domain only ({next(iter(counts))}): there is nothing to balance; "
+            "check data.columns.domain"
+        )
+    untested = sorted(set(counts) - set(evaluation_counts))
+    if untested:
+        single = config.evaluation is None and config.columns.split is None
+        why = ": a domain with a single row keeps it for training" if single else ""
+        found.append(f"{len(untested)} domains have no evaluation rows: {named(untested)}{why}")
+    if num_capped:
+        found.append(
+            f"{num_capped} evaluation rows beyond data.evaluation_max_per_domain="
+            f"{config.evaluation_max_per_domain} are left out (a seeded sample is kept)"
+        )
+    if config.evaluation is not None and config.columns.split is not None:
+        found.append(
+            "data.columns.split is not used, for data.evaluation is given: every row of "
+            "data.train is trained on"
+        )
+    return found
+
+
+def named(names: Sequence[str]) -> str:
+    """The first few of some names."""
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return ", ".join(names[:_MAX_NAMED]) + more
+
+
+def _sources(config: DataConfig) -> str:
+    return f"data.train={_listed(config.train)}"
+
+
+def _listed(sources: str | Sequence[str]) -> str:
+    return sources if isinstance(sources, str) else named(sources)
+
+
+def _rounded_up(share: float) -> float:
+    return min(1.0, round(int(share * 100) / 100 + 0.01, 2))

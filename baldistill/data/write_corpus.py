@@ -1,0 +1,146 @@
+"""The writing pass: a staged part to the corpus, the evaluation set and the quarantine table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from baldistill.data.duplicates import Duplicates
+from baldistill.data.rows import BadRow, Reason, content_of, quarantine_table
+from baldistill.data.split import EvaluationSet
+from baldistill.data.staged_part import STAGING, open_parquet
+from baldistill.data.validate import EVALUATION, ROW_BITS
+from baldistill.records import EXAMPLES
+from baldistill.storage import Storage
+
+_BATCH_ROWS = 8192
+_CONTENT = ["position", "domain", "question", "answer"]
+
+
+@dataclass(slots=True)
+class PublishReport:
+    """Where the rows of a part went."""
+
+    train: dict[str, int] = field(default_factory=dict)
+    evaluation: dict[str, int] = field(default_factory=dict)
+    quarantined: dict[str, int] = field(default_factory=dict)
+    num_capped: int = 0
+    num_with_choices: int = 0
+
+
+def publish_part(
+    storage: Storage,
+    name: str,
+    file_names: Mapping[int, str],
+    duplicates: Duplicates,
+    evaluation: EvaluationSet,
+) -> PublishReport:
+    """Write the rows of a staged part to where they belong.
+
+    Args:
+        storage: The run's.
+        name: The part.
+        file_names: File index -> its name for the quarantine table.
+        duplicates: Of the whole corpus.
+        evaluation: The chosen rows.
+    """
+    report = PublishReport()
+    with ExitStack() as stack:
+        source = stack.enter_context(
+            storage.fs.open_input_file(storage.path(f"{STAGING}/rows/{name}.parquet"))
+        )
+        writers = _Writers(storage, name, stack)
+        for batch in pq.ParquetFile(source).iter_batches(_BATCH_ROWS, use_threads=False):
+            table = pa.Table.from_batches([batch])
+            _publish(table, writers, report, file_names, duplicates, evaluation)
+    return report
+
+
+class _Writers:
+    """Files of this part, each opened when it gets its first rows."""
+
+    def __init__(self, storage: Storage, name: str, stack: ExitStack) -> None:
+        self._storage, self._name, self._stack = storage, name, stack
+        self._open: dict[str, pq.ParquetWriter] = {}
+
+    def write(self, folder: str, table: pa.Table) -> None:
+        if not len(table):
+            return
+        if folder not in self._open:
+            prefix = "set-" if folder == "quarantine" else ""
+            path = f"{folder}/{prefix}{self._name}.parquet"
+            writer = open_parquet(self._storage, path, table.schema)
+            self._open[folder] = self._stack.enter_context(writer)
+        self._open[folder].write_table(table)
+
+
+def _publish(
+    table: pa.Table,
+    writers: _Writers,
+    report: PublishReport,
+    file_names: Mapping[int, str],
+    duplicates: Duplicates,
+    evaluation: EvaluationSet,
+) -> None:
+    position = table["position"].to_numpy()
+    same_content = duplicates.originals(table["key"].to_numpy(), position)
+    same_id = duplicates.originals(table["id_key"].to_numpy(), position)
+    unique = (same_content < 0) & (same_id < 0)
+    chosen = unique & np.isin(position, evaluation.position)
+    is_train = unique & ~chosen & (table["role"].to_numpy() != EVALUATION)
+    leaked = is_train & np.isin(table["question_key"].to_numpy(), evaluation.question_key)
+    is_train &= ~leaked
+
+    for folder, mask, counts in (
+        ("corpus/train", is_train, report.train),
+        ("corpus/evaluation", chosen, report.evaluation),
+    ):
+        rows = table.filter(pa.array(mask)).select(EXAMPLES.names).cast(EXAMPLES)
+        writers.write(folder, rows)
+        _add_counts(counts, rows)
+
+    report.num_with_choices += len(table) - table["choices"].null_count
+
+    problems: list[tuple[int, Reason, str]] = []
+    for index in np.flatnonzero(~unique | leaked):
+        if same_content[index] >= 0:
+            where = _place(same_content[index], file_names)
+            found: tuple[Reason, str] = "duplicate", f"same domain and question as {where}"
+        elif same_id[index] >= 0:
+            found = "duplicate_id", f"same id as {_place(same_id[index], file_names)}"
+        else:
+            found = "in_evaluation_set", "the same question is in the evaluation set"
+        problems.append((int(index), *found))
+    writers.write("quarantine", _quarantined(table, problems, file_names))
+    for _, reason, _ in problems:
+        report.quarantined[reason] = report.quarantined.get(reason, 0) + 1
+    report.num_capped += len(table) - int(is_train.sum() + chosen.sum()) - len(problems)
+
+
+def _quarantined(
+    table: pa.Table, problems: list[tuple[int, Reason, str]], file_names: Mapping[int, str]
+) -> pa.Table:
+    picked = table.select(_CONTENT).take(pa.array([index for index, _, _ in problems], pa.int64()))
+    files: list[str] = []
+    bad: list[BadRow] = []
+    for (_, reason, detail), values in zip(problems, picked.to_pylist(), strict=True):
+        file, row = divmod(values.pop("position"), 1 << ROW_BITS)
+        files.append(file_names[file])
+        bad.append(BadRow(row, reason, detail, content_of(values)))
+    return quarantine_table(files, bad)
+
+
+def _place(position: npt.NDArray[np.int64], file_names: Mapping[int, str]) -> str:
+    file, row = divmod(int(position), 1 << ROW_BITS)
+    return f"row {row} of {file_names[file]}"
+
+
+def _add_counts(counts: dict[str, int], rows: pa.Table) -> None:
+    for value in rows["domain"].combine_chunks().value_counts().to_pylist():
+        counts[value["values"]] = counts.get(value["values"], 0) + value["counts"]

@@ -1,0 +1,201 @@
+"""What a batch consists of: the file of its requests, its metadata, the lines of its answers.
+
+The metadata of a batch say which requests it may hold, in the 16 short texts that the server has
+room for: a Bloom filter (Bloom 1970, "Space/time trade-offs in hash coding with allowable errors",
+Communications of the ACM 13(7)) of their ids. It never denies a request that is there; up to some
+1,500 requests it affirms one of 300,000 that are not.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import itertools
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from baldistill.answers.completion import Completion
+from baldistill.generation.openai.dialect import completion_of
+from baldistill.generation.openai.faults import (
+    Fault,
+    UnusableAnswerError,
+    fault_of,
+    quoted,
+    refusal,
+)
+from baldistill.generation.types import Request
+
+MOST_ROWS, MOST_BYTES = 50_000, 200_000_000  # of a file, by OpenAI's rules
+_OURS = "baldistill"
+_FIELDS, _LETTERS = 13, 512  # for the filter: 16 pairs, of which three say what it is
+_MOST_BITS = _FIELDS * _LETTERS * 6
+_BITS, _LEAST_BITS = 40, 960  # for a request, where there is room; for all of them
+_MOST_HASHES = 28
+_QUOTED_ERRORS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFile:
+    """Requests of one batch.
+
+    Attributes:
+        endpoint: What all of them ask.
+        bodies: Their fields, by request id.
+        content: JSON lines.
+    """
+
+    endpoint: str
+    bodies: dict[str, dict[str, Any]]
+    content: bytes
+
+
+def batch_files(bodies: Mapping[str, dict[str, Any]]) -> list[BatchFile]:
+    """Files for requests: one endpoint each, and no more than the server takes.
+
+    Args:
+        bodies: Fields by request id.
+    """
+    files: list[BatchFile] = []
+    for endpoint in ("/v1/chat/completions", "/v1/completions"):
+        chosen: dict[str, dict[str, Any]] = {}
+        lines: list[bytes] = []
+        size = 0
+        for name, body in bodies.items():
+            if ("messages" in body) != (endpoint == "/v1/chat/completions"):
+                continue
+            fields = {"custom_id": name, "method": "POST", "url": endpoint, "body": body}
+            line = json.dumps(fields, separators=(",", ":")).encode() + b"\n"
+            if lines and (len(lines) == MOST_ROWS or size + len(line) > MOST_BYTES):
+                files.append(BatchFile(endpoint, chosen, b"".join(lines)))
+                chosen, lines, size = {}, [], 0
+            chosen[name] = body
+            lines.append(line)
+            size += len(line)
+        if lines:
+            files.append(BatchFile(endpoint, chosen, b"".join(lines)))
+    return files
+
+
+def metadata_of(model: str, names: Collection[str], learnt: str = "") -> dict[str, str]:
+    """What a batch of these requests is known by.
+
+    Args:
+        model: Their model.
+        names: Their ids.
+        learnt: What is known of the server's dialect.
+    """
+    bits = np.zeros(_num_bits(len(names)), bool)
+    bits[_positions(names, len(names))] = True
+    text = base64.b64encode(np.packbits(bits).tobytes()).decode()
+    parts = {
+        f"requests_{i:02d}": text[start : start + _LETTERS]
+        for i, start in enumerate(range(0, len(text), _LETTERS))
+    }
+    return {_OURS: learnt, "model": model[:_LETTERS], "count": str(len(names)), **parts}
+
+
+def is_ours(metadata: Mapping[str, str] | None, model: str) -> bool:
+    """Whether a batch is one of ours, for a model."""
+    return metadata is not None and _OURS in metadata and metadata.get("model") == model[:_LETTERS]
+
+
+def learnt_of(metadata: Mapping[str, str]) -> str:
+    """What was known of the server's dialect when a batch of ours was created."""
+    return metadata[_OURS]
+
+
+def may_hold(metadata: Mapping[str, str] | None, model: str, names: Sequence[str]) -> set[str]:
+    """Those of the requests that a batch of such metadata may hold; none if it is not ours."""
+    if not metadata or not is_ours(metadata, model):
+        return set()
+    text = "".join(metadata[key] for key in sorted(metadata) if key.startswith("requests_"))
+    try:
+        count = int(metadata["count"])
+        bits = np.unpackbits(np.frombuffer(base64.b64decode(text, validate=True), np.uint8))
+    except (KeyError, ValueError, binascii.Error):
+        return set(names)  # a server that shortens texts
+    if count < 1 or len(bits) != _num_bits(count):
+        return set(names)
+    held = bits[_positions(names, count)].all(axis=1)
+    return set(itertools.compress(names, held))
+
+
+def _num_bits(count: int) -> int:
+    bits = min(_MOST_BITS, max(_LEAST_BITS, _BITS * count))
+    return -(-bits // 24) * 24  # whole groups of four letters
+
+
+def _positions(names: Collection[str], count: int) -> np.ndarray:
+    """Bits of each name in a filter of `count` names, shape [names, hashes]."""
+    digests = b"".join(hashlib.blake2b(name.encode(), digest_size=16).digest() for name in names)
+    pairs = np.frombuffer(digests, "<u8").reshape(-1, 2)
+    num_bits = _num_bits(count)
+    num_hashes = min(_MOST_HASHES, max(1, round(num_bits / count * float(np.log(2)))))
+    steps = np.arange(num_hashes, dtype=np.uint64)
+    # two hashes serve as many: Kirsch and Mitzenmacher 2006, "Less hashing, same performance"
+    return (pairs[:, :1] + steps * (pairs[:, 1:] | np.uint64(1))) % np.uint64(num_bits)
+
+
+def read_lines(content: bytes) -> dict[str, dict[str, Any]]:
+    """Lines of a file, requests or answers, by request id.
+
+    Raises:
+        UnusableAnswerError: It is another kind of file, or a part of one: to judge by it what was
+            answered would be to pay for the rest again.
+    """
+    lines: dict[str, dict[str, Any]] = {}
+    for text in content.split(b"\n"):  # not splitlines: answers have other ends of lines in them
+        if not text.strip():
+            continue
+        try:
+            line = json.loads(text)
+            lines.setdefault(str(line["custom_id"]), line)
+        except (ValueError, TypeError, KeyError):
+            raise UnusableAnswerError(f"no line of a batch: {text[:200]!r}") from None
+    return lines
+
+
+def outcome_of(request: Request, line: Mapping[str, Any] | None, key: str) -> Completion | Fault:
+    """The answer to a request, or what went wrong.
+
+    Args:
+        request: What was asked.
+        line: Of the output or error file; None where there is none.
+        key: What must not be quoted.
+    """
+    if line is None:
+        return Fault("unusable answer", "again", "the batch has no line for the request")
+    response, error = line.get("response"), line.get("error")
+    if isinstance(response, dict):
+        status = response.get("status_code")
+        if isinstance(status, int) and status >= 400:
+            return refusal(status, response.get("body"), key)
+        try:
+            return completion_of(request, response.get("body"))
+        except UnusableAnswerError as unusable:
+            return fault_of(unusable, key)
+    if isinstance(error, dict):
+        words = "batch expired" if error.get("code") == "batch_expired" else "server error"
+        return Fault(words, "again", quoted(f"{error.get('message')} ({error.get('code')})", key))
+    return Fault("unusable answer", "again", "the batch's line has neither response nor error")
+
+
+def failure_of(errors: Any, key: str) -> Fault:
+    """Why a whole batch failed.
+
+    Args:
+        errors: The batch's own, which have code, message and line.
+        key: What must not be quoted.
+    """
+    given = list(getattr(errors, "data", None) or [])
+    codes = {str(error.code) for error in given}
+    texts = [f"{error.message} ({error.code})" for error in given[:_QUOTED_ERRORS]]
+    detail = quoted("; ".join(texts) or "no reason was given", key)
+    if "token_limit_exceeded" in codes:  # of all batches that the account has under way
+        return Fault("batch queue full", "wait", detail)
+    return Fault("batch failed", "stop", detail)

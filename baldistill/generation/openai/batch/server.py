@@ -1,0 +1,224 @@
+"""The files and batches of an OpenAI-compatible server: created once, polled with patience.
+
+What the server does not answer is asked again until `patience_s` have passed, as for requests that
+are sent directly (`openai_outage`); a batch is looked for in the server's list before it is created
+a second time, for the first may have been heard.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+import httpx2
+import openai
+
+from baldistill.config.engines import BatchApi, OpenAIOptions
+from baldistill.errors import UserError
+from baldistill.generation.openai.batch.files import BatchFile, failure_of, metadata_of, read_lines
+from baldistill.generation.openai.connection import ServerEngine
+from baldistill.generation.openai.faults import Fault, UnusableAnswerError, fault_of
+from baldistill.generation.openai.limits import backoff
+
+Lines: TypeAlias = dict[str, dict[str, Any]]
+
+ENDED = frozenset({"completed", "expired", "cancelled", "failed"})
+_TELL_EVERY = 60.0  # seconds between two words on progress
+_LONGEST_PAUSE = 600.0  # between two tries while the server's queue is full
+_GONE = (400, 403, 404, 410)
+
+
+class _RefusedError(UserError):
+    """The server refuses a call about files or batches."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class BatchServerEngine(ServerEngine):
+    """An engine's calls about files and batches."""
+
+    def __init__(self, options: OpenAIOptions) -> None:
+        """Start the event loop; `load` makes the client."""
+        super().__init__(options)
+        self._config = options.batch_api or BatchApi()
+        self._under_way: dict[str, Any] = {}
+        self._names: dict[str, frozenset[str]] = {}  # requests of batches under way
+        self._num_ended = 0
+        self._forgetful = False  # the server keeps no metadata
+        self._tell_next, self._told = 0.0, ""
+
+    def notice(self) -> str:
+        """What is new: also how far the batches are."""
+        return "\n".join(filter(None, [super().notice(), self._progress()]))
+
+    async def _listed(self) -> list[Any]:
+        """All batches that the server knows."""
+        try:
+            return [batch async for batch in self._client.batches.list(limit=100)]
+        except AttributeError:  # of the client: it takes a text for a page
+            raise UnusableAnswerError("no list of batches") from None
+
+    async def _ended(self, file: BatchFile) -> Any:
+        """Have the server work on a file; returns the batch when it has ended."""
+        upload = ("requests.jsonl", file.content, "application/jsonl")
+        uploaded = await self._ask(
+            lambda: self._client.files.create(file=upload, purpose="batch"), "id"
+        )
+        tries, full_since = 0, None
+        while True:
+            batch = await self._wait(await self._create(uploaded.id, file))
+            if batch.status != "failed":
+                return batch
+            fault = failure_of(batch.errors, self._key)
+            if fault.remedy == "stop":
+                raise UserError(f"{self._server} does not work on batch {batch.id}: {fault}")
+            tries += 1
+            if self._under_way:
+                full_since = None
+                await self._wait_for_room()
+                continue
+            full_since = full_since or time.monotonic()
+            if time.monotonic() - full_since > self._options.patience_s:
+                raise UserError(
+                    f"{self._server} took no batch for teacher.patience_s="
+                    f"{self._options.patience_s:g} seconds: {fault}. Lower "
+                    f"teacher.batch_api.rows={self._config.rows}, or wait for other batches of "
+                    "the account; the same command goes on from here"
+                )
+            await self._pause(min(_LONGEST_PAUSE, self._config.poll_s * 2.0 ** min(tries, 16)))
+
+    async def _create(self, file_id: str, file: BatchFile) -> Any:
+        """Create a batch, unless an earlier try did so without our hearing of it."""
+        metadata = metadata_of(self._model, file.bodies, self._dialect.to_text())
+        tried = False
+
+        async def create() -> Any:
+            nonlocal tried
+            known = await self._listed() if tried else []
+            for batch in known:
+                if batch.input_file_id == file_id and batch.status != "failed":
+                    return batch
+            tried = True
+            return await self._client.batches.create(
+                input_file_id=file_id,
+                endpoint=file.endpoint,
+                completion_window=self._config.completion_window,
+                metadata=metadata,
+            )
+
+        batch = await self._ask(create, "id", "status")
+        if (batch.metadata or {}) != metadata and not self._forgetful:
+            self._forgetful = True
+            self._learnt.append(
+                f"{self._server} keeps no metadata of batches: after a crash those under way are "
+                "sent, and paid, again"
+            )
+        self._names[batch.id] = frozenset(file.bodies)
+        return batch
+
+    async def _wait(self, batch: Any) -> Any:
+        """Look at a batch until it has ended."""
+        self._under_way[batch.id] = batch
+        try:
+            while batch.status not in ENDED:
+                await self._pause(self._config.poll_s)
+                look = partial(self._client.batches.retrieve, batch.id)
+                batch = self._under_way[batch.id] = await self._ask(look, "id", "status")
+            self._num_ended += batch.status != "failed"
+            return batch
+        finally:
+            self._under_way.pop(batch.id, None)
+            self._names.pop(batch.id, None)
+
+    async def _wait_for_room(self) -> None:
+        """Wait until one of the batches under way has ended, and left its place in the queue."""
+        before = self._num_ended
+        while self._under_way and self._num_ended == before:
+            await self._pause(self._config.poll_s)
+            self._check_stop()
+
+    async def _lines(self, file_id: str | None, or_none: bool = False) -> Lines | None:
+        """Lines of a file by request id; None where the server does not have it or give it away.
+
+        Raises:
+            UserError: It cannot be read, or is refused although not `or_none`.
+        """
+        fault: Fault | None = None
+        for failures in range(self._options.max_retries + 1):
+            await self._pause(backoff(failures) if failures else 0.0)
+            try:
+                answer = await self._ask(lambda: self._client.files.content(file_id), "content")
+                return read_lines(answer.content)
+            except UnusableAnswerError as error:
+                fault = fault_of(error, self._key)
+            except _RefusedError as error:
+                if or_none and error.status in _GONE:
+                    return None
+                raise
+        raise UserError(f"{self._server} gives no readable file {file_id}: {fault}")
+
+    async def _ask(self, call: Callable[[], Awaitable[Any]], *attributes: str) -> Any:
+        """What the server answers; it is waited for while patience lasts.
+
+        Args:
+            call: May be made again.
+            attributes: What a usable answer has.
+
+        Raises:
+            UserError: It was away too long, or refuses, or all has to stop.
+        """
+        times = 0
+        while True:
+            await self._outage.over()
+            self._check_stop()
+            try:
+                answer = await call()
+                if not all(hasattr(answer, name) for name in attributes):
+                    raise UnusableAnswerError(f"no batch or file: {str(answer)[:200]}")
+                self._outage.answered()
+                return answer
+            except (openai.APIError, httpx2.RequestError, TimeoutError, UnusableAnswerError) as e:
+                fault = fault_of(e, self._key)
+            except json.JSONDecodeError as error:
+                fault = fault_of(UnusableAnswerError(f"no valid JSON: {error}"), self._key)
+            if fault.remedy in ("stop", "row"):
+                raise _RefusedError(self._refused_by(fault), fault.status)
+            times += 1
+            await self._pause(self._outage.refused(fault, times))
+
+    def _check_stop(self) -> None:
+        if self._stop is not None:
+            raise UserError(str(self._stop))
+
+    def _refused_by(self, fault: Fault) -> str:
+        """The message for a refusal of a call about files or batches."""
+        if fault.status in (404, 405, 410, 501):
+            return (
+                f"{self._server} has no Batch API: {fault}. Leave teacher.batch_api out to send "
+                "the requests one by one, or check teacher.base_url"
+            )
+        return self._stopped_by(fault)
+
+    def _progress(self) -> str:
+        """How far the batches are; empty where there is nothing new."""
+        batches = list(self._under_way.values())
+        if not batches or time.monotonic() < self._tell_next:
+            return ""
+        counts = [batch.request_counts for batch in batches]
+        done = sum(getattr(count, "completed", 0) for count in counts)
+        total = sum(getattr(count, "total", 0) for count in counts)
+        text = f"{done:,} of {total:,} answered"
+        if not total:
+            text = ", ".join(sorted({batch.status for batch in batches}))
+        names = ", ".join(sorted(batch.id for batch in batches)[:3])
+        more = f" and {len(batches) - 3} more" if len(batches) > 3 else ""
+        text = f"batch{'es' if len(batches) > 1 else ''} {names}{more}: {text}"
+        if text == self._told:
+            return ""
+        self._tell_next, self._told = time.monotonic() + _TELL_EVERY, text
+        return text

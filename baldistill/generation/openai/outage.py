@@ -1,0 +1,139 @@
+"""A server that is away, or refuses everybody: all requests wait as one, for a limited time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from baldistill.errors import UserError
+from baldistill.generation.openai.faults import Fault
+from baldistill.generation.openai.limits import backoff
+
+_REFUSALS = 8  # at least, one after the other, without an answer between them
+_PROBE_EVERY = 5.0  # seconds at most, unless the server asks for more
+_LOST_ROWS = 10  # given up one after the other: so would be the others
+
+
+class Outage:
+    """Whether the server can be asked. Not thread-safe: lives in one event loop.
+
+    Attributes:
+        answers: How many came in all, refusals of single rows among them.
+        in_flight: Requests that the server has neither answered nor refused yet.
+    """
+
+    def __init__(self, server: str, patience: float) -> None:
+        """Assume that the server is there.
+
+        Args:
+            server: How to call it in messages.
+            patience: Seconds without any answer after which to stop.
+        """
+        self._server, self._patience = server, patience
+        self.answers = 0
+        self.in_flight = 0
+        self._back = asyncio.Event()
+        self._since: float | None = None  # first refusal after the last answer
+        self._refusals = 0
+        self._lost_rows = 0
+        self._next_probe = 0.0
+        self._stopping = False
+        self._last: Fault | None = None
+
+    @property
+    def is_down(self) -> bool:
+        """Whether nobody is answered.
+
+        A server that works on more requests than it has refused since its last answer is only
+        busy: many sent at once are refused at once, and answered later.
+        """
+        return self._refusals >= max(_REFUSALS, self.in_flight)
+
+    def wake(self) -> None:
+        """The engine stops: let nobody wait any more."""
+        self._stopping = True
+        self._back.set()
+
+    def begin(self) -> None:
+        """The engine starts, maybe again: forget what was."""
+        self._stopping = False
+        self._refusals = self._lost_rows = 0
+        self._since = None
+
+    async def over(self) -> None:
+        """Wait until the server is there, or until it is one's turn to try.
+
+        Raises:
+            UserError: It was away too long.
+        """
+        while self.is_down and not self._stopping:
+            self._check_patience()
+            now = time.monotonic()
+            if now >= self._next_probe:
+                self._next_probe = now + _PROBE_EVERY
+                return
+            self._back.clear()
+            try:
+                async with asyncio.timeout(self._next_probe - now):
+                    await self._back.wait()
+            except TimeoutError:
+                continue
+
+    def answered(self) -> None:
+        """The server is there: it answered a row, or refused it for what is in it."""
+        self.answers += 1
+        self._refusals = self._lost_rows = 0
+        self._since = None
+        self._back.set()
+
+    def refused(self, fault: Fault, times: int) -> float:
+        """The server is not there for this request; returns the seconds to wait.
+
+        Args:
+            fault: What it said.
+            times: How often this request was refused by now.
+
+        Raises:
+            UserError: It was away too long, or asks to wait longer than that.
+        """
+        now = time.monotonic()
+        self._since = now if self._since is None else self._since
+        self._last = fault
+        self._refusals += 1
+        times = self._refusals if self.is_down else times
+        wait = max(fault.wait or 0.0, min(_PROBE_EVERY, backoff(times)))
+        self._check_patience(max(fault.wait or 0.0, 0.0))
+        self._next_probe = now + wait
+        return wait
+
+    def row_lost(self, fault: Fault) -> None:
+        """A row was given up for want of an answer that says anything about it.
+
+        Raises:
+            UserError: No row is answered.
+        """
+        self._lost_rows += 1
+        if self._lost_rows >= _LOST_ROWS:
+            raise UserError(
+                f"{self._server} answered none of the last {self._lost_rows} rows: {fault}. Try "
+                "one request by hand; once it is answered, the same command goes on from here"
+            )
+
+    def notice(self) -> str:
+        """What to tell the user; empty if the server is there."""
+        if not self.is_down or self._since is None:
+            return ""
+        return (
+            f"{self._server} has not answered for {time.monotonic() - self._since:.0f} s "
+            f"({self._last}); trying again until patience_s={self._patience:g} have passed"
+        )
+
+    def _check_patience(self, more: float = 0.0) -> None:
+        away = 0.0 if self._since is None else time.monotonic() - self._since
+        if away + more > self._patience:
+            asked = f" and asks to wait {more:.0f} s more" if more else ""
+            raise UserError(
+                f"{self._server} has not answered for {away:.0f} s{asked}, longer than "
+                f"teacher.patience_s={self._patience:g} allows: {self._last}. When it is back, "
+                "the same command goes on from here; what was answered is kept"
+            )

@@ -1,0 +1,211 @@
+"""Recorded completions as an engine: distil from what was already paid for.
+
+The table may be far larger than memory. It is read once, in batches: its texts go to a scratch
+file that is mapped into memory, and what stays is an index of 16 bytes a recording.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
+
+from baldistill.answers.completion import Completion
+from baldistill.config.engines import ReplayColumns, ReplayOptions
+from baldistill.errors import DataError, UserError
+from baldistill.generation.model_ref import ModelRef
+from baldistill.generation.types import Request, Sampling, Subject
+from baldistill.storage import Storage
+
+_FORMATS = {".parquet": "parquet", ".pq": "parquet"} | dict.fromkeys(
+    (".jsonl", ".ndjson", ".json"), "json"
+)
+_BATCH_ROWS = 4096
+
+
+class ReplayEngine:
+    """Answers with what was recorded for the example that a prompt is about."""
+
+    def __init__(self, config: ReplayOptions) -> None:
+        """Nothing is read yet."""
+        self._config = config
+
+    def load(self, model: ModelRef) -> None:
+        """Index the recording; the model plays no part.
+
+        Raises:
+            UserError: There is no such table, or a column is missing.
+        """
+        self._recordings = Recordings(self._config.path, self._config.columns)
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        """Answer all requests, in their order; how to write was decided by who recorded.
+
+        Raises:
+            DataError: An example has no recording, and `missing` is `error`.
+        """
+        return [self._answer(request) for request in requests]
+
+    def score(self, token_ids: Sequence[npt.NDArray[np.int32]]) -> list[npt.NDArray[np.float32]]:
+        """A recording has no probabilities."""
+        raise UserError("teacher.kind `replay` cannot score texts: it only repeats them")
+
+    def _answer(self, request: Request) -> Completion:
+        subject = request.subject
+        if subject is None:
+            return Completion.failed(request.request_id, "not recorded: it is about no example")
+        text = self._recordings.find(subject)
+        if text is not None:
+            tokens = np.empty(0, np.int32)
+            return Completion(request.request_id, text, tokens, tokens.astype(np.float32), 0)
+        if subject.attempt > 0:
+            return Completion.failed(request.request_id, "no further recording: it has no more")
+        if self._config.missing == "error":
+            raise DataError(
+                f"{self._config.path} has no recording for example {subject.example_id} "
+                f"({subject.question[:80]!r}): add it, or set teacher.missing=skip"
+            )
+        return Completion.failed(
+            request.request_id, f"no recording: example {subject.example_id} is not there"
+        )
+
+
+class Recordings:
+    """Completions by key in a scratch file, and the index of their keys."""
+
+    def __init__(self, path: str, columns: ReplayColumns) -> None:
+        """Read the table once.
+
+        Args:
+            path: File, folder or URI.
+            columns: Which column holds what.
+
+        Raises:
+            UserError: There is no such table, or a column is missing.
+        """
+        self._by_id = columns.id is not None
+        dataset = _open(path)
+        wanted = _check_columns(path, dataset, columns)
+        schema = pa.schema([("key", pa.string()), ("text", pa.string())])
+        hashes, starts = [np.empty(0, np.uint64)], [0]
+        with tempfile.NamedTemporaryFile(prefix="baldistill-replay-", suffix=".arrow") as file:
+            with pa.ipc.new_file(file, schema) as writer:
+                for batch in _recorded(dataset, wanted, columns):
+                    writer.write_batch(batch)
+                    hashes.append(_hashes(batch["key"].to_pylist()))
+                    starts.append(starts[-1] + batch.num_rows)
+            file.flush()
+            # mapped: its pages are read when they are looked at, and it has no name to clean up
+            self._reader = pa.ipc.open_file(pa.memory_map(file.name))
+        every = np.concatenate(hashes)
+        self._rows = np.argsort(every, kind="stable")  # equal keys stay in the table's order
+        self._hashes, self._starts = every[self._rows], np.array(starts)
+
+    def __len__(self) -> int:
+        """Number of recordings."""
+        return len(self._hashes)
+
+    def find(self, subject: Subject) -> str | None:
+        """What was recorded for an example; an attempt is one of several recordings of it."""
+        key = subject.example_id if self._by_id else subject.question
+        (hashed,) = _hashes([key])
+        first = int(np.searchsorted(self._hashes, hashed))
+        last = int(np.searchsorted(self._hashes, hashed, side="right"))
+        found = 0
+        for row in self._rows[first:last]:
+            number = int(np.searchsorted(self._starts, row, side="right")) - 1
+            batch, at = self._reader.get_batch(number), int(row - self._starts[number])
+            if batch["key"][at].as_py() != key:  # two keys of one hash
+                continue
+            if found == subject.attempt:
+                return str(batch["text"][at].as_py())
+            found += 1
+        return None
+
+
+def check_recording(config: ReplayOptions) -> None:
+    """See that the table is there with its columns, before anything starts.
+
+    Raises:
+        DataError: It is not.
+    """
+    _check_columns(config.path, _open(config.path), config.columns)
+
+
+def _open(path: str) -> ds.Dataset:
+    storage = Storage.open(path)
+    info = storage.fs.get_file_info(storage.path())
+    if info.type == pafs.FileType.NotFound:
+        raise DataError(f"teacher.path: {storage.uri} does not exist")
+    files = [storage.path()]
+    if info.type == pafs.FileType.Directory:
+        below = storage.fs.get_file_info(pafs.FileSelector(storage.path(), recursive=True))
+        files = sorted(i.path for i in below if i.is_file and i.base_name[0] not in "._")
+    formats = {_FORMATS.get(PurePosixPath(file).suffix.lower(), "") for file in files}
+    if len(formats) != 1 or formats == {""}:
+        raise DataError(
+            f"teacher.path: {storage.uri} must be Parquet (.parquet, .pq) or JSON lines (.jsonl, "
+            ".ndjson, .json), or a folder of files of one of them"
+        )
+    try:
+        return ds.dataset(files, filesystem=storage.fs, format=formats.pop())
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"teacher.path: cannot read {storage.uri}: {error}") from None
+
+
+def _check_columns(path: str, dataset: ds.Dataset, columns: ReplayColumns) -> list[str]:
+    """The columns to read, the key's first."""
+    named = {"id": columns.id} if columns.id else {"question": columns.question}
+    named |= {"text": columns.text} if columns.text else {"rationale": columns.rationale}
+    if columns.answer and not columns.text:
+        named["answer"] = columns.answer
+    for ours, theirs in named.items():
+        if theirs not in dataset.schema.names:
+            raise DataError(
+                f"teacher.columns.{ours}: {path} has no column {theirs!r} (it has: "
+                f"{', '.join(dataset.schema.names)})"
+            )
+    return list(named.values())
+
+
+def _recorded(
+    dataset: ds.Dataset, wanted: list[str], columns: ReplayColumns
+) -> Iterator[pa.RecordBatch]:
+    """Key and text of each row that has both, in the order of the table."""
+    try:
+        for batch in dataset.to_batches(columns=wanted, batch_size=_BATCH_ROWS):
+            key, text, *answer = (batch[name].cast(pa.string()) for name in wanted)
+            if not columns.id:
+                key = _normalised(key)
+            blank = pc.equal(pc.utf8_trim_whitespace(pc.fill_null(text, "")), "")
+            if answer:
+                text = pc.utf8_rtrim_whitespace(text)
+                whole = pc.binary_join_element_wise(text, answer[0], "\nAnswer: ")
+                text = pc.coalesce(whole, text)  # without a conclusion: the explanation alone
+            rows = pc.and_(pc.is_valid(key), pc.invert(blank))
+            kept = pa.RecordBatch.from_arrays([key, text], names=["key", "text"]).filter(rows)
+            if kept.num_rows:
+                yield kept
+    except pa.ArrowInvalid as error:
+        raise DataError(f"teacher.path: a recording cannot be read as text: {error}") from None
+
+
+def _normalised(questions: pa.Array) -> pa.Array:
+    """As the corpus has them: NFC, Unix line ends, no whitespace at the ends."""
+    questions = pc.utf8_normalize(questions, form="NFC")
+    questions = pc.replace_substring(questions, "\r\n", "\n")
+    return pc.utf8_trim_whitespace(pc.replace_substring(questions, "\r", "\n"))
+
+
+def _hashes(keys: Sequence[str]) -> npt.NDArray[np.uint64]:
+    blake2b = hashlib.blake2b
+    joined = b"".join(blake2b(key.encode(), digest_size=8).digest() for key in keys)
+    return np.frombuffer(joined, dtype="<u8").astype(np.uint64)

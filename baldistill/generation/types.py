@@ -1,0 +1,69 @@
+"""What every generation engine takes and gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: str
+    content: str
+
+
+Prompt: TypeAlias = str | tuple[Message, ...]
+"""Plain text to continue, or a chat to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to write.
+
+    Attributes:
+        max_new_tokens: Longest response.
+        temperature: 0 is greedy.
+        top_p: Nucleus sampling.
+        json_schema: A schema, as JSON text, that the answer must follow where the engine can.
+    """
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    json_schema: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The example that a prompt is about, for an engine that looks its answer up.
+
+    Attributes:
+        example_id: As in the corpus: the user's own id where `data.columns.id` names one.
+        question: As in the corpus.
+        attempt: 0 for the first time that it is asked about.
+    """
+
+    example_id: str
+    question: str
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt.
+
+    Attributes:
+        request_id: Identity of the call.
+        prompt: What to answer.
+        seed: Makes a sampled answer independent of its neighbours in the batch.
+        subject: What it is about; only an engine that replays recorded answers reads it.
+        failures: Calls that were made for it before and failed, though they may have been charged.
+    """
+
+    request_id: str
+    prompt: Prompt
+    seed: int = 0
+    subject: Subject | None = None
+    failures: int = 0

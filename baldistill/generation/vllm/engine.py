@@ -1,0 +1,226 @@
+"""Generation and scoring through vLLM: one engine in this process, fed by many threads at once.
+
+Prompts are encoded, cut and decoded by the code that serves the transformers engine too, so both
+see exactly the same tokens; log-probabilities are vLLM's `raw_logprobs`: those of the model at
+temperature 1, whatever the sampling is.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from vllm import SamplingParams
+from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
+from vllm.lora.request import LoRARequest
+from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
+from vllm.platforms import current_platform
+from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+from baldistill.answers.completion import Completion
+from baldistill.config.engines import VllmOptions
+from baldistill.errors import UserError
+from baldistill.generation.encoding import context_token, end_tokens, fit_prompts, prompt_limit
+from baldistill.generation.engine import EngineDiedError
+from baldistill.generation.loading import load_all_but_weights
+from baldistill.generation.model_ref import ModelRef
+from baldistill.generation.types import Request, Sampling
+from baldistill.generation.vllm.start import does_not_start, start_engine
+from baldistill.generation.vllm.step_loop import Job, StepLoop
+
+_NOT_OF_THE_MODEL = ("_name_or_path", "dtype", "torch_dtype", "transformers_version", "use_cache")
+
+
+class VllmEngine:
+    """A model in this process; `generate` and `score` may be called by many threads."""
+
+    def __init__(
+        self,
+        options: VllmOptions,
+        *,
+        lora: str | None = None,
+        chat_template: bool = True,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        logprobs: bool = True,
+    ) -> None:
+        """Choose the options; `load` brings the model.
+
+        Args:
+            options: Of the config.
+            lora: Hub id, folder or URI of an adapter that answers on top of the model.
+            chat_template: Ask through the tokenizer's chat template, where it has one.
+            chat_template_kwargs: Its variables.
+            logprobs: Return log-probabilities; they cost a tiny model a tenth of its speed.
+        """
+        self._options = options
+        self._lora = lora
+        self._chat_template = chat_template
+        self._variables = chat_template_kwargs
+        self._logprobs = logprobs
+        self._engine: Any = None
+        self._loop: StepLoop | None = None
+        self._adapter: LoRARequest | None = None
+        self._shape: object = None
+        self._tokenizer: Any = None
+        self._ends: set[int] = set()
+        self._tokenizing = threading.Lock()  # a fast tokenizer is not for several threads at once
+
+    def load(self, model: ModelRef) -> None:
+        """Load a model; one of the same shape as the last only brings its weights."""
+        path = model.resolve()
+        tokenizer, config, generation_config = load_all_but_weights(path)
+        shape = _shape(tokenizer, config)
+        if self._adapter is None and shape == self._shape:
+            self._shape = None  # weights that arrive half are no model
+            self._engine.collective_rpc("reload_weights", kwargs={"weights_path": path})
+            if current_platform.is_cpu():
+                self._engine.apply_model(_repack_head)
+            self._engine.reset_prefix_cache()  # holds the old model's keys and values
+        else:
+            self._start(path)
+        self._shape = shape
+        self._ends = end_tokens(tokenizer, generation_config)
+        self._tokenizer = tokenizer
+        if not self._chat_template:
+            tokenizer.chat_template = None
+        try:  # what vLLM cannot compute shows at the first token only
+            self.generate([Request("", "")], Sampling(max_new_tokens=1))
+        except EngineDiedError as error:
+            self._close()
+            raise does_not_start(path, error) from None
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        """Answer requests; a row that vLLM refuses is an error row with vLLM's reason."""
+        # a prompt has two tokens at least, so that a response always fits behind one when scored
+        limit = prompt_limit(self._context, sampling.max_new_tokens, least=2)
+        with self._tokenizing:
+            prompts = fit_prompts(
+                self._tokenizer, [request.prompt for request in requests], limit, self._variables
+            )
+        outputs = self._run(
+            [tokens for tokens, _ in prompts],
+            [self._params(request, sampling) for request in requests],
+        )
+        with self._tokenizing:
+            return [
+                self._completion(request, len(tokens), truncated, output)
+                for request, (tokens, truncated), output in zip(
+                    requests, prompts, outputs, strict=True
+                )
+            ]
+
+    def score(self, token_ids: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Log-probabilities of texts without context, as those of prompts of one token more."""
+        start = context_token(self._tokenizer)
+        prompts = [[start, *map(int, tokens)] for tokens in token_ids if len(tokens)]
+        params = [
+            SamplingParams(
+                max_tokens=1,
+                temperature=0.0,
+                prompt_logprobs=0,
+                flat_logprobs=True,
+                detokenize=False,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+                skip_clone=True,
+            )
+            for _ in prompts
+        ]
+        outputs = iter(self._run(prompts, params))
+        scores = []
+        for tokens in token_ids:
+            output = next(outputs) if len(tokens) else None
+            if isinstance(output, str):
+                raise UserError(f"vLLM cannot score a text of {len(tokens)} tokens: {output}")
+            logprobs = output.prompt_logprobs.logprobs if output is not None else ()
+            assert len(logprobs) == len(tokens)
+            scores.append(np.asarray(logprobs, dtype=np.float32))
+        return scores
+
+    @property
+    def _context(self) -> int:
+        return int(self._engine.model_config.max_model_len)
+
+    def _run(self, prompts: Sequence[list[int]], params: Sequence[SamplingParams]) -> list[Any]:
+        assert self._loop is not None
+        rendered = self._engine.renderer.render_cmpl(
+            [{"prompt_token_ids": tokens} for tokens in prompts]
+        )
+        return self._loop.run(
+            [Job(*pair, self._adapter) for pair in zip(rendered, params, strict=True)]
+        )
+
+    def _params(self, request: Request, sampling: Sampling) -> SamplingParams:
+        structured = None
+        if sampling.json_schema is not None:
+            structured = StructuredOutputsParams(json=sampling.json_schema)
+        return SamplingParams(
+            max_tokens=sampling.max_new_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p if sampling.temperature > 0 else 1.0,
+            seed=request.seed if sampling.temperature > 0 else None,
+            logprobs=0 if self._logprobs else None,
+            flat_logprobs=self._logprobs,
+            stop_token_ids=sorted(self._ends),
+            structured_outputs=structured,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            skip_clone=True,  # a deep copy costs the stepping thread half of adding a request
+        )
+
+    def _completion(
+        self, request: Request, prompt_tokens: int, truncated: bool, output: Any
+    ) -> Completion:
+        if isinstance(output, str):
+            return Completion.failed(request.request_id, f"refused by vLLM: {output}")
+        (answer,) = output.outputs
+        if answer.finish_reason not in ("stop", "length"):
+            return Completion.failed(
+                request.request_id, f"cut off by vLLM: {answer.finish_reason} {answer.stop_reason}"
+            )
+        tokens = list(answer.token_ids)
+        if tokens and tokens[-1] in self._ends:
+            tokens.pop()
+        logprobs = answer.logprobs.logprobs[: len(tokens)] if self._logprobs else ()
+        return Completion(
+            request_id=request.request_id,
+            text=self._tokenizer.decode(tokens, skip_special_tokens=True),
+            token_ids=np.asarray(tokens, dtype=np.int32),
+            logprobs=np.asarray(logprobs, dtype=np.float32),
+            prompt_tokens=prompt_tokens,
+            finish_reason=answer.finish_reason,
+            truncated=truncated,
+        )
+
+    def _start(self, path: str) -> None:
+        self._close()
+        adapter = ModelRef(self._lora).resolve() if self._lora is not None else None
+        self._engine = start_engine(path, self._options, adapter)
+        self._loop = StepLoop(self._engine)
+        self._adapter = LoRARequest("adapter", 1, adapter) if adapter is not None else None
+
+    def _close(self) -> None:
+        """Free what the last model's engine holds: two need not fit side by side."""
+        if self._loop is not None:
+            self._loop.close()
+            self._engine.engine_core.shutdown()
+        self._loop = self._engine = self._shape = None
+        cleanup_dist_env_and_memory()
+
+
+def _repack_head(model: Any) -> None:
+    """Bring new weights into the packed copy of a head that is tied to the embeddings.
+
+    vLLM 0.32 reloads the embeddings but not what its CPU kernels made of them for the head.
+    """
+    for module in model.modules():
+        if isinstance(module, ParallelLMHead):
+            module.quant_method.process_weights_after_loading(module)
+
+
+def _shape(tokenizer: Any, config: Any) -> object:
+    """What must be equal for two models to share an engine."""
+    values = {k: v for k, v in config.to_dict().items() if k not in _NOT_OF_THE_MODEL}
+    return json.dumps(values, sort_keys=True, default=str), tokenizer.get_vocab()

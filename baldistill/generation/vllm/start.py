@@ -1,0 +1,168 @@
+"""How a vLLM engine is started: its environment, its arguments, and why it would not start."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from baldistill.config.engines import VllmOptions
+from baldistill.errors import UserError
+
+_CPU_CACHE_BYTES = 2**30  # of keys and values; vLLM's own default is most of the machine
+_CPU_STEP_TOKENS = 512  # see `engine_arguments`
+_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD")  # Ray shows an actor's variables to all
+_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM can be built for
+
+
+def environment() -> dict[str, str]:
+    """Variables that vLLM reads when it is imported, for the actor's process.
+
+    The engine runs in the actor's own process (`VLLM_ENABLE_V1_MULTIPROCESSING=0`), on GPUs too:
+    why it does not start is then told in full and not in another process's log, a killed actor
+    leaves nobody who holds the memory, and on a CPU it starts in seconds instead of a minute.
+    Variables of vLLM's that the user has set win; keys among them stay where they are.
+    """
+    variables = {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+    }
+    own = {k: v for k, v in os.environ.items() if k.startswith("VLLM_")}
+    return variables | {k: v for k, v in own.items() if not k.endswith(_SECRET)}
+
+
+def start_engine(path: str, options: VllmOptions, adapter: str | None) -> Any:
+    """Start a `vllm.v1.engine.llm_engine.LLMEngine` in this process.
+
+    Args:
+        path: Hub id or folder of the model.
+        options: Of the config.
+        adapter: Hub id or folder of a LoRA adapter.
+
+    Raises:
+        UserError: With vLLM's reason: the model does not fit, or an option is not for it.
+    """
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.exceptions import VLLMError
+    from vllm.platforms import current_platform
+    from vllm.usage.usage_lib import UsageContext
+    from vllm.v1.engine.llm_engine import LLMEngine
+
+    lora = {"enable_lora": True, "max_lora_rank": _lora_rank(adapter)} if adapter else {}
+    try:
+        arguments = lora | engine_arguments(path, options)
+        engine = LLMEngine.from_engine_args(
+            EngineArgs(**arguments), usage_context=UsageContext.LLM_CLASS
+        )
+        if current_platform.is_cpu():
+            engine.collective_rpc(_draw_nothing_for_cut_prompts)
+        return engine
+    except (VLLMError, ValueError, RuntimeError, TypeError, OSError, AssertionError) as error:
+        raise does_not_start(path, error) from None
+
+
+def engine_arguments(path: str, options: VllmOptions) -> dict[str, Any]:
+    """What vLLM's engine (or its class `LLM`) is given; `engine_kwargs` have the last word.
+
+    On a CPU, oneDNN compiles each matrix product anew for each number of tokens in a step, which
+    costs 0.4 ms and hundreds of KiB. vLLM's own limit of 4,096 is seldom reached, so that hardly a
+    step has as many tokens as one before; steps of 512 are full while there is work, and alike.
+    """
+    from vllm.config import StructuredOutputsConfig
+    from vllm.platforms import current_platform
+
+    arguments: dict[str, Any] = {
+        "model": path,
+        "dtype": options.dtype,
+        "tensor_parallel_size": options.tensor_parallel_size,
+        "pipeline_parallel_size": options.pipeline_parallel_size,
+        "max_model_len": options.max_model_len,
+        "gpu_memory_utilization": options.gpu_memory_utilization,
+        "distributed_executor_backend": _executor(options, current_platform.ray_device_key),
+        "disable_log_stats": True,
+        "generation_config": "vllm",  # how to write is said with each request
+        # JSON may hold white space anywhere, and small models then write nothing else
+        "structured_outputs_config": StructuredOutputsConfig(
+            backend="xgrammar", disable_any_whitespace=True
+        ),
+    }
+    if current_platform.is_cpu():
+        if options.dtype == "auto":
+            arguments["dtype"] = "float32"
+        arguments["enforce_eager"] = True  # compiling wants a compiler, and minutes
+        if _takes_any_step(arguments | options.engine_kwargs):
+            step = max(_CPU_STEP_TOKENS, 2 * options.rows_at_once(on_gpu=False))
+            arguments["max_num_batched_tokens"] = step
+        if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
+            arguments["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
+    return arguments | options.engine_kwargs
+
+
+def _takes_any_step(arguments: dict[str, Any]) -> bool:
+    """Whether prompts may be cut anywhere: hybrid models take whole blocks, some pictures whole."""
+    from vllm.engine.arg_utils import EngineArgs
+
+    if not arguments.get("enable_chunked_prefill", True):
+        return False
+    model = EngineArgs(**arguments).create_model_config()
+    any_cut = bool(model.is_chunked_prefill_supported)
+    return any_cut and not (model.is_hybrid or model.is_multimodal_model)
+
+
+def _executor(options: VllmOptions, ray_device: str) -> str:
+    """Who runs the model: this process, or workers, of which each has a GPU of its own.
+
+    `ray` puts a worker on each bundle of the placement group that this process is in. `mp` would
+    take the node's first GPUs, whoever has reserved them, and cannot leave the node; it is for
+    platforms whose devices Ray does not count: CPUs.
+    """
+    if options.gpus_per_replica == 1:
+        return "uni"
+    return "ray" if ray_device else "mp"
+
+
+def _draw_nothing_for_cut_prompts(worker: Any) -> None:
+    """Let a row draw no token before its whole prompt is read.
+
+    vLLM 0.32 draws one, drops it, and takes the row's generator a draw back: those of a CPU cannot
+    go back, and the engine dies of the first seeded prompt that takes more than a step.
+    """
+    runner = worker.model_runner
+    if not hasattr(runner, "discard_request_mask"):  # vLLM's second runner, which wants Triton
+        return
+    sample = runner.sample_tokens
+
+    def sample_tokens(*args: Any, **kwargs: Any) -> Any:
+        generators = runner.input_batch.generators  # by row
+        cut = runner.discard_request_mask.np[: runner.input_batch.num_reqs].nonzero()[0]
+        kept = {row: generators.pop(row) for row in cut.tolist() if row in generators}
+        try:
+            return sample(*args, **kwargs)
+        finally:
+            generators.update(kept)
+
+    runner.sample_tokens = sample_tokens
+
+
+def does_not_start(path: str, error: Exception) -> UserError:
+    """What a user is told when vLLM cannot run a model."""
+    return UserError(
+        f"vLLM cannot run {path!r} here: {error}\nIf memory is short, lower max_model_len (or "
+        "engine_kwargs.max_num_seqs), raise gpu_memory_utilization (on a CPU "
+        "engine_kwargs.kv_cache_memory_bytes), or give it more GPUs with tensor_parallel_size; "
+        "the engine `transformers` runs models that vLLM does not support"
+    )
+
+
+def _lora_rank(adapter: str) -> int:
+    """The smallest rank that vLLM can be built for and that holds the adapter's."""
+    from peft import PeftConfig
+
+    try:
+        rank = int(PeftConfig.from_pretrained(adapter).r)
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise UserError(f"teacher.lora: {adapter!r} is no LoRA adapter: {error}") from None
+    for possible in _LORA_RANKS:
+        if rank <= possible:
+            return possible
+    raise UserError(f"teacher.lora: vLLM takes ranks up to {_LORA_RANKS[-1]}, this has {rank}")

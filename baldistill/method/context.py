@@ -1,0 +1,127 @@
+"""What every step of a run needs at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+
+from baldistill.answers.store import ResponseStore
+from baldistill.config import Config
+from baldistill.core.ledger import Caps, Ledger, Prices
+from baldistill.data.prepare import CorpusSummary
+from baldistill.generation.model_ref import ModelRef
+from baldistill.generation.types import Sampling
+from baldistill.placement.engines import Engines, base_student
+from baldistill.progress.display import Display
+from baldistill.records import seed_for
+from baldistill.run_folder.layout import stage_dir
+from baldistill.run_folder.steps import Step
+from baldistill.storage import Storage
+from baldistill.teacher.ledger_actor import read_log, start_ledger
+from baldistill.teacher.prompts import PromptSet
+from baldistill.teacher.teacher import Teacher
+
+
+@dataclass(slots=True)
+class Context:
+    """A run in progress.
+
+    Attributes:
+        config: What the user wants.
+        storage: The run folder.
+        corpus: Sizes of the validated corpus.
+        corpus_step: The commit of the corpus: the root of all keys.
+        engines: Teacher's and student's pools.
+        responses: Where the teacher's answers are kept.
+        student_prompts: How the student is asked.
+        teacher_prompts: How each teacher is asked: one, or several in a cascade.
+        display: What the user sees.
+        counter: Actor in which workers count what they did.
+        stopped_by: The cap of the budget that was reached first, once one is.
+    """
+
+    config: Config
+    storage: Storage
+    corpus: CorpusSummary
+    corpus_step: Step
+    engines: Engines
+    responses: ResponseStore
+    student_prompts: PromptSet
+    teacher_prompts: tuple[PromptSet, ...]
+    display: Display
+    counter: Any
+    stopped_by: str | None = None
+    _ledger: Any = None
+
+    @property
+    def response(self) -> Sampling:
+        """How the student writes."""
+        chosen = self.config.student.response
+        return Sampling(chosen.max_new_tokens, chosen.temperature, chosen.top_p)
+
+    def seed(self, purpose: str, stage: int) -> int:
+        """A 60-bit seed for one purpose in one stage."""
+        return seed_for(self.config.seed, purpose, stage)
+
+    @property
+    def caps(self) -> Caps:
+        """What may be spent."""
+        budget = self.config.budget
+        return Caps(budget.total, budget.calls, budget.tokens, budget.cost)
+
+    @property
+    def prices(self) -> tuple[Prices, ...]:
+        """What each teacher costs."""
+        return tuple(Prices(**tier.prices.model_dump()) for tier in self.config.teacher.tiers)
+
+    def teachers(self) -> tuple[Teacher, ...]:
+        """The teacher, or those of a cascade, behind this run's ledger; all start on first use."""
+        if self._ledger is None:
+            log = self.storage.sub("ledger")
+            self._ledger = start_ledger(log, self.responses, self.caps, self.prices)
+        tiers = zip(self.config.teacher.tiers, self.teacher_prompts, strict=True)
+        return tuple(
+            Teacher(self.engines.teacher(i), self._ledger, self.responses, tier, prompts, i + 1)
+            for i, (tier, prompts) in enumerate(tiers)
+        )
+
+    def spending(self) -> dict[str, Any]:
+        """The ledger's summary, also where no teacher was needed."""
+        _, entries = read_log(self.storage.sub("ledger"))
+        return Ledger.replay(self.caps, entries, self.prices).summary().to_dict()
+
+    def close(self) -> None:
+        """End the actors that belong to this run alone."""
+        for actor in (self.counter, self._ledger):
+            if actor is not None:
+                ray.kill(actor)
+
+    def student(self, stage: int) -> ModelRef:
+        """The student after a stage; stage 0 is the base student."""
+        if stage > 0:
+            return ModelRef(f"{stage_dir(stage)}/student", self.storage)
+        return base_student(self.config)
+
+    def annotated_before(self, stage: int) -> pa.Table | None:
+        """All that was annotated in earlier stages; None before the first."""
+        tables = [table for _, table in self.each_annotated(stage)]
+        return pa.concat_tables(tables) if tables else None
+
+    def each_annotated(self, stage: int) -> Iterator[tuple[int, pa.Table]]:
+        """Stage and annotated table of each earlier stage."""
+        for earlier in range(1, stage):
+            yield earlier, self.storage.read_table(f"{stage_dir(earlier)}/annotated.parquet")
+
+    def tried_before(self, stage: int) -> set[str]:
+        """Ids of real examples that earlier stages annotated or gave up: at most a few B."""
+        tried: set[str] = set()
+        for earlier, table in self.each_annotated(stage):
+            real = pc.not_equal(table["source"], "synthetic")
+            tried.update(table.filter(real)["example_id"].to_pylist())
+            tried.update(self.storage.read_json(f"{stage_dir(earlier)}/dropped.json"))
+        return tried

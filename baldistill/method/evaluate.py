@@ -1,0 +1,127 @@
+"""Evaluation: the student answers the evaluation set; its figure per domain, macro and micro."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import ray.data
+from rich.table import Table
+
+from baldistill.core.budget import Asked
+from baldistill.core.label_metrics import metrics_of_responses
+from baldistill.core.longtail import head_domains
+from baldistill.data.corpus import read_corpus, sample
+from baldistill.method.context import Context
+from baldistill.method.select import WAITING_CPUS
+from baldistill.progress.counter import counted
+from baldistill.records import EXAMPLES, RESPONSES
+from baldistill.run_folder.layout import stage_dir
+from baldistill.student.answer import examine
+
+_TITLES = {
+    "accuracy": "accuracy",
+    "f1": "F1 of the labels",
+    "word_f1": "word F1",
+    "mixed": "accuracy, F1 or word F1",
+}
+
+
+def evaluate(context: Context, stage: int) -> dict[str, Any]:
+    """Examine the student of a stage; writes `responses.parquet` and `metrics.json`.
+
+    The evaluation set is at most `evaluation_max_per_domain` questions a domain, so its
+    responses fit in one table whatever the size of the corpus.
+    """
+    config, storage, folder = context.config, context.storage, stage_dir(stage)
+    total = sum(context.corpus.evaluation_counts.values())
+    responses = answers_of(
+        context, stage, read_corpus(storage, "evaluation"), title="evaluate", total=total
+    )
+    storage.write_table(f"{folder}/responses.parquet", responses)
+    head = head_domains(context.corpus.counts, config.evaluation.head_mass)
+    metrics = metrics_of_responses(
+        responses,
+        config.task_of,
+        context.student_prompts.labels.own,
+        counts=context.corpus.counts,
+        head=head,
+    ).to_dict()
+    storage.write_json(f"{folder}/metrics.json", metrics)
+    return metrics
+
+
+def student_errors(context: Context, stage: int, questions: int) -> dict[str, Asked]:
+    """How the student of a stage does on real examples of the corpus, by domain.
+
+    Some of them it was trained on (in a small domain, all): their errors are too few, but a
+    domain that it has not mastered shows in them all the same.
+    """
+    counts = context.corpus.counts
+    examples = sample(
+        context.storage,
+        {domain: min(questions, count) for domain, count in counts.items()},
+        counts,
+        tried=set(),
+        seed=context.seed("errors", stage),
+    )
+    responses = answers_of(
+        context, stage, ray.data.from_arrow(examples), title="ask student", total=len(examples)
+    )
+    asked: Counter[str] = Counter(responses["domain"].to_pylist())
+    right = responses.filter(pc.greater_equal(responses["score"], 0.5))
+    known: Counter[str] = Counter(right["domain"].to_pylist())
+    return {domain: Asked(number, number - known[domain]) for domain, number in asked.items()}
+
+
+def answers_of(
+    context: Context, stage: int, examples: ray.data.Dataset, *, title: str, total: int
+) -> pa.Table:
+    """The marked answers of a stage's student, sorted by domain and id (records.RESPONSES)."""
+    pool = context.engines.student(context.student(stage))
+    config, counter = context.config, context.counter
+    prompts, sampling = context.student_prompts, context.response
+
+    def answer(batch: pa.Table) -> pa.Table:
+        batch = batch.select(EXAMPLES.names).cast(EXAMPLES)
+        return examine(batch, pool, prompts, sampling, config)
+
+    with context.display.remote_task(title, total, counter):
+        parts = examples.map_batches(
+            counted(answer, counter),
+            batch_format="pyarrow",
+            batch_size=pool.feed_size,
+            num_cpus=WAITING_CPUS,
+        )
+        tables = [part.cast(RESPONSES) for part in ray.get(parts.to_arrow_refs()) if len(part)]
+    return pa.concat_tables(tables).sort_by([("domain", "ascending"), ("example_id", "ascending")])
+
+
+def accuracy_table(counts: dict[str, int], stages: dict[str, dict[str, Any]]) -> Table:
+    """The figure of each domain (largest first) and stage, with macro, micro, head and tail.
+
+    Args:
+        counts: Examples of each domain in the corpus.
+        stages: Metrics by column title.
+    """
+    measures = {str(metrics["metric"]) for metrics in stages.values()}
+    title = _TITLES[measures.pop()] if len(measures) == 1 else _TITLES["mixed"]
+    table = Table(title=f"{title} on the evaluation set", title_justify="left")
+    table.add_column("domain")
+    table.add_column("examples", justify="right")
+    for stage in stages:
+        table.add_column(stage, justify="right")
+    for domain in sorted(counts, key=lambda name: (-counts[name], name)):
+        cells = [_cell(m["per_domain"].get(domain, {}).get("score")) for m in stages.values()]
+        table.add_row(domain, f"{counts[domain]:,}", *cells)
+    table.add_section()
+    for name in ("macro", "micro", "natural", "head", "tail"):
+        table.add_row(name, "", *(_cell(metrics.get(name)) for metrics in stages.values()))
+    return table
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,134 @@
+"""Selection: candidates, their scores, the best of each domain.
+
+Everything that touches the corpus is a Ray Data pass over its Parquet files; what reaches the
+driver is bounded by candidates_per_quota x B rows (without it by the corpus, which `plan_all` then
+bounds). A hundred million rows are read once a stage for the candidates: the pass is bound by
+reading three columns.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import ray.data
+
+from baldistill.core.selection import partial_top_k
+from baldistill.data.corpus import sample
+from baldistill.method.context import Context
+from baldistill.method.plan import StagePlan
+from baldistill.progress.counter import counted
+from baldistill.records import EXAMPLES, SCORED
+from baldistill.run_folder.layout import stage_dir
+from baldistill.student.answer import score_responses
+
+SPARES = 8  # candidates beyond the quota, at least, to refill dropped rows from
+
+WAITING_CPUS = 0.25  # of a task that only waits for engines
+
+
+def score_candidates(context: Context, plan: StagePlan) -> dict[str, Any]:
+    """Sample candidates of each domain and score them; writes `scored/`.
+
+    Tail domains and random selection need no student: their score is the seeded hash that drew
+    the candidates.
+    """
+    config, stage = context.config, plan.stage
+    wanted = candidate_counts(plan, config.selection.candidates_per_quota)
+    candidates = sample(
+        context.storage,
+        wanted,
+        plan.unused,
+        tried=context.tried_before(stage),
+        seed=context.seed("candidates", stage),
+    )
+    is_head = pc.is_in(candidates["domain"], pa.array(sorted(plan.head), pa.string()))
+    by_metric = uses_metric(context, stage)
+    head = candidates.filter(is_head) if by_metric else candidates.slice(0, 0)
+    rest = candidates.filter(pc.invert(is_head)) if by_metric else candidates
+    target = f"{stage_dir(stage)}/scored"
+    context.storage.delete(target)
+    context.storage.write_table(f"{target}/by-hash.parquet", _unscored(rest))
+    undefined = 0
+    if len(head):
+        undefined = _score(context, plan, head.select(EXAMPLES.names), target)
+    return {"candidates": len(candidates), "scored": len(head), "undefined": undefined}
+
+
+def uses_metric(context: Context, stage: int) -> bool:
+    """Whether this stage's head domains are selected by the student's scores."""
+    selection = context.config.selection
+    if selection.metric == "random":
+        return False
+    return stage > 1 or selection.first_stage == "metric"
+
+
+def candidate_counts(plan: StagePlan, per_quota: float | None) -> dict[str, int]:
+    """Candidates of each domain: a multiple of a head quota, all that is left of a tail."""
+    counts = {domain: tail.real for domain, tail in plan.tail.items()}
+    for domain, quota in plan.head.items():
+        unused = plan.unused[domain]
+        wanted = unused if per_quota is None else max(math.ceil(quota * per_quota), quota + SPARES)
+        counts[domain] = min(unused, wanted) if quota else 0
+    return counts
+
+
+def _score(context: Context, plan: StagePlan, head: pa.Table, target: str) -> int:
+    """Let the current student answer the candidates; returns how many have no score."""
+    config, storage = context.config, context.storage
+    pool = context.engines.student(context.student(plan.stage - 1))
+    metric = config.selection.metric
+    assert metric != "random"
+
+    def score(batch: pa.Table) -> pa.Table:
+        return score_responses(batch, pool, prompts, sampling, seed=seed, metric=metric)
+
+    prompts, sampling, counter = context.student_prompts, context.response, context.counter
+    seed = context.seed("response", plan.stage)
+    with context.display.remote_task("score candidates", len(head), counter):
+        ray.data.from_arrow(head).map_batches(
+            counted(score, counter),
+            batch_format="pyarrow",
+            batch_size=pool.feed_size,
+            num_cpus=WAITING_CPUS,
+        ).write_parquet(storage.path(target), filesystem=storage.fs)
+    scores = storage.read_table(target, columns=["score", "response"])
+    defined = pc.and_(pc.is_valid(scores["score"]), pc.is_finite(scores["score"]))
+    return int(pc.sum(pc.and_(pc.is_valid(scores["response"]), pc.invert(defined))).as_py() or 0)
+
+
+def _unscored(candidates: pa.Table) -> pa.Table:
+    """Candidates with the hash as their score, in the schema of scored ones."""
+    arrays = [
+        candidates[field.name].cast(field.type)
+        if field.name in candidates.column_names
+        else pa.nulls(len(candidates), field.type)
+        for field in SCORED
+    ]
+    return pa.table(arrays, schema=SCORED)
+
+
+def select(context: Context, plan: StagePlan) -> dict[str, Any]:
+    """Rank the scored candidates of each domain; writes `selected.parquet`.
+
+    The first rows of a domain fill its quota; those behind are spares that replace what the
+    teacher cannot explain.
+    """
+    folder = stage_dir(plan.stage)
+    scored = context.storage.read_table(f"{folder}/scored").cast(SCORED)
+    ranked = partial_top_k(scored, "score", candidate_counts(plan, None))
+    ranks = np.arange(len(ranked)) - np.searchsorted(
+        codes := ranked["domain"].dictionary_encode().combine_chunks().indices.to_numpy(), codes
+    )
+    ranked = ranked.append_column("rank", pa.array(ranks.astype(np.int32)))
+    context.storage.write_table(f"{folder}/selected.parquet", ranked)
+    quota = {**plan.head, **{domain: tail.real for domain, tail in plan.tail.items()}}
+    chosen = [
+        rank < quota.get(domain, 0)
+        for domain, rank in zip(ranked["domain"].to_pylist(), ranks.tolist(), strict=True)
+    ]
+    return {"ranked": len(ranked), "selected": sum(chosen)}

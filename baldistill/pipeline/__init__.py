@@ -1,1 +1,0 @@
-"""The method as a program: stages of artifacts."""

@@ -1,0 +1,1 @@
+"""Who gets which CPUs and GPUs of the cluster."""

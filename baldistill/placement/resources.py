@@ -1,0 +1,214 @@
+"""What the cluster must hold, decided before anything starts: pure, and never a silent hang."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from baldistill.config import Config, StudentConfig
+from baldistill.config.engines import EngineConfig, EngineResources, NodeResources
+from baldistill.errors import ResourceError
+from baldistill.placement.errors import explain
+from baldistill.placement.packing import Amounts, Demand, bundle_of, capacity, eligible, fits
+
+PLACED = (
+    *("cluster", "teacher", "student.model", "student.engine", "student.resources"),
+    *("student.num_workers", "student.worker_resources"),
+)
+"""The config keys that decide which engines run, and who gets what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What Ray offers, node by node."""
+
+    nodes: tuple[Amounts, ...]
+
+    @classmethod
+    def single(cls, num_cpus: float, num_gpus: float = 0) -> Cluster:
+        """A machine by itself."""
+        return cls(({"CPU": num_cpus, "GPU": num_gpus},))
+
+    @property
+    def num_cpus(self) -> float:
+        """CPUs of all nodes."""
+        return sum(node.get("CPU", 0.0) for node in self.nodes)
+
+    @property
+    def num_gpus(self) -> float:
+        """GPUs of all nodes."""
+        return sum(node.get("GPU", 0.0) for node in self.nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolShape:
+    """Actors of an engine pool.
+
+    Attributes:
+        replicas: Those that the cluster must hold now.
+        bundle: What an engine reserves; where it is on several GPUs, what it does for each.
+        size: Bundles of an engine.
+        one_node: All of an engine's bundles are on one node.
+        batch_size: Prompts that an engine is given at once.
+        max_replicas: Those that are asked for: more, where the cluster's autoscaler brings them.
+    """
+
+    replicas: int
+    bundle: Amounts
+    size: int
+    one_node: bool
+    batch_size: int
+    max_replicas: int
+
+    @property
+    def num_cpus(self) -> float:
+        """CPUs of one engine."""
+        return self.bundle.get("CPU", 0.0) * self.size
+
+    @property
+    def num_gpus(self) -> float:
+        """GPUs of one engine."""
+        return self.bundle.get("GPU", 0.0) * self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Who gets what.
+
+    Attributes:
+        teachers: The pool of each teacher: one, or several in a cascade.
+        student: The pool of the student's responses and scores.
+        num_workers: Ray Train workers; 0 trains in the driver.
+        worker: What each of them reserves.
+        take_turns: Pools are released before training, and before each other, because the
+            cluster cannot hold all side by side, or `cluster.keep_warm` says so.
+    """
+
+    teachers: tuple[PoolShape, ...]
+    student: PoolShape
+    num_workers: int
+    worker: Amounts
+    take_turns: bool
+
+
+DATA = Demand("Ray Data", {"CPU": 1.0})
+"""What Ray Data needs free to move at all."""
+
+
+def place(config: Config, cluster: Cluster) -> Placement:
+    """Resolve `auto` and check that every step fits.
+
+    Raises:
+        ResourceError: With what is needed, what there is, and the key to change.
+    """
+    nodes = nodes_of(config, cluster)
+    keys = _teacher_keys(config)
+    teachers = tuple(
+        _pool(key, tier.resources, tier, nodes, tier.model == "bundled")
+        for key, tier in zip(keys, config.teacher.tiers, strict=True)
+    )
+    student = _pool(
+        "student.resources",
+        config.student.resources,
+        config.student.engine,
+        nodes,
+        config.student.model == "bundled",
+    )
+    training = _training(config.student, nodes)
+    asking = [_demand(key, pool) for key, pool in zip(keys, teachers, strict=True)]
+    answering = [_demand("student.resources", student)]
+    # engines that join later must not hold what the training waits for
+    pools = zip([*keys, "student.resources"], (*teachers, student), strict=True)
+    most = [replace(_demand(key, pool), count=pool.max_replicas) for key, pool in pools]
+    work = [DATA, *([training] if training.count else [])]
+
+    # data and training take turns in any case
+    keep = config.cluster.keep_warm
+    warm = keep == "always" or (keep == "auto" and all(fits(nodes, [*most, task]) for task in work))
+    if warm:
+        steps = [[*asking, *answering, task] for task in work]
+    else:
+        steps = [[*asking, DATA], [*answering, DATA], *[[task] for task in work]]
+    for step in steps:
+        if not fits(nodes, step):
+            raise ResourceError(explain(nodes, step))
+    return Placement(teachers, student, training.count, training.bundle, not warm)
+
+
+def nodes_of(config: Config, cluster: Cluster) -> Sequence[Amounts]:
+    """What checks and `auto` go by: the nodes that there can be, or else those that there are."""
+    if config.cluster.nodes:
+        return [node.resources for node in config.cluster.nodes for _ in range(node.count)]
+    return cluster.nodes
+
+
+def _teacher_keys(config: Config) -> list[str]:
+    if len(config.teacher.tiers) == 1:
+        return ["teacher.resources"]
+    return [f"teacher.tiers[{i}].resources" for i in range(len(config.teacher.tiers))]
+
+
+def _pool(
+    key: str,
+    resources: EngineResources,
+    engine: EngineConfig,
+    nodes: Sequence[Amounts],
+    bundled: bool,
+) -> PoolShape:
+    num_gpus = resources.num_gpus
+    if num_gpus == "auto":
+        num_gpus = float(engine.gpus_per_replica) if _have_gpus(nodes, resources) else 0.0
+    several = engine.gpus_per_replica if num_gpus > 0 else 1
+    if (num_gpus > 1 and num_gpus != several) or num_gpus < several > 1:
+        raise ResourceError(
+            f"{key}.num_gpus={num_gpus:g}, but an engine is on {several}: leave num_gpus at "
+            "`auto`, or change tensor_parallel_size and pipeline_parallel_size"
+        )
+    several = max(1, several)
+    bundle = _bundle(resources, resources.num_cpus / several, num_gpus / several)
+    shape = Demand(key, bundle, size=several)
+    one_node = several == 1 or capacity(nodes, shape) > 0
+    chosen = resources.replica_range
+    most = 0
+    if chosen is not None:
+        replicas, most = chosen
+    elif num_gpus > 0:
+        group = Demand(key, bundle, size=several, one_node=one_node)
+        replicas = max(1, capacity(nodes, group))
+    elif engine.kind == "transformers" and bundled:
+        replicas = max(1, min(int(sum(node.get("CPU", 0.0) for node in nodes)), 4))
+    else:  # a large model on CPUs wants its memory once, vLLM and a server's client batch enough
+        replicas = 1
+    rows = resources.batch_size
+    if engine.kind == "openai" and engine.batch_api is not None:
+        rows = engine.batch_api.rows
+    return PoolShape(replicas, bundle, several, one_node, rows, max(replicas, most))
+
+
+def _training(student: StudentConfig, nodes: Sequence[Amounts]) -> Demand:
+    """The workers of Ray Train; they may be on any nodes."""
+    resources = student.worker_resources
+    num_gpus = resources.num_gpus
+    if num_gpus == "auto":
+        num_gpus = 1 if _have_gpus(nodes, resources) else 0
+    num_cpus = resources.num_cpus
+    if num_cpus == "auto":
+        num_cpus = 0.0 if num_gpus else 1.0
+    worker = Demand("student.num_workers", _bundle(resources, num_cpus, num_gpus))
+    if student.num_workers != "auto":
+        count = student.num_workers
+    else:
+        count = capacity(nodes, worker) if num_gpus else 0
+    return Demand(worker.key, worker.bundle, count=count)
+
+
+def _bundle(resources: NodeResources, num_cpus: float, num_gpus: float) -> dict[str, float]:
+    return bundle_of(num_cpus, num_gpus, resources.accelerator_type, resources.custom_resources)
+
+
+def _have_gpus(nodes: Sequence[Amounts], resources: NodeResources) -> bool:
+    return bool(eligible(nodes, _bundle(resources, 0.0, 1.0)))
+
+
+def _demand(key: str, pool: PoolShape) -> Demand:
+    return Demand(key, pool.bundle, pool.replicas, pool.size, pool.one_node)

@@ -1,0 +1,170 @@
+"""Figures of how good the student became: by domain from head to tail, and by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from baldistill.report.figures.style import (
+    GREY,
+    HEAD,
+    INK,
+    TAIL,
+    WIDTH,
+    short_name,
+    stage_colours,
+    whole_stages,
+)
+from baldistill.report.ranks import MOST_ROWS, rank_bins, spread
+from baldistill.run_folder.reader import RunFolder
+
+_MOST_LINES = 6
+
+
+def by_domain(run: RunFolder) -> Figure:
+    """Accuracy from the largest domain to the smallest, one line a stage."""
+    titles = list(run.evaluated)
+    shown = [titles[i] for i in spread(len(titles), _MOST_LINES)]
+    groups = domain_groups(run)
+    figure = Figure(figsize=(WIDTH, 3.9))
+    axes = figure.add_subplot()
+    num_head = _shade_head(axes, run, groups)
+    colours = iter(stage_colours(sum(name != "base" for name in shown)))
+    drawn: list[float] = []
+    for name in shown:
+        values = [_mean(run.evaluated[name]["per_domain"], group) for group in groups]
+        drawn += values
+        is_base = name == "base"
+        axes.plot(
+            range(len(groups)),
+            values,
+            color=GREY if is_base else next(colours),
+            ls="--" if is_base else "-",
+            lw=2.2 if name == titles[-1] and not is_base else 1.4,
+            marker="o",
+            ms=3.5,
+            label=name,
+        )
+    _label_groups(axes, groups)
+    axes.set_ylabel(run.measure)
+    _from_zero(axes, drawn)
+    axes.set_xlim(-0.6, len(groups) - 0.4)
+    for text, place, side in (
+        ("head", num_head - 0.62, "right"),
+        ("tail", num_head - 0.38, "left"),
+    ):
+        if 0 < num_head < len(groups):
+            axes.text(
+                place,
+                1.01,
+                text,
+                transform=axes.get_xaxis_transform(),
+                ha=side,
+                va="bottom",
+                color=INK,
+                fontsize=8.5,
+            )
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def domain_groups(run: RunFolder) -> list[Sequence[str]]:
+    """The evaluated domains one by one, or, where they are many, by ranks of size."""
+    known = {name for metrics in run.evaluated.values() for name in metrics["per_domain"]}
+    ordered = [name for name in run.counts if name in known]
+    ordered += sorted(known - set(ordered))
+    if len(ordered) <= MOST_ROWS:
+        return [[name] for name in ordered]
+    return rank_bins(ordered)
+
+
+def _shade_head(axes: Axes, run: RunFolder, groups: list[Sequence[str]]) -> int:
+    """Shade the head; the number of groups that begin in it."""
+    count = sum(group[0] in run.head for group in groups)
+    if 0 < count < len(groups):
+        axes.axvspan(-0.6, count - 0.5, color=HEAD, alpha=0.07, lw=0)
+    return count
+
+
+def _label_groups(axes: Axes, groups: list[Sequence[str]]) -> None:
+    if all(len(group) == 1 for group in groups):
+        names = [short_name(group[0], 20) for group in groups]
+        axes.set_xticks(range(len(groups)), names, rotation=40, ha="right", rotation_mode="anchor")
+        axes.tick_params(axis="x", labelsize=8 if len(groups) <= 24 else 7)
+        axes.set_xlabel("domain, largest first")
+        return
+    labels, rank = [], 1
+    for group in groups:
+        end = rank + len(group) - 1
+        labels.append(f"{rank:,}" if end == rank else f"{rank:,}-{end:,}")
+        rank = end + 1
+    axes.set_xticks(range(len(groups)), labels, rotation=40, ha="right", rotation_mode="anchor")
+    axes.tick_params(axis="x", labelsize=8)
+    axes.set_xlabel("rank of the domain by size; a point is the mean of its domains")
+
+
+def _mean(per_domain: Mapping[str, Any], group: Sequence[str]) -> float:
+    scores = [per_domain[name]["score"] for name in group if name in per_domain]
+    return sum(scores) / len(scores) if scores else float("nan")
+
+
+_LINES = {
+    "macro": (INK, "-", "o", 2.2),
+    "micro": ("#009E73", (0, (4, 2)), "s", 1.5),
+    "natural": (GREY, (0, (1, 1.5)), "D", 1.5),
+    "head": (HEAD, "-", "v", 1.5),
+    "tail": (TAIL, "-", "^", 1.5),
+}
+
+
+def by_stage(run: RunFolder) -> Figure:
+    """Macro, micro, natural, head and tail after each stage."""
+    stages = [stage for stage in run.stages if stage.metrics]
+    places = [stage.stage for stage in stages]
+    figure = Figure(figsize=(WIDTH, 3.1))
+    axes = figure.add_subplot()
+    last = stages[-1].metrics
+    drawn: list[float] = []
+    for name in sorted(_LINES, key=lambda name: -(last.get(name) or 0.0)):
+        values = [s.metrics[name] for s in stages if s.metrics.get(name) is not None]
+        if len(values) < len(stages):  # no tail, or none was evaluated
+            continue
+        drawn += values
+        colour, dashes, marker, width = _LINES[name]
+        label = f"{values[-1]:.3f}  {name}"
+        axes.plot(
+            places,
+            values,
+            color=colour,
+            ls=dashes,
+            marker=marker,
+            ms=4 if len(places) <= 24 else 0,
+            lw=width,
+            label=label,
+            zorder=3 if name == "macro" else 2.5,
+        )
+    whole_stages(axes, places[0], places[-1])
+    if places[0] == 0 and places[-1] < 15:
+        axes.set_xticks(places, ["base" if place == 0 else str(place) for place in places])
+    axes.set_xlabel("after stage")
+    axes.set_ylabel(run.measure)
+    _from_zero(axes, drawn)
+    figure.legend(loc="outside right upper", title=f"after {_when(places[-1])}")
+    return figure
+
+
+def _when(stage: int) -> str:
+    return f"stage {stage}" if stage else "no stage"
+
+
+def _from_zero(axes: Axes, values: list[float]) -> None:
+    """From 0 to 1, or to 0.5 or 0.2 where nothing is higher."""
+    highest = max((value for value in values if value == value), default=1.0)
+    top = next((limit for limit in (0.2, 0.5) if highest <= limit), 1.0)
+    axes.set_ylim(-0.03 * top, 1.03 * top)
+    axes.set_yticks([top * i / 5 for i in range(6)])
+    axes.yaxis.set_major_formatter("{x:.2g}")
+    axes.grid(axis="y")

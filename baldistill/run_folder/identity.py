@@ -1,0 +1,121 @@
+"""A run folder belongs to one run: what of its config may change when it goes on, and what not.
+
+What decides how fast a run goes, and not what it finds, may always change. The rest may until the
+step that it decides is committed: a stage that was trained would otherwise be annotated again, from
+a budget that is spent.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from baldistill.config import BudgetConfig, Config
+from baldistill.config.loading import dump_config, read_mapping, validate
+from baldistill.errors import ConfigError
+from baldistill.run_folder.layout import stage_dir
+from baldistill.run_folder.steps import committed
+from baldistill.storage import Storage
+
+PLACEMENT = {"resources", "num_workers", "worker_resources", "engine"}
+"""Of the student's options: where it runs, not what it learns."""
+
+CAPS = ("calls", "tokens", "cost")
+"""Of the budget's options: what ends a run early."""
+
+_PACKAGES = ("baldistill", "ray", "torch", "transformers", "peft", "numpy", "pyarrow", "pydantic")
+_TRAINING = {
+    "epochs", "learning_rate", "lr_schedule", "warmup_ratio", "weight_decay", "batch_size",
+    "gradient_accumulation", "max_length", "precision", "gradient_checkpointing", "lora",
+}  # fmt: skip
+
+
+def claim(storage: Storage, config: Config, answers: str) -> None:
+    """Write config and versions into a new run folder, or check that the run may go on with them.
+
+    Args:
+        storage: The run folder.
+        config: Becomes the folder's.
+        answers: Path or URI of the teacher's answers.
+
+    Raises:
+        ConfigError: The folder holds a run that another config decided.
+    """
+    text = dump_config(config)
+    if not storage.exists("config.yaml"):
+        versions = {name: _version(name) for name in _PACKAGES}
+        about = {"python": sys.version.split()[0], "platform": platform.platform()}
+        storage.write_json("versions.json", about | versions)
+    elif storage.read_text("config.yaml") != text:
+        held = storage.uri_of("config.yaml")
+        before = validate(read_mapping(storage.read_text("config.yaml"), held), held)
+        if changed := changes(storage, before, config):
+            raise ConfigError(
+                f"{storage.uri} holds a run with another config ({', '.join(changed)}): go on "
+                f"with {held}, or use another --run-dir, with --store {answers} so that answers "
+                "of the teacher that both runs need are not paid again"
+            )
+    storage.write_text("config.yaml", text)
+
+
+def changes(storage: Storage, before: Config, after: Config) -> list[str]:
+    """The keys that decided what the folder holds, and differ."""
+    if committed(storage, "corpus") is None:
+        return []
+    trained = committed(storage, f"{stage_dir(1)}/student") is not None
+    old, new = _flat(_decisive(before, trained)), _flat(_decisive(after, trained))
+    changed = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
+    for cap in CAPS:
+        least, most = getattr(before.budget, cap), getattr(after.budget, cap)
+        if most is not None and (least is None or most < least):
+            changed.append(f"budget.{cap}, which may be raised only")
+    return changed
+
+
+def caps_of(storage: Storage, stage: int, budget: BudgetConfig) -> dict[str, Any]:
+    """The caps that a stage is annotated under: those it was, unless it ended at one of them.
+
+    A cap that is raised later lets that stage go on, and leaves those before it as they are.
+    """
+    done = committed(storage, f"{stage_dir(stage)}/annotated")
+    if done is not None and not done.figures["refused"]:
+        return dict(done.figures["caps"])
+    return budget.model_dump(mode="json", include=set(CAPS))
+
+
+def _decisive(config: Config, trained: bool) -> dict[str, Any]:
+    student = PLACEMENT if trained else PLACEMENT | _TRAINING
+    values = config.model_dump(
+        mode="json",
+        exclude={
+            "name": True,
+            "cluster": True,
+            "teacher": True,
+            "budget": set(CAPS),
+            "student": student,
+        },
+    )
+    tiers = {str(number): tier.signature() for number, tier in enumerate(config.teacher.tiers)}
+    # one teacher's options stand in `teacher`, several in `teacher.tiers`
+    return values | {"teacher": tiers["0"] if len(tiers) == 1 else {"tiers": tiers}}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys and their values."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

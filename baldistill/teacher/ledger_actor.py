@@ -1,0 +1,202 @@
+"""The budget ledger of a run as a Ray actor with an append-only log on the run's storage.
+
+`core.ledger` decides; this makes its entries durable before anyone acts on them. The log is a
+folder of numbered JSON-lines segments, one for each batch of entries. Whoever starts the actor
+again (Ray after a crash of its node, or a resumed run) replays the log and has the same ledger.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import ray
+
+from baldistill.answers.store import ResponseStore
+from baldistill.core.ledger import (
+    Caps,
+    Entry,
+    Grants,
+    Ledger,
+    Prices,
+    Reject,
+    Release,
+    Reserve,
+    Settle,
+    from_record,
+    to_record,
+)
+from baldistill.errors import UserError
+from baldistill.storage import Storage
+
+_ENCODE = json.JSONEncoder(ensure_ascii=False).encode
+_READERS = 16  # segments read at once: an object store answers each in its own time
+
+
+class LedgerLog:
+    """Ledger, log and index of the response store; one owner.
+
+    The actor below is its only user in a run; it stands alone so that its crash safety can be
+    tested without Ray.
+
+    Nothing is told to a caller before it is durable. When the log cannot be written, what is in
+    memory is given up and read again from what is durable at the next call.
+    """
+
+    def __init__(
+        self, log: Storage, store: ResponseStore, caps: Caps, prices: tuple[Prices, ...] = ()
+    ) -> None:
+        """Replay the log, and settle what was answered but not settled when a crash came.
+
+        Args:
+            log: Folder of the segments.
+            store: Where answers are kept, maybe by other runs too.
+            caps: What may be spent.
+            prices: Of each teacher of a cascade, in its order.
+        """
+        self._log = log
+        self._store = store
+        self._caps = caps
+        self._prices = prices
+        self._owner = uuid.uuid4().hex[:8]
+        self._indexed: dict[str, int] = {}
+        self._where: dict[str, str] = {}
+        self._replay()
+        self.refresh()
+        self._append(self._recover(self._open))
+
+    def refresh(self) -> None:
+        """Index the segments that came, or have grown, since the last look.
+
+        A journal that has grown is read whole, some 5 ms: it is 1 MiB at most, there is one for
+        each client that writes, and a window of requests grows with the clients, too.
+        """
+        found = self._store.segments().items()
+        new = {name: size for name, size in found if self._indexed.get(name) != size}
+        self._where.update(self._store.index(new))
+        self._indexed.update(new)
+
+    def reserve(
+        self, requests: Sequence[Reserve], found_again: bool = False
+    ) -> tuple[Grants, dict[str, str]]:
+        """Grant what fits under the caps, durably; see `core.ledger.Ledger.reserve`.
+
+        Args:
+            requests: What is about to be asked of the teacher.
+            found_again: A call that a crash left open is found again where it was made: asking
+                for it again is no second call.
+
+        Returns:
+            The grants, and for each answered request the segment of the store that has it. A
+            request that another run was answered is granted as reused: no call, no cost.
+
+        Raises:
+            UserError: The store has lost answers that were paid for.
+        """
+        self._make_current()
+        names = {asked.request_id for asked in requests}
+        if not names <= self._where.keys():
+            self.refresh()
+        recovered = self._recover(names & self._open)
+        stored = names & self._where.keys()
+        uncounted = set(stored)
+        if found_again:  # a call that failed is open too, and another one follows
+            uncounted |= {n for n in names & self._open if self._ledger.status(n) == "open"}
+        grants = self._ledger.reserve(
+            replace(asked, calls=0) if asked.request_id in uncounted else asked
+            for asked in requests
+        )
+        reused = (set(grants.granted) & stored) - grants.settled
+        where = {name: self._where[name] for name in reused}
+        settled = self._ledger.settle(_settlements(self._store, where, reused=True))
+        self._append([*recovered, *grants.entries, *settled])
+        self._open.update(entry.request_id for entry in grants.entries if entry.calls)
+        answered = reused | grants.settled | grants.rejected.keys()
+        if lost := answered - stored:
+            raise UserError(
+                f"{len(lost)} answers that this run paid for are not in {self._store.storage.uri}: "
+                "resume it with the response store that it began with"
+            )
+        # the entries are durable now: nobody else needs them
+        return replace(grants, entries=()), {name: self._where[name] for name in answered}
+
+    def settle(self, settlements: Sequence[Settle], segment: str) -> None:
+        """Record the cost of answers that now stand in `segment`."""
+        self._make_current()
+        self._append(self._ledger.settle(settlements))
+        self._indexed.setdefault(segment, 0)  # of a journal others may use the rest
+        self._where.update((entry.request_id, segment) for entry in settlements)
+        self._open.difference_update(entry.request_id for entry in settlements)
+
+    def reject(self, rejections: Sequence[Reject]) -> None:
+        """Give back the units of answers that became no example."""
+        self._make_current()
+        self._append(self._ledger.reject(rejections))
+
+    def release(self, releases: Sequence[Release]) -> None:
+        """Take back calls that were certainly not charged for."""
+        self._make_current()
+        self._append(self._ledger.release(releases))
+
+    def summary(self) -> dict[str, Any]:
+        """What was spent, and what remains, as JSON values."""
+        self._make_current()
+        return self._ledger.summary().to_dict()
+
+    def _replay(self) -> None:
+        names, entries = read_log(self._log)
+        called = {e.request_id for e in entries if isinstance(e, Reserve) and e.calls}
+        self._open = called - {e.request_id for e in entries if isinstance(e, Settle)}
+        self._next = int(names[-1].partition("-")[0]) + 1 if names else 0
+        self._ledger = Ledger.replay(self._caps, entries, self._prices)
+        self._current = True
+
+    def _recover(self, names: Set[str]) -> tuple[Settle, ...]:
+        """Settle calls whose answers were stored by someone who died before saying so."""
+        where = {name: self._where[name] for name in names if name in self._where}
+        self._open = self._open - where.keys()
+        return self._ledger.settle(_settlements(self._store, where, reused=False))
+
+    def _make_current(self) -> None:
+        if not self._current:
+            self._replay()
+
+    def _append(self, entries: Iterable[Entry]) -> None:
+        lines = [_ENCODE(to_record(entry)) for entry in entries]
+        if lines:
+            self._current = False
+            # the owner's name keeps one that was thought dead from overwriting entries
+            self._log.write_text(f"{self._next:08d}-{self._owner}.jsonl", "\n".join(lines) + "\n")
+            self._next += 1
+            self._current = True
+
+
+def read_log(log: Storage) -> tuple[list[str], list[Entry]]:
+    """The segments of a log, in their order, and the entries in them."""
+    names = [name for name in log.list() if name.endswith(".jsonl")]
+    with ThreadPoolExecutor(_READERS) as readers:
+        texts = list(readers.map(log.read_text, names))
+    return names, [from_record(json.loads(line)) for text in texts for line in text.splitlines()]
+
+
+def _settlements(store: ResponseStore, where: dict[str, str], *, reused: bool) -> list[Settle]:
+    return [
+        Settle(name, answer.prompt_tokens, answer.completion_tokens, reused=reused)
+        for name, answer in store.read(where).items()
+    ]
+
+
+def start_ledger(
+    log: Storage, store: ResponseStore, caps: Caps, prices: tuple[Prices, ...] = ()
+) -> Any:
+    """Start the ledger's actor; returns its handle.
+
+    It takes no CPU of its own share and is restarted wherever there is room; a call that its
+    death interrupted is made again, which the idempotent transitions allow.
+    """
+    remote = ray.remote(LedgerLog).options(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+    return remote.remote(log, store, caps, prices)

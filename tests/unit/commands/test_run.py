@@ -1,0 +1,24 @@
+"""What a run knows before it reads the corpus."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from baldistill.commands.run import validated_corpus
+from baldistill.config.loading import load_config
+from baldistill.errors import MissingPackageError
+from baldistill.progress.display import Display
+from baldistill.storage import Storage
+
+
+@pytest.mark.parametrize("override", ["data.task=math", "data.domain_tasks={sums: math}"])
+def test_math_without_its_package_is_told_before_the_corpus_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "math_verify", None)
+    config = load_config(None, [override, "data.train=nowhere.jsonl"])
+    with pytest.raises(MissingPackageError, match=r"pip install 'baldistill\[math\]'"):
+        validated_corpus(config, Storage.open(tmp_path), Display(quiet=True))

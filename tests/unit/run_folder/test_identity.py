@@ -1,0 +1,116 @@
+"""A run folder goes on with another config where that decides nothing that it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from baldistill.config.loading import load_config
+from baldistill.errors import ConfigError
+from baldistill.run_folder.identity import CAPS, caps_of, claim
+from baldistill.run_folder.steps import commit
+from baldistill.storage import Storage
+
+BASE = ["budget.calls=100", "teacher.kind=openai", "teacher.model=m"]
+CORPUS, STUDENT = "corpus", "stages/01/student"
+
+
+def folder(path: Path, *done: str) -> Storage:
+    """A run folder in which some steps are committed."""
+    storage = Storage.open(path)
+    claim(storage, load_config(None, BASE), "answers")
+    for name in done:
+        commit(storage, name, inputs=(), options={}, make=dict)
+    return storage
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "teacher.resources.batch_size=4",
+        "teacher.prices.prompt_per_million=1.5",
+        "teacher.patience_s=5",
+        "teacher.batch_api={rows: 100}",
+        "teacher.requests_per_minute=60",
+        "student.resources.replicas=1",
+        "student.num_workers=0",
+        "cluster.keep_warm=never",
+        "budget.calls=101",
+        "budget.calls=null",
+        "name=other",
+    ],
+)
+def test_what_decides_nothing_may_change_at_any_time(tmp_path: Path, override: str) -> None:
+    storage = folder(tmp_path, CORPUS, STUDENT)
+    config = load_config(None, [*BASE, override])
+    claim(storage, config, "answers")
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "decided_by"),
+    [
+        ("seed=7", "seed", CORPUS),
+        ("data.max_bad_fraction=0.5", "data.max_bad_fraction", CORPUS),
+        ("budget.total=1300", "budget.total", CORPUS),
+        ("budget.policy=naive", "budget.policy.kind", CORPUS),
+        ("budget.calls=99", "budget.calls, which may be raised only", CORPUS),
+        ("budget.tokens=99", "budget.tokens, which may be raised only", CORPUS),
+        ("teacher.model=other", "teacher.identity", CORPUS),
+        ("teacher.rationale.max_new_tokens=9", "teacher.rationale.max_new_tokens", CORPUS),
+        ("student.learning_rate=0.5", "student.learning_rate", STUDENT),
+        ("student.batch_size=1", "student.batch_size", STUDENT),
+    ],
+)
+def test_what_decides_a_committed_step_may_change_until_then(
+    tmp_path: Path, override: str, key: str, decided_by: str
+) -> None:
+    config = load_config(None, [*BASE, override])
+    before = {CORPUS: (), STUDENT: (CORPUS,)}[decided_by]
+    claim(folder(tmp_path / "before", *before), config, "answers")
+    storage = folder(tmp_path / "after", *before, decided_by)
+    held = storage.read_text("config.yaml")
+    with pytest.raises(ConfigError, match="holds a run with another config") as raised:
+        claim(storage, config, "s3://bucket/answers")
+    assert f"({key})" in str(raised.value)
+    assert "--store s3://bucket/answers" in str(raised.value)
+    assert storage.read_text("config.yaml") == held
+
+
+def test_the_versions_are_those_of_the_start(tmp_path: Path) -> None:
+    storage = folder(tmp_path, CORPUS)
+    assert storage.read_json("versions.json")["pydantic"]
+    storage.write_json("versions.json", {"then": "1"})
+    claim(storage, load_config(None, [*BASE, "name=other"]), "answers")
+    assert storage.read_json("versions.json") == {"then": "1"}
+    assert yaml.safe_load(storage.read_text("config.yaml"))["name"] == "other"
+
+
+def test_a_raised_cap_reopens_the_stage_that_it_ended_alone(tmp_path: Path) -> None:
+    storage = Storage.open(tmp_path)
+    old, new = (load_config(None, [f"budget.calls={n}"]).budget for n in (100, 200))
+
+    def annotate(stage: int, budget: Any, refused: str | None = None) -> bool:
+        """Whether it was made, and not there already."""
+        caps, made = caps_of(storage, stage, budget), []
+        commit(
+            storage,
+            f"stages/{stage:02d}/annotated",
+            inputs=(),
+            options={"caps": caps},
+            make=lambda: made.append(stage) or {"refused": refused, "caps": caps},  # type: ignore[func-returns-value]
+        )
+        return bool(made)
+
+    assert annotate(1, old)
+    assert annotate(2, old, "calls")
+    assert not annotate(1, old)
+    assert not annotate(2, old)
+    assert not annotate(1, new)
+    assert annotate(2, new)
+    assert not annotate(2, new)
+    assert caps_of(storage, 3, new) == {"calls": 200, "tokens": None, "cost": None}
+    assert set(CAPS) == set(caps_of(storage, 1, new))
