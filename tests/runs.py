@@ -24,7 +24,7 @@ WAIT_S = 600.0  # for what a process brings about, on a machine however busy
 def start(*arguments: str, home: Path, **variables: str) -> subprocess.Popen[str]:
     """`baldistill` with arguments, in a home folder and a process group of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "baldistill.cli", *arguments],
+        [sys.executable, "-m", "baldistill", *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1", **variables, "HOME": str(home)},
         cwd=home,
         stdout=subprocess.PIPE,

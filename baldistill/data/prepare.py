@@ -1,6 +1,6 @@
 """`prepare_corpus`: the user's files to a clean corpus, an evaluation set and a quarantine table.
 
-Four passes, each of independent tasks (`passes.py`); before them, a count of the lines of big
+Four passes, each of independent tasks (`ray_pass.py`); before them, a count of the lines of big
 JSONL files, so that line numbers are exact wherever a file is cut:
 
 1. read: each unit of 32 MiB is parsed, checked, normalised and staged; bad rows are written to

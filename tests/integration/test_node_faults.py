@@ -148,7 +148,7 @@ class Run:
     def __init__(self, cluster: SimulatedCluster, run_dir: Path) -> None:
         self.cluster, self.run_dir = cluster, run_dir
         self.output = run_dir.with_suffix(".log")
-        command = [sys.executable, "-m", "baldistill.cli", "run", "--run-dir", str(run_dir)]
+        command = [sys.executable, "-m", "baldistill", "run", "--run-dir", str(run_dir)]
         with self.output.open("a") as output:
             self.process = subprocess.Popen(
                 [*command, "--address", cluster.address, *CONFIG],
