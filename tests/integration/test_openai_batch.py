@@ -29,7 +29,8 @@ import ray
 from baldistill.config.teachers import OpenAITeacher
 from baldistill.core.ledger import Caps
 from baldistill.generation.pool import Pool
-from baldistill.generation.types import ModelRef, Sampling
+from baldistill.generation.model_ref import ModelRef
+from baldistill.generation.types import Sampling
 from baldistill.storage import Storage
 from baldistill.teacher.teacher import Question, Teacher
 from baldistill.teacher.ledger_actor import start_ledger

@@ -42,7 +42,8 @@ import json, sys
 import ray
 from baldistill.config.engines import VllmOptions
 from baldistill.generation.pool import Pool
-from baldistill.generation.types import ModelRef, Request, Sampling
+from baldistill.generation.model_ref import ModelRef
+from baldistill.generation.types import Request, Sampling
 
 def gpus(actor):
     executor = actor._engine._engine.engine_core.engine_core.model_executor
