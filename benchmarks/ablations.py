@@ -49,7 +49,7 @@ def main() -> None:
         quick = _QUICK if arguments.quick else []
         return load_config(None, [*VARIANTS[name], *quick, *last_only, f"seed={seed}"])
 
-    data = compare(config_of, names, seeds, out=arguments.out, parallel=1)
+    data = compare(config_of, names, seeds, run_dir=arguments.out, parallel=1)
     ours, reference = data["rows"][-1]["macro"]["mean"], data["rows"][0]["macro"]["mean"]
     print(
         json.dumps(

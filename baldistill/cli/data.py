@@ -1,14 +1,18 @@
-"""The command line's `data`: look at a corpus, check it, make one. Imports inside the commands."""
+"""`baldistill data`: look at a corpus, check it, make one."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from baldistill.cli.options import Address, Json, Verbose, print_json, split_items
 from baldistill.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from baldistill.config import Config
 
 app = typer.Typer(
     name="data", help="Look at a corpus, check it, or make one.", no_args_is_help=True
@@ -22,12 +26,6 @@ Corpus = Annotated[
         show_default=False,
     ),
 ]
-Address = Annotated[
-    str | None,
-    typer.Option("--address", help="A Ray cluster (RAY_ADDRESS otherwise, or a local Ray)."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages too.")]
 
 
 @app.command()
@@ -35,7 +33,7 @@ def describe(
     items: Corpus = None, address: Address = None, as_json: Json = False, verbose: Verbose = False
 ) -> None:
     """Domains and their sizes, head and tail, how unequal they are."""
-    config = _config(items)
+    config = _config_of(items)
     from baldistill.commands.inspect_corpus import describe as show
     from baldistill.commands.inspect_corpus import inspect_corpus
     from baldistill.progress.display import Display
@@ -43,8 +41,7 @@ def describe(
     display = Display()
     found = inspect_corpus(config, address=address, verbose=verbose, display=display)
     show(found, config, display)
-    if as_json:
-        typer.echo(json.dumps(found.to_dict(config.evaluation.head_mass)))
+    print_json(as_json, found.to_dict(config.evaluation.head_mass))
 
 
 @app.command()
@@ -56,15 +53,14 @@ def validate(
     verbose: Verbose = False,
 ) -> None:
     """Rows that would be left out, with reasons and lines. Exit status 2 if a run would stop."""
-    config = _config(items)
+    config = _config_of(items)
     from baldistill.commands.inspect_corpus import inspect_corpus
     from baldistill.commands.inspect_corpus import validate as show
     from baldistill.progress.display import Display
 
     display = Display()
     found = inspect_corpus(config, address=address, verbose=verbose, display=display)
-    if as_json:
-        typer.echo(json.dumps(found.corpus.to_dict()))
+    print_json(as_json, found.corpus.to_dict())
     show(found, config, display, rows)
 
 
@@ -118,7 +114,7 @@ def make(
     if name == "zipf":
         assert source is not None
         assert alpha is not None
-        config = _config([source, *(items or []), f"seed={seed}"])
+        config = _config_of([source, *(items or []), f"seed={seed}"])
         with connected(address, verbose=verbose):
             made = make_long_tailed(config, out, alpha=alpha, track=track_of(display))
     else:
@@ -133,16 +129,14 @@ def make(
     if made.left_out:
         display.say(f"in one part only, left out: {', '.join(made.left_out)}")
     display.say(f"next: baldistill plan {made.config}")
-    if as_json:
-        typer.echo(json.dumps(made.to_dict()))
+    print_json(as_json, made.to_dict())
 
 
-def _config(items: list[str] | None) -> Any:
-    """A config, or one that reads the data that stands in its place."""
+def _config_of(items: list[str] | None) -> Config:
+    """Load the config, or one that reads the data that stands in its place."""
     from baldistill.config.loading import load_config
 
-    words = list(items or [])
-    source = words.pop(0) if words and "=" not in words[0] else None
+    source, overrides = split_items(items)
     if source is None or Path(source).suffix.lower() in (".yaml", ".yml"):
-        return load_config(source, words)
-    return load_config(None, [f"data.train={json.dumps(source)}", *words])
+        return load_config(source, overrides)
+    return load_config(None, [f"data.train={json.dumps(source)}", *overrides])

@@ -39,7 +39,7 @@ def compare(
     methods: Sequence[str],
     seeds: Sequence[int],
     *,
-    out: str | Path | None = None,
+    run_dir: str | Path | None = None,
     address: str | None = None,
     parallel: int | None = None,
     verbose: bool = False,
@@ -51,7 +51,7 @@ def compare(
         config_of: The config of a method and a seed.
         methods: Names, in the order of the table.
         seeds: Of corpus split, selection, sampling and training.
-        out: Folder or URI; the same folder resumes. By default `runs/compare-TIMESTAMP`.
+        run_dir: Folder or URI; the same folder resumes. By default `runs/compare-TIMESTAMP`.
         address: Of a Ray cluster.
         parallel: Runs side by side; by default as many as fit.
         verbose: Show Ray's own messages.
@@ -63,7 +63,7 @@ def compare(
     Raises:
         UserError: For anything that the user can mend.
     """
-    folder = Storage.open(out or Path("runs") / time.strftime("compare-%Y%m%d-%H%M%S"))
+    folder = Storage.open(run_dir or Path("runs") / time.strftime("compare-%Y%m%d-%H%M%S"))
     if not methods or not seeds:
         raise ConfigError("compare needs at least one method and one seed")
     display = Display(quiet=quiet)

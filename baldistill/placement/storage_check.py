@@ -52,7 +52,7 @@ def _ask(storage: Storage, nodes: Sequence[dict[str, Any]]) -> None:
         if problem is not None:
             raise UserError(
                 f"node {address} cannot reach the run folder {storage.uri} ({problem}): use a "
-                "--run-dir (--out) that every node sees (s3://, gs://, a shared mount), and give "
+                "--run-dir that every node sees (s3://, gs://, a shared mount), and give "
                 "each node the same packages and the credentials"
             )
 

@@ -35,7 +35,7 @@ def sweep(
     config: Config | None,
     space: Space | str | Path,
     *,
-    out: str | Path | None = None,
+    run_dir: str | Path | None = None,
     address: str | None = None,
     parallel: int | None = None,
     validate_seeds: Sequence[int] = (),
@@ -47,7 +47,7 @@ def sweep(
     Args:
         config: What the trials vary; the built-in quickstart where it is None.
         space: A space, or the path of its YAML file.
-        out: Folder or URI; the same folder resumes. By default `runs/sweep-TIMESTAMP`.
+        run_dir: Folder or URI; the same folder resumes. By default `runs/sweep-TIMESTAMP`.
         address: Of a Ray cluster.
         parallel: Trials side by side; by default as many as fit.
         validate_seeds: Seeds that the sweep did not see, on which the best config is then run
@@ -68,7 +68,7 @@ def sweep(
     plan = make_plan(config, space)
     check_seeds(plan, validate_seeds)
     trackers_of(space)  # a package that is missing is told before anything starts
-    folder = Storage.open(out or Path("runs") / time.strftime("sweep-%Y%m%d-%H%M%S"))
+    folder = Storage.open(run_dir or Path("runs") / time.strftime("sweep-%Y%m%d-%H%M%S"))
     display = Display(quiet=quiet)
     with only_run_in(folder):
         _claim(folder, config, space)
@@ -126,7 +126,7 @@ def _claim(folder: Storage, config: Config, space: Space) -> None:
         before = parse_space(folder.read_text("space.yaml"), f"{folder.uri}/space.yaml")
         if not same or _identity(before) != _identity(space):
             raise ConfigError(
-                f"{folder.uri} holds a sweep of another config or space: use another --out, or "
+                f"{folder.uri} holds a sweep of another config or space: use another --run-dir, or "
                 f"go on with that one by --resume {folder.uri}"
             )
     folder.write_text("space.yaml", dump_space(space))

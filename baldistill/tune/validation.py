@@ -51,7 +51,7 @@ def validate_best(
         config_of,
         tuple(configs),
         seeds,
-        out=folder.sub(_FOLDER).uri,
+        run_dir=folder.sub(_FOLDER).uri,
         parallel=1,
         verbose=verbose,
         quiet=quiet,

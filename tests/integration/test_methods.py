@@ -36,7 +36,7 @@ SMALL = [
 def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """All methods with one seed, as a user compares them."""
     out = tmp_path_factory.mktemp("compare")
-    options = ["--methods", "all", "--seeds", "0", "--parallel", "1", "--out", str(out)]
+    options = ["--methods", "all", "--seeds", "0", "--parallel", "1", "--run-dir", str(out)]
     shown = finish(start("compare", *SMALL, *options, home=tmp_path_factory.mktemp("home")))
     assert f"[{len(METHODS)}/{len(METHODS)}]" in shown
     return out, json.loads((out / "comparison.json").read_text())

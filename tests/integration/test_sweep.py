@@ -116,7 +116,7 @@ def test_trials_with_train_workers_go_side_by_side_under_a_cap(tmp_path: Path) -
     folder = tmp_path / "sweep"
     config = load_config(None, SMALL)
     data: dict[str, Any] = baldistill.sweep(
-        config, parse_space(WORKERS, "workers"), out=folder, quiet=True
+        config, parse_space(WORKERS, "workers"), run_dir=folder, quiet=True
     )
     trials = {trial["name"]: trial for trial in data["trials"]}
     assert [trials[f"t00{n}"]["standing"] for n in (1, 2, 3)] == ["done", "done", "skipped"]
@@ -141,7 +141,7 @@ def test_optuna_proposes_and_two_trials_run_side_by_side(tmp_path: Path) -> None
     folder = tmp_path / "sweep"
     space = parse_space(LEARNED, "learned")
     data: dict[str, Any] = baldistill.sweep(
-        load_config(None, SMALL), space, out=folder, parallel=2, quiet=True
+        load_config(None, SMALL), space, run_dir=folder, parallel=2, quiet=True
     )
     assert {trial["standing"] for trial in data["trials"]} <= {"done", "stopped"}
     rates = [trial["values"]["student.learning_rate"] for trial in data["trials"]]

@@ -45,14 +45,14 @@ def test_a_folder_holds_one_subject(tmp_path: Path) -> None:
             lambda method, seed: load_config(None, [f"seed={seed}"], method),
             ["zero-shot-cot"],
             [0],
-            out=tmp_path,
+            run_dir=tmp_path,
             quiet=True,
         )
 
 
 def test_nothing_to_compare_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="at least one"):
-        compare(lambda method, seed: load_config(), [], [0], out=tmp_path, quiet=True)
+        compare(lambda method, seed: load_config(), [], [0], run_dir=tmp_path, quiet=True)
 
 
 def completed(folder: Storage, config: Config) -> None:
@@ -76,12 +76,12 @@ def test_a_run_that_fails_beside_others_is_named_and_loses_nothing(tmp_path: Pat
         completed(folder, config)
     arguments = (lambda method, seed: configs[seed], ["zero-shot-cot"], range(4))
     with only_run_in(folder.sub("zero-shot-cot/seed-1")), pytest.raises(UserError) as told:
-        compare(*arguments, out=tmp_path, parallel=2, quiet=True)
+        compare(*arguments, run_dir=tmp_path, parallel=2, quiet=True)
     first, last = str(told.value).splitlines()
     assert first.startswith("zero-shot-cot, seed 1: another run is at work")
     assert last.endswith("of 4 runs are complete; the same command goes on")
     assert "\x1b" not in str(told.value)
     assert "Traceback" not in str(told.value)
     completed(folder, configs[1])
-    data = compare(*arguments, out=tmp_path, parallel=2, quiet=True)
+    data = compare(*arguments, run_dir=tmp_path, parallel=2, quiet=True)
     assert [row["seeds"] for row in data["rows"]] == [[0, 1, 2, 3]]

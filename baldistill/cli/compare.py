@@ -1,0 +1,66 @@
+"""`baldistill compare`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from baldistill.cli.options import (
+    Address,
+    Items,
+    Json,
+    Parallel,
+    RunDirOfMany,
+    Verbose,
+    parse_seeds,
+    print_json,
+    split_items,
+)
+
+if TYPE_CHECKING:
+    from baldistill.config import Config
+
+
+def compare(
+    items: Items = None,
+    methods: Annotated[
+        str, typer.Option("--methods", help="Comma-separated presets, or `all`.")
+    ] = "all",
+    seeds: Annotated[str, typer.Option("--seeds", help="Comma-separated.")] = "0,1,2",
+    run_dir: RunDirOfMany = None,
+    address: Address = None,
+    parallel: Parallel = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run the paper's methods on your corpus at the same budget, and print its table."""
+    from baldistill.config.loading import load_config
+    from baldistill.methods import METHODS
+
+    source, overrides = split_items(items)
+    names = METHODS if methods == "all" else tuple(name.strip() for name in methods.split(","))
+    numbers = parse_seeds("--seeds", seeds)
+
+    from baldistill.commands.compare import compare as compare_methods
+    from baldistill.commands.compare import on_equal_terms
+
+    staged = load_config(source, overrides)
+
+    def config_of(method: str, seed: int) -> Config:
+        chosen = [*overrides, f"seed={seed}"]
+        config = load_config(source, chosen, method, method_wins=True)
+        return on_equal_terms(config, staged)
+
+    for name in names:  # a wrong name or option is an error before anything starts
+        config_of(name, numbers[0])
+    result = compare_methods(
+        config_of,
+        names,
+        numbers,
+        run_dir=run_dir,
+        address=address,
+        parallel=parallel,
+        verbose=verbose,
+    )
+    print_json(as_json, result)

@@ -1,0 +1,83 @@
+"""The options that several commands share, each defined once, and what they mean."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from baldistill.errors import ConfigError
+
+if TYPE_CHECKING:
+    from baldistill.config import Config
+
+Items = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[CONFIG] [KEY=VALUE ...]",
+        help="A YAML file (the built-in quickstart without one), and options by dotted keys.",
+        show_default=False,
+    ),
+]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder: path or URI.")]
+RunDir = Annotated[
+    str | None,
+    typer.Option("--run-dir", help="Folder or URI of the run; the same folder resumes."),
+]
+RunDirOfMany = Annotated[
+    str | None,
+    typer.Option("--run-dir", "--out", help="Folder or URI of the runs; the same folder resumes."),
+]
+Method = Annotated[
+    str | None,
+    typer.Option("--method", help="A preset of the paper's methods, such as baldistill-a."),
+]
+Parallel = Annotated[
+    int | None,
+    typer.Option("--parallel", min=1, help="Runs side by side (default: as many as fit)."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", help="A Ray cluster (RAY_ADDRESS otherwise, or a local Ray)."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages too.")]
+
+
+def split_items(items: list[str] | None) -> tuple[str | None, list[str]]:
+    """Split the arguments into CONFIG, where the first is no KEY=VALUE, and the overrides."""
+    words = list(items or [])
+    source = words.pop(0) if words and "=" not in words[0] else None
+    return source, words
+
+
+def config_of(items: list[str] | None, run_dir: str | None, method: str | None) -> Config:
+    """Load the config that the arguments name: by default that of the run folder, if it has one."""
+    from baldistill.config.loading import load_config
+
+    source, overrides = split_items(items)
+    if not items and method is None and run_dir:
+        from baldistill.storage import Storage
+
+        folder = Storage.open(run_dir)
+        if folder.exists("config.yaml"):
+            source = folder.uri_of("config.yaml")
+    return load_config(source, overrides, method)
+
+
+def parse_seeds(option: str, text: str) -> tuple[int, ...]:
+    """Read seeds such as `0,1,2`, the value of an option.
+
+    Raises:
+        ConfigError: The text is no list of whole numbers.
+    """
+    if not all(seed.strip().isdigit() for seed in text.split(",")):
+        raise ConfigError(f"{option} {text!r} is not a list of whole numbers such as 0,1,2")
+    return tuple(int(seed) for seed in text.split(","))
+
+
+def print_json(wanted: bool, value: dict[str, Any]) -> None:
+    """Print the object of `--json`, where it is wanted."""
+    if wanted:
+        typer.echo(json.dumps(value))

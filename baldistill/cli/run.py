@@ -1,0 +1,58 @@
+"""`baldistill run` and `baldistill plan`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from baldistill.cli.options import (
+    Address,
+    Items,
+    Json,
+    Method,
+    RunDir,
+    Verbose,
+    config_of,
+    print_json,
+)
+
+
+def run(
+    items: Items = None,
+    method: Method = None,
+    run_dir: RunDir = None,
+    address: Address = None,
+    store: Annotated[
+        str | None,
+        typer.Option("--store", help="Folder or URI of teacher answers to share among runs."),
+    ] = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Distil: the main job. Offline, on the bundled models, without a CONFIG."""
+    config = config_of(items, run_dir, method)
+    from baldistill.commands.run import run as run_distillation
+    from baldistill.report.page import report as write_report
+
+    result = run_distillation(
+        config, run_dir=run_dir, address=address, store=store, verbose=verbose
+    )
+    typer.echo(f"report: {write_report(result.run_dir)}", err=True)
+    print_json(as_json, {"run_dir": result.run_dir, **result.metrics})
+
+
+def plan(
+    items: Items = None,
+    method: Method = None,
+    run_dir: RunDir = None,
+    address: Address = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show what a run would spend: quotas, calls, tokens, money. Calls nobody."""
+    config = config_of(items, run_dir, method)
+    from baldistill.commands.plan import forecast
+
+    result = forecast(config, run_dir=run_dir, address=address, verbose=verbose)
+    print_json(as_json, result.to_dict())

@@ -1,0 +1,85 @@
+"""The same option means the same in every command, and mistakes exit with status 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs import mistake
+from typer.main import get_command
+
+from baldistill.cli import app
+from baldistill.cli.options import config_of, parse_seeds
+from baldistill.config.loading import dump_config, load_config
+from baldistill.errors import ConfigError
+
+STARTS_RAY = ("run", "plan", "compare", "sweep", "data describe", "data validate", "data make")
+
+
+def commands() -> dict[str, dict[str, Any]]:
+    """Options of each command, by their first name."""
+    group: Any = get_command(app)
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        if name == "data":
+            found |= {f"data {sub}": below for sub, below in command.commands.items()}
+        else:
+            found[name] = command
+    return {
+        name: {option.opts[0]: option for option in command.params}
+        for name, command in found.items()
+    }
+
+
+@pytest.mark.parametrize("option", ["--json", "--address", "--verbose", "--method", "--parallel"])
+def test_a_shared_option_is_the_same_in_every_command(option: str) -> None:
+    same = [options[option] for options in commands().values() if option in options]
+    assert len(same) > 1
+    assert len({(tuple(o.opts), o.help, o.default) for o in same}) == 1
+
+
+def test_every_command_has_the_options_that_make_sense_for_it() -> None:
+    for name, options in commands().items():
+        assert "--json" in options, name
+        assert ("--address" in options) == ("--verbose" in options) == (name in STARTS_RAY), name
+        makes_runs = name in ("run", "plan", "compare", "sweep")
+        assert ("--run-dir" in options) == makes_runs, name
+
+
+@pytest.mark.parametrize("command", ["compare", "sweep"])
+def test_the_folder_of_many_runs_keeps_its_old_name_too(command: str) -> None:
+    option = commands()[command]["--run-dir"]
+    assert option.name == "run_dir"
+    assert option.opts == ["--run-dir", "--out"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["compare", "--seeds", "0,b"], "--seeds '0,b' is not a list of whole numbers"),
+        (["compare", "--methods", "bald"], "bald"),
+        (["sweep", "--validate-seeds", "1;2"], "--validate-seeds '1;2' is not a list of whole"),
+        (["sweep"], "--space FILE says what varies"),
+        (["sweep", "--resume", "a", "--run-dir", "b"], "leave out CONFIG"),
+        (["report", "nowhere"], "nowhere"),
+    ],
+)
+def test_a_mistake_is_named_without_a_traceback(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert words in mistake(capsys, *arguments)
+
+
+def test_seeds_may_have_spaces() -> None:
+    assert parse_seeds("--seeds", "0, 12,3") == (0, 12, 3)
+    with pytest.raises(ConfigError, match="0,1,2"):
+        parse_seeds("--seeds", "")
+
+
+def test_a_run_folder_alone_names_its_config(tmp_path: Path) -> None:
+    config = load_config(None, ["seed=7"])
+    assert config_of(None, str(tmp_path), None) == load_config()
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    assert config_of([], str(tmp_path), None) == config
+    assert config_of(["seed=8"], str(tmp_path), None) == load_config(None, ["seed=8"])
