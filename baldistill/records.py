@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import pyarrow as pa
 
@@ -92,6 +94,65 @@ STORED = pa.schema(
     ]
 )
 """An answer of a teacher in the response store."""
+
+
+class _Row:
+    """A row of one of these tables, with an attribute for each column."""
+
+    __slots__ = ()
+    schema: ClassVar[pa.Schema]
+
+    @classmethod
+    def to_table(cls, rows: Iterable[Self]) -> pa.Table:
+        """Return rows as a table."""
+        columns = cls.schema.names
+        values = [{name: getattr(row, name) for name in columns} for row in rows]
+        return pa.Table.from_pylist(values, schema=cls.schema)
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> list[Self]:
+        """Return the rows of a table, which may have further columns."""
+        return [cls(**row) for row in table.select(cls.schema.names).to_pylist()]
+
+
+@dataclass(frozen=True, slots=True)
+class Example(_Row):
+    """A row of `EXAMPLES`."""
+
+    schema = EXAMPLES
+
+    example_id: str
+    domain: str
+    question: str
+    answer: str
+    choices: list[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnotatedExample(Example):
+    """A row of `ANNOTATED`."""
+
+    schema = ANNOTATED
+
+    source: str
+    rationale: str | None
+    verified: bool | None
+    attempts: int
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectedAnswer(_Row):
+    """A row of `REJECTED`."""
+
+    schema = REJECTED
+
+    request_id: str
+    purpose: str
+    domain: str
+    example_id: str | None
+    reason: str
+    text: str | None
 
 
 def digest(value: Mapping[str, object], size: int = 16) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +16,7 @@ from baldistill.method.candidates import Candidates
 from baldistill.method.context import Context
 from baldistill.method.plan import StagePlan
 from baldistill.progress.display import Task
-from baldistill.records import ANNOTATED, REJECTED
+from baldistill.records import EXAMPLES, AnnotatedExample, Example, RejectedAnswer
 from baldistill.run_folder.layout import stage_dir
 from baldistill.teacher.near_duplicates import KnownQuestions
 from baldistill.teacher.rationale import explain, label_only
@@ -36,19 +36,19 @@ class _Filling:
     """
 
     candidates: Candidates
-    annotated: list[dict[str, Any]] = field(default_factory=list)
-    rejected: list[dict[str, Any]] = field(default_factory=list)
+    annotated: list[AnnotatedExample] = field(default_factory=list)
+    rejected: list[RejectedAnswer] = field(default_factory=list)
     dropped: dict[str, str] = field(default_factory=dict)
     refused: str | None = None
 
     def missing(self, quotas: Mapping[str, int]) -> dict[str, int]:
         """What each domain still lacks."""
-        done = Counter(row["domain"] for row in self.annotated)
+        done = Counter(row.domain for row in self.annotated)
         return {d: quota - done[d] for d, quota in quotas.items() if quota > done[d]}
 
     def real(self) -> Counter[str]:
         """Real examples of each domain that were accepted."""
-        return Counter(row["domain"] for row in self.annotated if row["source"] == "real")
+        return Counter(row.domain for row in self.annotated if row.source == "real")
 
 
 def annotate(context: Context, plan: StagePlan) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def _explain(
             filling.dropped |= result.dropped
             filling.refused = filling.refused or next(iter(result.refused.values()), None)
         for row in rows:
-            wanted[row["domain"]] -= 1
+            wanted[row.domain] -= 1
 
 
 def _fill_tail(
@@ -146,16 +146,17 @@ def _fill_tail(
 
 def _repeated(
     context: Context, plan: StagePlan, missing: Mapping[str, int], filling: _Filling
-) -> list[dict[str, Any]]:
+) -> list[AnnotatedExample]:
     """Repeat annotated real examples of a domain, each as often as the others."""
     before = context.annotated_before(plan.stage)
-    rows = [*(before.to_pylist() if before is not None else []), *filling.annotated]
+    earlier = AnnotatedExample.from_table(before) if before is not None else []
+    rows = [*earlier, *filling.annotated]
     repeated = []
     for domain in sorted(missing):
-        real = [r for r in rows if r["domain"] == domain and r["source"] == "real"]
-        real.sort(key=lambda row: str(row["example_id"]))
+        real = [r for r in rows if r.domain == domain and r.source == "real"]
+        real.sort(key=lambda row: row.example_id)
         for number in range(missing[domain] if real else 0):
-            repeated.append({**real[number % len(real)], "source": "repeated"})
+            repeated.append(replace(real[number % len(real)], source="repeated"))
     return repeated
 
 
@@ -178,11 +179,14 @@ def _tail_domains(context: Context, stage: int, names: list[str]) -> dict[str, T
     if not names:
         return {}
     known: dict[str, list[str]] = {name: [] for name in names}
-    real: dict[str, list[dict[str, str]]] = {name: [] for name in names}
-    for row in _rows_of(context, "train", names):
-        real[row["domain"]].append(row)
-        known[row["domain"]].append(row["question"])
-    examined = _rows_of(context, "evaluation", sorted(context.corpus.evaluation_counts))
+    real: dict[str, list[Example]] = {name: [] for name in names}
+    for row in _rows_of(context, "train", names, EXAMPLES.names):
+        example = Example(**row)
+        real[example.domain].append(example)
+        known[example.domain].append(example.question)
+    # without answers: nothing before the metrics reads those of the evaluation set
+    domains = sorted(context.corpus.evaluation_counts)
+    examined = _rows_of(context, "evaluation", domains, ["domain", "question"])
     before = context.annotated_before(stage)
     for row in before.select(["domain", "question"]).to_pylist() if before is not None else ():
         if row["domain"] in known:
@@ -191,17 +195,17 @@ def _tail_domains(context: Context, stage: int, names: list[str]) -> dict[str, T
     evaluation = KnownQuestions(threshold, (row["question"] for row in examined))
     return {
         name: TailDomain(
-            sorted(real[name], key=lambda row: row["example_id"]),
+            sorted(real[name], key=lambda example: example.example_id),
             KnownQuestions(threshold, sorted(known[name]), evaluation),
         )
         for name in names
     }
 
 
-def _rows_of(context: Context, part: str, domains: list[str]) -> list[dict[str, str]]:
+def _rows_of(
+    context: Context, part: str, domains: list[str], columns: list[str]
+) -> list[dict[str, Any]]:
     def only(block: pa.Table) -> pa.Table:
-        # without answers in the evaluation set: nothing before the metrics reads them
-        columns = ["example_id", "domain", "question"] + (["answer"] if part == "train" else [])
         return block.select(columns).filter(pc.is_in(block["domain"], pa.array(domains)))
 
     return list(read_corpus(context.storage, part, only).iter_rows())
@@ -215,21 +219,21 @@ def _write(
     dry: set[str],
 ) -> dict[str, Any]:
     folder, storage = stage_dir(plan.stage), context.storage
-    order = sorted(filling.annotated, key=lambda r: (r["domain"], r["source"], r["example_id"]))
-    annotated = pa.Table.from_pylist(order, schema=ANNOTATED)
+    order = sorted(filling.annotated, key=lambda row: (row.domain, row.source, row.example_id))
+    annotated = AnnotatedExample.to_table(order)
     new = pc.equal(annotated["source"], "synthetic")
     storage.write_table(f"{folder}/annotated.parquet", annotated)
     storage.write_table(f"{folder}/synthesized.parquet", annotated.filter(new))
-    rejected = pa.Table.from_pylist(filling.rejected, schema=REJECTED)
+    rejected = RejectedAnswer.to_table(filling.rejected)
     storage.write_table(f"{folder}/rejected.parquet", rejected)
     storage.write_json(f"{folder}/dropped.json", dict(sorted(filling.dropped.items())))
     return {
         "annotated": len(annotated),
         "budget": plan.budget,
         "quotas": dict(quotas),  # the plan's, after dry domains gave to the others
-        "by_source": dict(Counter(row["source"] for row in order)),
-        "by_domain": dict(sorted(Counter(row["domain"] for row in order).items())),
-        "rejected": dict(sorted(Counter(row["reason"] for row in filling.rejected).items())),
+        "by_source": dict(Counter(row.source for row in order)),
+        "by_domain": dict(sorted(Counter(row.domain for row in order).items())),
+        "rejected": dict(sorted(Counter(row.reason for row in filling.rejected).items())),
         "dropped": len(filling.dropped),
         "dry": sorted(dry),
         "refused": filling.refused,

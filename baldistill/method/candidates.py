@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from baldistill.data.corpus import sample
 from baldistill.method.context import Context
 from baldistill.method.plan import StagePlan
 from baldistill.method.select import SPARES
-from baldistill.records import EXAMPLES
+from baldistill.records import Example
 from baldistill.run_folder.layout import stage_dir
 
 _MOST_TRIED = 20  # rows drawn for each example that is lacking, at most
@@ -29,15 +28,15 @@ class Candidates:
         self._context, self._plan = context, plan
         table = context.storage.read_table(f"{stage_dir(plan.stage)}/selected.parquet")
         table = table.sort_by([("domain", "ascending"), ("rank", "descending")])
-        self._queue: dict[str, list[dict[str, Any]]] = {}  # best last
+        self._queue: dict[str, list[Example]] = {}  # best last
         self._seen = set(table["example_id"].to_pylist())
-        for row in table.select(EXAMPLES.names).to_pylist():
-            self._queue.setdefault(row["domain"], []).append(row)
+        for row in Example.from_table(table):
+            self._queue.setdefault(row.domain, []).append(row)
         self._left = {d: n - len(self._queue.get(d, ())) for d, n in plan.unused.items()}
         self._accepted = dict.fromkeys(self._queue, 0)  # when the queue was last filled
         self._draws = 0
 
-    def take(self, wanted: Mapping[str, int]) -> list[dict[str, Any]]:
+    def take(self, wanted: Mapping[str, int]) -> list[Example]:
         """The next examples of each domain, as many as are at hand."""
         return [
             self._queue[domain].pop()
@@ -74,9 +73,9 @@ class Candidates:
             tried=self._context.tried_before(self._plan.stage) | self._seen,
             seed=self._context.seed(f"further candidates {self._draws}", self._plan.stage),
         )
-        for row in reversed(rows.select(EXAMPLES.names).to_pylist()):
-            self._queue.setdefault(row["domain"], []).append(row)
-            self._seen.add(row["example_id"])
+        for row in reversed(Example.from_table(rows)):
+            self._queue.setdefault(row.domain, []).append(row)
+            self._seen.add(row.example_id)
         for domain, number in wanted.items():
             self._left[domain] -= number
             self._accepted[domain] = accepted.get(domain, 0)

@@ -9,12 +9,12 @@ a rationale, by option.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from baldistill.config import Config
 from baldistill.core.answers import equal, extract
 from baldistill.generation.types import Subject
+from baldistill.records import AnnotatedExample, Example, RejectedAnswer
 from baldistill.teacher.parsing import parse_solution
 from baldistill.teacher.prompts import PromptSet
 from baldistill.teacher.teacher import Answer, Question, Teacher
@@ -24,7 +24,7 @@ RETRY_TEMPERATURE = 0.7  # asking a greedy teacher again would give the same ans
 
 @dataclass(slots=True)
 class Explained:
-    """Rows of `records.ANNOTATED` and `records.REJECTED`, and ids that no explanation fits.
+    """What the teacher made of real examples.
 
     Attributes:
         annotated: Accepted examples.
@@ -33,14 +33,14 @@ class Explained:
         refused: The cap of the ledger that refused an example, by example id.
     """
 
-    annotated: list[dict[str, Any]] = field(default_factory=list)
-    rejected: list[dict[str, Any]] = field(default_factory=list)
+    annotated: list[AnnotatedExample] = field(default_factory=list)
+    rejected: list[RejectedAnswer] = field(default_factory=list)
     dropped: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
 
 def explain(
-    examples: Sequence[dict[str, Any]],
+    examples: Sequence[Example],
     teachers: Sequence[Teacher],
     config: Config,
     *,
@@ -50,7 +50,7 @@ def explain(
     """Let the teacher explain real examples.
 
     Args:
-        examples: Rows of `records.EXAMPLES`.
+        examples: What to explain.
         teachers: Whom to ask; a further one (of a cascade) explains what the one before did not.
         config: `rationale` and, for how answers are judged, `data`.
         stage: For the ledger.
@@ -66,14 +66,14 @@ def explain(
             Question(
                 teacher.prompts.render(
                     "rationale",
-                    question=example["question"],
-                    answer=example["answer"],
-                    domain=example["domain"],
+                    question=example.question,
+                    answer=example.answer,
+                    domain=example.domain,
                 ),
                 "rationale",
-                example["domain"],
+                example.domain,
                 attempt=attempt,
-                subject=Subject(example["example_id"], example["question"], attempt),
+                subject=Subject(example.example_id, example.question, attempt),
             )
             for example in pending
         )
@@ -84,87 +84,96 @@ def explain(
         last = number == len(tries)
         pending = _judge(pending, answers, teacher.prompts, config, number, last, result)
         fresh = {a.request_id for a in answers if a.standing == "answered"}
-        teacher.reject(
-            {r["request_id"]: r["reason"] for r in result.rejected if r["request_id"] in fresh}
-        )
+        teacher.reject({r.request_id: r.reason for r in result.rejected if r.request_id in fresh})
     return result
 
 
-def label_only(example: dict[str, Any], attempts: int = 0) -> dict[str, Any]:
-    """A row of `records.ANNOTATED` that teaches the gold answer without a rationale."""
-    return {
-        **example,
-        "source": "real",
-        "rationale": None,
-        "verified": None,
-        "attempts": attempts,
-        "request_id": None,
-    }
+def label_only(example: Example) -> AnnotatedExample:
+    """Return an example that teaches the gold answer without a rationale."""
+    return _annotated(example, rationale=None, verified=None, attempts=0, request_id=None)
+
+
+def _annotated(
+    example: Example,
+    *,
+    rationale: str | None,
+    verified: bool | None,
+    attempts: int,
+    request_id: str | None,
+) -> AnnotatedExample:
+    return AnnotatedExample(
+        example.example_id,
+        example.domain,
+        example.question,
+        example.answer,
+        example.choices,
+        source="real",
+        rationale=rationale,
+        verified=verified,
+        attempts=attempts,
+        request_id=request_id,
+    )
 
 
 def _judge(
-    examples: Sequence[dict[str, Any]],
+    examples: Sequence[Example],
     answers: Sequence[Answer],
     prompts: PromptSet,
     config: Config,
     attempts: int,
     last: bool,
     result: Explained,
-) -> list[dict[str, Any]]:
+) -> list[Example]:
     """Sort the answers into `result`; returns the examples to ask again."""
     again = []
     for example, answer in zip(examples, answers, strict=True):
         if answer.standing == "refused":
-            result.refused[example["example_id"]] = str(answer.detail)
+            result.refused[example.example_id] = str(answer.detail)
             continue
         judged_before = answer.detail if answer.standing == "rejected" else None
         reason = judged_before or _fault(example, answer, prompts, config)
-        accepted = {
-            **example,
-            "source": "real",
-            "rationale": parse_solution(answer.text).rationale,
-            "verified": reason is None,
-            "attempts": attempts,
-            "request_id": answer.request_id,
-        }
-        keep = last and config.rationale.on_mismatch == "keep" and accepted["rationale"]
+        accepted = _annotated(
+            example,
+            rationale=parse_solution(answer.text).rationale,
+            verified=reason is None,
+            attempts=attempts,
+            request_id=answer.request_id,
+        )
+        keep = last and config.rationale.on_mismatch == "keep" and accepted.rationale
         if reason is None or keep:
             result.annotated.append(accepted)
             continue
         answered = answer.standing == "answered"
         if last and answered and config.rationale.on_mismatch == "label_only":
-            result.annotated.append(
-                {**accepted, "rationale": None, "verified": False}  # its unit of B stays spent
-            )
+            # the unit of the budget stays spent
+            result.annotated.append(replace(accepted, rationale=None, verified=False))
             continue
         result.rejected.append(
-            {
-                "request_id": answer.request_id,
-                "purpose": "rationale",
-                "domain": example["domain"],
-                "example_id": example["example_id"],
-                "reason": reason,
-                "text": answer.text or answer.failure,
-            }
+            RejectedAnswer(
+                request_id=answer.request_id,
+                purpose="rationale",
+                domain=example.domain,
+                example_id=example.example_id,
+                reason=reason,
+                text=answer.text or answer.failure,
+            )
         )
         if last:
-            result.dropped[example["example_id"]] = example["domain"]
+            result.dropped[example.example_id] = example.domain
         else:
             again.append(example)
     return again
 
 
-def _fault(
-    example: dict[str, Any], answer: Answer, prompts: PromptSet, config: Config
-) -> str | None:
+def _fault(example: Example, answer: Answer, prompts: PromptSet, config: Config) -> str | None:
     """Why an answer is no good rationale for the gold answer; None if it is."""
     if not parse_solution(answer.text).rationale:
         return answer.because("empty rationale")
-    task = config.task_of(example["domain"])
-    choices = example.get("choices") or prompts.labels_of(example["domain"])
-    question = example["question"]
+    task = config.task_of(example.domain)
+    choices = example.choices or prompts.labels_of(example.domain)
+    question = example.question
     conclusion = extract(task, answer.text, choices, question)
     if conclusion is None:
         return answer.because("no conclusion")
-    right = equal(task, conclusion, example["answer"], choices, question)
+    right = equal(task, conclusion, example.answer, choices, question)
     return None if right else answer.because("wrong conclusion")

@@ -12,11 +12,10 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
 
 from baldistill.config import Config
-from baldistill.records import digest
+from baldistill.records import AnnotatedExample, Example, RejectedAnswer, digest
 from baldistill.teacher.judge import Judge
 from baldistill.teacher.near_duplicates import KnownQuestions
 from baldistill.teacher.parsing import EXAMPLE_SCHEMA, NewExample
@@ -26,7 +25,7 @@ from baldistill.teacher.teacher import Answer, Question, Teacher
 
 @dataclass(slots=True)
 class Synthesized:
-    """Rows of `records.ANNOTATED` and `records.REJECTED`.
+    """What the teacher wrote.
 
     Attributes:
         annotated: New examples.
@@ -34,8 +33,8 @@ class Synthesized:
         refused: The cap of the ledger that ended the work.
     """
 
-    annotated: list[dict[str, Any]] = field(default_factory=list)
-    rejected: list[dict[str, Any]] = field(default_factory=list)
+    annotated: list[AnnotatedExample] = field(default_factory=list)
+    rejected: list[RejectedAnswer] = field(default_factory=list)
     refused: str | None = None
 
 
@@ -44,12 +43,12 @@ class TailDomain:
     """A tail domain during one stage.
 
     Attributes:
-        demonstrations: Real examples (question, answer) to show.
+        demonstrations: Real examples to show.
         known: What a new question must be unlike.
         asked: Calls made for it in this stage, so that no call is made twice.
     """
 
-    demonstrations: Sequence[Mapping[str, str]]
+    demonstrations: Sequence[Example]
     known: KnownQuestions
     asked: int = 0
 
@@ -127,7 +126,7 @@ def _rounds(
                 reason = "not verified"
             if reason is None and example is not None:
                 known.add(example.question)
-                result.annotated.append(_row(domain, example, answer, config))
+                result.annotated.append(_annotated(domain, example, answer, config))
                 missing[domain] -= 1
                 continue
             result.rejected.append(_rejected(domain, answer, reason))
@@ -150,7 +149,10 @@ def _question(
     pool = list(tail.demonstrations)
     shown = random.Random(int(key, 16)).sample(pool, min(config.tail.demonstrations, len(pool)))
     prompt = teacher.prompts.render(
-        "synthesis", domain=domain, demonstrations=shown, structured=teacher.config.structured
+        "synthesis",
+        domain=domain,
+        demonstrations=[asdict(example) for example in shown],
+        structured=teacher.config.structured,
     )
     return Question(prompt, "synthesis", domain, attempt=int(key[:15], 16))
 
@@ -203,27 +205,28 @@ def _solve(domain: str, example: NewExample, teacher: Teacher, attempt: int) -> 
     return Question(prompt, "verification", domain, units=0, attempt=attempt)
 
 
-def _row(domain: str, example: NewExample, answer: Answer, config: Config) -> dict[str, Any]:
-    return {
-        "example_id": digest({"domain": domain, "question": example.question}),
-        "domain": domain,
-        "question": example.question,
-        "answer": example.answer,
-        "choices": None,
-        "source": "synthetic",
-        "rationale": example.rationale if config.student.target == "rationale" else None,
-        "verified": True if config.tail.votes else None,
-        "attempts": 1,
-        "request_id": answer.request_id,
-    }
+def _annotated(
+    domain: str, example: NewExample, answer: Answer, config: Config
+) -> AnnotatedExample:
+    return AnnotatedExample(
+        digest({"domain": domain, "question": example.question}),
+        domain,
+        example.question,
+        example.answer,
+        source="synthetic",
+        rationale=example.rationale if config.student.target == "rationale" else None,
+        verified=True if config.tail.votes else None,
+        attempts=1,
+        request_id=answer.request_id,
+    )
 
 
-def _rejected(domain: str, answer: Answer, reason: str | None) -> dict[str, Any]:
-    return {
-        "request_id": answer.request_id,
-        "purpose": "synthesis",
-        "domain": domain,
-        "example_id": None,
-        "reason": reason,
-        "text": answer.text or answer.failure,
-    }
+def _rejected(domain: str, answer: Answer, reason: str | None) -> RejectedAnswer:
+    return RejectedAnswer(
+        request_id=answer.request_id,
+        purpose="synthesis",
+        domain=domain,
+        example_id=None,
+        reason=str(reason),
+        text=answer.text or answer.failure,
+    )

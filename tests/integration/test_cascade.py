@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +16,7 @@ from baldistill.config.teachers import ReplayTeacher, TransformersTeacher
 from baldistill.core.ledger import Caps, Ledger, Prices
 from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import Pool
+from baldistill.records import Example
 from baldistill.storage import Storage
 from baldistill.teacher.ledger_actor import read_log, start_ledger
 from baldistill.teacher.prompts import load_prompts
@@ -29,16 +29,16 @@ _CHEAP = {"prompt_per_million": 1.0, "completion_per_million": 2.0}
 _DEAR = {"prompt_per_million": 10.0, "completion_per_million": 20.0}
 
 
-def examples(number: int) -> list[dict[str, Any]]:
+def examples(number: int) -> list[Example]:
     rows = make_corpus(num_train=400)[0].slice(0, number).to_pylist()
-    return [{**row, "example_id": row.pop("id"), "choices": None} for row in rows]
+    return [Example(row["id"], row["domain"], row["question"], row["answer"]) for row in rows]
 
 
 def test_each_teacher_gets_what_those_before_could_not(tmp_path: Path) -> None:
     """Recorded answers, then a model that is cut short, then the same model at full length."""
     wanted = examples(16)
     recorded = [
-        {"id": row["example_id"], "rationale": "It was recorded.", "said": row["answer"]}
+        {"id": row.example_id, "rationale": "It was recorded.", "said": row.answer}
         for row in wanted[:6]
     ]
     recorded[5]["said"] = "something else"
@@ -81,9 +81,9 @@ def test_each_teacher_gets_what_those_before_could_not(tmp_path: Path) -> None:
     assert len(reasons[2]) == 11, "exactly what the recording did not explain"
     assert len(reasons[3]) == 11 - len(accepted), "and then what the short answers did not"
     assert 0 < len(reasons[3]) < 16
-    told = {row["example_id"]: row["rationale"] for row in result.annotated}
-    assert [told[row["example_id"]] for row in wanted[:5]] == ["It was recorded."] * 5
-    assert all(row["verified"] for row in result.annotated)
+    told = {row.example_id: row.rationale for row in result.annotated}
+    assert [told[row.example_id] for row in wanted[:5]] == ["It was recorded."] * 5
+    assert all(row.verified for row in result.annotated)
     assert len(result.annotated) + len(result.dropped) == len(wanted)
     by_tier = ray.get(ledger.summary.remote())["by_tier"]
     assert (by_tier["1"]["calls"], by_tier["1"]["reused"], by_tier["1"]["cost"]) == (0, 6, 0)
@@ -92,7 +92,7 @@ def test_each_teacher_gets_what_those_before_could_not(tmp_path: Path) -> None:
 
     (tmp_path / "recorded.parquet").unlink()  # a resumed run has the recorded answers in its store
     again = explain(wanted[:5], teachers[:1], settings, stage=1)
-    assert [row["rationale"] for row in again.annotated] == ["It was recorded."] * 5
+    assert [row.rationale for row in again.annotated] == ["It was recorded."] * 5
     for teacher in teachers:
         teacher.pool.close()
     ray.kill(ledger)

@@ -6,12 +6,11 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import ray
 
@@ -25,7 +24,7 @@ from baldistill.core.ledger import Caps, Prices
 from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import EngineActor, Pool
 from baldistill.generation.types import Request, Sampling
-from baldistill.records import ANNOTATED, REJECTED, digest
+from baldistill.records import AnnotatedExample, Example, RejectedAnswer, digest
 from baldistill.storage import Storage
 from baldistill.teacher.ledger_actor import LedgerLog, start_ledger
 from baldistill.teacher.near_duplicates import KnownQuestions
@@ -179,14 +178,8 @@ def config(**values: Any) -> Config:
     return Config.model_validate(values)
 
 
-def example(question: str) -> dict[str, Any]:
-    return {
-        "example_id": digest({"question": question}),
-        "domain": "sums",
-        "question": question,
-        "answer": "forty two",
-        "choices": None,
-    }
+def example(question: str) -> Example:
+    return Example(digest({"question": question}), "sums", question, "forty two")
 
 
 EXAMPLES = [example(f"{kind} {i}") for i in range(3) for kind in ("good", "late", "never", "mute")]
@@ -194,17 +187,17 @@ EXAMPLES += [example("bare 1"), example("good 99")]
 
 
 def explained(
-    lab: Lab, settings: Config, examples: Sequence[dict[str, Any]] = tuple(EXAMPLES)
+    lab: Lab, settings: Config, examples: Sequence[Example] = tuple(EXAMPLES)
 ) -> Explained:
     result = explain(examples, [lab.teacher()], settings, stage=1)
-    pa.Table.from_pylist(result.annotated, schema=ANNOTATED)
-    pa.Table.from_pylist(result.rejected, schema=REJECTED)
+    AnnotatedExample.to_table(result.annotated)
+    RejectedAnswer.to_table(result.rejected)
     return result
 
 
 def outcome(result: Explained) -> Counter[tuple[str, str | None, bool | None, int]]:
     return Counter(
-        (row["question"].split()[0], row["rationale"], row["verified"], row["attempts"])
+        (row.question.split()[0], row.rationale, row.verified, row.attempts)
         for row in result.annotated
     )
 
@@ -215,9 +208,9 @@ ACCEPTED = {("good", "Because.", True, 1): 4, ("late", "At last.", True, 2): 3}
 def test_wrong_conclusions_are_asked_again_and_dropped(lab: Lab) -> None:
     result = explained(lab, config())
     assert outcome(result) == ACCEPTED
-    dropped = [row for row in EXAMPLES if row["question"].split()[0] in ("never", "mute", "bare")]
-    assert result.dropped == {row["example_id"]: "sums" for row in dropped}
-    assert Counter(row["reason"] for row in result.rejected) == {
+    dropped = [row for row in EXAMPLES if row.question.split()[0] in ("never", "mute", "bare")]
+    assert result.dropped == {row.example_id: "sums" for row in dropped}
+    assert Counter(row.reason for row in result.rejected) == {
         "wrong conclusion": 3 + 2 * 3,
         "no conclusion": 3,
         "no conclusion, cut at max_new_tokens": 3,
@@ -301,18 +294,18 @@ def test_a_cap_refuses_the_rest(lab: Lab, caps: Caps) -> None:
     lab.caps = caps
     examples = [example(f"good {i}") for i in range(12)]
     result = explained(lab, config(), examples)
-    assert [row["question"] for row in result.annotated] == [f"good {i}" for i in range(5)]
+    assert [row.question for row in result.annotated] == [f"good {i}" for i in range(5)]
     cap = "examples" if caps.examples else "calls"
-    assert result.refused == {row["example_id"]: cap for row in examples[5:]}
+    assert result.refused == {row.example_id: cap for row in examples[5:]}
     assert not result.dropped
     assert len(lab.calls()) == 5
     assert explained(lab, config(), examples) == result
 
 
-def bounds(examples: Sequence[dict[str, Any]]) -> tuple[int, float]:
+def bounds(examples: Sequence[Example]) -> tuple[int, float]:
     """The most tokens and money that a first call for one of these examples can cost."""
     sampling = Sampling(TransformersTeacher().rationale.max_new_tokens)
-    prompts = [PROMPTS.render("rationale", **example) for example in examples]
+    prompts = [PROMPTS.render("rationale", **asdict(example)) for example in examples]
     prompt = max(prompt_bound(text, sampling) for text in prompts)
     return prompt + sampling.max_new_tokens, (prompt * 1e3 + sampling.max_new_tokens * 2e3) / 1e6
 
@@ -361,8 +354,8 @@ def test_a_cap_that_only_the_dear_teacher_meets_ends_the_work(lab: Lab) -> None:
     lab.caps = Caps(cost=2 * cheap)  # a call of the dear one holds ten times as much
     settings = config(rationale={"max_attempts": 1})
     result = explain(EXAMPLES[:4], lab.cascade(), settings, stage=1)
-    assert [row["question"] for row in result.annotated] == ["good 0"]
-    assert result.refused == {row["example_id"]: "cost" for row in EXAMPLES[1:4]}
+    assert [row.question for row in result.annotated] == ["good 0"]
+    assert result.refused == {row.example_id: "cost" for row in EXAMPLES[1:4]}
     assert len(lab.calls()) == 4
 
 
@@ -372,8 +365,8 @@ def test_a_call_that_failed_is_no_answer(lab: Lab, on_mismatch: str) -> None:
     settings = config(rationale={"on_mismatch": on_mismatch, "max_attempts": 1})
     examples = [example("broken 1"), example("good 1")]
     result = explained(lab, settings, examples)
-    assert [row["question"] for row in result.annotated] == ["good 1"]
-    assert [row["reason"] for row in result.rejected] == ["no answer"]
+    assert [row.question for row in result.annotated] == ["good 1"]
+    assert [row.reason for row in result.rejected] == ["no answer"]
     spent = lab.spent()
     assert (spent["units"], spent["calls"]) == (1, 2)
     explained(lab, settings, examples)
@@ -399,28 +392,28 @@ def test_two_attempts_at_a_greedy_teacher_differ(lab: Lab) -> None:
 
 def domains(*names: str) -> dict[str, TailDomain]:
     known = ["Known?", "Evaluated?", f"{LONG} now?"]
-    shown = [{"question": f"What is {i} plus {i}?", "answer": str(2 * i)} for i in range(5)]
+    shown = [Example(str(i), "sums", f"What is {i} plus {i}?", str(2 * i)) for i in range(5)]
     return {name: TailDomain(shown, KnownQuestions(0.9, known)) for name in names}
 
 
 def synthesized(lab: Lab, wanted: dict[str, int], settings: Config) -> Synthesized:
     result = synthesize(wanted, domains(*wanted), [lab.teacher()], settings, stage=2)
-    pa.Table.from_pylist(result.annotated, schema=ANNOTATED)
-    pa.Table.from_pylist(result.rejected, schema=REJECTED)
+    AnnotatedExample.to_table(result.annotated)
+    RejectedAnswer.to_table(result.rejected)
     return result
 
 
 def test_new_examples_are_unlike_all_that_is_known(lab: Lab) -> None:
     result = synthesized(lab, {"sums": 30, "more": 5, "none": 0}, config())
-    assert Counter(row["domain"] for row in result.annotated) == {"sums": 30, "more": 5}
+    assert Counter(row.domain for row in result.annotated) == {"sums": 30, "more": 5}
     for name in ("sums", "more"):
-        asked = [row["question"] for row in result.annotated if row["domain"] == name]
+        asked = [row.question for row in result.annotated if row.domain == name]
         assert len(set(asked)) == len(asked)
         assert not {"Known?", "Evaluated?", f"{LONG} today?"} & set(asked)
-    assert len({row["example_id"] for row in result.annotated}) == 35
-    assert {row["source"] for row in result.annotated} == {"synthetic"}
-    assert {row["verified"] for row in result.annotated} == {None}
-    assert {row["reason"] for row in result.rejected} == {
+    assert len({row.example_id for row in result.annotated}) == 35
+    assert {row.source for row in result.annotated} == {"synthetic"}
+    assert {row.verified for row in result.annotated} == {None}
+    assert {row.reason for row in result.rejected} == {
         "malformed", "duplicate", "near-duplicate"
     }  # fmt: skip
     spent = lab.spent()
@@ -433,10 +426,10 @@ def test_a_teacher_that_contradicts_itself_is_not_believed(lab: Lab) -> None:
     result = synthesized(lab, {"sums": 20}, settings)
     assert len(result.annotated) == 20
     for row in result.annotated:
-        numbers = [int(number) for number in re.findall(r"\d+", row["question"])]
-        assert sum(numbers) == int(row["answer"])
-        assert row["verified"] is True
-    reasons = Counter(row["reason"] for row in result.rejected)
+        numbers = [int(number) for number in re.findall(r"\d+", row.question)]
+        assert sum(numbers) == int(row.answer)
+        assert row.verified is True
+    reasons = Counter(row.reason for row in result.rejected)
     assert reasons["not verified"] > 0
     # a call for each new example, and one for each that passed the cheaper checks
     calls = 20 + len(result.rejected) + 20 + reasons["not verified"]
@@ -449,8 +442,8 @@ def test_more_than_half_of_the_votes_decide(lab: Lab, votes: int, believed: str 
     """Its first vote is right in one domain, all further ones are in the other."""
     tail = {"votes": votes, "max_attempts_per_example": 1, "near_duplicate": 1}
     result = synthesized(lab, {"lucky": 4, "rash": 4}, config(tail=tail))
-    assert Counter(r["domain"] for r in result.annotated) == ({believed: 4} if believed else {})
-    assert {row["reason"] for row in result.rejected} == {"not verified"}
+    assert Counter(r.domain for r in result.annotated) == ({believed: 4} if believed else {})
+    assert {row.reason for row in result.rejected} == {"not verified"}
     assert len(lab.calls()) == 8 + 8 * votes
 
 
@@ -459,22 +452,22 @@ def test_a_domain_that_is_a_label_takes_no_other(lab: Lab) -> None:
     teacher = replace(lab.teacher(), prompts=prompts)
     settings = config(data={"task": "classification"}, tail={"max_attempts_per_example": 1})
     result = synthesize({"dry": 2}, domains("dry"), [teacher], settings, stage=2)
-    assert [row["reason"] for row in result.rejected] == ["another label"] * 2
+    assert [row.reason for row in result.rejected] == ["another label"] * 2
     assert not result.annotated
 
 
 def test_a_domain_that_runs_dry_ends(lab: Lab) -> None:
     settings = config(tail={"max_attempts_per_example": 2.5})
     result = synthesized(lab, {"dry": 5, "sums": 5}, settings)
-    assert Counter(row["domain"] for row in result.annotated) == {"dry": 1, "sums": 5}
-    tried = [row for row in result.rejected if row["domain"] == "dry"]
+    assert Counter(row.domain for row in result.annotated) == {"dry": 1, "sums": 5}
+    tried = [row for row in result.rejected if row.domain == "dry"]
     assert len(tried) + 1 == 13  # ceil(5 * 2.5)
     assert not result.refused
 
 
 def test_over_long_examples_are_rejected(lab: Lab) -> None:
     settings = config(data={"max_question_chars": 10}, tail={"max_attempts_per_example": 1})
-    reasons = Counter(row["reason"] for row in synthesized(lab, {"dry": 3}, settings).rejected)
+    reasons = Counter(row.reason for row in synthesized(lab, {"dry": 3}, settings).rejected)
     assert reasons == {"over-long": 3}
 
 
