@@ -24,9 +24,9 @@ from baldistill.generation.dispatcher import result_of
 from baldistill.method.plan import equal_steps
 from baldistill.placement.cluster import connected
 from baldistill.placement.engines import Engines
-from baldistill.placement.parallel_runs import side_by_side
+from baldistill.placement.parallel_runs import num_parallel_runs
 from baldistill.placement.resources import Cluster, place
-from baldistill.placement.storage_check import check_reach
+from baldistill.placement.storage_check import check_storage_is_shared
 from baldistill.progress.display import Display
 from baldistill.report.comparison import Outcome, write_comparison
 from baldistill.storage import Storage
@@ -71,8 +71,8 @@ def compare(
     for _, _, config in jobs:
         _claim(folder, config)
     with connected(address, verbose=verbose) as cluster:
-        check_reach(folder)
-        width = side_by_side([config for *_, config in jobs], cluster, len(jobs), parallel)
+        check_storage_is_shared(folder)
+        width = num_parallel_runs([config for *_, config in jobs], cluster, len(jobs), parallel)
         display.say(f"{len(jobs)} runs ({width} at a time) in {folder.uri}")
         outcomes = (
             _one_by_one(jobs, folder, cluster, display)

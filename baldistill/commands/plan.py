@@ -21,7 +21,7 @@ from baldistill.errors import ConfigError, DataError
 from baldistill.method.plan import StagePlan, plan_all, quota_table, teacher_warnings
 from baldistill.placement.cluster import connected
 from baldistill.placement.resources import Placement, PoolShape, place
-from baldistill.placement.storage_check import check_reach
+from baldistill.placement.storage_check import check_storage_is_shared
 from baldistill.progress.display import Display
 from baldistill.records import seed_for
 from baldistill.run_folder.lock import only_run_in
@@ -115,7 +115,7 @@ def forecast(
     ):
         placement = place(config, cluster)
         check_teachers(config)
-        check_reach(storage)
+        check_storage_is_shared(storage)
         _, corpus = validated_corpus(config, storage, display)
         sampled = _sample(config, storage, corpus.counts)
     result = estimate(config, corpus.counts, placement, sampled)

@@ -24,7 +24,7 @@ from baldistill.method.stage import cap_reached, examine, run_stage
 from baldistill.placement.cluster import connected
 from baldistill.placement.engines import Engines
 from baldistill.placement.resources import place
-from baldistill.placement.storage_check import check_reach
+from baldistill.placement.storage_check import check_storage_is_shared
 from baldistill.progress.counter import start_counter
 from baldistill.progress.display import Display
 from baldistill.run_folder.identity import claim
@@ -92,7 +92,7 @@ def run(
                 f"Ray: {cluster.num_cpus:g} CPUs, {cluster.num_gpus:g} GPUs "
                 f"({time.monotonic() - start:.1f} s)"
             )
-            check_reach(storage)
+            check_storage_is_shared(storage)
             own = engines or Engines(config, place(config, cluster), responses)
             assert own.serves(config, responses)
             try:

@@ -40,6 +40,7 @@ from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.types import Request, Sampling
 from baldistill.generation.vllm.start import environment
 from baldistill.processes import ProcessId
+from baldistill.ray_patches import CHILDREN_SEE_GPUS
 
 __all__ = ["EngineActor", "Pool", "result_of"]
 
@@ -186,7 +187,7 @@ class Pool:
         groups: tuple[PlacementGroup, ...] = ()
         places = [alone(bundle)] * replicas
         if bundles > 1:  # the engine's own workers take them; it sees the GPUs, and takes none
-            variables["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+            variables |= CHILDREN_SEE_GPUS
             groups = tuple(bundles_of(bundle, bundles, one_node=one_node) for _ in range(replicas))
             places = [inside(group) for group in groups]
         threads = config.threads(batch_size, on_gpu=on_gpu)

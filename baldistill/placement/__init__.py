@@ -1,1 +1,1 @@
-"""Who gets which CPUs and GPUs of the cluster."""
+"""Which processes of a run get which CPUs and GPUs of the cluster."""

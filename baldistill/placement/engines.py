@@ -1,4 +1,4 @@
-"""The engines of a run. They outlive its steps and stages, and may serve several runs."""
+"""The engines of a run, which outlive its stages and may serve several runs."""
 
 from __future__ import annotations
 
@@ -15,28 +15,27 @@ from baldistill.generation.bundles import alone
 from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.openai.key import check_key
 from baldistill.generation.pool import Pool, result_of
-from baldistill.placement.resources import PLACED, Placement, PoolShape
+from baldistill.placement.resources import PLACEMENT_KEYS, Placement, PoolShape
 
-_decisive = attrgetter(*PLACED)
+_placement_values = attrgetter(*PLACEMENT_KEYS)
 
 
 class Engines:
-    """Teacher's and student's pools, started on first use.
+    """Teacher's and student's pools, each started on first use.
 
-    Where the cluster cannot hold both and the training, only the one in use is kept: the rule is
-    `Placement.take_turns`.
+    Where pools take turns (`Placement.take_turns`), only the pool in use is kept.
     """
 
     def __init__(
         self, config: Config, placement: Placement, responses: ResponseStore | None = None
     ) -> None:
-        """Nothing starts yet.
+        """Remember what to start.
 
         Args:
             config: Names the models.
-            placement: Says how many actors, with what.
-            responses: In which teachers behind a server write their answers at once; where it is
-                left out, the driver writes them.
+            placement: How many engines there are, and what each reserves.
+            responses: The store in which engines of a teacher behind a server write each answer as
+                it comes. Without it the driver writes the answers.
         """
         self.placement = placement
         self._config = config
@@ -45,50 +44,51 @@ class Engines:
         self._student: Pool | None = None
 
     def serves(self, config: Config, responses: ResponseStore) -> bool:
-        """Whether a run with this config and store can use these engines as they are.
+        """Return whether a run with this config and store can use these engines as they are.
 
-        It then takes their placement too, whatever nodes have come or gone since.
+        The run then uses their placement too, whatever nodes have come or gone since.
         """
-        stored = self._responses is None or self._responses.storage == responses.storage
-        return stored and _decisive(config) == _decisive(self._config)
+        same_store = self._responses is None or self._responses.storage == responses.storage
+        return same_store and _placement_values(config) == _placement_values(self._config)
 
     def warm(self, say: Callable[[str], None]) -> None:
-        """Start what the run will need while the corpus is read; the actors load on their own.
+        """Start the engines, which load their models while the driver reads the corpus.
 
-        A package or key that is missing, and a model that vLLM cannot hold, are told now, and not
-        after a corpus was read for hours or a teacher was paid. Where pools take turns, each of
-        vLLM's is started for it, and the last stays: one more start, where each stage makes two
-        or three.
+        A missing package or key, or a model that vLLM cannot hold, is an error now, and not after
+        hours of reading or after a teacher was paid. Where pools take turns, each vLLM pool is
+        started once as a check, and the last one stays.
 
         Args:
-            say: Told what is waited for.
+            say: Gets a message before a wait.
 
         Raises:
             UserError: An engine will not work.
         """
         config = self._config
         student = (config.student.engine, partial(self.student, base_student(config)))
-        explains = config.student.target == "rationale" or config.tail.fill == "synthesize"
+        uses_teacher = config.budget.total > 0 and (
+            config.student.target == "rationale" or config.tail.fill == "synthesize"
+        )
         teachers = []
-        if config.budget.total > 0 and explains:
+        if uses_teacher:
             _check_keys(config.teacher.tiers, self.placement.teachers)
             teachers = [
                 (tier, partial(self.teacher, i)) for i, tier in enumerate(config.teacher.tiers)
             ]
-        # the one that the run uses first comes last
+        # The pool that the run uses first comes last: where pools take turns, the last one stays.
         pools: list[tuple[EngineConfig, Callable[[], Pool]]]
         pools = [*teachers, student] if config.evaluation.base_student else [student, *teachers]
         if not self.placement.take_turns:
             for _, start in pools:
                 start()
-        tried = [start for engine, start in pools if engine.kind == "vllm"]
-        if tried:
+        vllm = [start for engine, start in pools if engine.kind == "vllm"]
+        if vllm:
             say("starting vLLM ...")
-        for start in tried:
+        for start in vllm:
             start().wait()
 
     def student(self, model: ModelRef) -> Pool:
-        """The student's engines, answering with the given model."""
+        """Return the student's pool, answering with the given model."""
         if self.placement.take_turns:
             self._close_teachers()
         if self._student is None:
@@ -96,7 +96,7 @@ class Engines:
         return self._student.using(model)
 
     def teacher(self, tier: int = 0) -> Pool:
-        """The engines of a teacher; `tier` counts those of a cascade from 0."""
+        """Return the pool of a teacher; `tier` counts the teachers of a cascade from 0."""
         if self.placement.take_turns:
             self._close_student()
         if tier not in self._teachers:
@@ -128,13 +128,13 @@ class Engines:
 
 
 def base_student(config: Config) -> ModelRef:
-    """The student before any training."""
+    """Return the student before any training."""
     model = config.student.model
     return ModelRef("bundled-student" if model == "bundled" else model)
 
 
 def _check_keys(teachers: Sequence[EngineConfig], shapes: Sequence[PoolShape]) -> None:
-    """Look for keys where the engines would run: other nodes may well lack them."""
+    """Check the keys on nodes where engines would run: the driver's node may differ."""
     checks = [
         ray.remote(check_key).options(**alone(shape.bundle)).remote(teacher)
         for teacher, shape in zip(teachers, shapes, strict=True)

@@ -1,7 +1,7 @@
-"""Whether nodes can hold what a run reserves, node by node and GPU by GPU: pure.
+"""Pack what a run reserves onto nodes, node by node and GPU by GPU: pure.
 
-Totals do not tell: two half-free GPUs do not hold an engine that wants one, nor two nodes of four
-GPUs an engine of eight that stays on one node.
+Totals are not enough: two half-free GPUs do not hold an engine that wants one, and two nodes of
+four GPUs do not hold an engine of eight that stays on one node.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 Amounts: TypeAlias = Mapping[str, float]
-"""Of `CPU`, `GPU`, `accelerator_type:NAME` and custom resources, as Ray names them."""
+"""Amounts of `CPU`, `GPU`, `accelerator_type:NAME` and custom resources, as Ray names them."""
 
-ACCELERATOR = "accelerator_type:"
-_ANY = 0.001  # what Ray takes of `accelerator_type:NAME` for a process that must run beside one
+ACCELERATOR_PREFIX = "accelerator_type:"
+_ACCELERATOR_SHARE = 0.001  # what Ray reserves of `accelerator_type:NAME` to choose a node
 _EPSILON = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Equal processes or groups of processes that live at the same time.
+    """Equal groups of processes that live at the same time.
 
     Attributes:
-        key: Where the config asks for it.
-        bundle: What each process reserves, all of it on one node.
-        count: How many groups.
+        key: Where the config asks for them.
+        bundle: What one process reserves, all of it on one node.
+        count: Number of groups.
         size: Bundles of a group: one for each GPU of an engine on several.
-        one_node: A group does not spread over nodes.
+        one_node: Whether a group must stay on one node.
     """
 
     key: str
@@ -49,65 +49,67 @@ def bundle_of(
     accelerator_type: str | None = None,
     custom_resources: Amounts | None = None,
 ) -> dict[str, float]:
-    """What a process reserves, in Ray's names; what is 0 is left out."""
+    """Return what a process reserves, in Ray's names, without amounts of 0."""
     amounts = {"CPU": num_cpus, "GPU": num_gpus, **(custom_resources or {})}
     if accelerator_type is not None:
-        amounts[ACCELERATOR + accelerator_type] = _ANY
+        amounts[ACCELERATOR_PREFIX + accelerator_type] = _ACCELERATOR_SHARE
     return {name: amount for name, amount in amounts.items() if amount > 0}
 
 
-def fitting(nodes: Sequence[Amounts], demands: Sequence[Demand]) -> dict[str, int]:
-    """How many groups of each demand the nodes hold side by side, by key.
+def pack(nodes: Sequence[Amounts], demands: Sequence[Demand]) -> dict[str, int]:
+    """Return how many groups of each demand the nodes hold side by side, by key.
 
-    The most particular are placed first, each on the fullest node that holds it. Packing is hard:
-    a fit that needs luck may be missed, as Ray itself would miss it.
+    The pickiest demand is placed first, each group on the fullest node that holds it. This is a
+    heuristic: it may miss a packing that exists, as Ray's scheduler may.
     """
-    free = [_Free(node) for node in nodes]
+    free = [_FreeNode(node) for node in nodes]
     placed: dict[str, int] = {}
-    for demand in sorted(demands, key=_particular, reverse=True):
+    for demand in sorted(demands, key=_pickiness, reverse=True):
         count = 0
-        while count < demand.count and _take(free, demand):
+        while count < demand.count and _reserve_group(free, demand):
             count += 1
         placed[demand.key] = count
     return placed
 
 
 def fits(nodes: Sequence[Amounts], demands: Sequence[Demand]) -> bool:
-    """Whether the nodes hold all demands side by side."""
-    placed = fitting(nodes, demands)
+    """Return whether the nodes hold all demands side by side."""
+    placed = pack(nodes, demands)
     return all(placed[demand.key] == demand.count for demand in demands)
 
 
 def capacity(nodes: Sequence[Amounts], demand: Demand) -> int:
-    """How many groups of a demand the nodes hold, and nothing else beside them."""
+    """Return how many groups of a demand the nodes hold with nothing beside them."""
     totals = (
         sum(node.get(name, 0.0) for node in nodes) / amount for name, amount in demand.group.items()
     )
     most = int(min(totals, default=0.0) + _EPSILON)
-    return fitting(nodes, [replace(demand, count=most)])[demand.key]
+    return pack(nodes, [replace(demand, count=most)])[demand.key]
 
 
-def eligible(nodes: Sequence[Amounts], bundle: Amounts) -> list[Amounts]:
-    """Nodes that have some of every resource of a bundle."""
+def nodes_with(nodes: Sequence[Amounts], bundle: Amounts) -> list[Amounts]:
+    """Return the nodes that have some of every resource of a bundle."""
     return [node for node in nodes if all(node.get(name, 0.0) > 0 for name in bundle)]
 
 
-def describe(nodes: Sequence[Amounts]) -> str:
-    """Such as `2 x (96 CPU, 8 GPU, 8 teacher, A100) + 1 x (8 CPU)`."""
+def describe_nodes(nodes: Sequence[Amounts]) -> str:
+    """Describe nodes, such as `2 x (96 CPU, 8 GPU, 8 teacher, A100) + 1 x (8 CPU)`."""
     kinds = Counter(describe_amounts(node) for node in nodes)
     return " + ".join(f"{count} x ({kind})" for kind, count in kinds.items())
 
 
 def describe_amounts(amounts: Amounts) -> str:
-    """Such as `96 CPU, 8 GPU, 8 teacher, A100`."""
+    """Describe amounts, such as `96 CPU, 8 GPU, 8 teacher, A100`."""
     return ", ".join(
-        name.removeprefix(ACCELERATOR) if name.startswith(ACCELERATOR) else f"{amount:g} {name}"
+        name.removeprefix(ACCELERATOR_PREFIX)
+        if name.startswith(ACCELERATOR_PREFIX)
+        else f"{amount:g} {name}"
         for name, amount in amounts.items()
         if amount > 0
     )
 
 
-class _Free:
+class _FreeNode:
     """What is left of a node: each GPU by itself, the rest as amounts."""
 
     def __init__(self, node: Amounts) -> None:
@@ -116,11 +118,11 @@ class _Free:
 
     @property
     def left(self) -> tuple[float, float]:
-        """GPUs, then CPUs: work without a GPU goes to nodes without one."""
+        """GPUs, then CPUs: a process without a GPU goes to nodes without one first."""
         return sum(self.gpus), self.rest.get("CPU", 0.0)
 
-    def take(self, bundle: Amounts) -> bool:
-        """Reserve a bundle, or nothing where it does not fit."""
+    def reserve(self, bundle: Amounts) -> bool:
+        """Reserve a bundle, or nothing where it does not fit; return whether it fits."""
         rest = {name: amount for name, amount in bundle.items() if name != "GPU"}
         if any(self.rest.get(name, 0.0) + _EPSILON < amount for name, amount in rest.items()):
             return False
@@ -136,22 +138,23 @@ class _Free:
             self.rest[name] -= amount
         return True
 
-    def copy(self) -> _Free:
-        other = _Free({})
+    def copy(self) -> _FreeNode:
+        other = _FreeNode({})
         other.gpus, other.rest = list(self.gpus), dict(self.rest)
         return other
 
 
-def _particular(demand: Demand) -> tuple[int, float, float]:
-    special = sum(name not in ("CPU", "GPU") for name in demand.bundle)
-    return special, demand.group.get("GPU", 0.0), demand.group.get("CPU", 0.0)
+def _pickiness(demand: Demand) -> tuple[int, float, float]:
+    """Rank demands: custom resources and accelerator types first, then GPUs, then CPUs."""
+    num_special = sum(name not in ("CPU", "GPU") for name in demand.bundle)
+    return num_special, demand.group.get("GPU", 0.0), demand.group.get("CPU", 0.0)
 
 
-def _take(free: list[_Free], demand: Demand) -> bool:
+def _reserve_group(free: list[_FreeNode], demand: Demand) -> bool:
     """Reserve one group: on one node if any holds it whole, else spread where it may."""
     for number in sorted(range(len(free)), key=lambda i: free[i].left):
         node = free[number].copy()
-        if all(node.take(demand.bundle) for _ in range(demand.size)):
+        if all(node.reserve(demand.bundle) for _ in range(demand.size)):
             free[number] = node
             return True
     if demand.one_node:
@@ -159,7 +162,7 @@ def _take(free: list[_Free], demand: Demand) -> bool:
     spread = [node.copy() for node in free]
     for _ in range(demand.size):
         emptiest = sorted(spread, key=lambda node: node.left, reverse=True)
-        if not any(node.take(demand.bundle) for node in emptiest):
+        if not any(node.reserve(demand.bundle) for node in emptiest):
             return False
     free[:] = spread
     return True

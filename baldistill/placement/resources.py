@@ -1,4 +1,4 @@
-"""What the cluster must hold, decided before anything starts: pure, and never a silent hang."""
+"""Decide who gets which resources of the cluster before anything starts: pure."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from dataclasses import dataclass, replace
 from baldistill.config import Config, StudentConfig
 from baldistill.config.engines import EngineConfig, EngineResources, NodeResources
 from baldistill.errors import ResourceError
-from baldistill.placement.errors import explain
-from baldistill.placement.packing import Amounts, Demand, bundle_of, capacity, eligible, fits
+from baldistill.placement.errors import why_it_does_not_fit
+from baldistill.placement.packing import Amounts, Demand, bundle_of, capacity, fits, nodes_with
 
-PLACED = (
+PLACEMENT_KEYS = (
     *("cluster", "teacher", "student.model", "student.engine", "student.resources"),
     *("student.num_workers", "student.worker_resources"),
 )
-"""The config keys that decide which engines run, and who gets what."""
+"""Config keys that decide which engines run, and who gets which resources."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What Ray offers, node by node."""
+    """The nodes that Ray offers."""
 
     nodes: tuple[Amounts, ...]
 
     @classmethod
     def single(cls, num_cpus: float, num_gpus: float = 0) -> Cluster:
-        """A machine by itself."""
+        """Return a cluster of one machine."""
         return cls(({"CPU": num_cpus, "GPU": num_gpus},))
 
     @property
@@ -42,15 +42,16 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class PoolShape:
-    """Actors of an engine pool.
+    """The engines of a pool.
 
     Attributes:
-        replicas: Those that the cluster must hold now.
-        bundle: What an engine reserves; where it is on several GPUs, what it does for each.
+        replicas: Number of engines that the cluster must hold now.
+        bundle: What an engine reserves; for an engine on several GPUs, what it reserves for each.
         size: Bundles of an engine.
-        one_node: All of an engine's bundles are on one node.
-        batch_size: Prompts that an engine is given at once.
-        max_replicas: Those that are asked for: more, where the cluster's autoscaler brings them.
+        one_node: Whether all bundles of an engine are on one node.
+        batch_size: Prompts that an engine gets at once.
+        max_replicas: Number of engines that Ray is asked for. It is more than `replicas` where the
+            cluster's autoscaler may bring nodes for them.
     """
 
     replicas: int
@@ -73,15 +74,15 @@ class PoolShape:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Who gets what.
+    """Who gets which resources.
 
     Attributes:
         teachers: The pool of each teacher: one, or several in a cascade.
         student: The pool of the student's responses and scores.
         num_workers: Ray Train workers; 0 trains in the driver.
-        worker: What each of them reserves.
-        take_turns: Pools are released before training, and before each other, because the
-            cluster cannot hold all side by side, or `cluster.keep_warm` says so.
+        worker: What each worker reserves.
+        take_turns: Whether a pool is closed before training and before the other pool starts,
+            because the cluster cannot hold all side by side or `cluster.keep_warm` says so.
     """
 
     teachers: tuple[PoolShape, ...]
@@ -91,15 +92,15 @@ class Placement:
     take_turns: bool
 
 
-DATA = Demand("Ray Data", {"CPU": 1.0})
-"""What Ray Data needs free to move at all."""
+RAY_DATA = Demand("Ray Data", {"CPU": 1.0})
+"""What Ray Data needs to make any progress."""
 
 
 def place(config: Config, cluster: Cluster) -> Placement:
     """Resolve `auto` and check that every step fits.
 
     Raises:
-        ResourceError: With what is needed, what there is, and the key to change.
+        ResourceError: A step does not fit; it names the need, the nodes and the config key.
     """
     nodes = nodes_of(config, cluster)
     keys = _teacher_keys(config)
@@ -117,26 +118,26 @@ def place(config: Config, cluster: Cluster) -> Placement:
     training = _training(config.student, nodes)
     asking = [_demand(key, pool) for key, pool in zip(keys, teachers, strict=True)]
     answering = [_demand("student.resources", student)]
-    # engines that join later must not hold what the training waits for
+    # Engines that join later must not hold what the training waits for, so the most count.
     pools = zip([*keys, "student.resources"], (*teachers, student), strict=True)
     most = [replace(_demand(key, pool), count=pool.max_replicas) for key, pool in pools]
-    work = [DATA, *([training] if training.count else [])]
+    work = [RAY_DATA, *([training] if training.count else [])]
 
-    # data and training take turns in any case
+    # Ray Data and the training never work at the same time.
     keep = config.cluster.keep_warm
     warm = keep == "always" or (keep == "auto" and all(fits(nodes, [*most, task]) for task in work))
     if warm:
         steps = [[*asking, *answering, task] for task in work]
     else:
-        steps = [[*asking, DATA], [*answering, DATA], *[[task] for task in work]]
+        steps = [[*asking, RAY_DATA], [*answering, RAY_DATA], *[[task] for task in work]]
     for step in steps:
         if not fits(nodes, step):
-            raise ResourceError(explain(nodes, step))
+            raise ResourceError(why_it_does_not_fit(nodes, step))
     return Placement(teachers, student, training.count, training.bundle, not warm)
 
 
 def nodes_of(config: Config, cluster: Cluster) -> Sequence[Amounts]:
-    """What checks and `auto` go by: the nodes that there can be, or else those that there are."""
+    """Return the nodes that there can be (`cluster.nodes`), or else the nodes that there are."""
     if config.cluster.nodes:
         return [node.resources for node in config.cluster.nodes for _ in range(node.count)]
     return cluster.nodes
@@ -158,35 +159,35 @@ def _pool(
     num_gpus = resources.num_gpus
     if num_gpus == "auto":
         num_gpus = float(engine.gpus_per_replica) if _have_gpus(nodes, resources) else 0.0
-    several = engine.gpus_per_replica if num_gpus > 0 else 1
-    if (num_gpus > 1 and num_gpus != several) or num_gpus < several > 1:
+    size = engine.gpus_per_replica if num_gpus > 0 else 1
+    if (num_gpus > 1 and num_gpus != size) or num_gpus < size > 1:
         raise ResourceError(
-            f"{key}.num_gpus={num_gpus:g}, but an engine is on {several}: leave num_gpus at "
+            f"{key}.num_gpus={num_gpus:g}, but an engine is on {size}: leave num_gpus at "
             "`auto`, or change tensor_parallel_size and pipeline_parallel_size"
         )
-    several = max(1, several)
-    bundle = _bundle(resources, resources.num_cpus / several, num_gpus / several)
-    shape = Demand(key, bundle, size=several)
-    one_node = several == 1 or capacity(nodes, shape) > 0
+    size = max(1, size)
+    bundle = _bundle(resources, resources.num_cpus / size, num_gpus / size)
+    shape = Demand(key, bundle, size=size)
+    one_node = size == 1 or capacity(nodes, shape) > 0
     chosen = resources.replica_range
     most = 0
     if chosen is not None:
         replicas, most = chosen
     elif num_gpus > 0:
-        group = Demand(key, bundle, size=several, one_node=one_node)
+        group = Demand(key, bundle, size=size, one_node=one_node)
         replicas = max(1, capacity(nodes, group))
     elif engine.kind == "transformers" and bundled:
         replicas = max(1, min(int(sum(node.get("CPU", 0.0) for node in nodes)), 4))
-    else:  # a large model on CPUs wants its memory once, vLLM and a server's client batch enough
+    else:  # one engine: vLLM and a server's client batch enough, a large model fills the memory
         replicas = 1
     rows = resources.batch_size
     if engine.kind == "openai" and engine.batch_api is not None:
         rows = engine.batch_api.rows
-    return PoolShape(replicas, bundle, several, one_node, rows, max(replicas, most))
+    return PoolShape(replicas, bundle, size, one_node, rows, max(replicas, most))
 
 
 def _training(student: StudentConfig, nodes: Sequence[Amounts]) -> Demand:
-    """The workers of Ray Train; they may be on any nodes."""
+    """Return the workers of Ray Train, which may be on any nodes."""
     resources = student.worker_resources
     num_gpus = resources.num_gpus
     if num_gpus == "auto":
@@ -207,7 +208,7 @@ def _bundle(resources: NodeResources, num_cpus: float, num_gpus: float) -> dict[
 
 
 def _have_gpus(nodes: Sequence[Amounts], resources: NodeResources) -> bool:
-    return bool(eligible(nodes, _bundle(resources, 0.0, 1.0)))
+    return bool(nodes_with(nodes, _bundle(resources, 0.0, 1.0)))
 
 
 def _demand(key: str, pool: PoolShape) -> Demand:

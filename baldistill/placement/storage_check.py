@@ -1,4 +1,4 @@
-"""Does every node of the cluster see the run folder? Asked before anything is paid for."""
+"""Check that every node of the cluster sees the run folder, before anything is paid for."""
 
 from __future__ import annotations
 
@@ -10,44 +10,48 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from baldistill.errors import UserError
+from baldistill.ray_patches import is_remote_driver
 from baldistill.storage import Storage
 
-_PROBE = "_reach"
+_PROBE = "_storage_check"
 
 
-def check_reach(storage: Storage, nodes: Sequence[dict[str, Any]] | None = None) -> None:
-    """Let each node look for a file that the driver writes; a single node is the driver's.
+def check_storage_is_shared(
+    storage: Storage, nodes: Sequence[dict[str, Any]] | None = None
+) -> None:
+    """Let each node look for a file that the driver writes.
 
     Args:
-        storage: The run's folder.
-        nodes: As `ray.nodes()` describes them; by default all, where there are several.
+        storage: The run folder.
+        nodes: As `ray.nodes()` describes them. By default all; a single node is the driver's own
+            and is not asked.
 
     Raises:
-        UserError: A node does not see it, or lacks what it takes to look.
+        UserError: A node does not see the file, or lacks a package or credential to look for it.
     """
     if nodes is None:
         nodes = [node for node in ray.nodes() if node["Alive"]]
-        if len(nodes) == 1 and not ray.util.client.ray.is_connected():
+        if len(nodes) == 1 and not is_remote_driver():
             return
     storage.write_text(_PROBE, "")
     try:
-        _ask(storage, nodes)
+        _check_on(nodes, storage)
     finally:
         storage.delete(_PROBE)
 
 
-def _ask(storage: Storage, nodes: Sequence[dict[str, Any]]) -> None:
-    looks = {}
+def _check_on(nodes: Sequence[dict[str, Any]], storage: Storage) -> None:
+    addresses = {}
     for node in nodes:
-        here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        look = ray.remote(_look).options(num_cpus=0, scheduling_strategy=here)
-        looks[look.remote(storage)] = node["NodeManagerAddress"]
-    for reference, address in looks.items():
+        on_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        task = ray.remote(_find_problem).options(num_cpus=0, scheduling_strategy=on_node)
+        addresses[task.remote(storage)] = node["NodeManagerAddress"]
+    for result, address in addresses.items():
         try:
-            problem = ray.get(reference)
-        except RayTaskError as error:  # a package or a credential that is missing there
+            problem = ray.get(result)
+        except RayTaskError as error:  # the node lacks a package or a credential
             problem = str(error).strip().splitlines()[-1]
-        except RayError:  # the node is gone: what runs later runs elsewhere
+        except RayError:  # the node is gone: later work runs on other nodes
             continue
         if problem is not None:
             raise UserError(
@@ -57,7 +61,7 @@ def _ask(storage: Storage, nodes: Sequence[dict[str, Any]]) -> None:
             )
 
 
-def _look(storage: Storage) -> str | None:
+def _find_problem(storage: Storage) -> str | None:
     try:
         return None if storage.exists(_PROBE) else "it does not see the driver's files"
     except OSError as error:

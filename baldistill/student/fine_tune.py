@@ -15,14 +15,11 @@ import ray
 import ray.train
 import torch
 from ray.train.torch import TorchTrainer
-from ray.train.v2._internal.exceptions import (
-    WorkerHealthCheckFailedError,
-    WorkerHealthCheckTimeoutError,
-)
 
 from baldistill.config import StudentConfig
 from baldistill.errors import UserError
 from baldistill.generation.model_ref import ModelRef
+from baldistill.ray_patches import lost_worker_errors
 from baldistill.storage import Storage
 from baldistill.student.train import Progress, TrainingResult, train
 from baldistill.teacher.parsing import target_text
@@ -30,7 +27,6 @@ from baldistill.teacher.prompts import PromptSet
 
 _SCRATCH = "_train"  # of Ray Train, which wants a folder
 _ATTEMPTS = 3  # a training that loses a worker, such as a preempted one, starts again
-_LOST = (WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError)
 
 
 def fine_tune(
@@ -94,7 +90,9 @@ def _fit(work: dict[str, Any], scaling: ray.train.ScalingConfig) -> ray.train.Re
     That would fail again. A worker that is lost lets others raise, often before Ray has noticed:
     what ends their exchange of gradients (gloo's or NCCL's RuntimeError) counts as a loss.
     """
-    lost = _LOST if scaling.num_workers == 1 else (*_LOST, RuntimeError)
+    lost = lost_worker_errors()
+    if scaling.num_workers > 1:
+        lost = (*lost, RuntimeError)
     scratch: Storage = work["storage"].sub(_SCRATCH)  # every worker must see it
     try:
         for attempt in range(_ATTEMPTS):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from baldistill.config import Config
-from baldistill.placement.resources import PLACED
+from baldistill.placement.resources import PLACEMENT_KEYS
 from baldistill.report.figures.sweep import shown
 from baldistill.tune.configs import config_of
 from baldistill.tune.points import Listed, OptunaPoints, PointSource, listed_points
@@ -44,7 +44,9 @@ class SweepPlan:
     @property
     def shares_engines(self) -> bool:
         """Whether all trials can use the same engines: nothing that they depend on varies."""
-        return not any(_covers(key, placed) for key in self.space.parameters for placed in PLACED)
+        return not any(
+            _covers(key, placed) for key in self.space.parameters for placed in PLACEMENT_KEYS
+        )
 
     def values(self, point: Mapping[str, Any]) -> dict[str, Any]:
         """The dotted config keys of a point."""

@@ -17,15 +17,16 @@ from baldistill.config import Config
 from baldistill.config.loading import dump_config, load_config, read_mapping, validate
 from baldistill.errors import ConfigError, UserError
 from baldistill.placement.cluster import connected
-from baldistill.placement.storage_check import check_reach
+from baldistill.placement.storage_check import check_storage_is_shared
 from baldistill.progress.display import Display
+from baldistill.ray_patches import TUNE_SETTINGS
 from baldistill.run_folder.lock import only_run_in
 from baldistill.storage import Storage
 from baldistill.tune.outcome import write_result
 from baldistill.tune.plan import make_plan
 from baldistill.tune.space import Space, dump_space, load_space, parse_space
 from baldistill.tune.trackers import trackers_of
-from baldistill.tune.trials import TUNE_SETTINGS, is_finished, run_trials
+from baldistill.tune.trials import is_finished, run_trials
 from baldistill.tune.validation import check_seeds, validate_best
 
 _IDENTITY = {"search", "seed", "metric", "equal_steps", "fixed", "parameters"}
@@ -75,7 +76,7 @@ def sweep(
         for name, value in TUNE_SETTINGS.items():  # before a local Ray starts, which inherits them
             os.environ.setdefault(name, value)
         with connected(address, verbose=verbose) as cluster:
-            check_reach(folder)
+            check_storage_is_shared(folder)
             display.say(f"sweep: {plan.num_trials} trials in {folder.uri}")
             if not is_finished(plan, folder):
                 run_trials(plan, folder, cluster, parallel, display)

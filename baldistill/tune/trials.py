@@ -11,7 +11,7 @@ from baldistill.commands.plan import estimate
 from baldistill.commands.run import validated_corpus
 from baldistill.config import Config
 from baldistill.placement.engines import Engines, base_student
-from baldistill.placement.parallel_runs import side_by_side
+from baldistill.placement.parallel_runs import num_parallel_runs
 from baldistill.placement.resources import Cluster, place
 from baldistill.progress.display import Display
 from baldistill.records import digest
@@ -25,12 +25,6 @@ from baldistill.tune.trackers import trackers_of
 from baldistill.tune.trial import RESPONSES, Setup, run_trial
 
 _LOGS = "tune"
-TUNE_SETTINGS = {
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the sweep as it ends a run: resumable
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # only what the space asks for
-    "RAY_AIR_NEW_OUTPUT": "0",  # Tune's other output cannot be silenced
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # a stopped trial closes its run before the next
-}
 
 
 def run_trials(
@@ -52,7 +46,7 @@ def run_trials(
     Raises:
         ResourceError: So many at a time do not fit.
     """
-    width = side_by_side(plan.configs(), cluster, plan.num_trials, parallel)
+    width = num_parallel_runs(plan.configs(), cluster, plan.num_trials, parallel)
     display.say(f"{width} at a time; starting the engines ...")
     search = RecordedSearch(
         plan,
@@ -117,7 +111,7 @@ class _Forecast:
 
     def __call__(self, record: TrialRecord, config: Config) -> int:
         # a search that goes on may propose more than the first trials took
-        side_by_side([config], self._cluster, self._width, self._width)
+        num_parallel_runs([config], self._cluster, self._width, self._width)
         if self._plan.space.calls is None:
             return 0
         if config.budget.calls is not None:

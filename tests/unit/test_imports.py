@@ -7,7 +7,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "baldistill"
 ROWS = (
-    {"core", "errors", "processes", "uris"},
+    {"core", "errors", "processes", "ray_patches", "uris"},
     {"bundled", "methods", "records", "storage"},
     {"config"},
     {"answers", "run_folder"},

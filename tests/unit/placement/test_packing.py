@@ -11,9 +11,9 @@ from baldistill.placement.packing import (
     Demand,
     bundle_of,
     capacity,
-    describe,
+    describe_nodes,
     fits,
-    fitting,
+    pack,
 )
 
 
@@ -53,11 +53,11 @@ def test_custom_resources_and_accelerators_choose_the_nodes() -> None:
     assert capacity(nodes, Demand("d", bundle_of(1, 1))) == 12
 
 
-def test_the_particular_are_placed_before_those_that_fit_anywhere() -> None:
+def test_demands_that_fit_few_nodes_are_placed_first() -> None:
     nodes = [{**node(gpus=1), "teacher": 1.0}, node(gpus=1)]
     anywhere = Demand("anywhere", bundle_of(0, 1))
     pinned = Demand("pinned", bundle_of(0, 1, None, {"teacher": 1}))
-    assert fitting(nodes, [anywhere, pinned]) == {"anywhere": 1, "pinned": 1}
+    assert pack(nodes, [anywhere, pinned]) == {"anywhere": 1, "pinned": 1}
 
 
 def test_work_without_a_gpu_goes_to_nodes_without_one() -> None:
@@ -68,7 +68,7 @@ def test_work_without_a_gpu_goes_to_nodes_without_one() -> None:
 
 def test_nodes_are_described_by_what_they_have() -> None:
     nodes = [node(gpus=8), node(gpus=8), {"CPU": 8.0, "teacher": 2.0, "accelerator_type:L4": 1.0}]
-    assert describe(nodes) == "2 x (16 CPU, 8 GPU) + 1 x (8 CPU, 2 teacher, L4)"
+    assert describe_nodes(nodes) == "2 x (16 CPU, 8 GPU) + 1 x (8 CPU, 2 teacher, L4)"
 
 
 amounts = st.sampled_from([0.25, 0.5, 1.0, 2.0])
@@ -85,7 +85,7 @@ def test_nothing_is_reserved_twice(
     demands = [
         Demand(str(i), bundle_of(cpus, gpus), count) for i, (cpus, gpus, count) in enumerate(wanted)
     ]
-    placed = fitting(nodes, demands)
+    placed = pack(nodes, demands)
     for name in ("CPU", "GPU"):
         used = sum(placed[demand.key] * demand.bundle[name] for demand in demands)
         assert used <= sum(n[name] for n in nodes) + 1e-6
@@ -100,7 +100,7 @@ def test_capacity_is_exact_for_equal_nodes(number: int, gpus: int, share: float)
 
 
 @pytest.mark.parametrize("gpus", [0.0, 1.0])
-def test_a_bundle_leaves_out_what_is_nothing(gpus: float) -> None:
+def test_a_bundle_has_no_amounts_of_zero(gpus: float) -> None:
     bundle = bundle_of(0, gpus, "H100", {"student": 1})
     assert bundle == {
         **({"GPU": 1.0} if gpus else {}),

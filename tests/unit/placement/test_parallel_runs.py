@@ -7,7 +7,7 @@ import pytest
 from baldistill.config import Config
 from baldistill.config.loading import load_config
 from baldistill.errors import ResourceError
-from baldistill.placement.parallel_runs import side_by_side
+from baldistill.placement.parallel_runs import num_parallel_runs
 from baldistill.placement.resources import Cluster, place
 
 ONE_EACH = ["teacher.resources.replicas=1", "student.resources.replicas=1"]
@@ -19,7 +19,7 @@ def config_of(*overrides: str) -> Config:
 
 
 def width(cluster: Cluster, *overrides: str) -> int:
-    return side_by_side([config_of(*overrides)], cluster, 20)
+    return num_parallel_runs([config_of(*overrides)], cluster, 20)
 
 
 def test_pools_drivers_and_ray_data_are_counted() -> None:
@@ -27,7 +27,9 @@ def test_pools_drivers_and_ray_data_are_counted() -> None:
     assert width(Cluster.single(4), *ONE_EACH) == 1
     assert width(Cluster.single(5), *ONE_EACH) == 2
     assert width(Cluster.single(25), *ONE_EACH) == 10
-    assert side_by_side([config_of(*ONE_EACH)], Cluster.single(25), 3) == 3, "no more than wanted"
+    assert num_parallel_runs([config_of(*ONE_EACH)], Cluster.single(25), 3) == 3, (
+        "no more than wanted"
+    )
 
 
 def test_a_training_worker_takes_the_cpus_that_it_is_given() -> None:
@@ -79,17 +81,17 @@ def test_an_autoscaling_cluster_is_judged_by_what_it_can_have() -> None:
 
 def test_the_largest_run_decides() -> None:
     configs = [config_of(*ONE_EACH), config_of("student.num_workers=8", *ONE_EACH)]
-    assert side_by_side(configs, Cluster.single(25), 20) == 2
+    assert num_parallel_runs(configs, Cluster.single(25), 20) == 2
 
 
 def test_a_run_that_fits_alone_goes_alone() -> None:
     place(config_of(*ONE_EACH), Cluster.single(2))
-    assert side_by_side([config_of(*ONE_EACH)], Cluster.single(2), 20, parallel=1) == 1
+    assert num_parallel_runs([config_of(*ONE_EACH)], Cluster.single(2), 20, parallel=1) == 1
 
 
 def test_more_at_a_time_than_fit_are_refused() -> None:
     configs = [config_of(*ONE_EACH), config_of("student.num_workers=8", *ONE_EACH)]
     with pytest.raises(ResourceError, match=r"at most --parallel 2\b.*num_workers") as caught:
-        side_by_side(configs, Cluster.single(25), 20, parallel=3)
+        num_parallel_runs(configs, Cluster.single(25), 20, parallel=3)
     assert "1 x (25 CPU)" in str(caught.value)
-    assert side_by_side(configs, Cluster.single(25), 2, parallel=3) == 2, "two runs are all"
+    assert num_parallel_runs(configs, Cluster.single(25), 2, parallel=3) == 2, "two runs are all"

@@ -149,7 +149,7 @@ def test_larger_engines_spread_over_nodes() -> None:
         ([*PINNED], Cluster((HEAD,)), ["which no node has", "cluster.nodes"]),
     ],
 )
-def test_a_shortfall_names_the_need_the_supply_and_the_key(
+def test_an_error_names_the_need_the_nodes_and_the_config_key(
     overrides: list[str], cluster: Cluster, words: list[str]
 ) -> None:
     with pytest.raises(ResourceError) as caught:

@@ -10,7 +10,7 @@ import pytest
 import ray
 
 from baldistill.errors import UserError
-from baldistill.placement.storage_check import check_reach
+from baldistill.placement.storage_check import check_storage_is_shared
 from baldistill.storage import Storage
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -18,8 +18,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
 def test_a_folder_that_all_see(tmp_path: Path) -> None:
     storage = Storage.open(tmp_path)
-    check_reach(storage)
-    check_reach(storage, ray.nodes())
+    check_storage_is_shared(storage)
+    check_storage_is_shared(storage, ray.nodes())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -29,7 +29,7 @@ def test_a_folder_of_one_process_alone(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     storage = Storage("run", pafs.LocalFileSystem(), "/proc/self/cwd/run")
     with pytest.raises(UserError, match=r"node .* cannot reach the run folder run \(it does not"):
-        check_reach(storage, ray.nodes())
+        check_storage_is_shared(storage, ray.nodes())
 
 
 def test_a_node_without_a_package_or_a_credential(
@@ -45,9 +45,9 @@ def test_a_node_without_a_package_or_a_credential(
     handler = pafs.FSSpecHandler(package.Driver())
     storage = Storage("run", pafs.PyFileSystem(handler), str(tmp_path / "run"))
     with pytest.raises(UserError, match=r"No module named 'only_here'.*same packages"):
-        check_reach(storage, ray.nodes())
+        check_storage_is_shared(storage, ray.nodes())
 
 
 def test_a_node_that_is_gone_is_no_problem(tmp_path: Path) -> None:
     gone = {**ray.nodes()[0], "NodeID": "0" * 56}
-    check_reach(Storage.open(tmp_path), [gone])
+    check_storage_is_shared(Storage.open(tmp_path), [gone])

@@ -1,0 +1,90 @@
+"""All that the package relies on in Ray beyond Ray's documented interface. Checked with Ray 2.60.0.
+
+Look at each entry when the version of Ray changes: its comment says how one notices that the entry
+is no longer needed, or that it no longer works.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+DRIVER_SETTINGS = {
+    # Ray prints "Unhandled error" for results that nobody waits for. Not needed once a run that
+    # fails prints its own message alone without this setting.
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
+}
+"""Environment of the driver, set before it starts or joins a Ray."""
+
+LOCAL_RAY_SETTINGS = {
+    # How long Ray keeps a process without work. By itself Ray ends one after a second as soon as
+    # there are more processes, actors included, than CPUs. On a laptop the engines and the ledger
+    # alone are as many, so each pass over the corpus would start its processes anew: 9 to 25 s a
+    # pass on two busy CPUs, 1 to 3 s with this setting. Not needed once passes are as fast without.
+    "RAY_idle_worker_killing_time_threshold_ms": "300000",
+}
+"""Environment of the driver, set before it starts a Ray on this machine."""
+
+TUNE_SETTINGS = {
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # documented: Ctrl-C ends the sweep, which can be resumed
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # documented: only the trackers of the space
+    # Tune's newer output cannot be silenced. Not needed once `verbose=0` prints nothing.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # How long Tune waits for a stopped trial, which closes its run before the next one starts.
+    # Not needed once Tune waits without a limit.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
+}
+"""Environment of the driver of a sweep, set before it starts or joins a Ray."""
+
+CHILDREN_SEE_GPUS = {
+    # An actor that reserves no GPU itself, but whose children do, must see the GPUs. This is what
+    # Ray 2.60 does anyway; the setting overrides a node whose environment asks for the old way.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+"""Environment of an actor whose children reserve GPUs."""
+
+
+def lost_worker_errors() -> tuple[type[Exception], ...]:
+    """Return what Ray Train reports of a worker that is gone.
+
+    Not needed once Ray Train exports such errors, or starts a lost worker again without starting
+    one whose training failed. An ImportError here says that they have moved.
+    """
+    from ray.train.v2._internal.exceptions import (
+        WorkerHealthCheckFailedError,
+        WorkerHealthCheckTimeoutError,
+    )
+
+    return WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
+
+
+def is_slow_start(error: Exception) -> bool:
+    """Return whether `ray.init` failed because the machine was too busy to be ready in time.
+
+    Not needed once Ray raises an error of its own. Its text is in `ray/_private/node.py`.
+    """
+    return "timed out during startup" in str(error)
+
+
+def is_remote_driver() -> bool:
+    """Return whether this driver is a client (`ray://`), which runs on no node of the cluster.
+
+    Not needed once `ray.util.client` documents how to ask.
+    """
+    import ray.util.client
+
+    return bool(ray.util.client.ray.is_connected())
+
+
+@contextmanager
+def keep_sigterm_handler() -> Iterator[None]:
+    """Restore the program's handler of SIGTERM, which `ray.init` replaces.
+
+    Not needed once a run that gets SIGTERM says how to resume without this (test_job.py).
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(handler) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
