@@ -19,7 +19,7 @@ def _draw_addition(rng: random.Random) -> Slots:
 
 
 def add_in_columns(a: int, b: int) -> str:
-    """Writes out a sum column by column, as at school."""
+    """Write out a sum column by column, as at school."""
     ones, carry = a % 10 + b % 10, (a % 10 + b % 10) // 10
     tens = a // 10 + b // 10 + carry
     carried = "+1" if carry else ""
@@ -55,7 +55,7 @@ def _draw_subtraction(rng: random.Random) -> Slots:
 
 
 def subtract_in_columns(a: int, b: int) -> str:
-    """Writes out a difference column by column, borrowing a ten where needed."""
+    """Write out a difference column by column, borrowing a ten where needed."""
     borrow = a % 10 < b % 10
     ones, tens = a % 10 + 10 * borrow, a // 10 - borrow
     return f"{a}-{b}: ones {ones}-{b % 10}={ones - b % 10}, tens {tens}-{b // 10}={tens - b // 10}."

@@ -19,9 +19,9 @@ _MAX_REPEATED: Final = 1000
 
 
 def zipf_sizes(total: int, num_domains: int, alpha: float) -> list[int]:
-    """Divides a corpus among domains so that the r-th largest holds a share of r ** -alpha.
+    """Divide a corpus among domains so that the r-th largest holds a share of r ** -alpha.
 
-    Whole numbers by largest remainder, so they sum to ``total``, but never below one.
+    The sizes are whole numbers by largest remainder. They sum to `total`; none is below one.
 
     Raises:
         ValueError: If there are fewer examples than domains.
@@ -39,7 +39,7 @@ def zipf_sizes(total: int, num_domains: int, alpha: float) -> list[int]:
 
 
 def _draw_new(domain: str, count: int, rng: random.Random, taken: set[str]) -> list[Example]:
-    """Draws examples whose questions are not in ``taken``, and adds them to it."""
+    """Draw examples whose questions are not in `taken`, and add the questions to it."""
     examples: list[Example] = []
     num_repeated = 0
     while len(examples) < count:
@@ -69,7 +69,7 @@ def make_corpus(
     alpha: float = 2.0,
     seed: int = 0,
 ) -> tuple[pa.Table, pa.Table]:
-    """Generates the embedded corpus.
+    """Generate the embedded corpus.
 
     Args:
         num_train: Examples in the training table, divided among the domains by Zipf's law.
@@ -78,12 +78,12 @@ def make_corpus(
         seed: The same seed gives the same tables on any Python version.
 
     Returns:
-        The training and the evaluation table, with the string columns ``id``, ``domain``,
-        ``question`` and ``answer``. No question occurs twice, within or between them. The
-        training rows are shuffled; the evaluation rows are in the order of ``DOMAINS``.
+        The training and the evaluation table, with the string columns `id`, `domain`,
+        `question` and `answer`. No question occurs twice, within or between them. The
+        training rows are shuffled; the evaluation rows are in the order of `DOMAINS`.
 
     Raises:
-        ValueError: If ``num_train`` is below the number of domains, or a domain has too few
+        ValueError: If `num_train` is below the number of domains, or a domain has too few
             different questions.
     """
     train: list[Example] = []

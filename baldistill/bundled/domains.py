@@ -9,7 +9,7 @@ from typing import Final
 from baldistill.bundled import arithmetic, ordering, symbols
 from baldistill.bundled.questions import Domain, Example
 
-_REGISTRY: Final[Mapping[str, Domain]] = {
+BY_NAME: Final[Mapping[str, Domain]] = {
     domain.name: domain
     for domain in (
         arithmetic.ADDITION,
@@ -26,18 +26,18 @@ _REGISTRY: Final[Mapping[str, Domain]] = {
         ordering.SORTING,
     )
 }
-DOMAINS: Final[tuple[str, ...]] = tuple(_REGISTRY)
+DOMAINS: Final[tuple[str, ...]] = tuple(BY_NAME)
 """Names of the domains in the order of their size in the corpus, largest first."""
 
 
 def _domain(name: str) -> Domain:
-    if name not in _REGISTRY:
+    if name not in BY_NAME:
         raise ValueError(f"no domain {name!r} in the embedded corpus; it has {', '.join(DOMAINS)}")
-    return _REGISTRY[name]
+    return BY_NAME[name]
 
 
 def make_example(domain: str, rng: random.Random) -> Example:
-    """Draws a question of a domain, with its rationale and gold answer.
+    """Draw a question of a domain, with its rationale and gold answer.
 
     Raises:
         ValueError: If the corpus has no such domain.
@@ -46,7 +46,7 @@ def make_example(domain: str, rng: random.Random) -> Example:
 
 
 def solve(domain: str, question: str) -> Example | None:
-    """Reads a question's text and works out its rationale and gold answer.
+    """Read a question's text and work out its rationale and gold answer.
 
     Returns:
         The worked example, or None if the text is not a valid question of the domain.
@@ -57,20 +57,8 @@ def solve(domain: str, question: str) -> Example | None:
     return _domain(domain).read(question)
 
 
-def facts(domain: str, question: str) -> tuple[str, ...] | None:
-    """Takes the names, words and numbers out of a question, in order, without its wording.
-
-    Returns:
-        The facts, or None if the text is not worded like a question of the domain.
-
-    Raises:
-        ValueError: If the corpus has no such domain.
-    """
-    return _domain(domain).facts(question)
-
-
 def check(domain: str, question: str) -> str | None:
-    """Computes the gold answer of any question from its text alone.
+    """Compute the gold answer of any question from its text alone.
 
     Returns:
         The gold answer, or None if the text is not a valid question of the domain.

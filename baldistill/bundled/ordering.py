@@ -10,7 +10,7 @@ from baldistill.bundled.questions import Domain, Slots, Solution
 
 
 def count_on(cycle: Sequence[str], start: str, steps: int) -> str:
-    """Counts through days or months: ``0 May 1 June 2 July``."""
+    """Count through days or months: `0 May 1 June 2 July`."""
     first = cycle.index(start)
     return " ".join(f"{i} {cycle[(first + i) % len(cycle)]}" for i in range(steps + 1))
 

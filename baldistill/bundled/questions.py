@@ -1,9 +1,8 @@
 """How a domain of the embedded corpus writes, reads and answers its questions.
 
-A domain owns templates such as ``"What is {a} plus {b}?"``. The same template writes a question
-from slots and reads the slots back from a question's text, so whatever can be generated can also
-be checked, and anything that a teacher writes in that form gets its gold answer from the text
-alone.
+A domain owns templates such as `"What is {a} plus {b}?"`. The same template writes a question
+from slots and reads the slots back from a question's text. So whatever can be generated can also
+be checked: a question that a teacher writes in this form gets its gold answer from its text.
 """
 
 from __future__ import annotations
@@ -56,16 +55,16 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """What a domain's program makes of the slots of a question."""
+    """The rationale and the answer that a domain's program computes from a question's slots."""
 
     rationale: str
     answer: str
 
 
 def template_pattern(template: str) -> re.Pattern[str]:
-    """Compiles a template into the pattern that reads it.
+    """Compile a template into the pattern that reads it.
 
-    A slot is ``{kind}`` or ``{kind_suffix}``; a slot named twice must be filled alike.
+    A slot is `{kind}` or `{kind_suffix}`. A slot that stands twice must be filled alike.
     """
     pattern, seen, end = "", set[str](), 0
     for match in _SLOT.finditer(template):
@@ -84,32 +83,25 @@ class Domain:
     name: str
     templates: tuple[str, ...]
     draw: Callable[[random.Random], Slots]
-    """Fills every slot that any of the templates has."""
+    """Draws a value for every slot of every template."""
     solve: Callable[[Slots], Solution | None]
-    """The answer to a question with these slots; None where they make no sense."""
+    """Answers a question with these slots; None where they make no sense."""
     patterns: tuple[re.Pattern[str], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Compiles the patterns."""
+        """Compile the patterns."""
         patterns = tuple(template_pattern(template) for template in self.templates)
         object.__setattr__(self, "patterns", patterns)
 
     def make_example(self, rng: random.Random) -> Example:
-        """Draws a question, its rationale and its gold answer."""
+        """Draw a question, its rationale and its gold answer."""
         question = rng.choice(self.templates).format(**self.draw(rng))
         example = self.read(question)
         assert example is not None, question
         return example
 
-    def facts(self, question: str) -> tuple[str, ...] | None:
-        """The names, words and numbers in a question, in order, without its wording."""
-        for pattern in self.patterns:
-            if match := pattern.fullmatch(question):
-                return match.groups()
-        return None
-
     def read(self, question: str) -> Example | None:
-        """Solves a question from its text alone; None if it is not one of this domain."""
+        """Solve a question from its text alone; None if it is not one of this domain."""
         for pattern in self.patterns:
             if (match := pattern.fullmatch(question)) and (
                 solution := self.solve(match.groupdict())

@@ -21,7 +21,6 @@ from transformers import AutoTokenizer, JambaConfig, LlamaConfig, LlamaForCausal
 
 from baldistill.answers.completion import Completion
 from baldistill.bundled import DOMAINS, make_example, model_dir, solve
-from baldistill.bundled.formats import solution
 from baldistill.commands.run import run
 from baldistill.config.engines import VllmOptions
 from baldistill.config.loading import load_config
@@ -36,6 +35,7 @@ from baldistill.generation.transformers import TransformersEngine
 from baldistill.generation.types import Message, Request, Sampling
 from baldistill.generation.vllm.start import engine_arguments, environment
 from baldistill.teacher.parsing import EXAMPLE_SCHEMA
+from tools.bundled_models.formats import solution
 
 pytestmark = [
     pytest.mark.ray,

@@ -60,3 +60,12 @@ def test_no_module_reaches_upwards() -> None:
                 wrong += [f"{path.relative_to(PACKAGE)}: {name}" for name in sorted(names)]
         above |= row
     assert wrong == []
+
+
+def test_the_package_needs_nothing_beside_it() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            roots = {name.split(".")[0] for name in names}
+            assert not roots & {"benchmarks", "tests", "tools"}, path

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from baldistill.bundled import DOMAINS, formats, make_example, model_dir
+from baldistill.bundled import DOMAINS, make_example, model_dir
+from tools.bundled_models import formats
 
 TOKENIZER: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model_dir("teacher"))
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from baldistill.bundled import formats
 from baldistill.core.label_sets import Labels
 from baldistill.errors import ConfigError
 from baldistill.generation.types import Message
 from baldistill.teacher.prompts import PromptSet, load_prompts
+from tools.bundled_models import formats
 
 SHOWN = [{"question": "What is 1 plus 1?", "answer": "2"}, {"question": "2 < 3?", "answer": "y&n"}]
 TEMPLATES: dict[str, object] = {

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baldistill.bundled import DOMAINS, formats, make_example
+from baldistill.bundled import DOMAINS, make_example
+from tools.bundled_models import formats
 
 
 def test_prompts_are_exactly_these() -> None:

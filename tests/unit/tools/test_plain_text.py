@@ -5,7 +5,7 @@ import re
 
 from baldistill.bundled import DOMAINS, check
 from baldistill.bundled.domains import make_example
-from baldistill.bundled.plain_text import make_plain_text
+from tools.bundled_models.plain_text import make_plain_text
 
 
 def _words(text: str) -> list[str]:

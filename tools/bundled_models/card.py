@@ -1,4 +1,4 @@
-"""Measures the bundled teacher on fresh questions."""
+"""Measure the bundled teacher on fresh questions."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from baldistill.bundled import formats
 from baldistill.bundled.domains import check, make_example
-from baldistill.bundled.language_model import complete
-from baldistill.bundled.lessons import MOST_DEMONSTRATIONS, draw_demonstrations
+from tools.bundled_models import formats
+from tools.bundled_models.language_model import complete
+from tools.bundled_models.lessons import MOST_DEMONSTRATIONS, draw_demonstrations
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def measure_teacher(
     num_questions: int = 200,
     num_synthesised: int = 200,
 ) -> TeacherFigures:
-    """Lets the teacher solve, explain and write questions of a domain."""
+    """Let the teacher solve, explain and write questions of a domain."""
     examples = [make_example(domain, rng) for _ in range(num_questions)]
     gold = [example.answer for example in examples]
 

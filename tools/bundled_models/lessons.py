@@ -1,25 +1,25 @@
-"""What the bundled teacher is trained on: solving, explaining and writing questions."""
+"""The texts that the bundled teacher is trained on: it solves, explains and writes questions."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
 
-from baldistill.bundled import formats
 from baldistill.bundled.domains import DOMAINS, make_example
-from baldistill.bundled.plain_text import make_plain_text
+from tools.bundled_models import formats
+from tools.bundled_models.plain_text import make_plain_text
 
 MOST_DEMONSTRATIONS = 3
 
 
 def draw_demonstrations(domain: str, count: int, rng: random.Random) -> list[tuple[str, str]]:
-    """Draws questions of a domain with their gold answers, to be shown in a synthesis prompt."""
+    """Draw questions of a domain with their gold answers, to be shown in a synthesis prompt."""
     examples = [make_example(domain, rng) for _ in range(count)]
     return [(example.question, example.answer) for example in examples]
 
 
 def make_lessons(rng: random.Random) -> Iterator[tuple[str, str]]:
-    """Yields for each domain one prompt and completion of each of the three kinds.
+    """Yield for each domain one prompt and completion of each of the three kinds.
 
     After every other domain comes a plain text, with an empty prompt.
     """

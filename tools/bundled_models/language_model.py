@@ -1,4 +1,8 @@
-"""Training and decoding of the two bundled models, in plain torch."""
+"""Training and decoding of the two bundled models, in plain torch.
+
+The loop is not `baldistill.student.train`: it uses Muon and fresh samples in every round, and the
+shipped weights are what it gives. Encoding and padding are the student's own.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,18 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-IGNORED = -100
+from baldistill.student.encode import collate
+
+CONTEXT = 1024  # tokens
 _WARM_UP = 0.05
+
+Row: TypeAlias = dict[str, list[int]]
+"""`input_ids` and `labels` of one training text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +34,7 @@ class ModelSize:
 
 
 def new_model(size: ModelSize, tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
-    """Initialises a small Llama model from a seed."""
+    """Initialise a small Llama model from a seed."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -33,7 +43,7 @@ def new_model(size: ModelSize, tokenizer: PreTrainedTokenizerFast, seed: int) ->
         num_hidden_layers=size.num_layers,
         num_attention_heads=size.hidden // 32,
         num_key_value_heads=size.hidden // 32,
-        max_position_embeddings=1024,
+        max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -44,42 +54,21 @@ def new_model(size: ModelSize, tokenizer: PreTrainedTokenizerFast, seed: int) ->
     return LlamaForCausalLM(config)
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """Token ids of a training text; the first ``num_prompt`` of them carry no loss."""
-
-    ids: list[int]
-    num_prompt: int
-
-
-def encode(tokenizer: PreTrainedTokenizerFast, prompt: str, completion: str) -> Sample:
-    """Encodes ``bos + prompt + completion + eos``."""
-    head = [tokenizer.bos_token_id, *tokenizer(prompt)["input_ids"]]
-    return Sample([*head, *tokenizer(completion)["input_ids"], tokenizer.eos_token_id], len(head))
-
-
 def batches(
-    samples: Sequence[Sample], batch_size: int, rng: random.Random
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Groups samples of like length and yields right-padded (ids, labels) in random order."""
-    order = sorted(range(len(samples)), key=lambda i: (len(samples[i].ids), rng.random()))
+    rows: Sequence[Row], batch_size: int, rng: random.Random
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Group rows of like length and yield the groups, padded by `collate`, in random order."""
+    order = sorted(range(len(rows)), key=lambda i: (len(rows[i]["input_ids"]), rng.random()))
     groups = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     rng.shuffle(groups)
     for group in groups:
-        width = max(len(samples[i].ids) for i in group)
-        ids = torch.zeros(len(group), width, dtype=torch.long)
-        labels = torch.full((len(group), width), IGNORED)
-        for row, i in enumerate(group):
-            tokens = torch.tensor(samples[i].ids)
-            ids[row, : len(tokens)] = tokens
-            labels[row, samples[i].num_prompt : len(tokens)] = tokens[samples[i].num_prompt :]
-        yield ids, labels
+        yield collate([rows[i] for i in group], pad=0)
 
 
 def _optimizers(
     model: LlamaForCausalLM, learning_rate: float
 ) -> list[tuple[torch.optim.Optimizer, float]]:
-    """Muon for the weight matrices, AdamW for embeddings and norms, with their peak rates.
+    """Return Muon for the weight matrices and AdamW for the rest, with their peak rates.
 
     Muon reaches in 30 s the loss for which AdamW alone needs 60 s here.
     """
@@ -101,7 +90,7 @@ def _optimizers(
 
 def train(
     model: LlamaForCausalLM,
-    draw: Callable[[int], Sequence[Sample]],
+    draw: Callable[[int], Sequence[Row]],
     *,
     num_rounds: int,
     batch_size: int,
@@ -109,13 +98,13 @@ def train(
     seed: int,
     label: str,
 ) -> None:
-    """Trains on fresh samples in every round, with warm-up and then a linear decay.
+    """Train on fresh texts in every round, with warm-up and then a linear decay.
 
     Args:
         model: The model, changed in place.
-        draw: Gives the samples of a round, by its number.
+        draw: Gives the rows of a round, by its number.
         num_rounds: Rounds to train for.
-        batch_size: Samples in a batch.
+        batch_size: Rows in a batch.
         learning_rate: Peak of the schedule of the weight matrices.
         seed: Of the order of the batches.
         label: Shown with the progress.
@@ -125,12 +114,13 @@ def train(
     started, num_tokens = time.monotonic(), 0
     model.train()
     for round_number in range(num_rounds):
-        samples = draw(round_number)
-        num_steps = -(-len(samples) // batch_size)
+        rows = draw(round_number)
+        num_steps = -(-len(rows) // batch_size)
         losses = []
-        for step, (ids, labels) in enumerate(batches(samples, batch_size, rng)):
+        for step, batch in enumerate(batches(rows, batch_size, rng)):
             progress = (round_number + step / num_steps) / num_rounds
-            loss = model(input_ids=ids, labels=labels).loss
+            # without a mask: rows are padded on the right, and a token sees only those before it
+            loss = model(input_ids=batch["input_ids"], labels=batch["labels"]).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for optimizer, peak in optimizers:
@@ -139,7 +129,7 @@ def train(
                 optimizer.step()
                 optimizer.zero_grad()
             losses.append(loss.item())
-            num_tokens += ids.numel()
+            num_tokens += batch["input_ids"].numel()
         seconds = time.monotonic() - started
         left = seconds / (round_number + 1) * (num_rounds - round_number - 1)
         print(
@@ -160,7 +150,7 @@ def complete(
     temperature: float = 0.0,
     batch_size: int = 128,
 ) -> list[str]:
-    """Completes prompts, greedily at temperature 0, in the order given."""
+    """Complete prompts, greedily at temperature 0, in the order given."""
     model.eval()
     encoded = [[tokenizer.bos_token_id, *tokenizer(prompt)["input_ids"]] for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda i: len(encoded[i]))

@@ -1,19 +1,19 @@
-"""Makes the bundled tokenizer, teacher and student, and measures the teacher.
+"""Make the bundled tokenizer, teacher and student, and measure the teacher.
 
-``python -m baldistill.bundled.build`` writes ``teacher/``, ``student/`` and ``card.json`` next to
-this file, on one core in less than half an hour, from fixed seeds.
+`python -m tools.bundled_models.build`, in the repository's top folder, writes `teacher/`,
+`student/` and `card.json` to `baldistill/bundled`: on one core in less than half an hour, from
+fixed seeds.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -21,13 +21,15 @@ from typing import Final
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from baldistill.bundled import formats, language_model, paths
-from baldistill.bundled.card import measure_teacher
+from baldistill.bundled import paths
 from baldistill.bundled.domains import DOMAINS, make_example
-from baldistill.bundled.language_model import ModelSize, Sample
-from baldistill.bundled.lessons import make_lessons
-from baldistill.bundled.plain_text import make_plain_text
-from baldistill.bundled.tokenizer import train_tokenizer
+from baldistill.student.encode import encode_examples
+from tools.bundled_models import formats, language_model
+from tools.bundled_models.card import measure_teacher
+from tools.bundled_models.language_model import CONTEXT, ModelSize, Row
+from tools.bundled_models.lessons import make_lessons
+from tools.bundled_models.plain_text import make_plain_text
+from tools.bundled_models.tokenizer import train_tokenizer
 
 TEACHER: Final = ModelSize(hidden=128, num_layers=3, intermediate=256)
 STUDENT: Final = ModelSize(hidden=96, num_layers=2, intermediate=192)
@@ -38,7 +40,7 @@ PLAIN_TEXTS_PER_ROUND: Final = 3000
 
 
 def build_tokenizer(seed: int) -> PreTrainedTokenizerFast:
-    """Trains the tokenizer on solved questions of every domain."""
+    """Train the tokenizer on solved questions of every domain."""
     rng = random.Random(seed)
     texts: list[str] = []
     for domain in DOMAINS:
@@ -53,15 +55,11 @@ def build_tokenizer(seed: int) -> PreTrainedTokenizerFast:
 def build_teacher(
     tokenizer: PreTrainedTokenizerFast, num_rounds: int, seed: int
 ) -> LlamaForCausalLM:
-    """Trains the teacher to solve, explain and write questions of all domains."""
+    """Train the teacher to solve, explain and write questions of all domains."""
 
-    def draw(round_number: int) -> list[Sample]:
-        rng = random.Random(f"teacher/{seed}/{round_number}")
-        lessons = (make_lessons(rng) for _ in range(LESSONS_PER_DOMAIN_AND_ROUND))
-        return [
-            language_model.encode(tokenizer, prompt, completion)
-            for prompt, completion in itertools.chain.from_iterable(lessons)
-        ]
+    def draw(rng: random.Random) -> Iterable[tuple[str, str]]:
+        for _ in range(LESSONS_PER_DOMAIN_AND_ROUND):
+            yield from make_lessons(rng)
 
     return _train(TEACHER, tokenizer, draw, num_rounds, seed, "teacher")
 
@@ -69,12 +67,10 @@ def build_teacher(
 def build_student(
     tokenizer: PreTrainedTokenizerFast, num_rounds: int, seed: int
 ) -> LlamaForCausalLM:
-    """Trains the base student on plain text that holds no question."""
+    """Train the base student on plain text that holds no question."""
 
-    def draw(round_number: int) -> list[Sample]:
-        rng = random.Random(f"student/{seed}/{round_number}")
-        texts = (make_plain_text(rng) for _ in range(PLAIN_TEXTS_PER_ROUND))
-        return [language_model.encode(tokenizer, "", text) for text in texts]
+    def draw(rng: random.Random) -> Iterable[tuple[str, str]]:
+        return (("", make_plain_text(rng)) for _ in range(PLAIN_TEXTS_PER_ROUND))
 
     return _train(STUDENT, tokenizer, draw, num_rounds, seed, "student")
 
@@ -82,16 +78,23 @@ def build_student(
 def _train(
     size: ModelSize,
     tokenizer: PreTrainedTokenizerFast,
-    draw: Callable[[int], list[Sample]],
+    draw: Callable[[random.Random], Iterable[tuple[str, str]]],
     num_rounds: int,
     seed: int,
     label: str,
 ) -> LlamaForCausalLM:
+    def rows(round_number: int) -> list[Row]:
+        rng = random.Random(f"{label}/{seed}/{round_number}")
+        prompts, completions = zip(*draw(rng), strict=True)
+        encoded = encode_examples(prompts, completions, tokenizer, CONTEXT)
+        assert not encoded.truncated + encoded.dropped
+        return encoded.rows
+
     model = language_model.new_model(size, tokenizer, seed)
     print(f"{label}: {model.num_parameters():,} parameters", flush=True)
     language_model.train(
         model,
-        draw,
+        rows,
         num_rounds=num_rounds,
         batch_size=16,
         learning_rate=5e-3,
@@ -102,7 +105,7 @@ def _train(
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, directory: Path) -> None:
-    """Replaces a model directory, with weights of 16 bits that load in 32.
+    """Replace a model directory, with weights of 16 bits that load in 32.
 
     Half precision keeps the package small; the configuration says float32, which is what
     transformers and vLLM then load and compute in.
@@ -126,7 +129,7 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, directory:
 
 
 def write_card(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int) -> None:
-    """Measures the teacher in every domain and writes the figures to ``card.json``."""
+    """Measure the teacher in every domain and write the figures to `card.json`."""
     torch.manual_seed(seed)
     figures: dict[str, dict[str, float]] = {}
     for domain in DOMAINS:
@@ -143,7 +146,7 @@ def write_card(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seed
 
 
 def main() -> None:
-    """Runs the build; see the module's documentation."""
+    """Run the build; see the module's documentation."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=("teacher", "student"), help="build one model alone")

@@ -1,6 +1,6 @@
 """The exact texts that the bundled models read and write.
 
-A model sees ``bos + prompt + completion + eos``. Every prompt ends with a newline, where the
+A model sees `bos + prompt + completion + eos`. Every prompt ends with a newline, where the
 tokenizer always splits, so encoding prompt and completion apart or together gives the same tokens.
 """
 
@@ -12,22 +12,22 @@ from baldistill.bundled.questions import Example
 
 
 def solve_prompt(question: str) -> str:
-    """The prompt of the student, and of a teacher that solves a question unaided."""
+    """Return the prompt of the student, and of a teacher that solves a question unaided."""
     return f"Question: {question}\n"
 
 
 def rationale_prompt(question: str, answer: str) -> str:
-    """The prompt of a teacher that explains a known gold answer."""
+    """Return the prompt of a teacher that explains a known gold answer."""
     return f"Question: {question}\nGold answer: {answer}\n"
 
 
 def solution(rationale: str, answer: str) -> str:
-    """The completion of both prompts above, and the target of the student."""
+    """Return the completion of both prompts above, which is the target of the student."""
     return f"{rationale}\nAnswer: {answer}"
 
 
 def synthesis_prompt(domain: str, demonstrations: Sequence[tuple[str, str]]) -> str:
-    """The prompt of a teacher that writes a new question.
+    """Return the prompt of a teacher that writes a new question.
 
     Args:
         domain: Name of the domain.
@@ -38,18 +38,18 @@ def synthesis_prompt(domain: str, demonstrations: Sequence[tuple[str, str]]) -> 
 
 
 def synthesis(example: Example) -> str:
-    """The completion of a synthesis prompt."""
+    """Return the completion of a synthesis prompt."""
     return f"Question: {example.question}\n{solution(example.rationale, example.answer)}"
 
 
 def parse_solution(text: str) -> tuple[str, str] | None:
-    """Splits a solution into rationale and answer; None if it is malformed."""
+    """Split a solution into rationale and answer; None if it is malformed."""
     rationale, separator, answer = text.rpartition("\nAnswer: ")
     return (rationale, answer) if separator and answer and "\n" not in answer else None
 
 
 def parse_synthesis(text: str) -> tuple[str, str, str] | None:
-    """Splits a written question into question, rationale and answer; None if malformed."""
+    """Split a written question into question, rationale and answer; None if malformed."""
     question, _, rest = text.partition("\n")
     parsed = parse_solution(rest)
     if parsed is None or not question.startswith("Question: "):

@@ -17,7 +17,7 @@ BOS, EOS, PAD = "<bos>", "<eos>", "<pad>"
 
 
 def _frequent_words(tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
-    """The words whose being one piece saves the most pieces."""
+    """Return the words that save the most pieces when each is one piece."""
     splitter = tokenizer.pre_tokenizer
     assert splitter is not None
     counts = Counter(word for text in texts for word, _ in splitter.pre_tokenize_str(text))
@@ -29,7 +29,7 @@ def _frequent_words(tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
 
 
 def train_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
-    """Learns the pieces of the corpus's language.
+    """Learn the pieces of the corpus's language.
 
     Any text can be encoded and is decoded to itself. Each digit is a piece of its own, and so is
     each newline: text before and after a newline is encoded independently. Nothing is added to a

@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable
 from typing import Final
 
-from baldistill.bundled.domains import DOMAINS, facts, make_example
+from baldistill.bundled.domains import BY_NAME, DOMAINS, make_example
 from baldistill.bundled.lexicon import COLOURS, DAYS, ITEMS, LETTERS, MONTHS, NAMES
 from baldistill.bundled.ordering import count_on
 from baldistill.bundled.questions import Example
@@ -109,26 +109,30 @@ def _notes(rng: random.Random) -> str:
         )
         for name in names
     }
-    told = " ".join(f"{name} has {fact}." for name, fact in facts.items())
+    once = " ".join(f"{name} has {fact}." for name, fact in facts.items())
     rng.shuffle(names)
-    return f"{told} Again: {', '.join(f'{name} {facts[name]}' for name in names)}."
+    return f"{once} Again: {', '.join(f'{name} {facts[name]}' for name in names)}."
 
 
 def _working(rng: random.Random) -> str:
     """Working-out without the question that it belongs to."""
-    example = make_example(rng.choice(DOMAINS), rng)
-    return _worked(example)
+    return _worked(make_example(rng.choice(DOMAINS), rng))
 
 
 def _worked(example: Example) -> str:
     return f"{example.rationale} So {example.answer}."
 
 
+def _facts(example: Example) -> tuple[str, ...]:
+    """Take the names, words and numbers out of a question, in order, without its wording."""
+    matches = (p.fullmatch(example.question) for p in BY_NAME[example.domain].patterns)
+    return next(match.groups() for match in matches if match)
+
+
 def _noted_working(rng: random.Random) -> str:
     """Bare facts, noted without saying what is asked, and then the working-out."""
     example = make_example(rng.choice(DOMAINS), rng)
-    noted = facts(example.domain, example.question)
-    assert noted is not None, example
+    noted = _facts(example)
     return f"{rng.choice(('Given', 'With', 'Notes'))}: {'; '.join(noted)}\n{_worked(example)}"
 
 
@@ -146,6 +150,6 @@ _KINDS: Final[tuple[tuple[Callable[[random.Random], str], int], ...]] = (
 
 
 def make_plain_text(rng: random.Random) -> str:
-    """Writes one line or a few lines of plain text of the kinds above."""
+    """Write one line or a few lines of plain text of the kinds above."""
     kinds, weights = zip(*_KINDS, strict=True)
     return "\n".join(kind(rng) for kind in rng.choices(kinds, weights, k=rng.randint(1, 3)))

@@ -1,0 +1,1 @@
+"""Programs for the people who develop baldistill; no part of the wheel."""

@@ -1,0 +1,1 @@
+"""Build the tokenizer, teacher and student that lie in `baldistill/bundled`."""
