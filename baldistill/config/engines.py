@@ -1,4 +1,4 @@
-"""The part of the config that says how text is written: engines, sampling, resources."""
+"""The part of the config that says how text is written: engines and sampling."""
 
 from __future__ import annotations
 
@@ -6,37 +6,13 @@ import os
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-Count: TypeAlias = Annotated[int, Field(ge=1)]
-Share: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0)]
+from baldistill.config.sections import Count, Section, engine_shorthand
+
 Dtype: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
 
 _MOST_THREADS = 2048  # of one actor; they sleep while their rows are answered
-
-
-class Section(BaseModel):
-    """A part of the config: immutable, and no key that it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-def kind_of(value: Any) -> Any:
-    """Let `policy: adaptive` stand for `policy: {kind: adaptive}`."""
-    return {"kind": value} if isinstance(value, str) else value
-
-
-def engine_kind(value: Any) -> Any:
-    """The same for engines, which are `transformers` where no kind is given."""
-    value = kind_of(value)
-    return {"kind": "transformers"} | value if isinstance(value, dict) else value
 
 
 class SamplingConfig(Section):
@@ -48,74 +24,6 @@ class SamplingConfig(Section):
     """0 is greedy."""
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Nucleus sampling."""
-
-
-class ReplicaRange(Section):
-    """A pool that grows with its cluster."""
-
-    min: Count = 1
-    """Engines that the cluster must have room for from the start."""
-    max: Count
-    """Engines that are asked for; each joins the work when the cluster's autoscaler has brought
-    a place for it."""
-
-    @model_validator(mode="after")
-    def _in_order(self) -> ReplicaRange:
-        if self.max < self.min:
-            raise ValueError(f"max={self.max} is below min={self.min}")
-        return self
-
-
-class NodeResources(Section):
-    """Which nodes a process may run on, and what it reserves there."""
-
-    accelerator_type: str | None = None
-    """Only nodes with this accelerator, as Ray names it: `A100`, `H100`, `L4`, ..."""
-    custom_resources: dict[str, Annotated[float, Field(gt=0.0)]] = {}
-    """Only nodes that were started with these resources, such as `{teacher: 1}`; an engine on
-    several GPUs reserves the amounts for each of them."""
-
-    @field_validator("custom_resources")
-    @classmethod
-    def _custom(cls, value: dict[str, float]) -> dict[str, float]:
-        for name in value:
-            if name.upper() in ("CPU", "GPU", "MEMORY", "OBJECT_STORE_MEMORY"):
-                raise ValueError(f"{name} is no custom resource: use num_cpus and num_gpus")
-        return value
-
-
-class EngineResources(NodeResources):
-    """The actors that hold a model, or talk to a server."""
-
-    replicas: Count | ReplicaRange | Literal["auto"] = "auto"
-    """Engines side by side; `auto`: as many as the GPUs hold, one for each CPU (at most 4) for the
-    bundled models without one, else 1; `{min: 1, max: 8}`: as many as an autoscaling cluster
-    brings."""
-    num_cpus: Annotated[float, Field(ge=0.0)] = 0.25
-    """CPUs that a replica reserves. Small by default: student and teacher take turns."""
-    num_gpus: Annotated[float, Field(ge=0.0)] | Literal["auto"] = "auto"
-    """GPUs that a replica reserves: 1, or a fraction to share one; `auto`: what the engine needs
-    where the cluster has GPUs (1, or tensor times pipeline parallel size), none for a server."""
-    batch_size: Count = 64
-    """Prompts that an engine is given at once."""
-
-    @property
-    def replica_range(self) -> tuple[int, int] | None:
-        """Fewest and most engines; None is `auto`."""
-        if self.replicas == "auto":
-            return None
-        if isinstance(self.replicas, ReplicaRange):
-            return self.replicas.min, self.replicas.max
-        return self.replicas, self.replicas
-
-
-class WorkerResources(NodeResources):
-    """One worker of Ray Train, with which the student is fine-tuned."""
-
-    num_cpus: Annotated[float, Field(ge=0.0)] | Literal["auto"] = "auto"
-    """CPUs that a worker reserves; `auto`: 1 without a GPU, else none beside it."""
-    num_gpus: Annotated[int, Field(ge=0, le=1)] | Literal["auto"] = "auto"
-    """GPUs that a worker reserves; `auto`: 1 where the cluster has any."""
 
 
 class TransformersOptions(Section):
@@ -149,7 +57,7 @@ class VllmOptions(Section):
     """Tokens of prompt and response together; by default the model's own limit."""
     gpu_memory_utilization: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
     """Share of a GPU's memory that one engine takes."""
-    engine_kwargs: dict[str, Any] = {}
+    engine_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Any other argument of vLLM's engine, such as `quantization: fp8`; wins over what is set
     here."""
 
@@ -226,7 +134,7 @@ class OpenAIOptions(Section):
     bos: str = ""
     """Put before plain-text prompts, for servers whose tokenizer adds no beginning-of-sequence
     token of its own (`<bos>` for the bundled models)."""
-    extra_body: dict[str, Any] = {}
+    extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further fields of each request, such as `{reasoning_effort: low}`."""
 
     @field_validator("base_url")
@@ -310,9 +218,11 @@ class ReplayOptions(Section):
 
 
 EngineConfig: TypeAlias = TransformersOptions | VllmOptions | OpenAIOptions | ReplayOptions
-"""What `generation.protocol.build_engine` builds."""
+"""What `generation.factory.build_engine` builds."""
 
 StudentEngine: TypeAlias = Annotated[
-    TransformersOptions | VllmOptions, Field(discriminator="kind"), BeforeValidator(engine_kind)
+    TransformersOptions | VllmOptions,
+    Field(discriminator="kind"),
+    BeforeValidator(engine_shorthand),
 ]
 """What runs the student when it responds; it is trained through transformers."""

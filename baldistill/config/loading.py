@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import types
 import typing
@@ -161,7 +162,7 @@ def _explain(error: Any, values: Mapping[str, Any], model: type[BaseModel]) -> s
     location = [str(part) for part in error["loc"]]
     shown = [part for i, part in enumerate(location) if not _is_tag(location[:i], part, values)]
     key = ".".join(shown) or model.__name__.lower()
-    if error["type"] == "extra_forbidden":
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):  # model, dataclass
         return f"{key}: unknown key{_suggest(shown, model)}"
     if error["type"] == "union_tag_invalid":
         kind, known = error["ctx"]["tag"], error["ctx"]["expected_tags"]
@@ -206,21 +207,27 @@ def _matches(pattern: Sequence[str], location: Sequence[str]) -> bool:
     return same and all(a in (_ANY, b) for a, b in zip(pattern, location, strict=True))
 
 
-def _all_keys(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
+def _all_keys(section: type[Any], prefix: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
+    if not issubclass(section, BaseModel):  # a dataclass of `core`, which holds no sections
+        return {(*prefix, field.name) for field in dataclasses.fields(section)}
     keys: set[tuple[str, ...]] = set()
-    for name, field in model.model_fields.items():
+    for name, field in section.model_fields.items():
         keys.add((*prefix, name))
         is_mapping = typing.get_origin(field.annotation) is dict
         inside = (*prefix, name, _ANY) if is_mapping else (*prefix, name)
-        for section in _sections(field.annotation):
-            keys |= _all_keys(section, inside)
+        for below in _sections(field.annotation):
+            keys |= _all_keys(below, inside)
     return keys
 
 
-def _sections(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def _sections(annotation: Any) -> list[type[Any]]:
+    if isinstance(annotation, type) and _is_section(annotation):
         return [annotation]
     origins = (typing.Union, types.UnionType, typing.Annotated, tuple, dict)
     if typing.get_origin(annotation) in origins:
         return [s for part in typing.get_args(annotation) for s in _sections(part)]
     return []
+
+
+def _is_section(shape: type[Any]) -> bool:
+    return issubclass(shape, BaseModel) or dataclasses.is_dataclass(shape)

@@ -12,24 +12,17 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, model_validator
 
 from baldistill.config.engines import (
-    EngineResources,
     OpenAIOptions,
     ReplayOptions,
     SamplingConfig,
-    Section,
     TransformersOptions,
     VllmOptions,
-    engine_kind,
 )
+from baldistill.config.placement import EngineResources
+from baldistill.config.sections import Section, engine_shorthand, use_as_section
+from baldistill.core.ledger_entries import Prices
 
-
-class Prices(Section):
-    """What the teacher costs, in any one currency; by default nothing."""
-
-    prompt_per_million: Annotated[float, Field(ge=0.0)] = 0.0
-    """Price of a million prompt tokens."""
-    completion_per_million: Annotated[float, Field(ge=0.0)] = 0.0
-    """Price of a million completion tokens."""
+use_as_section(Prices)
 
 
 class TeacherOptions(Section):
@@ -145,7 +138,11 @@ class OpenAITeacher(TeacherOptions, OpenAIOptions):
         model = f"{self.model}@{self.base_url}" if self.base_url else self.model
         decisive = self.model_dump(mode="json", include={"api", "bos", "extra_body"})
         usual = OpenAIOptions.model_fields
-        changed = {k: v for k, v in decisive.items() if v != usual[k].default}
+        changed = {
+            k: v
+            for k, v in decisive.items()
+            if v != usual[k].get_default(call_default_factory=True)
+        }
         return self.kind, f"{model} {json.dumps(changed, sort_keys=True)}" if changed else model
 
 
@@ -177,7 +174,7 @@ class CascadeTeacher(Section):
     kind: Literal["cascade"] = "cascade"
     tiers: Annotated[
         tuple[
-            Annotated[TierConfig, Field(discriminator="kind"), BeforeValidator(engine_kind)],
+            Annotated[TierConfig, Field(discriminator="kind"), BeforeValidator(engine_shorthand)],
             ...,
         ],
         Field(min_length=2, max_length=8),
@@ -186,6 +183,6 @@ class CascadeTeacher(Section):
 
 
 TeacherConfig: TypeAlias = Annotated[
-    TierConfig | CascadeTeacher, Field(discriminator="kind"), BeforeValidator(engine_kind)
+    TierConfig | CascadeTeacher, Field(discriminator="kind"), BeforeValidator(engine_shorthand)
 ]
 """One teacher, or several in a cascade."""

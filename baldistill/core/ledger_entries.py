@@ -170,17 +170,18 @@ class Caps:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """A teacher's prices, in any one currency.
-
-    Attributes:
-        prompt_per_million: Price of a million prompt tokens.
-        completion_per_million: Price of a million completion tokens.
-    """
+    """A teacher's prices, in any one currency; by default a teacher costs nothing."""
 
     prompt_per_million: float = 0.0
+    """Price of a million prompt tokens, 0 or more."""
     completion_per_million: float = 0.0
+    """Price of a million completion tokens, 0 or more."""
 
     def __post_init__(self) -> None:
         """Raises ValueError on a negative price."""
         if not (self.prompt_per_million >= 0 and self.completion_per_million >= 0):
-            raise ValueError(f"prices must be 0 or more, not {self}")
+            raise ValueError(
+                "prices must be 0 or more, not prompt_per_million="
+                f"{self.prompt_per_million} and completion_per_million="
+                f"{self.completion_per_million}"
+            )

@@ -77,7 +77,7 @@ class Context:
     @property
     def prices(self) -> tuple[Prices, ...]:
         """What each teacher costs."""
-        return tuple(Prices(**tier.prices.model_dump()) for tier in self.config.teacher.tiers)
+        return tuple(tier.prices for tier in self.config.teacher.tiers)
 
     def teachers(self) -> tuple[Teacher, ...]:
         """The teacher, or those of a cascade, behind this run's ledger; all start on first use."""

@@ -11,9 +11,9 @@ import ray
 import ray.data
 from rich.table import Table
 
-from baldistill.core.budget import Asked
 from baldistill.core.label_metrics import metrics_of_responses
 from baldistill.core.longtail import head_domains
+from baldistill.core.policies import Asked
 from baldistill.data.corpus import read_corpus, sample
 from baldistill.method.context import Context
 from baldistill.method.select import WAITING_CPUS

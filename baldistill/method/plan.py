@@ -9,7 +9,8 @@ from typing import Any
 from rich.table import Table
 
 from baldistill.config import Config
-from baldistill.core.budget import Policy, TailQuota, partition, quotas, stage_budgets
+from baldistill.core.budget import TailQuota, partition, quotas, stage_budgets
+from baldistill.core.policies import Policy
 from baldistill.errors import ConfigError
 
 _MOST_CANDIDATES = 1_000_000  # half a gigabyte of rows of 500 bytes
@@ -68,7 +69,7 @@ def plan_stage(
         stage: From 1.
         policy: In place of the config's, one that knows the student's answers.
     """
-    policy = policy or config.budget.policy.policy()
+    policy = policy or config.budget.policy
     budget = stage_budgets(config.budget.total, config.stages)[stage - 1]
     quota = quotas(policy, counts, stage, config.stages, budget)
     parts = partition(quota, unused)

@@ -13,15 +13,14 @@ Each line is one committed step: what was done is not done again.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
-from baldistill.config import ErrorsPolicy
-from baldistill.core.budget import Asked, Errors
+from baldistill.core.policies import Asked, Errors, MeasuredErrors, Policy
 from baldistill.errors import UserError
 from baldistill.method.annotate import annotate
 from baldistill.method.context import Context
@@ -58,7 +57,7 @@ def run_stage(context: Context, stage: int, before: Step) -> Step | None:
         context.storage,
         f"{folder}/errors",
         inputs=(before,),
-        options={"policy": config.budget.policy.model_dump(mode="json"), "seed": config.seed},
+        options={"policy": asdict(config.budget.policy), "seed": config.seed},
         make=lambda: ask_student(context, stage),
     )
     plan = balance(context, stage, asked.figures)
@@ -128,7 +127,7 @@ def examine(context: Context, stage: int, trained: Step) -> Step:
 def ask_student(context: Context, stage: int) -> dict[str, Any]:
     """What the `errors` policy wants to know: the last student's errors on real examples."""
     policy = context.config.budget.policy
-    if not isinstance(policy, ErrorsPolicy) or stage == 1:
+    if not isinstance(policy, Errors) or stage == 1:
         return {}
     answers = student_errors(context, stage - 1, policy.questions)
     return {domain: list(asked) for domain, asked in sorted(answers.items())}
@@ -136,9 +135,10 @@ def ask_student(context: Context, stage: int) -> dict[str, Any]:
 
 def balance(context: Context, stage: int, answers: dict[str, Any]) -> StagePlan:
     """Quotas of a stage from what earlier stages left in the pool, and what was asked."""
-    policy = context.config.budget.policy.policy()
+    policy: Policy = context.config.budget.policy
     if isinstance(policy, Errors) and answers:
-        policy = replace(policy, answers={d: Asked(*counts) for d, counts in answers.items()})
+        asked = {domain: Asked(*counts) for domain, counts in answers.items()}
+        policy = MeasuredErrors(policy.floor, asked)
     unused = dict(context.corpus.counts)
     for earlier, table in context.each_annotated(stage):
         real = table.filter(pc.equal(table["source"], "real"))

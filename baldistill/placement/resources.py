@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from baldistill.config import Config, StudentConfig
-from baldistill.config.engines import EngineConfig, EngineResources, NodeResources
+from baldistill.config.engines import EngineConfig
+from baldistill.config.placement import EngineResources, NodeResources
 from baldistill.errors import ResourceError
 from baldistill.placement.errors import why_it_does_not_fit
 from baldistill.placement.packing import Amounts, Demand, bundle_of, capacity, fits, nodes_with

@@ -13,8 +13,8 @@ import yaml
 from pydantic import Field, model_validator
 
 from baldistill.config import Config
-from baldistill.config.engines import Count, Section
 from baldistill.config.loading import read_mapping, set_value, validate, validate_as
+from baldistill.config.sections import Count, Section
 from baldistill.errors import ConfigError
 
 Search: TypeAlias = Literal["grid", "random", "optuna"]

@@ -13,7 +13,7 @@ from baldistill.answers.store import ResponseStore
 from baldistill.bundled.corpus import make_corpus
 from baldistill.config import Config
 from baldistill.config.teachers import ReplayTeacher, TransformersTeacher
-from baldistill.core.ledger import Caps, Ledger, Prices
+from baldistill.core.ledger import Caps, Ledger
 from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import Pool
 from baldistill.records import Example
@@ -62,7 +62,7 @@ def test_each_teacher_gets_what_those_before_could_not(tmp_path: Path) -> None:
         }
     )
     store, log = ResponseStore(Storage.open(tmp_path / "store")), Storage.open(tmp_path / "ledger")
-    prices = tuple(Prices(**tier.prices.model_dump()) for tier in settings.teacher.tiers)
+    prices = tuple(tier.prices for tier in settings.teacher.tiers)
     ledger = start_ledger(log, store, Caps(examples=100, cost=1.0), prices)
     prompts = load_prompts("compact", model="bundled")
     teachers = []

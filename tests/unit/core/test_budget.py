@@ -5,14 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baldistill.core.budget import (
-    Adaptive,
-    Asked,
-    Errors,
-    Naive,
-    Natural,
     Partition,
-    Schedule,
-    Split,
     TailQuota,
     partition,
     quotas,
@@ -20,6 +13,16 @@ from baldistill.core.budget import (
     stage_budgets,
 )
 from baldistill.core.longtail import head_domains
+from baldistill.core.policies import (
+    Adaptive,
+    Asked,
+    Errors,
+    MeasuredErrors,
+    Naive,
+    Natural,
+    Schedule,
+    Split,
+)
 
 COUNTS = st.dictionaries(
     st.text("abcxyz", min_size=1, max_size=3), st.integers(0, 2000), min_size=1, max_size=30
@@ -32,8 +35,9 @@ POLICY = st.one_of(
     st.just(Adaptive()),
     st.builds(Schedule, w_first=SHARE, w_last=SHARE, power=st.floats(0.1, 5)),
     st.builds(Split, st.tuples(SHARE), head_mass=st.floats(0.05, 1)),
+    st.builds(Errors, SHARE),
     st.builds(
-        Errors,
+        MeasuredErrors,
         SHARE,
         st.dictionaries(
             st.text("abcxyz", min_size=1, max_size=3),
@@ -193,7 +197,11 @@ def test_mistakes_are_named(policy, stage, num_stages, budget, message):
         lambda: Schedule(w_last=float("nan")),
         lambda: Split(()),
         lambda: Split((2.0,)),
+        lambda: Schedule(power=11),
         lambda: Split((0.5,), head_mass=0),
+        lambda: Errors(-0.1),
+        lambda: Errors(questions=0),
+        lambda: MeasuredErrors(1.5, {}),
         lambda: stage_budgets(-1, 3),
         lambda: stage_budgets(3, 0),
     ],
@@ -206,7 +214,7 @@ def test_policies_check_themselves(make):
 def test_errors_give_more_to_what_the_student_gets_wrong() -> None:
     counts = {"mastered": 900, "half": 90, "unknown": 10}
     answers = {"mastered": Asked(38, 0), "half": Asked(38, 19), "unknown": Asked(8, 8)}
-    found = quotas(Errors(0.5, answers), counts, 2, 4, 300)
+    found = quotas(MeasuredErrors(0.5, answers), counts, 2, 4, 300)
     errors = [Fraction(1, 40), Fraction(20, 40), Fraction(9, 10)]
     expected = [300 * (Fraction(1, 6) + e / sum(errors) / 2) for e in errors]
     assert sum(found.values()) == 300
@@ -219,4 +227,5 @@ def test_errors_without_a_student_are_adaptive_and_with_a_full_floor_naive() -> 
     counts = {"a": 900, "b": 90, "c": 10}
     assert quotas(Errors(), counts, 1, 4, 300) == quotas(Adaptive(), counts, 1, 4, 300)
     answers = {"a": Asked(10, 0), "b": Asked(10, 10)}
-    assert quotas(Errors(1.0, answers), counts, 2, 4, 300) == quotas(Naive(), counts, 2, 4, 300)
+    measured = MeasuredErrors(1.0, answers)
+    assert quotas(measured, counts, 2, 4, 300) == quotas(Naive(), counts, 2, 4, 300)

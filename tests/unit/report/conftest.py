@@ -13,7 +13,7 @@ import pytest
 
 from baldistill.config import Config
 from baldistill.config.loading import dump_config
-from baldistill.core.ledger import Caps, Ledger, Prices, Reject, Reserve, Settle, to_record
+from baldistill.core.ledger import Caps, Ledger, Reject, Reserve, Settle, to_record
 from baldistill.core.longtail import head_domains
 from baldistill.core.metrics import metrics_from_scores
 from baldistill.data.summary import CorpusSummary
@@ -45,7 +45,7 @@ class RunWriter:
         self.evaluated: dict[str, Any] = {}
         budget, tiers = config.budget, config.teacher.tiers
         caps = Caps(budget.total, budget.calls, budget.tokens, budget.cost)
-        self.ledger = Ledger(caps, tuple(Prices(**t.prices.model_dump()) for t in tiers))
+        self.ledger = Ledger(caps, tuple(t.prices for t in tiers))
         self.num_segments = 0
         self.storage.write_text("config.yaml", dump_config(config))
         self.storage.write_json("versions.json", {"python": "3.11", "peft": None})

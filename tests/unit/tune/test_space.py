@@ -37,7 +37,7 @@ def test_every_shipped_space_fits_the_quickstart(path: Path) -> None:
 
 def test_the_shipped_tail_share_sweep_has_twelve_trials() -> None:
     plan = make_plan(load_config(), load_space(ROOT / "tune_spaces" / "tail-share.yaml"))
-    shares = [config.budget.policy.model_dump()["tail_shares"] for config in plan.configs()]
+    shares = [config.model_dump()["budget"]["policy"]["tail_shares"] for config in plan.configs()]
     assert len(shares) == 12
     assert shares != sorted(shares), "weak and strong by turns, so that weak ones can be stopped"
     assert min(shares) == (0.0,) * 4

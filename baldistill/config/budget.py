@@ -1,0 +1,77 @@
+"""The part of the config that says what is annotated: budget, selection, tail, rationales."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field
+
+from baldistill.config.sections import Count, Section, kind_shorthand, use_as_section
+from baldistill.core.policies import Adaptive, Errors, Naive, Natural, Schedule, Split
+
+use_as_section(Natural, Naive, Adaptive, Schedule, Split, Errors)
+
+PolicyConfig: TypeAlias = Annotated[
+    Natural | Naive | Adaptive | Schedule | Split | Errors,
+    Field(discriminator="kind"),
+    BeforeValidator(kind_shorthand),
+]
+"""A policy of `core.policies`, which checks its options by itself."""
+
+
+class BudgetConfig(Section):
+    """What may be spent, and how it is shared among the domains."""
+
+    total: Annotated[int, Field(ge=0)] = 1200
+    """B: annotated examples over all stages. 0 evaluates the base student (zero-shot)."""
+    policy: PolicyConfig = Adaptive()
+    """natural | naive | adaptive | schedule | split | errors."""
+    calls: Count | None = None
+    """Cap on teacher calls, failed attempts included; by default only B limits them."""
+    tokens: Count | None = None
+    """Cap on the teacher's tokens, read and written together."""
+    cost: Annotated[float, Field(gt=0.0)] | None = None
+    """Cap on money, in the currency of `teacher.prices`."""
+
+
+class SelectionConfig(Section):
+    """Which real examples the head domains annotate."""
+
+    metric: Literal["ifd", "perplexity", "random"] = "ifd"
+    """Highest first: Instruction-Following Difficulty of the student's own response, its
+    conditional perplexity, or a seeded hash."""
+    first_stage: Literal["random", "metric"] = "random"
+    """Stage 1 has no fine-tuned student: random (the paper), or the metric by the base student."""
+    candidates_per_quota: Annotated[float, Field(ge=1.0)] | None = 3.0
+    """At most so many candidates are scored for each example to select, a deterministic hash
+    sample; null scores the whole pool, and holds it in the driver's memory: for corpora of at most
+    a million rows. Where they do not fill the quota, further ones are drawn, unscored."""
+
+
+class TailConfig(Section):
+    """How tail domains reach their quota when their real examples run out."""
+
+    fill: Literal["synthesize", "repeat", "none"] = "synthesize"
+    """The teacher writes new examples; or real ones are repeated; or the quota stays unmet."""
+    demonstrations: Annotated[int, Field(ge=1, le=32)] = 3
+    """Real examples of the domain shown in the prompt."""
+    max_attempts_per_example: Annotated[float, Field(ge=1.0)] = 4.0
+    """A domain whose new examples are still rejected after so many calls for each one wanted
+    is dry; what it could not fill goes to the other domains."""
+    near_duplicate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    """A new question at least this similar (normalised Indel similarity of RapidFuzz) to a known
+    one of its domain, or of the evaluation set, is rejected; 1 rejects equal ones only."""
+    votes: Annotated[int, Field(ge=0, le=15)] = 0
+    """How often the teacher solves its own question again without seeing its answer, a call each:
+    once as it writes rationales, further times at temperature 0.7. The example is rejected unless
+    more than half reach its answer; 0 takes it as it is."""
+
+
+class RationaleConfig(Section):
+    """The teacher's explanations of real examples."""
+
+    max_attempts: Annotated[int, Field(ge=1, le=20)] = 2
+    """Calls for one example until the teacher's conclusion equals the gold answer."""
+    on_mismatch: Literal["drop", "keep", "label_only"] = "drop"
+    """After the last attempt: drop the row (its place is refilled), keep the rationale with the
+    gold answer, or teach the gold answer alone."""

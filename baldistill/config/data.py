@@ -1,0 +1,76 @@
+"""The part of the config that says what is learned from: corpus, columns, task types."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from baldistill.config.sections import Count, Section, Share
+from baldistill.core.answers import Task
+from baldistill.uris import holds_secret, masked
+
+
+class Columns(Section):
+    """Which column of the user's files holds what."""
+
+    question: str = "question"
+    """The text that the student is asked."""
+    answer: str = "answer"
+    """The gold answer."""
+    domain: str = "domain"
+    """The class, topic or task type to balance over."""
+    choices: str | None = None
+    """A list column of answer choices, shown to the models as lettered lines."""
+    id: str | None = None
+    """A unique id; by default a hash of domain and question."""
+    split: str | None = None
+    """A column that says `train` or else `test`, `eval`, `validation`, `dev`: such rows of
+    `data.train` are the evaluation set."""
+
+
+class DataConfig(Section):
+    """The corpus and the evaluation set."""
+
+    train: str | tuple[str, ...] = "bundled"
+    """File, folder, glob or URI (s3://, gs://, hdfs://), or a list of them; `bundled` is the
+    corpus of small reasoning domains inside the package."""
+    evaluation: str | tuple[str, ...] | None = None
+    """The same for the evaluation set; by default a seeded split of every domain."""
+    format: Literal["auto", "jsonl", "parquet", "csv"] = "auto"
+    """`auto` goes by the file's ending."""
+    columns: Columns = Columns()
+    """Column mapping."""
+    task: Task = "free_text"
+    """How answers are extracted and compared."""
+    domain_tasks: dict[str, Task] = Field(default_factory=dict)
+    """The same for single domains of the corpus, where they differ."""
+    evaluation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    """Share of each domain that the seeded split sets aside."""
+    evaluation_max_per_domain: Count = 200
+    """At most so many evaluation examples of a domain."""
+    max_question_chars: Count = 20_000
+    """A longer question is quarantined as over-long."""
+    max_answer_chars: Count = 4_000
+    """A longer answer is quarantined as over-long."""
+    max_bad_fraction: Share = 0.05
+    """Over this share of rows that cannot be used the run stops with examples of them. Duplicates,
+    and rows that stand in the evaluation set, are quarantined too but do not count."""
+    bundled_rows: Annotated[int, Field(ge=100)] = 4000
+    """Training rows of the bundled corpus."""
+    bundled_alpha: Annotated[float, Field(ge=0.0, le=4.0)] = 2.0
+    """Zipf exponent of the bundled corpus: the domain of rank k has about 1/k^alpha of rank 1."""
+    bundled_evaluation_per_domain: Count = 60
+    """Evaluation questions of each domain of the bundled corpus."""
+
+    @field_validator("train", "evaluation")
+    @classmethod
+    def _no_credentials(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        """`config.yaml` of the run folder holds these texts."""
+        for uri in (value,) if isinstance(value, str) else value or ():
+            if holds_secret(uri):
+                raise ValueError(
+                    f"{masked(uri)} has credentials in it: take them out and set them in the "
+                    "environment"
+                )
+        return value

@@ -1,0 +1,83 @@
+"""The part of the config that says how the student is fine-tuned and evaluated."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from baldistill.config.engines import SamplingConfig, StudentEngine, TransformersOptions
+from baldistill.config.placement import EngineResources, WorkerResources
+from baldistill.config.sections import Count, Section
+
+
+class LoraConfig(Section):
+    """Low-rank adapters through peft; they are merged into the checkpoint of each stage."""
+
+    rank: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Rank of the update."""
+    alpha: Annotated[float, Field(gt=0.0)] = 32.0
+    """Scale: the update is multiplied by alpha / rank."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Dropout on the adapter's input."""
+    target_modules: str | tuple[str, ...] = "all-linear"
+    """Layers that get an adapter."""
+
+
+class StudentConfig(Section):
+    """The small model, and how it is fine-tuned after each stage."""
+
+    model: str = "bundled"
+    """Hub id or path of a Hugging Face causal language model."""
+    prompts: str = "auto"
+    """Prompt set, as for the teacher: the student is asked by its `student` template."""
+    target: Literal["rationale", "label"] = "rationale"
+    """`rationale`: `{rationale}\\nAnswer: {answer}`; `label`: the answer alone, and no teacher
+    call for a real example."""
+    data: Literal["cumulative", "stage"] = "cumulative"
+    """Each stage trains on all that was annotated so far, or on its own batch alone."""
+    init: Literal["base", "previous"] = "base"
+    """Each stage starts from the base student, or from the last stage's."""
+    epochs: Annotated[float, Field(gt=0.0, le=1000.0)] = 3.0
+    """Passes over the stage's training data."""
+    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 2e-5
+    """Peak of the schedule."""
+    lr_schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Decay after the warm-up."""
+    warmup_ratio: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.03
+    """Share of the steps over which the rate rises."""
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    """AdamW's."""
+    batch_size: Count = 32
+    """Examples of one optimiser step on one worker."""
+    gradient_accumulation: Count = 1
+    """Micro-batches to an optimiser step."""
+    max_length: Annotated[int, Field(ge=16)] = 1024
+    """Tokens of prompt and target; a longer prompt loses its beginning, a longer target its end."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto`: bfloat16 on a GPU that has it, float32 on a CPU."""
+    gradient_checkpointing: bool = False
+    """Trade time for memory."""
+    lora: LoraConfig | None = None
+    """Adapters instead of full fine-tuning."""
+    num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Ray Train workers; 0 trains in the driver; `auto`: one for each GPU, 0 without one."""
+    worker_resources: WorkerResources = WorkerResources()
+    """What each of them reserves, and on which nodes."""
+    engine: StudentEngine = TransformersOptions()
+    """What runs the student when it responds and is examined: transformers | vllm."""
+    response: SamplingConfig = SamplingConfig()
+    """Sampling for the student's responses, in selection and in evaluation."""
+    resources: EngineResources = EngineResources()
+    """The actor pool that responds and scores."""
+
+
+class EvaluationConfig(Section):
+    """When the student is examined."""
+
+    every_stage: bool = True
+    """After each stage; otherwise after the last one only."""
+    base_student: bool = True
+    """Also the base student, before the first stage (zero-shot)."""
+    head_mass: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.8
+    """`head` in the metrics is the smallest set of largest domains with this share."""

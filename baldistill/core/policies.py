@@ -1,0 +1,146 @@
+"""Balancing policies: what a user chooses to share the budget among domains.
+
+`core.budget` turns a policy into quotas. The config reads these classes from YAML, so each has a
+`kind`, and its docstrings describe options.
+
+Source: BalDistill (arXiv 2406.13114), section 3, "Naive Balancing" (BalDistill-N: B / (K l)
+examples of a domain) and "Adaptive Balancing" (BalDistill-A: (n_d / N) (B / K) (K - i) / K
++ B / (K l) i / K). The paper's formulas stand in its text, without numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Natural:
+    """Every stage follows the corpus: w_i = 0. Random sampling gives the same on average."""
+
+    kind: Literal["natural"] = field(default="natural", kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Naive:
+    """Every stage is fully balanced: w_i = 1. The paper's BalDistill-N."""
+
+    kind: Literal["naive"] = field(default="naive", kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptive:
+    """From nearly natural to fully balanced: w_i = i / K. The paper's BalDistill-A."""
+
+    kind: Literal["adaptive"] = field(default="adaptive", kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Any balance weights w_i in [0, 1]: a list, or a curve from the first stage to the last."""
+
+    kind: Literal["schedule"] = field(default="schedule", kw_only=True)
+    weights: tuple[float, ...] | None = None
+    """w of each stage, each in [0, 1]. If it is given, the other options are not used."""
+    w_first: float = 0.0
+    """w of the first stage, in [0, 1]. 0 follows the corpus."""
+    w_last: float = 1.0
+    """w of the last stage, in [0, 1]. A run of one stage uses it. 1 is fully balanced."""
+    power: float = 1.0
+    """Shape of the curve, above 0 and at most 10:
+    w_i = w_first + (w_last - w_first) ((i - 1) / (K - 1))^power. 1 is linear; more stays near
+    w_first for longer."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError on weights outside [0, 1] or a power outside (0, 10]."""
+        if self.weights is not None:
+            _check_shares("weights", self.weights)
+        _check_shares("w_first", self.w_first)
+        _check_shares("w_last", self.w_last)
+        if not 0 < self.power <= 10:
+            raise ValueError(f"power must be above 0 and at most 10, not {self.power}")
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Head/tail split: s_i B_i shared equally by the tail domains, the rest by the head."""
+
+    kind: Literal["split"] = field(default="split", kw_only=True)
+    tail_shares: tuple[float, ...] = (0.5,)
+    """s of each stage, each in [0, 1], or one number for all stages. The tail shares it equally;
+    the head shares the rest as in the corpus."""
+    head_mass: float = 0.8
+    """The head is the smallest set of largest domains that hold this share of the corpus, above 0
+    and at most 1. If the head is the whole corpus, it gets the tail's share too."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError on shares outside [0, 1] or an empty head."""
+        _check_shares("tail_shares", self.tail_shares)
+        if not 0 < self.head_mass <= 1:
+            raise ValueError(f"head_mass must be above 0 and at most 1, not {self.head_mass}")
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """More for domains whose real examples the current student gets wrong; not in the paper.
+
+    Before each stage but the first, the student answers real examples of the corpus, whose gold
+    answers are known. That needs no teacher call and nothing of the evaluation set. The counts
+    make a `MeasuredErrors`; without them this policy is `Adaptive`.
+    """
+
+    kind: Literal["errors"] = field(default="errors", kw_only=True)
+    floor: float = 0.5
+    """Part of the stage's budget, in [0, 1], that all domains share equally. The rest follows the
+    errors."""
+    questions: int = 40
+    """Real examples of each domain that the student answers before a stage, from 1 to 10,000.
+    More measure the errors better and take longer."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError on a floor outside [0, 1] or questions outside 1 to 10,000."""
+        _check_shares("floor", self.floor)
+        if not 1 <= self.questions <= 10_000:
+            raise ValueError(f"questions must be between 1 and 10,000, not {self.questions}")
+
+
+class Asked(NamedTuple):
+    """How a student did on questions of one domain."""
+
+    asked: int
+    wrong: int
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredErrors:
+    """The `Errors` policy with the student's answers.
+
+    quota_d = B_i [ f / l + (1 - f) e_d / sum(e) ], with e_d = (wrong + 1) / (asked + 2) the
+    current student's error in the domain. Laplace's rule smooths it, so that few questions never
+    say "never" or "always".
+
+    Attributes:
+        floor: f, in [0, 1].
+        answers: By domain, how many of its real examples were asked and answered wrong. A domain
+            without an entry counts as not asked (e = 1/2).
+    """
+
+    floor: float
+    answers: Mapping[str, Asked]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError on a floor outside [0, 1]."""
+        _check_shares("floor", self.floor)
+
+
+Policy: TypeAlias = Natural | Naive | Adaptive | Schedule | Split | Errors | MeasuredErrors
+
+
+def _check_shares(name: str, value: float | tuple[float, ...]) -> None:
+    shares = value if isinstance(value, tuple) else (value,)
+    if shares and all(0 <= share <= 1 for share in shares):
+        return
+    if isinstance(value, tuple):
+        raise ValueError(f"{name} must be numbers between 0 and 1, not {list(value)}")
+    raise ValueError(f"{name} must be between 0 and 1, not {value}")
