@@ -26,6 +26,7 @@ from baldistill.answers.store import ResponseStore
 from baldistill.config.engines import TransformersOptions
 from baldistill.config.teachers import TransformersTeacher
 from baldistill.core.ledger import Caps, Prices
+from baldistill.generation.engine import OnEnded, ignore_ended
 from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import EngineActor, Pool
 from baldistill.generation.types import Request, Sampling
@@ -51,7 +52,9 @@ class PacedEngine:
         """Nobody asks a teacher for scores."""
         raise NotImplementedError
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling, on_ended: OnEnded = ignore_ended
+    ) -> list[Completion]:
         """Answer all, not before their time."""
         now = time.monotonic()
         self._free = max(self._free, now) + len(requests) * ACTORS / RATE
@@ -111,7 +114,7 @@ def main() -> None:
     sampling = Sampling(96)
     ours, reference = [], []
     with connected(), tempfile.TemporaryDirectory(prefix="baldistill-ledger-") as scratch:
-        actor = ray.remote(concurrency_groups={"notices": 1})(PacedActor).options(num_cpus=0)
+        actor = ray.remote(concurrency_groups={"reports": 1})(PacedActor).options(num_cpus=0)
         actors = tuple(actor.remote() for _ in range(ACTORS))
         pool = Pool(actors, ModelRef("paced"), arguments.batch_size)
         pool.generate([Request("warm", "up")] * ACTORS, sampling)

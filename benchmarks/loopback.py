@@ -59,7 +59,7 @@ def teacher(folder: Path, url: str, *, concurrency: int, replicas: int = 1) -> I
         config, ModelRef("m"), replicas=replicas, bundle={"CPU": 0.25},
         batch_size=config.resources.batch_size, journals=store.journals(),
     )  # fmt: skip
-    ray.get([actor.warm.remote(pool.model) for actor in pool.actors])
+    ray.get([actor.load.remote(pool.model) for actor in pool.actors])
     ledger = start_ledger(storage.sub("ledger"), store, Caps())
     ray.get(ledger.summary.remote())
     try:

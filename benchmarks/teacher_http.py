@@ -34,6 +34,7 @@ from baldistill.answers.store import ResponseStore
 from baldistill.config.engines import OpenAIOptions
 from baldistill.config.teachers import OpenAITeacher
 from baldistill.core.ledger import Caps
+from baldistill.generation.engine import OnEnded, ignore_ended
 from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import EngineActor, Pool
 from baldistill.generation.types import Request, Sampling
@@ -158,7 +159,9 @@ class Echo:
         """Nobody asks."""
         raise AssertionError
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling, on_ended: OnEnded = ignore_ended
+    ) -> list[Completion]:
         """A rationale of 200 letters."""
         tokens, logprobs = np.zeros(50, np.int32), np.zeros(50, np.float32)
         return [
@@ -177,7 +180,7 @@ class EchoActor(EngineActor):
 
 def memory(number: int) -> dict[str, float | str]:
     """What that many questions, all answered, add to the driver's resident memory."""
-    remote = ray.remote(concurrency_groups={"notices": 1})(EchoActor)
+    remote = ray.remote(concurrency_groups={"reports": 1})(EchoActor)
     actors = tuple(remote.options(num_cpus=0.25, max_concurrency=8).remote() for _ in range(2))
     pool = Pool(actors, ModelRef("m"), batch_size=64, threads=8)
     with tempfile.TemporaryDirectory(prefix="baldistill-http-") as folder:

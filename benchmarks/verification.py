@@ -31,7 +31,7 @@ from baldistill.answers.completion import Completion
 from baldistill.commands.run import run
 from baldistill.config import Config
 from baldistill.config.loading import load_config
-from baldistill.generation.dispatcher import Kept, nothing_kept
+from baldistill.generation.dispatcher import SavedAnswers, no_saved_answers
 from baldistill.generation.pool import Pool
 from baldistill.generation.types import Request, Sampling
 from baldistill.placement.cluster import connected
@@ -58,10 +58,13 @@ class ErringPool(Pool):
     errors: float = 0.0
 
     def stream(
-        self, requests: Iterable[Request], sampling: Sampling, kept: Kept = nothing_kept
+        self,
+        requests: Iterable[Request],
+        sampling: Sampling,
+        saved_answers: SavedAnswers = no_saved_answers,
     ) -> Iterator[list[Completion]]:
         """Answer as the pool does, and err."""
-        for batch in Pool.stream(self, requests, sampling, kept):
+        for batch in Pool.stream(self, requests, sampling, saved_answers):
             yield [self.spoil(completion) for completion in batch]
 
     def spoil(self, completion: Completion) -> Completion:
@@ -112,7 +115,7 @@ class ErringEngines(Engines):
         """The teacher's engines, erring."""
         pool = super().teacher(tier)
         return ErringPool(
-            pool.actors, pool.model, pool.batch_size, pool.threads, pool.groups, self.errors
+            pool.actors, pool.model, pool.batch_size, pool.threads, pool.groups, errors=self.errors
         )
 
 

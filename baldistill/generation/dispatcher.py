@@ -13,16 +13,20 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from baldistill.errors import UserError
-from baldistill.generation import notices
+from baldistill.generation import watch
 from baldistill.generation.engine import EngineDiedError, EngineStoppedError, WorkStoppedError
 from baldistill.generation.model_ref import ModelRef
 
-Kept: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
-"""What an engine that died has left of its rows; None for each that is to be done again."""
+SavedAnswers: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
+"""Returns the answers that a dead engine had already saved for these rows; None for the others."""
+
+OnProgress: TypeAlias = Callable[[int, str], None]
+"""Called every second with the rows that have ended but were not handed over yet, and with what
+the engines are doing before the first row ends (empty after that)."""
 
 _MOST_DEATHS = 4  # of engines that had the same batch
 _GATHER_SECONDS = 0.2  # for engines that only have to say that they are ready
-_HAND_OVER_EVERY = 0.2  # seconds: what is made durable each time is a file of its own
+_HAND_OVER_EVERY = 0.2  # seconds: the caller writes a file for each
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +36,9 @@ class Call:
     Attributes:
         numbers: Of its rows.
         method: The actor's.
-        rows: What the method is given, beside the model.
+        rows: The method's second argument; the first is the model.
         options: Further arguments.
-        deaths: Engines that had it and died.
+        deaths: How many engines died with this batch.
     """
 
     numbers: Sequence[int]
@@ -44,28 +48,43 @@ class Call:
     deaths: int = 0
 
     def only(self, places: Sequence[int]) -> Call:
-        """The same for some of its rows."""
+        """Return the call for some of its rows."""
         numbers, rows = [self.numbers[i] for i in places], [self.rows[i] for i in places]
         return replace(self, numbers=numbers, rows=rows)
 
 
 @dataclass(slots=True, eq=False)
-class _Life:
-    """An engine from being ready until it dies, and how many rows it has."""
+class _ReadyEngine:
+    """An engine with the model in memory, until it dies.
 
-    actor: Any
-    rows: int = 0
+    Attributes:
+        place: In the pool's actors.
+        num_rows: Rows that it was given and has not returned.
+    """
+
+    place: int
+    num_rows: int = 0
+
+
+@dataclass(slots=True)
+class _Running:
+    """A call under way, and how many of its rows have ended as far as is known."""
+
+    call: Call
+    engine: _ReadyEngine
+    num_ended: int = 0
 
 
 class Dispatcher:
     """One piece of work for a pool.
 
-    An engine takes part as soon as it has the model in memory. When one dies, Ray restarts it
-    (elsewhere, if its node is gone), the others do its batches, and it joins again when it is
-    ready. Engines that the cluster has no room for yet join when its autoscaler has brought some.
+    An engine takes part as soon as it has the model in memory. When an engine dies, Ray restarts
+    it (on another node, if its own is gone), the other engines do its batches, and it joins again
+    when it is ready. An engine that the cluster has no room for yet joins when there is room.
 
-    An engine may answer a call with some of its rows and say None for those that go on in it. They
-    are asked for again at once, there; so no answer waits for the slowest of its batch.
+    An engine may answer some rows of a call and return None for those that are still under way. The
+    dispatcher asks the same engine for these rows again at once, so that no answer waits for the
+    slowest row of its batch.
     """
 
     def __init__(
@@ -73,132 +92,158 @@ class Dispatcher:
         actors: Sequence[Any],
         model: ModelRef,
         most_rows: int,
-        kept: Kept,
+        saved_answers: SavedAnswers,
+        on_progress: OnProgress | None = None,
     ) -> None:
-        """Nothing runs yet.
+        """Prepare; nothing runs yet.
 
         Args:
             actors: Handles of `EngineActor`s.
             model: What they answer with.
             most_rows: An engine that has as many is given no more.
-            kept: Asked when an engine has died.
+            saved_answers: Called when an engine has died.
+            on_progress: Called every second while the engines work, and at the end.
         """
         self._actors = actors
         self._model = model
         self._most_rows = most_rows
-        self._kept = kept
+        self._saved_answers = saved_answers
+        self._on_progress = on_progress
         self._again: deque[Call] = deque()
-        self._ready: list[_Life] = []
-        self._warming: dict[Any, Any] = {}
-        self._running: dict[Any, tuple[Call, _Life]] = {}
+        self._ready: list[_ReadyEngine] = []
+        self._loading: dict[Any, int] = {}
+        self._running: dict[Any, _Running] = {}
         self._stop: UserError | None = None
         self._rows: list[tuple[int, Any]] = []  # answered, and not handed over
-        self._due = 0.0
+        self._next_hand_over = 0.0
+        self._any_ended = False
         self._charged: list[Any] = []  # rows without an answer that may be paid for
-        self._notices = notices.Notices(actors)
+        self._watch = watch.Watch(actors)
 
     def run(self, calls: Iterator[Call]) -> Iterator[list[tuple[int, Any]]]:
-        """Run calls.
+        """Run calls; yield their rows, each with its number, as they are answered.
 
-        Yields the rows, with their numbers, that were answered since the last time, five times a
-        second at most: whoever makes them durable does so once for all.
+        Rows are handed over together, five times a second at most, so that a caller who makes them
+        durable writes few files.
 
         Args:
             calls: Drawn only when an engine can take one.
 
         Raises:
-            WorkStoppedError: An engine cannot go on, or a batch kills whatever engine has it.
+            WorkStoppedError: An engine cannot go on, or a batch kills every engine that has it.
             UserError: An engine cannot load the model.
         """
         first = next(calls, None)
         if first is None:
             return
         self._again.append(first)
-        for actor in self._actors:
-            self._warm(actor)
-        ray.wait(list(self._warming), num_returns=len(self._warming), timeout=_GATHER_SECONDS)
+        for place in range(len(self._actors)):
+            self._load(place)
+        ray.wait(list(self._loading), num_returns=len(self._loading), timeout=_GATHER_SECONDS)
         while self._running or (self._again and self._stop is None):
-            for done in self._ended():
-                self._rows += self._end(done)
+            for reference in self._ended_calls():
+                self._rows += self._end(reference)
             self._join()
             if self._stop is None:
                 self._feed(calls)
-            if self._rows and time.monotonic() >= self._due:
-                yield self._handed_over()
-            self._notices.tell()
+            if self._rows and time.monotonic() >= self._next_hand_over:
+                yield self._hand_over()
+            if self._watch.look():
+                self._report_progress()
         if self._rows:
-            yield self._handed_over()
+            yield self._hand_over()
+        self._report_progress()
         if self._stop is not None:
             died = [row for call in self._again if call.deaths for row in call.rows]
             raise WorkStoppedError(str(self._stop), [*self._charged, *died])
 
-    def _handed_over(self) -> list[tuple[int, Any]]:
+    def _hand_over(self) -> list[tuple[int, Any]]:
         rows, self._rows = self._rows, []
-        self._due = time.monotonic() + _HAND_OVER_EVERY
+        self._any_ended = True
+        self._next_hand_over = time.monotonic() + _HAND_OVER_EVERY
         return rows
 
-    def _ended(self) -> list[Any]:
-        """Calls that have ended; none where an engine got ready, or where it takes long."""
-        longest = notices.NOTICE_EVERY
+    def _report_progress(self) -> None:
+        if self._on_progress is None:
+            return
+        for reference, running in self._running.items():
+            ended = self._watch.reports[running.engine.place].ended
+            # An engine forgets a call when it ends, which may be before its result is here.
+            running.num_ended = max(running.num_ended, ended.get(reference.task_id().hex(), 0))
+        num_ended = len(self._rows) + sum(r.num_ended for r in self._running.values())
+        self._any_ended = self._any_ended or num_ended > 0
+        self._on_progress(num_ended, self._status())
+
+    def _status(self) -> str:
+        """Say what the engines are doing instead of answering; empty once rows have ended."""
+        if self._ready or not self._loading:
+            return "" if self._any_ended else "first answers under way"
+        statuses = [self._watch.reports[place].status for place in self._loading.values()]
+        return next(filter(None, statuses), "")
+
+    def _ended_calls(self) -> list[Any]:
+        """Wait for calls to end; return none if an engine got ready, or after a second."""
+        longest = watch.ASK_EVERY
         if self._rows:
-            longest = min(longest, max(0.0, self._due - time.monotonic()))
-        ray.wait([*self._warming, *self._running], num_returns=1, timeout=longest)
+            longest = min(longest, max(0.0, self._next_hand_over - time.monotonic()))
+        ray.wait([*self._loading, *self._running], num_returns=1, timeout=longest)
         running = list(self._running)
         if not running:
             return []
         ended: list[Any] = ray.wait(running, num_returns=len(running), timeout=0)[0]
         return ended
 
-    def _warm(self, actor: Any) -> None:
-        self._warming[actor.warm.remote(self._model)] = actor
+    def _load(self, place: int) -> None:
+        self._loading[self._actors[place].load.remote(self._model)] = place
 
     def _join(self) -> None:
-        """Take in all engines that are ready, so that each gets its share."""
-        if not self._warming:
+        """Take in all engines that have loaded the model, so that each gets its share."""
+        if not self._loading:
             return
-        warming = list(self._warming)
-        told, _ = ray.wait(warming, num_returns=len(warming), timeout=0)
-        for done in told:
-            actor = self._warming.pop(done)
+        loading = list(self._loading)
+        for reference in ray.wait(loading, num_returns=len(loading), timeout=0)[0]:
+            place = self._loading.pop(reference)
             try:
-                result_of(done)
+                result_of(reference)
             except (RayActorError, EngineDiedError) as error:
-                if not (self._ready or self._warming):
+                if not (self._ready or self._loading):
                     raise self._died(error) from None
                 continue  # gone for good: the others do its work
-            self._ready.append(_Life(actor))
+            self._ready.append(_ReadyEngine(place))
 
     def _feed(self, calls: Iterator[Call]) -> None:
         """Give calls to the engines that have the fewest rows, until all have enough."""
         while self._ready:
-            life = min(self._ready, key=lambda life: life.rows)
-            if life.rows >= self._most_rows:
+            engine = min(self._ready, key=lambda engine: engine.num_rows)
+            if engine.num_rows >= self._most_rows:
                 return
             call = self._again.popleft() if self._again else next(calls, None)
             if call is None:
                 return
-            self._give(call, life)
+            self._give(call, engine)
 
-    def _give(self, call: Call, life: _Life) -> None:
-        method = getattr(life.actor, call.method)
-        self._running[method.remote(self._model, packed(call.rows), *call.options)] = call, life
-        life.rows += len(call.rows)
+    def _give(self, call: Call, engine: _ReadyEngine) -> None:
+        method = getattr(self._actors[engine.place], call.method)
+        reference = method.remote(self._model, to_bytes(call.rows), *call.options)
+        self._running[reference] = _Running(call, engine)
+        engine.num_rows += len(call.rows)
 
-    def _end(self, done: Any) -> list[tuple[int, Any]]:
-        """The rows of a call that have their answer, numbered; the others are asked for again."""
-        call, life = self._running.pop(done)
-        life.rows -= len(call.rows)
+    def _end(self, reference: Any) -> list[tuple[int, Any]]:
+        """Return the answered rows of a call with their numbers; ask for the others again."""
+        running = self._running.pop(reference)
+        call, engine = running.call, running.engine
+        engine.num_rows -= len(call.rows)
         stop: EngineStoppedError | None = None
         try:
-            results = unpacked(result_of(done))
+            results = from_bytes(result_of(reference))
         except EngineStoppedError as error:
             stop, results = error, error.answered
         except (RayActorError, EngineDiedError) as error:
-            if life in self._ready:  # the first that is heard of it
-                self._ready.remove(life)
+            if engine in self._ready:  # this call is the first to notice
+                self._ready.remove(engine)
                 if isinstance(error, EngineDiedError):
-                    ray.kill(life.actor, no_restart=False)
-                self._warm(life.actor)
+                    ray.kill(self._actors[engine.place], no_restart=False)
+                self._load(engine.place)
             return self._redo(call, error)
         pending = [place for place, result in enumerate(results) if result is None]
         if stop is not None:
@@ -206,15 +251,15 @@ class Dispatcher:
             if stop.charged or call.deaths:
                 self._charged += call.only(pending).rows
         elif pending:
-            self._give(call.only(pending), life)
+            self._give(call.only(pending), engine)
         return _answered(call, results)
 
     def _redo(self, call: Call, error: Exception) -> list[tuple[int, Any]]:
-        """Have another engine do what one died of, but for the rows that it has left.
+        """Return what a dead engine had saved; queue the other rows for another engine.
 
         Too many deaths stop the work.
         """
-        results = self._kept(call.rows)
+        results = self._saved_answers(call.rows)
         pending = [place for place, result in enumerate(results) if result is None]
         if pending:
             if call.deaths + 1 == _MOST_DEATHS:
@@ -229,8 +274,8 @@ class Dispatcher:
         )
 
 
-def nothing_kept(rows: Sequence[Any]) -> Sequence[None]:
-    """Of an engine whose results are lost with it."""
+def no_saved_answers(rows: Sequence[Any]) -> Sequence[None]:
+    """Serve as `SavedAnswers` for engines whose results are lost with them."""
     return [None] * len(rows)
 
 
@@ -239,22 +284,22 @@ def _answered(call: Call, results: Sequence[Any]) -> list[tuple[int, Any]]:
     return [(number, row) for number, row in answered if row is not None]
 
 
-def packed(rows: Sequence[Any]) -> bytes:
-    """Rows on their way between two processes.
+def to_bytes(rows: Sequence[Any]) -> bytes:
+    """Pickle rows that go from one process to another.
 
-    Ray keeps each array apart, so that a large one need not be copied; for rows of some tens of
-    tokens that takes three times as long as copying them.
+    Ray would keep each array apart, so that a large one need not be copied. For rows of some tens
+    of tokens that takes three times as long as copying them.
     """
     return pickle.dumps(rows, protocol=5)
 
 
-def unpacked(rows: bytes) -> Sequence[Any]:
-    """What `packed` was given."""
+def from_bytes(rows: bytes) -> Sequence[Any]:
+    """Return what `to_bytes` was given."""
     return pickle.loads(rows)  # type: ignore[no-any-return]
 
 
 def result_of(reference: Any) -> Any:
-    """`ray.get`, with an actor's own errors as they were raised there."""
+    """Call `ray.get`; raise an actor's own error as the actor raised it, without Ray's wrapping."""
     try:
         return ray.get(reference)
     except RayTaskError as error:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -12,18 +12,25 @@ from baldistill.errors import UserError
 from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.types import Request, Sampling
 
+OnEnded: TypeAlias = Callable[[int], None]
+"""Called by an engine, from any thread, with the number of rows that have just ended."""
+
+
+def ignore_ended(_: int) -> None:
+    """Serve as `OnEnded` where nobody shows progress."""
+
 
 class EngineDiedError(RuntimeError):
-    """An engine cannot go on; its process is to be started anew, its rows are to be done again."""
+    """The engine is broken: its process must be restarted, and its rows answered again."""
 
 
 class EngineStoppedError(UserError):
     """The engine cannot go on until the user mends something.
 
     Attributes:
-        answered: For each request of the batch what was answered before, and may have been paid
-            for; None where nothing was.
-        charged: Whether those without an answer may be charged for, too.
+        answered: For each request of the batch the answer that it already had, which may have been
+            paid for; None where it had none.
+        charged: Whether the requests without an answer may be charged for, too.
     """
 
     def __init__(
@@ -33,16 +40,16 @@ class EngineStoppedError(UserError):
         self.answered, self.charged = tuple(answered), charged
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel between processes with what was answered."""
+        """Pickle the attributes, too: exceptions pickle their message alone."""
         return EngineStoppedError, (str(self), self.answered, self.charged)
 
 
 class WorkStoppedError(UserError):
-    """A pool's work ended because an engine stopped, or died too often.
+    """A pool's work ended because an engine stopped, or because engines died too often.
 
     Attributes:
-        charged: Rows without an answer that may be charged for: all others were not sent, or
-            refused.
+        charged: The rows without an answer that may be charged for. All other rows without an
+            answer were not sent, or were refused.
     """
 
     def __init__(self, message: str, charged: Sequence[Any]) -> None:
@@ -54,16 +61,22 @@ class Engine(Protocol):
     """A model that writes and scores. One instance lives in one process."""
 
     def load(self, model: ModelRef) -> None:
-        """Load (or swap to) a model's weights and tokenizer."""
+        """Load a model's weights and tokenizer in place of the model before."""
         ...
 
     def generate(
-        self, requests: Sequence[Request], sampling: Sampling
+        self, requests: Sequence[Request], sampling: Sampling, on_ended: OnEnded = ignore_ended
     ) -> Sequence[Completion | None]:
         """Answer requests, in their order.
 
-        None stands for one that is still under way: it goes on, and its answer is given to whoever
-        calls with the same request again.
+        An engine may return None for a request that is still under way. The engine goes on with
+        that request, and returns the answer to whoever calls with the same request again.
+
+        Args:
+            requests: What to answer.
+            sampling: How to write.
+            on_ended: Told of rows that end before the call does. An engine whose calls are short
+                need not call it.
         """
         ...
 
@@ -74,17 +87,17 @@ class Engine(Protocol):
 
 @runtime_checkable
 class Stoppable(Protocol):
-    """An engine that stays stopped, whoever calls, once it has raised `EngineStoppedError`."""
+    """An engine that, once it has raised `EngineStoppedError`, refuses all calls."""
 
-    def begin(self) -> None:
-        """A new piece of work begins: what stopped the one before may be mended."""
+    def resume(self) -> None:
+        """Accept calls again: the user may have mended what stopped the engine."""
         ...
 
 
 @runtime_checkable
-class Noticing(Protocol):
-    """An engine that has something to say while it waits."""
+class WithNotices(Protocol):
+    """An engine that may have something to tell the user while it works."""
 
     def notice(self) -> str:
-        """What holds it up; empty if nothing does."""
+        """Return what is new, such as why nobody is answered; empty if nothing is."""
         ...

@@ -1,9 +1,10 @@
 """A pool of engines as long-lived Ray actors.
 
-An engine is started once for a run, not once for a step: starting one costs 9-11 s even for a
-tiny model, feeding one that is there 0.3 s. The pool travels by value into Ray Data functions
-(it holds actor handles only), which feed it in batches; every call names the model that it wants,
-so an actor that was restarted loads the right weights, and a new student is a swap of weights.
+An engine is started once for a run, not once for a step: starting an engine costs 9-11 s even for
+a tiny model, feeding one that is already there 0.3 s. The pool travels by value into Ray Data
+functions (it holds actor handles only), which feed it in batches. Every call names the model that
+it wants. So an actor that was restarted loads the right weights, and a new student is a swap of
+weights.
 """
 
 from __future__ import annotations
@@ -28,17 +29,19 @@ from baldistill.generation.bundles import alone, bundles_of, inside
 from baldistill.generation.dispatcher import (
     Call,
     Dispatcher,
-    Kept,
-    nothing_kept,
-    packed,
+    OnProgress,
+    SavedAnswers,
+    from_bytes,
+    no_saved_answers,
     result_of,
-    unpacked,
+    to_bytes,
 )
-from baldistill.generation.engine import Engine, Noticing, Stoppable
+from baldistill.generation.engine import Engine, OnEnded, Stoppable, WithNotices
 from baldistill.generation.factory import build_engine
 from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.types import Request, Sampling
 from baldistill.generation.vllm.start import environment
+from baldistill.generation.watch import Report
 from baldistill.processes import ProcessId
 from baldistill.ray_patches import CHILDREN_SEE_GPUS
 
@@ -51,13 +54,13 @@ _LOOK_S = 0.05  # between two looks for the driver; one costs 20 microseconds
 class EngineActor:
     """One engine in its own process.
 
-    Rows come and go as bytes (`dispatcher.packed`).
+    Rows come and go as bytes (`dispatcher.to_bytes`).
     """
 
     def __init__(
         self, config: EngineConfig, driver: ProcessId | None = None, journals: str | None = None
     ) -> None:
-        """Remember what to build: an error in a call reaches the caller as what it is.
+        """Remember what to build; the first call builds it, so that the caller gets its errors.
 
         Args:
             config: Which engine.
@@ -69,60 +72,85 @@ class EngineActor:
         self._config = config
         self._journals = journals
         self._changed = threading.Condition()
-        self._calls = 0
+        self._num_calls = 0
         self._engine: Engine | None = None
         self._model: ModelRef | None = None
+        self._status = ""
+        self._ended: dict[str, int] = {}
 
-    # another engine does what this one died of
+    # No retries by Ray: when an engine dies, the dispatcher gives its rows to another engine.
     @ray.method(max_task_retries=0)  # type: ignore[untyped-decorator]
     def generate(self, model: ModelRef, requests: bytes, sampling: Sampling) -> bytes:
         """Answer with the given model, loading it first if another is in memory."""
-        with self._using(model) as engine:
-            return packed(engine.generate(unpacked(requests), sampling))
+        with self._using(model) as engine, self._counting() as on_ended:
+            return to_bytes(engine.generate(from_bytes(requests), sampling, on_ended))
 
     @ray.method(max_task_retries=0)  # type: ignore[untyped-decorator]
     def score(self, model: ModelRef, token_ids: bytes) -> bytes:
         """Score with the given model, loading it first if another is in memory."""
         with self._using(model) as engine:
-            return packed(engine.score(unpacked(token_ids)))
+            return to_bytes(engine.score(from_bytes(token_ids)))
 
-    def warm(self, model: ModelRef) -> None:
+    def load(self, model: ModelRef) -> None:
         """Load a model ahead of the first batch of a piece of work."""
         with self._using(model) as engine:
             if isinstance(engine, Stoppable):
-                engine.begin()
+                engine.resume()
 
-    @ray.method(concurrency_group="notices")  # type: ignore[untyped-decorator]
-    def notice(self) -> str:
-        """What the engine has to say, also while all its threads are at work."""
-        return self._engine.notice() if isinstance(self._engine, Noticing) else ""
+    @ray.method(concurrency_group="reports")  # type: ignore[untyped-decorator]
+    def report(self, with_notice: bool) -> Report:
+        """Say what the engine is doing, also while all its other threads are at work."""
+        notice = ""
+        if with_notice and isinstance(self._engine, WithNotices):
+            notice = self._engine.notice()
+        return Report(self._status, dict(self._ended), notice)
 
     @contextmanager
     def _using(self, model: ModelRef) -> Iterator[Engine]:
-        """The engine with a model; it is swapped when no thread works with the one before."""
+        """Yield the engine with a model, which is swapped once no thread uses the one before."""
         with self._changed:
-            while model != self._model and self._calls > 0:
+            while model != self._model and self._num_calls > 0:
                 self._changed.wait()
-            if self._engine is None:
-                self._engine = build_engine(self._config, self._journals)
-            if model != self._model:
-                self._model = None  # a load that fails leaves none
-                self._engine.load(model)
-                self._model = model
-            self._calls += 1
+            try:
+                if self._engine is None:
+                    self._status = "starting the engine"
+                    self._engine = build_engine(self._config, self._journals)
+                if model != self._model:
+                    self._status = "loading the model"
+                    self._model = None  # a load that fails leaves none
+                    self._engine.load(model)
+                    self._model = model
+            finally:
+                self._status = ""
+            self._num_calls += 1
             engine = self._engine
         try:
             yield engine
         finally:
             with self._changed:
-                self._calls -= 1
+                self._num_calls -= 1
                 self._changed.notify_all()
+
+    @contextmanager
+    def _counting(self) -> Iterator[OnEnded]:
+        """Yield a function that counts the ended rows of this call until it returns."""
+        call = ray.get_runtime_context().get_task_id()
+        self._ended[call] = 0
+
+        def on_ended(number: int) -> None:
+            self._ended[call] += number
+
+        try:
+            yield on_ended
+        finally:
+            del self._ended[call]
 
 
 def _end_with(driver: ProcessId) -> None:
-    """End this process when the driver has ended, however it did.
+    """End this process when the driver has ended, however the driver ended.
 
-    Ray does so, too, but later; until then an engine would make calls whose answers nobody keeps.
+    Ray would end this process later. Until then an engine would make calls whose answers nobody
+    keeps.
     """
     while not driver.is_gone():
         time.sleep(_LOOK_S)
@@ -139,6 +167,7 @@ class Pool:
         batch_size: Prompts that one engine takes at once.
         threads: Batches that one engine works on at the same time.
         groups: The bundles of each engine on several GPUs.
+        on_progress: Called every second while the engines answer.
     """
 
     actors: tuple[Any, ...]
@@ -146,6 +175,7 @@ class Pool:
     batch_size: int
     threads: int = 1
     groups: tuple[PlacementGroup, ...] = ()
+    on_progress: OnProgress | None = None
 
     @classmethod
     def start(
@@ -198,14 +228,14 @@ class Pool:
             "runtime_env": {"env_vars": variables},
         }
         driver = ProcessId.current()
-        # a thread of its own tells what holds up the others
-        remote = ray.remote(concurrency_groups={"notices": 1})(EngineActor)
+        # One more thread answers `report` while the others work.
+        remote = ray.remote(concurrency_groups={"reports": 1})(EngineActor)
         actors = tuple(
             remote.options(**options, **place).remote(config, driver, journals) for place in places
         )
         pool = cls(actors, model, batch_size, threads, groups)
         for actor in pool.actors:
-            actor.warm.remote(model)
+            actor.load.remote(model)
         return pool
 
     def wait(self) -> None:
@@ -214,8 +244,8 @@ class Pool:
         Raises:
             UserError: It does not fit, or is no model, or the engine's package is missing.
         """
-        warmed = [actor.warm.remote(self.model) for actor in self.actors]
-        (first,), _ = ray.wait(warmed, num_returns=1)
+        loading = [actor.load.remote(self.model) for actor in self.actors]
+        (first,), _ = ray.wait(loading, num_returns=1)
         result_of(first)
 
     @property
@@ -224,15 +254,19 @@ class Pool:
         return 2 * (self.threads + 1) * self.batch_size * len(self.actors)
 
     def feed_sizes(self) -> Iterator[int]:
-        """Rows to bring from one time to the next: few at first, so that the work begins soon."""
+        """Yield how many rows to bring next: few at first, so that the work begins soon."""
         size = min(self.feed_size, _FIRST_BATCHES * self.batch_size * len(self.actors))
         while True:
             yield size
             size = min(self.feed_size, 2 * size)
 
     def using(self, model: ModelRef) -> Pool:
-        """The same engines with another model; they swap at their next batch."""
+        """Return the same engines with another model, which they load at their next batch."""
         return replace(self, model=model)
+
+    def reporting_to(self, on_progress: OnProgress) -> Pool:
+        """Return the same engines; `on_progress` is called every second while they answer."""
+        return replace(self, on_progress=on_progress)
 
     def generate(self, requests: Iterable[Request], sampling: Sampling) -> list[Completion]:
         """Answer all requests; the order of the answers is that of the requests.
@@ -242,29 +276,40 @@ class Pool:
             sampling: How to write.
         """
         answers: dict[int, Completion] = {}
-        for numbered in self._scatter(self._generate_calls(requests, sampling)):
+        report = self.on_progress
+
+        def on_progress(num_ended: int, status: str) -> None:
+            if report is not None:
+                report(len(answers) + num_ended, status)
+
+        calls = self._generate_calls(requests, sampling)
+        for numbered in self._dispatcher(on_progress=on_progress).run(calls):
             answers.update(numbered)
         return [answers[number] for number in range(len(answers))]
 
     def stream(
-        self, requests: Iterable[Request], sampling: Sampling, kept: Kept = nothing_kept
+        self,
+        requests: Iterable[Request],
+        sampling: Sampling,
+        saved_answers: SavedAnswers = no_saved_answers,
     ) -> Iterator[list[Completion]]:
-        """Answer all requests, in any order, and keep none: yields whatever has come back.
+        """Answer all requests, in any order, and keep none: yield whatever has come back.
 
         Args:
             requests: Consumed `feed_sizes` at a time, while the engines still have work.
             sampling: How to write.
-            kept: Asked when an engine has died.
+            saved_answers: Called when an engine has died.
         """
-        for numbered in self._scatter(self._generate_calls(requests, sampling), kept):
+        dispatcher = self._dispatcher(saved_answers, self.on_progress)
+        for numbered in dispatcher.run(self._generate_calls(requests, sampling)):
             yield [completion for _, completion in numbered]
 
     def score(self, token_ids: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Log-probabilities of texts without context, in their order."""
-        parts = self._parts([len(tokens) for tokens in token_ids])
-        calls = (Call(part, "score", [token_ids[i] for i in part]) for part in parts)
+        batches = self._batches([len(tokens) for tokens in token_ids])
+        calls = (Call(batch, "score", [token_ids[i] for i in batch]) for batch in batches)
         scores: dict[int, np.ndarray] = {}
-        for numbered in self._scatter(calls):
+        for numbered in self._dispatcher().run(calls):
             scores.update(numbered)
         return [scores[number] for number in range(len(token_ids))]
 
@@ -275,24 +320,26 @@ class Pool:
         for group in self.groups:
             remove_placement_group(group)
 
-    def _scatter(
-        self, calls: Iterator[Call], kept: Kept = nothing_kept
-    ) -> Iterator[list[tuple[int, Any]]]:
-        # a batch waits on each engine, beside those that it works on
+    def _dispatcher(
+        self,
+        saved_answers: SavedAnswers = no_saved_answers,
+        on_progress: OnProgress | None = None,
+    ) -> Dispatcher:
+        # One batch waits at each engine, beside those that it works on.
         most_rows = (self.threads + 1) * self.batch_size
-        return Dispatcher(self.actors, self.model, most_rows, kept).run(calls)
+        return Dispatcher(self.actors, self.model, most_rows, saved_answers, on_progress)
 
     def _generate_calls(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Call]:
         numbered, sizes = enumerate(requests), self.feed_sizes()
         while window := list(itertools.islice(numbered, next(sizes))):
-            for part in self._parts([len(str(request.prompt)) for _, request in window]):
-                numbers, batch = zip(*(window[i] for i in part), strict=True)
+            for places in self._batches([len(str(request.prompt)) for _, request in window]):
+                numbers, batch = zip(*(window[i] for i in places), strict=True)
                 yield Call(numbers, "generate", batch, (sampling,))
 
-    def _parts(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Batches of row numbers: of like length, for little padding; the longest first.
+    def _batches(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Group row numbers into batches of like length, for little padding; the longest first.
 
-        No batch is larger than an engine's share of the rows, so that none stands idle.
+        No batch is larger than an engine's share of the rows, so that no engine stands idle.
         """
         order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
         size = min(self.batch_size, max(1, math.ceil(len(order) / len(self.actors))))

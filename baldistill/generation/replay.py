@@ -21,6 +21,7 @@ import pyarrow.fs as pafs
 from baldistill.answers.completion import Completion
 from baldistill.config.engines import ReplayColumns, ReplayOptions
 from baldistill.errors import DataError, UserError
+from baldistill.generation.engine import OnEnded, ignore_ended
 from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.types import Request, Sampling, Subject
 from baldistill.storage import Storage
@@ -46,7 +47,9 @@ class ReplayEngine:
         """
         self._recordings = Recordings(self._config.path, self._config.columns)
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling, on_ended: OnEnded = ignore_ended
+    ) -> list[Completion]:
         """Answer all requests, in their order; how to write was decided by who recorded.
 
         Raises:

@@ -22,6 +22,7 @@ from baldistill.generation.encoding import (
     fit_prompts,
     prompt_limit,
 )
+from baldistill.generation.engine import OnEnded, ignore_ended
 from baldistill.generation.loading import context_size, load_pretrained
 from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.types import Request, Sampling
@@ -77,7 +78,9 @@ class TransformersEngine:
         self._tokenizer, loaded = load_pretrained(model.resolve(), self.dtype)
         self._model = loaded.to(self.device).eval()
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling, on_ended: OnEnded = ignore_ended
+    ) -> list[Completion]:
         """Answer a batch; a batch that does not fit the GPU is halved until it does."""
         limit = prompt_limit(context_size(self._model), sampling.max_new_tokens)
         prompts = [request.prompt for request in requests]
@@ -91,7 +94,7 @@ class TransformersEngine:
                 )
             rows.append(_Row(index, prompt, truncated, uniforms))
         if rows:
-            self._decode_or_halve(sorted(rows, key=lambda row: len(row.prompt)), sampling)
+            self._decode_or_halve(sorted(rows, key=lambda row: len(row.prompt)), sampling, on_ended)
         return [self._completion(requests[row.index], row) for row in rows]
 
     @torch.inference_mode()
@@ -119,22 +122,23 @@ class TransformersEngine:
                 scores[i] = chosen[row, : len(token_ids[i])].astype(np.float32)
         return scores
 
-    def _decode_or_halve(self, rows: list[_Row], sampling: Sampling) -> None:
+    def _decode_or_halve(self, rows: list[_Row], sampling: Sampling, on_ended: OnEnded) -> None:
         try:
-            self._decode(rows, sampling)
+            self._decode(rows, sampling, on_ended)
             return
         except torch.OutOfMemoryError:
             if len(rows) == 1:
                 raise
         torch.cuda.empty_cache()
+        on_ended(-sum(row.finished for row in rows))
         for row in rows:
             row.tokens, row.logprobs, row.finished = [], [], False
         middle = len(rows) // 2
-        self._decode_or_halve(rows[:middle], sampling)
-        self._decode_or_halve(rows[middle:], sampling)
+        self._decode_or_halve(rows[:middle], sampling, on_ended)
+        self._decode_or_halve(rows[middle:], sampling, on_ended)
 
     @torch.inference_mode()
-    def _decode(self, rows: list[_Row], sampling: Sampling) -> None:
+    def _decode(self, rows: list[_Row], sampling: Sampling, on_ended: OnEnded) -> None:
         ends = end_tokens(self._tokenizer, self._model.generation_config)
         width = max(len(row.prompt) for row in rows)
         inputs = torch.zeros((len(rows), width), dtype=torch.long)
@@ -167,6 +171,7 @@ class TransformersEngine:
             if not keep:
                 break
             if len(keep) < len(active):
+                on_ended(len(active) - len(keep))
                 kept = torch.tensor(keep, device=self.device)
                 cache.batch_select_indices(kept)
                 mask, positions, chosen = mask[kept], positions[kept], chosen[kept]

@@ -101,7 +101,7 @@ def _explain(
         else:
             result = explain(
                 examples,
-                context.teachers(),
+                context.teachers(task.report),
                 context.config,
                 stage=stage,
                 on_answers=task.advance,
@@ -134,7 +134,7 @@ def _fill_tail(
     result = synthesize(
         wanted,
         tail,
-        context.teachers(),
+        context.teachers(task.report),
         context.config,
         stage=plan.stage,
         on_answers=task.advance,

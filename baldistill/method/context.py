@@ -14,6 +14,7 @@ from baldistill.answers.store import ResponseStore
 from baldistill.config import Config
 from baldistill.core.ledger import Caps, Ledger, Prices
 from baldistill.data.prepare import CorpusSummary
+from baldistill.generation.dispatcher import OnProgress
 from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.types import Sampling
 from baldistill.placement.engines import Engines, base_student
@@ -79,14 +80,25 @@ class Context:
         """What each teacher costs."""
         return tuple(tier.prices for tier in self.config.teacher.tiers)
 
-    def teachers(self) -> tuple[Teacher, ...]:
-        """The teacher, or those of a cascade, behind this run's ledger; all start on first use."""
+    def teachers(self, on_progress: OnProgress) -> tuple[Teacher, ...]:
+        """The teacher, or those of a cascade, behind this run's ledger; all start on first use.
+
+        Args:
+            on_progress: Called every second while they answer.
+        """
         if self._ledger is None:
             log = self.storage.sub("ledger")
             self._ledger = start_ledger(log, self.responses, self.caps, self.prices)
         tiers = zip(self.config.teacher.tiers, self.teacher_prompts, strict=True)
         return tuple(
-            Teacher(self.engines.teacher(i), self._ledger, self.responses, tier, prompts, i + 1)
+            Teacher(
+                self.engines.teacher(i).reporting_to(on_progress),
+                self._ledger,
+                self.responses,
+                tier,
+                prompts,
+                i + 1,
+            )
             for i, (tier, prompts) in enumerate(tiers)
         )
 

@@ -17,7 +17,7 @@ from baldistill.core.policies import Asked
 from baldistill.data.corpus import read_corpus, sample
 from baldistill.method.context import Context
 from baldistill.method.select import WAITING_CPUS
-from baldistill.progress.counter import counted
+from baldistill.progress.counter import Report, counted
 from baldistill.records import EXAMPLES, RESPONSES
 from baldistill.run_folder.layout import stage_dir
 from baldistill.student.answer import examine
@@ -85,9 +85,9 @@ def answers_of(
     config, counter = context.config, context.counter
     prompts, sampling = context.student_prompts, context.response
 
-    def answer(batch: pa.Table) -> pa.Table:
+    def answer(batch: pa.Table, report: Report) -> pa.Table:
         batch = batch.select(EXAMPLES.names).cast(EXAMPLES)
-        return examine(batch, pool, prompts, sampling, config)
+        return examine(batch, pool.reporting_to(report), prompts, sampling, config)
 
     with context.display.remote_task(title, total, counter):
         parts = examples.map_batches(

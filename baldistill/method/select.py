@@ -21,7 +21,7 @@ from baldistill.core.selection import partial_top_k
 from baldistill.data.corpus import sample
 from baldistill.method.context import Context
 from baldistill.method.plan import StagePlan
-from baldistill.progress.counter import counted
+from baldistill.progress.counter import Report, counted
 from baldistill.records import EXAMPLES, SCORED
 from baldistill.run_folder.layout import stage_dir
 from baldistill.student.answer import score_responses
@@ -84,8 +84,9 @@ def _score(context: Context, plan: StagePlan, head: pa.Table, target: str) -> in
     metric = config.selection.metric
     assert metric != "random"
 
-    def score(batch: pa.Table) -> pa.Table:
-        return score_responses(batch, pool, prompts, sampling, seed=seed, metric=metric)
+    def score(batch: pa.Table, report: Report) -> pa.Table:
+        reporting = pool.reporting_to(report)
+        return score_responses(batch, reporting, prompts, sampling, seed=seed, metric=metric)
 
     prompts, sampling, counter = context.student_prompts, context.response, context.counter
     seed = context.seed("response", plan.stage)

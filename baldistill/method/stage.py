@@ -27,6 +27,7 @@ from baldistill.method.context import Context
 from baldistill.method.evaluate import evaluate, student_errors
 from baldistill.method.plan import StagePlan, plan_stage
 from baldistill.method.select import score_candidates, select, uses_metric
+from baldistill.progress.counter import Figures
 from baldistill.run_folder.identity import CAPS, PLACEMENT, caps_of
 from baldistill.run_folder.layout import stage_dir
 from baldistill.run_folder.steps import Step, commit
@@ -173,7 +174,7 @@ def train_student(context: Context, stage: int) -> dict[str, Any]:
 
     def tell(progress: Progress) -> None:  # by the process that trains, here or elsewhere
         note = f"loss {progress.loss:.3f}"
-        ray.get(counter.tell.remote(progress.step, note, progress.total_steps))
+        ray.get(counter.show.remote(Figures(progress.step, note, progress.total_steps)))
 
     with context.display.remote_task("train (steps)", 0, counter):
         result = fine_tune(

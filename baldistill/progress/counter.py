@@ -1,21 +1,43 @@
-"""What workers tell the driver while they work: how much is done, and what went wrong."""
+"""What workers report to the driver while they work: how much is done, and what went wrong."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import ray
 
 from baldistill.errors import UserError
 
+Report: TypeAlias = Callable[[int, str], None]
+"""Told how many rows of a batch have ended, and what is done before the first of them ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a `Counter` knows.
+
+    Attributes:
+        done: How many are done.
+        note: Shown behind the figures; None leaves what is shown.
+        total: How many there are to do; None leaves what is shown.
+        status: What the workers are doing, such as loading a model; empty while they count.
+    """
+
+    done: int = 0
+    note: str | None = None
+    total: int | None = None
+    status: str = ""
+
 
 class Counter:
     """Counts what workers did, and keeps the first error that a user can mend.
 
-    Run as a Ray actor: Ray Data wraps what a function raises into an error of its own, which
-    loses the original on its way to the driver.
+    It runs as a Ray actor. Ray Data wraps an error that a function raises into an error of its
+    own, and the original is lost on its way to the driver; the counter keeps the original.
     """
 
     def __init__(self) -> None:
@@ -24,48 +46,70 @@ class Counter:
 
     def reset(self) -> None:
         """Start again at 0."""
-        self._value = 0
-        self._note: str | None = None
-        self._total: int | None = None
+        self._figures = Figures()
+        self._under_way: dict[str, int] = {}
         self._failure: UserError | None = None
 
-    def add(self, count: int) -> None:
-        """Some more are done."""
-        self._value += count
+    def add(self, count: int, batch: str) -> None:
+        """Count a batch that has ended, instead of what `report` counted of it."""
+        self._under_way.pop(batch, None)
+        self._figures = replace(self._figures, done=self._figures.done + count)
 
-    def tell(self, done: int, note: str, total: int) -> None:
-        """So many are done, of `total`; `note` is shown behind the figures."""
-        self._value, self._note, self._total = done, note, total
+    def report(self, batch: str, num_ended: int, status: str) -> None:
+        """Count the ended rows of a batch under way."""
+        self._under_way[batch] = num_ended
+        self._figures = replace(self._figures, status=status)
 
-    def standing(self) -> tuple[int, str | None, int | None]:
-        """How many are done, and what was told beside it: the arguments of `Task.update`."""
-        return self._value, self._note, self._total
+    def show(self, figures: Figures) -> None:
+        """Replace all figures."""
+        self._figures = figures
+
+    def figures(self, finished: bool = False) -> Figures:
+        """Return the figures; those of finished work leave out batches that never ended.
+
+        A worker that died leaves the count of its batch behind, and another worker counts the
+        batch again.
+        """
+        under_way = 0 if finished else sum(self._under_way.values())
+        return replace(self._figures, done=self._figures.done + under_way)
 
     def fail(self, error: UserError) -> None:
-        """Something went wrong that the user can mend."""
+        """Keep an error, if it is the first."""
         self._failure = self._failure or error
 
     def failure(self) -> UserError | None:
-        """The first such error."""
+        """Return the first error."""
         return self._failure
 
 
 def start_counter() -> Any:
-    """Start a `Counter` actor. Should its node die it counts from 0 again: progress only."""
+    """Start a `Counter` actor. If its node dies it counts from 0 again: it shows progress only."""
     remote = ray.remote(Counter).options(num_cpus=0, max_restarts=-1, max_task_retries=-1)
     return remote.remote()
 
 
-def counted(work: Callable[[pa.Table], pa.Table], counter: Any) -> Callable[[pa.Table], pa.Table]:
-    """A function for `map_batches` that tells the counter what it did."""
+def counted(
+    work: Callable[[pa.Table, Report], pa.Table], counter: Any
+) -> Callable[[pa.Table], pa.Table]:
+    """Make a function for `map_batches` that reports to the counter.
+
+    Args:
+        work: Is given a batch, and a function to report with while it works.
+        counter: Handle of the actor.
+    """
 
     def run(batch: pa.Table) -> pa.Table:
+        name = uuid.uuid4().hex
+
+        def report(num_ended: int, status: str) -> None:
+            counter.report.remote(name, min(num_ended, len(batch)), status)
+
         try:
-            result = work(batch)
+            result = work(batch, report)
         except UserError as error:
             ray.get(counter.fail.remote(error))
             raise
-        ray.get(counter.add.remote(len(batch)))
+        ray.get(counter.add.remote(len(batch), name))
         return result
 
     return run

@@ -1,4 +1,4 @@
-"""What the user sees while it runs: bars on a terminal, plain lines in a job's log."""
+"""What the user sees while a run is at work: bars on a terminal, plain lines in a job's log."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from baldistill.progress.counter import Figures
 from baldistill.run_folder.log import RunLog
 
 _LINE_EVERY = 10.0  # seconds between plain lines
@@ -44,7 +45,7 @@ class Display:
         self.interactive = self.console.is_terminal and not quiet
         self._log = log
         logger = logging.getLogger("baldistill")
-        logger.handlers = [_Said(self)]  # the latest display speaks
+        logger.handlers = [_LogHandler(self)]  # the latest display shows it
         logger.propagate = False
 
     def say(self, text: str) -> None:
@@ -93,10 +94,15 @@ class Display:
 
     @contextmanager
     def remote_task(self, title: str, total: int, counter: Any) -> Iterator[None]:
-        """The same for work elsewhere that a `Counter` is told of, as a `counted` function does.
+        """Show the progress of work in other processes, which they report to a `Counter`.
+
+        Args:
+            title: What is done.
+            total: How many there are to do; 0 until the workers say.
+            counter: Handle of the actor.
 
         Raises:
-            UserError: What the function raised, out of Ray Data's wrappings.
+            UserError: The error that a `counted` function raised, without Ray Data's wrapping.
         """
         ray.get(counter.reset.remote())
         stop = threading.Event()
@@ -104,7 +110,7 @@ class Display:
 
             def poll() -> None:
                 while not stop.wait(_POLL_EVERY):
-                    task.update(*ray.get(counter.standing.remote()))
+                    task.show(ray.get(counter.figures.remote()))
 
             thread = threading.Thread(target=poll, daemon=True)
             thread.start()
@@ -118,15 +124,15 @@ class Display:
             finally:
                 stop.set()
                 thread.join()
-            task.update(*ray.get(counter.standing.remote()))
+            task.show(ray.get(counter.figures.remote(finished=True)))
 
     def _write(self, text: str) -> None:
         if self._log is not None:
             self._log.write(text)
 
 
-class _Said(logging.Handler):
-    """Shows what parts of the package without a display log."""
+class _LogHandler(logging.Handler):
+    """Shows what the package logs where it has no display at hand."""
 
     def __init__(self, display: Display) -> None:
         super().__init__(logging.INFO)
@@ -138,7 +144,11 @@ class _Said(logging.Handler):
 
 
 class Task:
-    """One thing that takes a while."""
+    """One thing that takes a while.
+
+    Beside the rows that are done it shows those that have ended in engines but have not come back
+    yet, so that the figures move while a batch is under way.
+    """
 
     def __init__(
         self,
@@ -149,46 +159,87 @@ class Task:
         bar: tuple[Progress, TaskID] | None = None,
         line: Any = None,
     ) -> None:
-        """Made by `Display.task`."""
+        """Start at 0; `Display.task` makes tasks."""
         self._title, self._total, self._start = title, total, start
         self._bar, self._line, self._last_line = bar, line, start
-        self._done, self._note = 0, ""
+        self._done, self._under_way, self._note = 0, 0, ""
+        self._status, self._status_since = "", start
 
     def advance(self, count: int = 1) -> None:
-        """Some more are done."""
-        self.update(self._done + count)
+        """Count some more as done."""
+        self._done += count
+        self._under_way = max(0, self._under_way - count)
+        self._refresh()
 
-    def update(self, done: int, note: str | None = None, total: int | None = None) -> None:
-        """So many are done (of `total`); `note` is shown behind the figures."""
-        self._done = done
-        self._total = self._total if total is None else total
-        self._note = self._note if note is None else note
-        if self._bar is not None:
-            progress, number = self._bar
-            total = max(self._total, done)  # retries can make a task longer than planned
-            rate = f"{self._rate():,.1f}/s"
-            progress.update(number, completed=done, total=total, rate=rate, note=self._note)
-        elif self._line is not None and time.monotonic() - self._last_line >= _LINE_EVERY:
-            self._last_line = time.monotonic()
-            self._line(f"  {self._title}: {self._standing()}")
+    def update(self, done: int, note: str | None = None) -> None:
+        """Say how many are done; `note` is shown behind the figures."""
+        self.show(Figures(done, note))
+
+    def report(self, under_way: int, status: str) -> None:
+        """Say how many rows have ended without being done yet, and what engines are doing.
+
+        Args:
+            under_way: Counted until the next report, or until `advance` counts them as done.
+            status: Such as `loading the model`; shown with its duration. Empty shows none.
+        """
+        self._under_way = under_way
+        self._set_status(status)
+        self._refresh()
+
+    def show(self, figures: Figures) -> None:
+        """Show a counter's figures."""
+        self._done, self._under_way = figures.done, 0
+        self._total = self._total if figures.total is None else figures.total
+        self._note = self._note if figures.note is None else figures.note
+        self._set_status(figures.status)
+        self._refresh()
 
     def summary(self) -> str:
-        """One line about the finished task."""
+        """Return one line about the finished task."""
         seconds = time.monotonic() - self._start
         note = f", {self._note}" if self._note else ""
         return f"{self._title}: {self._done:,} in {seconds:.1f} s ({self._rate():,.1f}/s){note}"
 
-    def _standing(self) -> str:
-        """Done, rate and time left; the rate counts from the start of the task."""
-        if self._done == 0:
-            return f"starting, 0/{self._total:,}"
-        left = max(self._total - self._done, 0) / self._rate()
-        percent = min(100.0, 100 * self._done / max(self._total, 1))
-        note = f", {self._note}" if self._note else ""
-        return (
-            f"{self._done:,}/{self._total:,} ({percent:.0f} %), {self._rate():,.1f}/s, "
-            f"{left:,.0f} s left{note}"
+    def _set_status(self, status: str) -> None:
+        if status != self._status:
+            self._status, self._status_since = status, time.monotonic()
+
+    def _refresh(self) -> None:
+        if self._bar is not None:
+            progress, number = self._bar
+            shown = self._done + self._under_way
+            progress.update(
+                number,
+                completed=shown,
+                total=max(self._total, shown),  # retries can make a task longer than planned
+                rate=f"{self._rate():,.1f}/s",
+                note=", ".join(filter(None, [self._note, self._status_text()])),
+            )
+        elif self._line is not None and time.monotonic() - self._last_line >= _LINE_EVERY:
+            self._last_line = time.monotonic()
+            self._line(f"  {self._title}: {self._plain_text()}")
+
+    def _status_text(self) -> str:
+        if not self._status:
+            return ""
+        return f"{self._status}, {time.monotonic() - self._status_since:.0f} s"
+
+    def _plain_text(self) -> str:
+        """Return what is done, the rate and the time left, or what is being done before that."""
+        shown = self._done + self._under_way
+        if shown == 0:
+            seconds = time.monotonic() - self._start
+            status = self._status_text() or f"starting, {seconds:.0f} s"
+            return f"{status}, 0/{self._total:,}" if self._total else status
+        left = max(self._total - shown, 0) / self._rate()
+        percent = min(100.0, 100 * shown / max(self._total, 1))
+        figures = (
+            f"{shown:,}/{self._total:,} ({percent:.0f} %), {self._rate():,.1f}/s, "
+            f"{left:,.0f} s left"
         )
+        return ", ".join(filter(None, [figures, self._note, self._status_text()]))
 
     def _rate(self) -> float:
-        return self._done / max(time.monotonic() - self._start, 1e-9)
+        """Rows a second since the start of the task."""
+        shown = self._done + self._under_way
+        return shown / max(time.monotonic() - self._start, 1e-9)

@@ -17,6 +17,7 @@ from baldistill.answers.store import ResponseStore
 from baldistill.config import Config
 from baldistill.config.engines import TransformersOptions
 from baldistill.data.summary import CorpusSummary
+from baldistill.generation.engine import OnEnded, ignore_ended
 from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import EngineActor, Pool
 from baldistill.generation.types import Request, Sampling
@@ -44,7 +45,9 @@ class ScriptedEngine:
     def score(self, token_ids: Sequence[np.ndarray]) -> list[np.ndarray]:
         raise AssertionError("nobody asks a teacher for scores")
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling, on_ended: OnEnded = ignore_ended
+    ) -> list[Completion]:
         tokens, logprobs = np.zeros(3, np.int32), np.zeros(3, np.float32)
         return [
             Completion(r.request_id, self.text(str(r.prompt), r.seed), tokens, logprobs, 7)
@@ -77,7 +80,7 @@ class OneTeacher:
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
-    engine = ray.remote(concurrency_groups={"notices": 1})(ScriptedActor).options(num_cpus=0)
+    engine = ray.remote(concurrency_groups={"reports": 1})(ScriptedActor).options(num_cpus=0)
     actor = engine.remote()
     yield Pool((actor,), ModelRef("scripted"), batch_size=64)
     ray.kill(actor)

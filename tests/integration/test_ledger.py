@@ -22,7 +22,7 @@ from baldistill.answers.store import ResponseStore
 from baldistill.config.teachers import TransformersTeacher
 from baldistill.core.ledger import Caps, Prices, Reject, Release, Reserve, Settle
 from baldistill.errors import UserError
-from baldistill.generation.dispatcher import Kept
+from baldistill.generation.dispatcher import SavedAnswers
 from baldistill.generation.types import Request, Sampling
 from baldistill.storage import Storage
 from baldistill.teacher.ledger_actor import LedgerLog, start_ledger
@@ -324,7 +324,9 @@ class CountingEngine:
         self.store, self.ledger, self.deadly = store, ledger, deadly
         self.kills.mkdir(exist_ok=True)
 
-    def stream(self, requests: Any, sampling: Sampling, kept: Kept) -> Iterator[list[Completion]]:
+    def stream(
+        self, requests: Any, sampling: Sampling, saved_answers: SavedAnswers
+    ) -> Iterator[list[Completion]]:
         batch: list[Request] = []
         for request in requests:
             batch.append(request)

@@ -165,7 +165,8 @@ def test_the_plug_is_pulled_and_put_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server's process is killed in mid-run; the run waits, says so, and is complete."""
-    monkeypatch.setattr("baldistill.generation.notices.NOTICE_EVERY", 0.2)
+    monkeypatch.setattr("baldistill.generation.watch.ASK_EVERY", 0.2)
+    monkeypatch.setattr("baldistill.generation.watch.NOTICE_EVERY", 0.2)
     caplog.set_level(logging.WARNING, logger="baldistill")
     monkeypatch.setattr(logging.getLogger("baldistill"), "propagate", True)
     process, url = start_server()

@@ -87,6 +87,27 @@ def test_two_replicas_answer_in_order_as_one_engine_does(
     check([told[request.request_id] for request in requests], expected[TEACHER.name])
 
 
+def test_progress_moves_before_a_batch_ends(
+    requests: list[Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All rows are one batch, so what is shown before its end comes from within it."""
+    monkeypatch.setattr("baldistill.generation.watch.ASK_EVERY", 0.02)
+    one = start(TEACHER, replicas=1, batch_size=len(requests))
+    reports: list[tuple[int, str]] = []
+    try:
+        reporting = one.reporting_to(lambda *report: reports.append(report))
+        reporting.generate(requests, Sampling(max_new_tokens=300))
+    finally:
+        one.close()
+    counts = [ended for ended, _ in reports]
+    assert counts == sorted(counts)
+    assert counts[-1] == len(requests)
+    assert any(0 < ended < len(requests) for ended in counts)
+    assert "starting the engine" in {status for ended, status in reports if ended == 0}
+    assert "first answers under way" in {status for ended, status in reports if ended == 0}
+    assert {status for ended, status in reports if ended > 0} == {""}
+
+
 @pytest.mark.parametrize(("rows", "sizes"), [(6, [3, 3]), (20, [4, 8, 8]), (1, [1])])
 def test_batches_are_the_share_of_a_replica_at_most(
     pool: Pool, requests: list[Request], rows: int, sizes: list[int]
@@ -201,7 +222,7 @@ def test_engines_without_a_place_join_when_there_is_one(
         TransformersOptions(), TEACHER, replicas=2, bundle={"CPU": half}, batch_size=8
     )
     check(growing.generate(requests, SAMPLING), expected[TEACHER.name])
-    waiting = [actor.warm.remote(TEACHER) for actor in growing.actors]
+    waiting = [actor.load.remote(TEACHER) for actor in growing.actors]
     assert len(ray.wait(waiting, num_returns=2, timeout=1)[0]) == 1
     ray.kill(other)
     assert len(ray.wait(waiting, num_returns=2)[0]) == 2

@@ -21,6 +21,7 @@ from baldistill.config.engines import TransformersOptions
 from baldistill.config.teachers import TransformersTeacher
 from baldistill.core.label_sets import Labels
 from baldistill.core.ledger import Caps, Prices
+from baldistill.generation.engine import OnEnded, ignore_ended
 from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import EngineActor, Pool
 from baldistill.generation.types import Request, Sampling
@@ -50,7 +51,9 @@ class ScriptedEngine:
     def score(self, token_ids: Sequence[np.ndarray]) -> list[np.ndarray]:
         raise AssertionError("nobody asks a teacher for scores")
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling, on_ended: OnEnded = ignore_ended
+    ) -> list[Completion]:
         with self._calls.open("a") as file:
             file.writelines(f"{request.request_id}\n" for request in requests)
         return [self._answer(request, sampling) for request in requests]
@@ -130,7 +133,7 @@ def actors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, ...]
     """The ledger and two engines, shared by all tests."""
     folder = Storage.open(tmp_path_factory.mktemp("unused"))
     ledger = ray.remote(RestartedLedger).options(num_cpus=0)
-    engine = ray.remote(concurrency_groups={"notices": 1})(ScriptedActor).options(num_cpus=0)
+    engine = ray.remote(concurrency_groups={"reports": 1})(ScriptedActor).options(num_cpus=0)
     store = ResponseStore(folder.sub("store"))
     started = (ledger.remote(folder, store, Caps()), engine.remote(), engine.remote())
     yield started

@@ -26,7 +26,7 @@ from baldistill.config.engines import VllmOptions
 from baldistill.config.loading import load_config
 from baldistill.config.teachers import VllmTeacher
 from baldistill.errors import UserError
-from baldistill.generation.dispatcher import packed, unpacked
+from baldistill.generation.dispatcher import from_bytes, to_bytes
 from baldistill.generation.encoding import encode_prompt
 from baldistill.generation.factory import build_engine
 from baldistill.generation.model_ref import ModelRef
@@ -188,11 +188,11 @@ def test_a_short_batch_does_not_wait_for_a_long_one(pool: Pool) -> None:
     actor = pool.actors[0]
     schema = {"type": "string", "minLength": 700}
     endless = Sampling(max_new_tokens=900, json_schema=json.dumps(schema))
-    long = actor.generate.remote(TEACHER, packed([Request("long", "Tom")]), endless)
-    short = actor.generate.remote(TEACHER, packed([Request("short", "Tom")]), Sampling(1))
+    long = actor.generate.remote(TEACHER, to_bytes([Request("long", "Tom")]), endless)
+    short = actor.generate.remote(TEACHER, to_bytes([Request("short", "Tom")]), Sampling(1))
     (first,), _ = ray.wait([long, short], num_returns=1)
     assert first == short
-    assert len(unpacked(ray.get(long))[0].token_ids) > 100
+    assert len(from_bytes(ray.get(long))[0].token_ids) > 100
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -257,7 +257,7 @@ def test_an_engine_whose_step_fails_is_replaced_too(
 ) -> None:
     many = rationale_requests(examples)[:60]
     victim = pool.actors[1]
-    ray.get(victim.warm.remote(TEACHER))
+    ray.get(victim.load.remote(TEACHER))
     pid = ray.get(victim.__ray_call__.remote(_break))
     check_equal(pool.generate(many, SAMPLING), reference.generate(many, SAMPLING))
     assert ray.get(victim.__ray_call__.remote(lambda _: os.getpid())) != pid

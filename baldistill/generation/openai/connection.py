@@ -20,7 +20,7 @@ import openai
 from baldistill.answers.completion import Completion
 from baldistill.config.engines import OpenAIOptions
 from baldistill.errors import UserError
-from baldistill.generation.engine import EngineStoppedError
+from baldistill.generation.engine import EngineStoppedError, OnEnded, ignore_ended
 from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.openai.dialect import Dialect
 from baldistill.generation.openai.faults import Fault
@@ -38,7 +38,7 @@ class ServerEngine(ABC):
     """A model behind a server, however it is asked: `_answer` is what its subclasses add.
 
     `generate` may be called by several threads at once. What stops one of them stops all, until
-    `begin`.
+    `resume`.
 
     Attributes:
         works_on: Whether the server goes on with what it was sent, and charges for it, when we
@@ -71,12 +71,12 @@ class ServerEngine(ABC):
         self._model = model.name
         self._run(self._connect())
 
-    def begin(self) -> None:
+    def resume(self) -> None:
         """A new piece of work begins: the user may have mended what stopped the one before."""
-        self._run(self._begin())
+        self._run(self._resume())
 
     def generate(
-        self, requests: Sequence[Request], sampling: Sampling
+        self, requests: Sequence[Request], sampling: Sampling, on_ended: OnEnded = ignore_ended
     ) -> Sequence[Completion | None]:
         """Answer a batch; None stands for a row that goes on, and is to be asked for again.
 
@@ -125,10 +125,10 @@ class ServerEngine(ABC):
             http_client=openai.DefaultAioHttpClient(limits=limits, timeout=timeout),
         )
 
-    async def _begin(self) -> None:
+    async def _resume(self) -> None:
         self._stop = None
         self._stopped.clear()
-        self._outage.begin()
+        self._outage.resume()
 
     async def _batch(
         self, requests: Sequence[Request], sampling: Sampling

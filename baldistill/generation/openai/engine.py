@@ -34,6 +34,7 @@ from baldistill.answers.journal import Journal
 from baldistill.config.engines import OpenAIOptions
 from baldistill.config.teachers import OpenAITeacher
 from baldistill.errors import UserError
+from baldistill.generation.engine import OnEnded, ignore_ended
 from baldistill.generation.openai.connection import ServerEngine
 from baldistill.generation.openai.dialect import completion_of, estimated_tokens
 from baldistill.generation.openai.faults import Fault, UnusableAnswerError, fault_of, of_one_row
@@ -65,11 +66,11 @@ class OpenAIEngine(ServerEngine):
         self._journal = None if journals is None else Journal(journals)
 
     def generate(
-        self, requests: Sequence[Request], sampling: Sampling
+        self, requests: Sequence[Request], sampling: Sampling, on_ended: OnEnded = ignore_ended
     ) -> Sequence[Completion | None]:
         """Answer a batch, as `ServerEngine.generate`; what it tells of is on the disk."""
         try:
-            return super().generate(requests, sampling)
+            return super().generate(requests, sampling, on_ended)
         finally:
             if self._journal is not None:
                 self._journal.sync()

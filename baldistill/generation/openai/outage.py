@@ -54,7 +54,7 @@ class Outage:
         self._stopping = True
         self._back.set()
 
-    def begin(self) -> None:
+    def resume(self) -> None:
         """The engine starts, maybe again: forget what was."""
         self._stopping = False
         self._refusals = self._lost_rows = 0

@@ -24,7 +24,7 @@ from baldistill.answers.completion import Completion
 from baldistill.config.engines import VllmOptions
 from baldistill.errors import UserError
 from baldistill.generation.encoding import context_token, end_tokens, fit_prompts, prompt_limit
-from baldistill.generation.engine import EngineDiedError
+from baldistill.generation.engine import EngineDiedError, OnEnded, ignore_ended
 from baldistill.generation.loading import load_all_but_weights
 from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.types import Request, Sampling
@@ -92,7 +92,9 @@ class VllmEngine:
             self._close()
             raise does_not_start(path, error) from None
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling, on_ended: OnEnded = ignore_ended
+    ) -> list[Completion]:
         """Answer requests; a row that vLLM refuses is an error row with vLLM's reason."""
         # a prompt has two tokens at least, so that a response always fits behind one when scored
         limit = prompt_limit(self._context, sampling.max_new_tokens, least=2)
@@ -103,6 +105,7 @@ class VllmEngine:
         outputs = self._run(
             [tokens for tokens, _ in prompts],
             [self._params(request, sampling) for request in requests],
+            on_ended,
         )
         with self._tokenizing:
             return [
@@ -143,13 +146,18 @@ class VllmEngine:
     def _context(self) -> int:
         return int(self._engine.model_config.max_model_len)
 
-    def _run(self, prompts: Sequence[list[int]], params: Sequence[SamplingParams]) -> list[Any]:
+    def _run(
+        self,
+        prompts: Sequence[list[int]],
+        params: Sequence[SamplingParams],
+        on_ended: OnEnded = ignore_ended,
+    ) -> list[Any]:
         assert self._loop is not None
         rendered = self._engine.renderer.render_cmpl(
             [{"prompt_token_ids": tokens} for tokens in prompts]
         )
         return self._loop.run(
-            [Job(*pair, self._adapter) for pair in zip(rendered, params, strict=True)]
+            [Job(*pair, self._adapter) for pair in zip(rendered, params, strict=True)], on_ended
         )
 
     def _params(self, request: Request, sampling: Sampling) -> SamplingParams:

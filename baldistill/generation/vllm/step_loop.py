@@ -16,7 +16,7 @@ from typing import Any
 
 from vllm.exceptions import VLLMError
 
-from baldistill.generation.engine import EngineDiedError
+from baldistill.generation.engine import EngineDiedError, OnEnded, ignore_ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class _Batch:
     """The rows of one caller."""
 
     jobs: Sequence[Job]
+    on_ended: OnEnded
     outputs: list[Any] = field(init=False)
     missing: int = field(init=False)
     done: threading.Event = field(default_factory=threading.Event)
@@ -45,6 +46,7 @@ class _Batch:
     def settle(self, number: int, output: Any) -> None:
         self.outputs[number] = output
         self.missing -= 1
+        self.on_ended(1)
         if self.missing == 0:
             self.done.set()
 
@@ -65,8 +67,12 @@ class StepLoop:
         self._thread = threading.Thread(target=self._work, name="vllm-steps", daemon=True)
         self._thread.start()
 
-    def run(self, jobs: Sequence[Job]) -> list[Any]:
+    def run(self, jobs: Sequence[Job], on_ended: OnEnded = ignore_ended) -> list[Any]:
         """Answer all jobs; from any thread.
+
+        Args:
+            jobs: What to answer.
+            on_ended: Told of each job that has ended, by the stepping thread.
 
         Returns:
             vLLM's `RequestOutput` of each job, or, as a text, why vLLM refused it.
@@ -76,7 +82,7 @@ class StepLoop:
         """
         if not jobs:
             return []
-        batch = _Batch(jobs)
+        batch = _Batch(jobs, on_ended)
         self._inbox.put(batch)
         batch.done.wait()
         if batch.fault is not None:

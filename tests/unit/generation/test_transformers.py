@@ -290,3 +290,11 @@ def test_a_teachers_chat_template_gets_its_variables(tmp_path: Path) -> None:
         chat = Request("r", (Message("user", "What is 1 plus 2?"),))
         lengths.append(engine.generate([chat], Sampling(1))[0].prompt_tokens)
     assert lengths[0] > lengths[1] == 1
+
+
+def test_rows_are_reported_as_they_end(engine: TransformersEngine, questions: list[str]) -> None:
+    told: list[int] = []
+    answers = engine.generate(requests(questions), Sampling(max_new_tokens=200), told.append)
+    assert all(answer.finish_reason == "stop" for answer in answers)
+    assert len(told) > 1, "rows of different lengths end one by one"
+    assert sum(told) < len(questions), "the last rows end with the call"

@@ -7,7 +7,7 @@ import pytest
 
 from baldistill.errors import ResourceError, UserError
 from baldistill.placement.cluster import connected
-from baldistill.progress.counter import counted, start_counter
+from baldistill.progress.counter import Figures, Report, counted, start_counter
 from baldistill.progress.display import Display
 
 pytestmark = pytest.mark.ray
@@ -24,7 +24,7 @@ def test_a_running_ray_is_used_and_stays(ray_session: None) -> None:
 def run_pass(error: Exception) -> None:
     import ray.data
 
-    def fail(batch: pa.Table) -> pa.Table:
+    def fail(batch: pa.Table, report: Report) -> pa.Table:
         raise error
 
     counter = start_counter()
@@ -48,12 +48,16 @@ def test_rows_are_counted_where_they_are_worked_on(ray_session: None) -> None:
     import ray
     import ray.data
 
+    def half_told(batch: pa.Table, report: Report) -> pa.Table:
+        report(len(batch) // 2, "")
+        return batch
+
     counter = start_counter()
     with Display(quiet=True).remote_task("count", 100, counter):
         ray.data.range(100).map_batches(
-            counted(lambda batch: batch, counter), batch_format="pyarrow", batch_size=10
+            counted(half_told, counter), batch_format="pyarrow", batch_size=10
         ).take_all()
-    assert ray.get(counter.standing.remote()) == (100, None, None)
+    assert ray.get(counter.figures.remote()) == Figures(100)
 
 
 def test_no_cluster_at_an_address_is_told() -> None:

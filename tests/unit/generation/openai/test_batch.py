@@ -399,7 +399,7 @@ def test_a_row_refusal_of_everything_stops_and_keeps_the_others(
     with pytest.raises(EngineStoppedError, match=message) as raised:
         engine.generate(asked, GREEDY)
     assert [a is not None for a in raised.value.answered] == [True, False, True]
-    engine.begin()  # once it is mended
+    engine.resume()  # once it is mended
     assert [a.error for a in engine.generate(asked, GREEDY)] == [None] * 3
     assert lab.server.submitted == {"Fine": 1, f"<{step}> a": 2, "Good": 1}
 

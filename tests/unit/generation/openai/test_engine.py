@@ -233,7 +233,7 @@ def test_a_refusal_of_everything_stops_at_once_and_keeps_what_was_answered(
     with pytest.raises(EngineStoppedError, match=message):
         engine.generate([Request("r9", "Not asked either")], GREEDY)
     assert lab.server.received.total() == 2
-    engine.begin()  # once it is mended, the same engine works on
+    engine.resume()  # once it is mended, the same engine works on
     assert [c.text for c in answers_to(engine, [asked[0]], GREEDY)] == [reply("Fine")]
 
 
