@@ -58,11 +58,12 @@ def config_of(items: list[str] | None, run_dir: str | None, method: str | None) 
 
     source, overrides = split_items(items)
     if not items and method is None and run_dir:
+        from baldistill.run_folder import layout
         from baldistill.storage import Storage
 
         folder = Storage.open(run_dir)
-        if folder.exists("config.yaml"):
-            source = folder.uri_of("config.yaml")
+        if folder.exists(layout.CONFIG):
+            source = folder.uri_of(layout.CONFIG)
     return load_config(source, overrides, method)
 
 

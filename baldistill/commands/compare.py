@@ -29,6 +29,7 @@ from baldistill.placement.resources import Cluster, place
 from baldistill.placement.storage_check import check_storage_is_shared
 from baldistill.progress.display import Display
 from baldistill.report.comparison import Outcome, write_comparison
+from baldistill.run_folder import layout
 from baldistill.storage import Storage
 from baldistill.teacher.in_flight import start_in_flight
 from baldistill.teacher.shared import from_other_runs
@@ -63,7 +64,7 @@ def compare(
     Raises:
         UserError: For anything that the user can mend.
     """
-    folder = Storage.open(run_dir or Path("runs") / time.strftime("compare-%Y%m%d-%H%M%S"))
+    folder = Storage.open(run_dir or layout.new_folder("compare"))
     if not methods or not seeds:
         raise ConfigError("compare needs at least one method and one seed")
     display = Display(quiet=quiet)
@@ -101,7 +102,7 @@ def _one_by_one(
 ) -> list[Outcome]:
     """Runs after each other; they share their engines, which start once."""
     outcomes: list[Outcome] = []
-    store = ResponseStore(folder.sub("responses"))
+    store = ResponseStore(folder.sub(layout.RESPONSES))
     engines: Engines | None = None
     try:
         for method, seed, config in jobs:
@@ -125,7 +126,7 @@ def _together(
     After one that the user must mend, those under way are finished and no other is started.
     """
     remote = ray.remote(_run_one).options(num_cpus=1, max_retries=0)
-    store = ResponseStore(folder.sub("responses"), start_in_flight())
+    store = ResponseStore(folder.sub(layout.RESPONSES), start_in_flight())
     waiting = list(enumerate(jobs))
     running: dict[Any, int] = {}
     outcomes: dict[int, Outcome] = {}
@@ -160,7 +161,7 @@ def _run_one(
     store: ResponseStore,
     engines: Engines | None,
 ) -> Outcome:
-    place_of_run = folder.sub(f"{method}/seed-{seed}")
+    place_of_run = folder.sub(layout.comparison_run(method, seed))
     start = time.monotonic()
     if not _is_complete(place_of_run, config):
         run(
@@ -170,8 +171,8 @@ def _run_one(
             engines=engines,
             quiet=True,
         )
-    corpus = place_of_run.read_json("_commits/corpus.json")["figures"]
-    metrics = place_of_run.read_json("metrics.json")
+    corpus = place_of_run.read_json(layout.marker(layout.CORPUS_STEP))["figures"]
+    metrics = place_of_run.read_json(layout.METRICS)
     return Outcome(
         method=method,
         seed=seed,
@@ -184,9 +185,9 @@ def _run_one(
 
 def _is_complete(place_of_run: Storage, config: Config) -> bool:
     return (
-        place_of_run.exists("metrics.json")
-        and place_of_run.exists("config.yaml")
-        and place_of_run.read_text("config.yaml") == dump_config(config)
+        place_of_run.exists(layout.METRICS)
+        and place_of_run.exists(layout.CONFIG)
+        and place_of_run.read_text(layout.CONFIG) == dump_config(config)
     )
 
 
@@ -197,9 +198,9 @@ def _claim(folder: Storage, config: Config) -> None:
         "teacher": [teacher.signature() for teacher in config.teacher.tiers],
         "student": config.student.model,
     }
-    if not folder.exists("subject.json"):
-        folder.write_json("subject.json", mine)
-    elif folder.read_json("subject.json") != mine:
+    if not folder.exists(layout.SUBJECT):
+        folder.write_json(layout.SUBJECT, mine)
+    elif folder.read_json(layout.SUBJECT) != mine:
         raise ConfigError(
             f"{folder.uri} holds a comparison on another corpus, teacher or student: use "
             "another --out"

@@ -20,6 +20,7 @@ from baldistill.data.ray_pass import Advancing
 from baldistill.errors import DataError
 from baldistill.placement.cluster import connected
 from baldistill.progress.display import Display
+from baldistill.run_folder import layout
 from baldistill.storage import Storage
 
 _MOST_DOMAINS = 40
@@ -68,7 +69,7 @@ def inspect_corpus(
     with connected(address, verbose=verbose):
         corpus = prepare_corpus(data, config.seed, storage, track_of(display))
     order = [("file", "ascending"), ("row", "ascending")]
-    found = Inspection(corpus, storage.read_table("quarantine").sort_by(order))
+    found = Inspection(corpus, storage.read_table(layout.QUARANTINE).sort_by(order))
     shutil.rmtree(scratch)
     return found
 

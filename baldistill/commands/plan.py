@@ -24,6 +24,7 @@ from baldistill.placement.resources import Placement, PoolShape, place
 from baldistill.placement.storage_check import check_storage_is_shared
 from baldistill.progress.display import Display
 from baldistill.records import seed_for
+from baldistill.run_folder import layout
 from baldistill.run_folder.lock import only_run_in
 from baldistill.storage import Storage
 from baldistill.teacher.prompts import load_prompts
@@ -128,7 +129,7 @@ def _run_folder(run_dir: str | Path, config: Config, display: Display) -> Iterat
     """The folder of a run, where none is at work and none with another config was."""
     storage = Storage.open(run_dir)
     with only_run_in(storage, display.say):
-        name = "config.yaml"
+        name = layout.CONFIG
         if storage.exists(name) and storage.read_text(name) != dump_config(config):
             raise ConfigError(
                 f"{storage.uri} holds a run with another config, whose corpus must stay: use "

@@ -27,7 +27,9 @@ from baldistill.placement.resources import place
 from baldistill.placement.storage_check import check_storage_is_shared
 from baldistill.progress.counter import start_counter
 from baldistill.progress.display import Display
+from baldistill.run_folder import layout
 from baldistill.run_folder.identity import claim
+from baldistill.run_folder.layout import StageLayout
 from baldistill.run_folder.lock import only_run_in
 from baldistill.run_folder.log import RunLog
 from baldistill.run_folder.steps import Step, commit
@@ -80,7 +82,7 @@ def run(
         UserError: For anything that the user can mend.
     """
     config = config or load_config()
-    storage = Storage.open(run_dir or Path("runs") / time.strftime(f"{config.name}-%Y%m%d-%H%M%S"))
+    storage = Storage.open(run_dir or layout.new_folder(config.name))
     with only_run_in(storage, Display(quiet=quiet).say), RunLog(storage) as log:
         responses = _responses(storage, store)
         claim(storage, config, responses.storage.uri)
@@ -96,7 +98,7 @@ def run(
             own = engines or Engines(config, place(config, cluster), responses)
             assert own.serves(config, responses)
             try:
-                if not storage.exists("metrics.json"):
+                if not storage.exists(layout.METRICS):
                     own.warm(display.say)
                 result = _run_stages(
                     prepare(config, storage, responses, own, display), on_stage or _ignore
@@ -111,7 +113,7 @@ def run(
 def _responses(storage: Storage, store: str | Path | ResponseStore | None) -> ResponseStore:
     if isinstance(store, ResponseStore):
         return store
-    return ResponseStore(Storage.open(store) if store else storage.sub("responses"))
+    return ResponseStore(Storage.open(store) if store else storage.sub(layout.RESPONSES))
 
 
 def _run_stages(context: Context, on_stage: Callable[[int, dict[str, Any]], None]) -> RunResult:
@@ -130,7 +132,7 @@ def _run_stages(context: Context, on_stage: Callable[[int, dict[str, Any]], None
         if config.evaluation.base_student or num_stages == 0:
             stages["base"] = commit(
                 storage,
-                "stages/00/metrics",
+                StageLayout(0).step("metrics"),
                 inputs=(step,),
                 options={"student": config.student.model, "prompts": config.student.prompts},
                 make=lambda: evaluate(context, 0),
@@ -211,7 +213,7 @@ def validated_corpus(
     display.say("reading the corpus ...")
     step = commit(
         storage,
-        "corpus",
+        layout.CORPUS_STEP,
         inputs=(),
         options={"data": config.data.model_dump(mode="json"), "seed": config.seed},
         make=lambda: prepare_corpus(
@@ -237,7 +239,7 @@ def _finish(context: Context, stages: dict[str, dict[str, Any]], num_stages: int
     spent["stopped_by"] = context.stopped_by
     final = list(stages.values())[-1]
     metrics = {**final, "stages": stages, "budget": spent}
-    storage.write_json("metrics.json", metrics)
+    storage.write_json(layout.METRICS, metrics)
     student = storage.uri_of(context.student(num_stages).name) if num_stages else None
     total = spent["total"]
     display.say(

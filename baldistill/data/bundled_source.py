@@ -6,6 +6,7 @@ from typing import Any
 
 from baldistill.config import Columns, DataConfig
 from baldistill.errors import DataError
+from baldistill.run_folder import layout
 from baldistill.storage import Storage
 
 
@@ -20,7 +21,7 @@ def write_bundled(config: DataConfig, seed: int, storage: Storage) -> DataConfig
         )
     except ValueError as error:
         raise DataError(f"data.bundled_rows={config.bundled_rows}: {error}") from None
-    source = storage.sub("corpus/source")
+    source = storage.sub(layout.BUNDLED_SOURCE)
     source.write_table("train.parquet", train)
     changes: dict[str, Any] = {"train": source.uri_of("train.parquet"), "columns": Columns()}
     if config.evaluation is None:

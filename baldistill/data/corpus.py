@@ -16,6 +16,7 @@ import ray.data
 
 from baldistill.core.selection import hash_score, merge_top_k, partial_top_k
 from baldistill.records import EXAMPLES, SCORED
+from baldistill.run_folder import layout
 from baldistill.storage import Storage
 
 _READ_ROWS = 65_536
@@ -23,10 +24,10 @@ _READ_ROWS = 65_536
 
 def read_corpus(
     storage: Storage,
-    part: str = "train",
+    part: str = layout.TRAIN,
     each: Callable[[pa.Table], pa.Table] = lambda block: block,
 ) -> ray.data.Dataset:
-    """The validated corpus of a run folder (`train`) or its evaluation set (`evaluation`).
+    """Read the validated corpus of a run folder, or its evaluation set.
 
     A task for each file, of at most half a million rows, which come in blocks. Ray Data's own
     `read_parquet` lists, samples and plans anew for every pass: a second each on a laptop, where
@@ -34,18 +35,18 @@ def read_corpus(
 
     Args:
         storage: The run folder's.
-        part: Which of the two.
+        part: `layout.TRAIN` or `layout.EVALUATION`.
         each: Applied to every block as it is read: what it leaves out is nowhere held.
     """
 
     def read(batch: pa.Table) -> Iterator[pa.Table]:
         for name in batch["name"].to_pylist():
-            with storage.fs.open_input_file(storage.path(f"corpus/{part}/{name}")) as stream:
+            with storage.fs.open_input_file(storage.path(f"{part}/{name}")) as stream:
                 for rows in pq.ParquetFile(stream).iter_batches(_READ_ROWS, use_threads=False):
                     yield each(pa.Table.from_batches([rows]))
         pa.default_memory_pool().release_unused()  # the worker lives on
 
-    names = [{"name": name} for name in storage.list(f"corpus/{part}")]
+    names = [{"name": name} for name in storage.list(part)]
     files = ray.data.from_items(names, override_num_blocks=len(names))
     return files.map_batches(read, batch_size=1, batch_format="pyarrow")
 

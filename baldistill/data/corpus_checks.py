@@ -9,6 +9,7 @@ from baldistill.config import DataConfig
 from baldistill.data.staged_part import PartReport
 from baldistill.data.summary import CorpusSummary
 from baldistill.errors import DataError
+from baldistill.run_folder import layout
 from baldistill.storage import Storage
 
 MAX_DOMAINS = 10_000
@@ -41,7 +42,7 @@ def check_share_bad(reports: Sequence[PartReport], config: DataConfig, storage: 
                 *examples,
             ]
         )
-        + f"\nAll of them, with reasons: {storage.uri_of('quarantine')}\nTo do: {fix}"
+        + f"\nAll of them, with reasons: {storage.uri_of(layout.QUARANTINE)}\nTo do: {fix}"
     )
 
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from baldistill.config import Config
 from baldistill.core.answer_text import fold
 from baldistill.core.label_sets import MAX_LABELS, Labels, labels_from_answers
+from baldistill.run_folder import layout
 from baldistill.storage import Storage
 
 
@@ -32,8 +33,8 @@ def label_sets(config: Config, counts: Mapping[str, int], storage: Storage) -> L
 
 
 def _distinct_answers(storage: Storage) -> Iterator[tuple[str, str]]:
-    for name in storage.list("corpus/train"):
-        with storage.fs.open_input_file(storage.path(f"corpus/train/{name}")) as file:
+    for name in storage.list(layout.TRAIN):
+        with storage.fs.open_input_file(storage.path(f"{layout.TRAIN}/{name}")) as file:
             for batch in pq.ParquetFile(file).iter_batches(columns=["domain", "answer"]):
                 pairs = pa.Table.from_batches([batch]).group_by(["domain", "answer"]).aggregate([])
                 yield from zip(

@@ -49,7 +49,7 @@ from baldistill.data.ray_pass import Track, as_row, pass_refs, reports_of, run_p
 from baldistill.data.rows import mapped_columns
 from baldistill.data.sources import SourceFile, find_files
 from baldistill.data.split import CandidateMerge, EvaluationSet, part_candidates, split_sizes
-from baldistill.data.staged_part import STAGING, PartReport
+from baldistill.data.staged_part import PartReport
 from baldistill.data.staging import ReadPlan, count_segment, read_unit
 from baldistill.data.summary import CorpusSummary
 from baldistill.data.units import Segment, bundle, number, plan_segments, uncounted
@@ -57,16 +57,17 @@ from baldistill.data.validate import EVALUATION, TRAIN, Rules
 from baldistill.data.write_corpus import PublishReport, publish_part
 from baldistill.errors import DataError
 from baldistill.records import QUARANTINE
+from baldistill.run_folder import layout
 from baldistill.storage import Storage
 
 __all__ = ["CorpusSummary", "prepare_corpus"]
 
 _FOLDERS = (
-    "corpus/train",
-    "corpus/evaluation",
-    "quarantine",
-    f"{STAGING}/rows",
-    f"{STAGING}/keys",
+    layout.TRAIN,
+    layout.EVALUATION,
+    layout.QUARANTINE,
+    f"{layout.STAGING}/rows",
+    f"{layout.STAGING}/keys",
 )
 
 
@@ -88,7 +89,7 @@ def prepare_corpus(
     Raises:
         DataError: A corpus that cannot be used: what is wrong, where, and what to do.
     """
-    for name in (*_FOLDERS, STAGING, "corpus/source"):
+    for name in (*_FOLDERS, layout.STAGING, layout.BUNDLED_SOURCE):
         storage.delete(name)
     for name in _FOLDERS:
         storage.fs.create_dir(storage.path(name), recursive=True)
@@ -97,7 +98,7 @@ def prepare_corpus(
             config = write_bundled(config, seed, storage)
         return _prepare(config, seed, storage, track)
     finally:
-        storage.delete(STAGING)
+        storage.delete(layout.STAGING)
 
 
 def _prepare(config: DataConfig, seed: int, storage: Storage, track: Track) -> CorpusSummary:
@@ -111,7 +112,7 @@ def _prepare(config: DataConfig, seed: int, storage: Storage, track: Track) -> C
 
     summary = _summarise(reports, written, config)
     if not summary.quarantined:
-        storage.write_table("quarantine/none.parquet", QUARANTINE.empty_table())
+        storage.write_table(f"{layout.QUARANTINE}/none.parquet", QUARANTINE.empty_table())
     check_domains(summary)
     check_domain_tasks(summary, config)
     return summary

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from baldistill.core.selection import hash_score, merge_top_k, partial_top_k
 from baldistill.data.duplicates import Duplicates
-from baldistill.data.staged_part import STAGING
+from baldistill.run_folder import layout
 from baldistill.storage import Storage
 
 CANDIDATES = pa.schema(
@@ -54,7 +54,7 @@ def part_candidates(
         Schema CANDIDATES.
     """
     table = pq.read_table(
-        storage.path(f"{STAGING}/rows/{name}.parquet"),
+        storage.path(f"{layout.STAGING}/rows/{name}.parquet"),
         filesystem=storage.fs,
         columns=_COLUMNS,
         use_threads=False,

@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 from baldistill.data.rows import BadRow, quarantine_table
 from baldistill.data.validate import STAGED
 from baldistill.records import QUARANTINE
+from baldistill.run_folder import layout
 from baldistill.storage import Storage
 
-STAGING = "corpus/staging"
 KEYS = pa.schema([pa.field("key", pa.uint64()), pa.field("position", pa.int64())])
 _NUM_EXAMPLES = 5
 
@@ -67,7 +67,7 @@ class PartWriter:
         if staged.num_rows:
             keys = keys_of(staged)
             if self._rows is None:
-                path = f"{STAGING}/rows/{name}.parquet"
+                path = f"{layout.STAGING}/rows/{name}.parquet"
                 self._rows = self._open.enter_context(open_parquet(self._storage, path, STAGED))
                 self._keys = self._open.enter_context(open_keys(self._storage, key_file(name)))
             assert self._keys is not None, "opened with the rows"
@@ -76,7 +76,7 @@ class PartWriter:
             report.num_keys += keys.num_rows
         if bad:
             if self._bad is None:
-                path = f"quarantine/read-{name}.parquet"
+                path = f"{layout.QUARANTINE}/read-{name}.parquet"
                 self._bad = self._open.enter_context(open_parquet(self._storage, path, QUARANTINE))
             self._bad.write_table(quarantine_table([file] * len(bad), bad))
 
@@ -97,7 +97,7 @@ def keys_of(staged: pa.Table) -> pa.RecordBatch:
 
 def key_file(name: str) -> str:
     """Where the keys of a part are staged."""
-    return f"{STAGING}/keys/{name}.arrow"
+    return f"{layout.STAGING}/keys/{name}.arrow"
 
 
 @contextmanager

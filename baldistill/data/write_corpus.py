@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 from baldistill.data.duplicates import Duplicates
 from baldistill.data.rows import BadRow, Reason, content_of, quarantine_table
 from baldistill.data.split import EvaluationSet
-from baldistill.data.staged_part import STAGING, open_parquet
+from baldistill.data.staged_part import open_parquet
 from baldistill.data.validate import EVALUATION, ROW_BITS
 from baldistill.records import EXAMPLES
+from baldistill.run_folder import layout
 from baldistill.storage import Storage
 
 _BATCH_ROWS = 8192
@@ -53,7 +54,7 @@ def publish_part(
     report = PublishReport()
     with ExitStack() as stack:
         source = stack.enter_context(
-            storage.fs.open_input_file(storage.path(f"{STAGING}/rows/{name}.parquet"))
+            storage.fs.open_input_file(storage.path(f"{layout.STAGING}/rows/{name}.parquet"))
         )
         writers = _Writers(storage, name, stack)
         for batch in pq.ParquetFile(source).iter_batches(_BATCH_ROWS, use_threads=False):
@@ -73,7 +74,7 @@ class _Writers:
         if not len(table):
             return
         if folder not in self._open:
-            prefix = "set-" if folder == "quarantine" else ""
+            prefix = "set-" if folder == layout.QUARANTINE else ""
             path = f"{folder}/{prefix}{self._name}.parquet"
             writer = open_parquet(self._storage, path, table.schema)
             self._open[folder] = self._stack.enter_context(writer)
@@ -98,8 +99,8 @@ def _publish(
     is_train &= ~leaked
 
     for folder, mask, counts in (
-        ("corpus/train", is_train, report.train),
-        ("corpus/evaluation", chosen, report.evaluation),
+        (layout.TRAIN, is_train, report.train),
+        (layout.EVALUATION, chosen, report.evaluation),
     ):
         rows = table.filter(pa.array(mask)).select(EXAMPLES.names).cast(EXAMPLES)
         writers.write(folder, rows)
@@ -117,7 +118,7 @@ def _publish(
         else:
             found = "in_evaluation_set", "the same question is in the evaluation set"
         problems.append((int(index), *found))
-    writers.write("quarantine", _quarantined(table, problems, file_names))
+    writers.write(layout.QUARANTINE, _quarantined(table, problems, file_names))
     for _, reason, _ in problems:
         report.quarantined[reason] = report.quarantined.get(reason, 0) + 1
     report.num_capped += len(table) - int(is_train.sum() + chosen.sum()) - len(problems)

@@ -17,7 +17,8 @@ from baldistill.method.context import Context
 from baldistill.method.plan import StagePlan
 from baldistill.progress.display import Task
 from baldistill.records import EXAMPLES, AnnotatedExample, Example, RejectedAnswer
-from baldistill.run_folder.layout import stage_dir
+from baldistill.run_folder import layout
+from baldistill.run_folder.layout import StageLayout
 from baldistill.teacher.near_duplicates import KnownQuestions
 from baldistill.teacher.rationale import explain, label_only
 from baldistill.teacher.synthesis import TailDomain, synthesize
@@ -180,13 +181,13 @@ def _tail_domains(context: Context, stage: int, names: list[str]) -> dict[str, T
         return {}
     known: dict[str, list[str]] = {name: [] for name in names}
     real: dict[str, list[Example]] = {name: [] for name in names}
-    for row in _rows_of(context, "train", names, EXAMPLES.names):
+    for row in _rows_of(context, layout.TRAIN, names, EXAMPLES.names):
         example = Example(**row)
         real[example.domain].append(example)
         known[example.domain].append(example.question)
     # without answers: nothing before the metrics reads those of the evaluation set
     domains = sorted(context.corpus.evaluation_counts)
-    examined = _rows_of(context, "evaluation", domains, ["domain", "question"])
+    examined = _rows_of(context, layout.EVALUATION, domains, ["domain", "question"])
     before = context.annotated_before(stage)
     for row in before.select(["domain", "question"]).to_pylist() if before is not None else ():
         if row["domain"] in known:
@@ -218,15 +219,15 @@ def _write(
     filling: _Filling,
     dry: set[str],
 ) -> dict[str, Any]:
-    folder, storage = stage_dir(plan.stage), context.storage
+    names, storage = StageLayout(plan.stage), context.storage
     order = sorted(filling.annotated, key=lambda row: (row.domain, row.source, row.example_id))
     annotated = AnnotatedExample.to_table(order)
     new = pc.equal(annotated["source"], "synthetic")
-    storage.write_table(f"{folder}/annotated.parquet", annotated)
-    storage.write_table(f"{folder}/synthesized.parquet", annotated.filter(new))
+    storage.write_table(names.annotated, annotated)
+    storage.write_table(names.synthesized, annotated.filter(new))
     rejected = RejectedAnswer.to_table(filling.rejected)
-    storage.write_table(f"{folder}/rejected.parquet", rejected)
-    storage.write_json(f"{folder}/dropped.json", dict(sorted(filling.dropped.items())))
+    storage.write_table(names.rejected, rejected)
+    storage.write_json(names.dropped, dict(sorted(filling.dropped.items())))
     return {
         "annotated": len(annotated),
         "budget": plan.budget,

@@ -10,7 +10,7 @@ from baldistill.method.context import Context
 from baldistill.method.plan import StagePlan
 from baldistill.method.select import SPARES
 from baldistill.records import Example
-from baldistill.run_folder.layout import stage_dir
+from baldistill.run_folder.layout import StageLayout
 
 _MOST_TRIED = 20  # rows drawn for each example that is lacking, at most
 
@@ -26,7 +26,7 @@ class Candidates:
     def __init__(self, context: Context, plan: StagePlan) -> None:
         """Begin with `selected.parquet`."""
         self._context, self._plan = context, plan
-        table = context.storage.read_table(f"{stage_dir(plan.stage)}/selected.parquet")
+        table = context.storage.read_table(StageLayout(plan.stage).selected)
         table = table.sort_by([("domain", "ascending"), ("rank", "descending")])
         self._queue: dict[str, list[Example]] = {}  # best last
         self._seen = set(table["example_id"].to_pylist())

@@ -20,7 +20,8 @@ from baldistill.generation.types import Sampling
 from baldistill.placement.engines import Engines, base_student
 from baldistill.progress.display import Display
 from baldistill.records import seed_for
-from baldistill.run_folder.layout import stage_dir
+from baldistill.run_folder import layout
+from baldistill.run_folder.layout import StageLayout
 from baldistill.run_folder.steps import Step
 from baldistill.storage import Storage
 from baldistill.teacher.ledger_actor import read_log, start_ledger
@@ -87,7 +88,7 @@ class Context:
             on_progress: Called every second while they answer.
         """
         if self._ledger is None:
-            log = self.storage.sub("ledger")
+            log = self.storage.sub(layout.LEDGER)
             self._ledger = start_ledger(log, self.responses, self.caps, self.prices)
         tiers = zip(self.config.teacher.tiers, self.teacher_prompts, strict=True)
         return tuple(
@@ -104,7 +105,7 @@ class Context:
 
     def spending(self) -> dict[str, Any]:
         """The ledger's summary, also where no teacher was needed."""
-        _, entries = read_log(self.storage.sub("ledger"))
+        _, entries = read_log(self.storage.sub(layout.LEDGER))
         return Ledger.replay(self.caps, entries, self.prices).summary().to_dict()
 
     def close(self) -> None:
@@ -116,7 +117,7 @@ class Context:
     def student(self, stage: int) -> ModelRef:
         """The student after a stage; stage 0 is the base student."""
         if stage > 0:
-            return ModelRef(f"{stage_dir(stage)}/student", self.storage)
+            return ModelRef(StageLayout(stage).student, self.storage)
         return base_student(self.config)
 
     def annotated_before(self, stage: int) -> pa.Table | None:
@@ -127,7 +128,7 @@ class Context:
     def each_annotated(self, stage: int) -> Iterator[tuple[int, pa.Table]]:
         """Stage and annotated table of each earlier stage."""
         for earlier in range(1, stage):
-            yield earlier, self.storage.read_table(f"{stage_dir(earlier)}/annotated.parquet")
+            yield earlier, self.storage.read_table(StageLayout(earlier).annotated)
 
     def tried_before(self, stage: int) -> set[str]:
         """Ids of real examples that earlier stages annotated or gave up: at most a few B."""
@@ -135,5 +136,5 @@ class Context:
         for earlier, table in self.each_annotated(stage):
             real = pc.not_equal(table["source"], "synthetic")
             tried.update(table.filter(real)["example_id"].to_pylist())
-            tried.update(self.storage.read_json(f"{stage_dir(earlier)}/dropped.json"))
+            tried.update(self.storage.read_json(StageLayout(earlier).dropped))
         return tried

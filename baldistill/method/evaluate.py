@@ -19,7 +19,8 @@ from baldistill.method.context import Context
 from baldistill.method.select import WAITING_CPUS
 from baldistill.progress.counter import Report, counted
 from baldistill.records import EXAMPLES, RESPONSES
-from baldistill.run_folder.layout import stage_dir
+from baldistill.run_folder import layout
+from baldistill.run_folder.layout import StageLayout
 from baldistill.student.answer import examine
 
 _TITLES = {
@@ -36,12 +37,12 @@ def evaluate(context: Context, stage: int) -> dict[str, Any]:
     The evaluation set is at most `evaluation_max_per_domain` questions a domain, so its
     responses fit in one table whatever the size of the corpus.
     """
-    config, storage, folder = context.config, context.storage, stage_dir(stage)
+    config, storage, names = context.config, context.storage, StageLayout(stage)
     total = sum(context.corpus.evaluation_counts.values())
     responses = answers_of(
-        context, stage, read_corpus(storage, "evaluation"), title="evaluate", total=total
+        context, stage, read_corpus(storage, layout.EVALUATION), title="evaluate", total=total
     )
-    storage.write_table(f"{folder}/responses.parquet", responses)
+    storage.write_table(names.responses, responses)
     head = head_domains(context.corpus.counts, config.evaluation.head_mass)
     metrics = metrics_of_responses(
         responses,
@@ -50,7 +51,7 @@ def evaluate(context: Context, stage: int) -> dict[str, Any]:
         counts=context.corpus.counts,
         head=head,
     ).to_dict()
-    storage.write_json(f"{folder}/metrics.json", metrics)
+    storage.write_json(names.metrics, metrics)
     return metrics
 
 
@@ -118,7 +119,7 @@ def accuracy_table(counts: dict[str, int], stages: dict[str, dict[str, Any]]) ->
         cells = [_cell(m["per_domain"].get(domain, {}).get("score")) for m in stages.values()]
         table.add_row(domain, f"{counts[domain]:,}", *cells)
     table.add_section()
-    for name in ("macro", "micro", "natural", "head", "tail"):
+    for name in layout.METRIC_NAMES:
         table.add_row(name, "", *(_cell(metrics.get(name)) for metrics in stages.values()))
     return table
 

@@ -23,7 +23,7 @@ from baldistill.method.context import Context
 from baldistill.method.plan import StagePlan
 from baldistill.progress.counter import Report, counted
 from baldistill.records import EXAMPLES, SCORED
-from baldistill.run_folder.layout import stage_dir
+from baldistill.run_folder.layout import StageLayout
 from baldistill.student.answer import score_responses
 
 SPARES = 8  # candidates beyond the quota, at least, to refill dropped rows from
@@ -50,7 +50,7 @@ def score_candidates(context: Context, plan: StagePlan) -> dict[str, Any]:
     by_metric = uses_metric(context, stage)
     head = candidates.filter(is_head) if by_metric else candidates.slice(0, 0)
     rest = candidates.filter(pc.invert(is_head)) if by_metric else candidates
-    target = f"{stage_dir(stage)}/scored"
+    target = StageLayout(stage).scored
     context.storage.delete(target)
     context.storage.write_table(f"{target}/by-hash.parquet", _unscored(rest))
     undefined = 0
@@ -119,14 +119,14 @@ def select(context: Context, plan: StagePlan) -> dict[str, Any]:
     The first rows of a domain fill its quota; those behind are spares that replace what the
     teacher cannot explain.
     """
-    folder = stage_dir(plan.stage)
-    scored = context.storage.read_table(f"{folder}/scored").cast(SCORED)
+    names = StageLayout(plan.stage)
+    scored = context.storage.read_table(names.scored).cast(SCORED)
     ranked = partial_top_k(scored, "score", candidate_counts(plan, None))
     ranks = np.arange(len(ranked)) - np.searchsorted(
         codes := ranked["domain"].dictionary_encode().combine_chunks().indices.to_numpy(), codes
     )
     ranked = ranked.append_column("rank", pa.array(ranks.astype(np.int32)))
-    context.storage.write_table(f"{folder}/selected.parquet", ranked)
+    context.storage.write_table(names.selected, ranked)
     quota = {**plan.head, **{domain: tail.real for domain, tail in plan.tail.items()}}
     chosen = [
         rank < quota.get(domain, 0)

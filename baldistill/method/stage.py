@@ -29,7 +29,7 @@ from baldistill.method.plan import StagePlan, plan_stage
 from baldistill.method.select import score_candidates, select, uses_metric
 from baldistill.progress.counter import Figures
 from baldistill.run_folder.identity import CAPS, PLACEMENT, caps_of
-from baldistill.run_folder.layout import stage_dir
+from baldistill.run_folder.layout import StageLayout
 from baldistill.run_folder.steps import Step, commit
 from baldistill.student.fine_tune import fine_tune
 from baldistill.student.train import Progress
@@ -53,10 +53,10 @@ def run_stage(context: Context, stage: int, before: Step) -> Step | None:
         The stage's last step; its figures are the metrics where it was evaluated. None where a
         cap left nothing to annotate.
     """
-    config, folder = context.config, stage_dir(stage)
+    config, names = context.config, StageLayout(stage)
     asked = commit(
         context.storage,
-        f"{folder}/errors",
+        names.step("errors"),
         inputs=(before,),
         options={"policy": asdict(config.budget.policy), "seed": config.seed},
         make=lambda: ask_student(context, stage),
@@ -66,7 +66,7 @@ def run_stage(context: Context, stage: int, before: Step) -> Step | None:
 
     planned = commit(
         context.storage,
-        f"{folder}/plan",
+        names.step("plan"),
         inputs=(asked,),
         options={
             "budget": config.budget.model_dump(mode="json", exclude=set(CAPS)),
@@ -76,7 +76,7 @@ def run_stage(context: Context, stage: int, before: Step) -> Step | None:
     )
     scored = commit(
         context.storage,
-        f"{folder}/scored",
+        names.step("scored"),
         inputs=(planned,),
         options=_scoring_options(context, stage),
         make=lambda: score_candidates(context, plan),
@@ -85,7 +85,7 @@ def run_stage(context: Context, stage: int, before: Step) -> Step | None:
         context.display.say(f"  {describe_undefined(scored.figures, config.selection.metric)}")
     selected = commit(
         context.storage,
-        f"{folder}/selected",
+        names.step("selected"),
         inputs=(scored,),
         options={},
         make=lambda: select(context, plan),
@@ -93,7 +93,7 @@ def run_stage(context: Context, stage: int, before: Step) -> Step | None:
     caps = caps_of(context.storage, stage, config.budget)
     annotated = commit(
         context.storage,
-        f"{folder}/annotated",
+        names.step("annotated"),
         inputs=(selected,),
         options=_annotation_options(context) | {"caps": caps},
         make=lambda: {**annotate(context, plan), "caps": caps},
@@ -104,7 +104,7 @@ def run_stage(context: Context, stage: int, before: Step) -> Step | None:
         return None
     trained = commit(
         context.storage,
-        f"{folder}/student",
+        names.step("student"),
         inputs=(annotated,),
         options=config.student.model_dump(mode="json", exclude=PLACEMENT),
         make=lambda: train_student(context, stage),
@@ -118,7 +118,7 @@ def examine(context: Context, stage: int, trained: Step) -> Step:
     """Evaluate a stage's student."""
     return commit(
         context.storage,
-        f"{stage_dir(stage)}/metrics",
+        StageLayout(stage).step("metrics"),
         inputs=(trained,),
         options=context.config.evaluation.model_dump(mode="json"),
         make=lambda: evaluate(context, stage),
@@ -145,7 +145,7 @@ def balance(context: Context, stage: int, answers: dict[str, Any]) -> StagePlan:
         real = table.filter(pc.equal(table["source"], "real"))
         for domain in real["domain"].to_pylist():
             unused[domain] -= 1
-        for domain in context.storage.read_json(f"{stage_dir(earlier)}/dropped.json").values():
+        for domain in context.storage.read_json(StageLayout(earlier).dropped).values():
             unused[domain] -= 1
     return plan_stage(context.config, context.corpus.counts, unused, stage, policy)
 
@@ -153,7 +153,7 @@ def balance(context: Context, stage: int, answers: dict[str, Any]) -> StagePlan:
 def train_student(context: Context, stage: int) -> dict[str, Any]:
     """Fine-tune on all that was annotated so far, or on this stage's batch alone."""
     config = context.config
-    batch = context.storage.read_table(f"{stage_dir(stage)}/annotated.parquet")
+    batch = context.storage.read_table(StageLayout(stage).annotated)
     before = context.annotated_before(stage) if config.student.data == "cumulative" else None
     data = pa.concat_tables([before, batch]) if before is not None else batch
     if len(data) == 0:
@@ -163,7 +163,7 @@ def train_student(context: Context, stage: int) -> dict[str, Any]:
                 "does not pay for a single accepted answer; raise it (`baldistill plan` says what "
                 "a run needs)"
             )
-        rejected = context.storage.uri_of(f"{stage_dir(stage)}/rejected.parquet")
+        rejected = context.storage.uri_of(StageLayout(stage).rejected)
         raise UserError(
             f"stage {stage} has nothing to train on: no answer of the teacher was accepted. See "
             f"{rejected} for what it wrote and why"
@@ -181,7 +181,7 @@ def train_student(context: Context, stage: int) -> dict[str, Any]:
             data,
             init=init,
             storage=context.storage,
-            name=f"{stage_dir(stage)}/student",
+            name=StageLayout(stage).student,
             prompts=context.student_prompts,
             config=config.student,
             seed=config.seed + stage,
@@ -231,7 +231,7 @@ def cap_reached(cap: str) -> str:
 
 
 def _write_plan(context: Context, plan: StagePlan) -> dict[str, Any]:
-    context.storage.write_json(f"{stage_dir(plan.stage)}/plan.json", plan.to_dict())
+    context.storage.write_json(StageLayout(plan.stage).plan, plan.to_dict())
     return {"quotas": plan.quotas}
 
 

@@ -13,9 +13,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from baldistill.report.ranks import both_ends
+from baldistill.run_folder.layout import METRIC_NAMES, comparison_file
 from baldistill.storage import Storage
 
-_METRICS = ("macro", "micro", "natural", "head", "tail")
 # two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom, and the normal's
 _T = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
@@ -74,14 +74,14 @@ def write_comparison(folder: Storage, outcomes: Sequence[Outcome]) -> Comparison
     """Write `comparison.json`, `.md`, `.csv`, `.svg` and `.png` into a folder."""
     data = summarise(outcomes)
     table = markdown(data)
-    folder.write_json("comparison.json", data)
-    folder.write_text("comparison.md", table)
-    folder.write_text("comparison.csv", _csv(data))
+    folder.write_json(comparison_file("json"), data)
+    folder.write_text(comparison_file("md"), table)
+    folder.write_text(comparison_file("csv"), _csv(data))
     figure = draw(data)
     for ending in ("svg", "png"):
         image = io.BytesIO()
         figure.savefig(image, format=ending, dpi=150)
-        folder.write_bytes(f"comparison.{ending}", image.getvalue())
+        folder.write_bytes(comparison_file(ending), image.getvalue())
     return Comparison(data, table)
 
 
@@ -97,7 +97,7 @@ def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         mine = [outcome for outcome in outcomes if outcome.method == method]
         figures = {
             name: interval([m for o in mine if (m := o.metrics[name]) is not None])
-            for name in _METRICS
+            for name in METRIC_NAMES
         }
         domains = {
             domain: interval(
@@ -154,11 +154,11 @@ def markdown(data: Mapping[str, Any]) -> str:
     """The tables as Markdown, figures in percent: methods by metrics, then domains by methods."""
     seeds = len(data["rows"][0]["seeds"])
     lines = [
-        "| method | " + " | ".join(_METRICS) + " | teacher calls |",
-        "|---|" + "---:|" * (len(_METRICS) + 1),
+        "| method | " + " | ".join(METRIC_NAMES) + " | teacher calls |",
+        "|---|" + "---:|" * (len(METRIC_NAMES) + 1),
     ]
     for row in data["rows"]:
-        cells = [_percent(row[name]) for name in _METRICS]
+        cells = [_percent(row[name]) for name in METRIC_NAMES]
         lines.append(f"| {row['method']} | {' | '.join(cells)} | {row['calls_alone']:,.0f} |")
     lines += [
         "",
@@ -229,10 +229,10 @@ def _percent(figure: Mapping[str, float | None]) -> str:
 def _csv(data: Mapping[str, Any]) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
-    columns = [f"{name}_{part}" for name in _METRICS for part in ("mean", "half")]
+    columns = [f"{name}_{part}" for name in METRIC_NAMES for part in ("mean", "half")]
     writer.writerow(["method", *columns, "calls_alone", *data["domains"]])
     for row in data["rows"]:
-        figures = [row[name][part] for name in _METRICS for part in ("mean", "half")]
+        figures = [row[name][part] for name in METRIC_NAMES for part in ("mean", "half")]
         accuracies = [row["per_domain"][domain]["mean"] for domain in data["domains"]]
         writer.writerow([row["method"], *figures, row["calls_alone"], *accuracies])
     return text.getvalue()

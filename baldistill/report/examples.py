@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from baldistill.report.ranks import spread
+from baldistill.run_folder import layout
+from baldistill.run_folder.layout import StageLayout
 from baldistill.run_folder.reader import RunFolder
 
 _MOST_QUARANTINED_READ = 200_000
@@ -59,7 +61,7 @@ def annotated(run: RunFolder, most: int = 3) -> list[Example]:
     stage = max((s.stage for s in run.distilled if s.annotation), default=None)
     if stage is None:
         return []
-    table = run.storage.read_table(f"stages/{stage:02d}/annotated.parquet")
+    table = run.storage.read_table(StageLayout(stage).annotated)
     found = []
     for source in ("real", "synthetic", "repeated"):
         for row in _spread_rows(table.filter(pc.equal(table["source"], source)), most):
@@ -78,15 +80,15 @@ def rejected(run: RunFolder, most: int = 2) -> list[Example]:
     stages = [s.stage for s in run.distilled if s.annotation.get("rejected")]
     if not stages:
         return []
-    folder = f"stages/{stages[-1]:02d}"
-    table = run.storage.read_table(f"{folder}/rejected.parquet")
+    names = StageLayout(stages[-1])
+    table = run.storage.read_table(names.rejected)
     reasons = Counter(table["reason"].to_pylist()).most_common(_MOST_REASONS)
     rows = [
         row
         for reason, _ in reasons
         for row in _spread_rows(table.filter(pc.equal(table["reason"], reason)), most)
     ]
-    asked = _questions(run, folder, [row["example_id"] for row in rows if row["example_id"]])
+    asked = _questions(run, names, [row["example_id"] for row in rows if row["example_id"]])
     found = []
     for row in rows:
         question, answer = asked.get(row["example_id"], (None, None))
@@ -99,11 +101,11 @@ def rejected(run: RunFolder, most: int = 2) -> list[Example]:
 
 
 def _questions(
-    run: RunFolder, folder: str, ids: Sequence[str]
+    run: RunFolder, names: StageLayout, ids: Sequence[str]
 ) -> dict[str | None, tuple[str, str]]:
     """Question and gold answer by id: the rejected table names real examples only by id."""
     columns = ["example_id", "question", "answer"]
-    table = run.storage.read_table(f"{folder}/selected.parquet", columns)
+    table = run.storage.read_table(names.selected, columns)
     table = table.filter(pc.is_in(table["example_id"], pa.array(ids, pa.string())))
     return {row["example_id"]: (row["question"], row["answer"]) for row in table.to_pylist()}
 
@@ -113,7 +115,7 @@ def responses(run: RunFolder, most: int = 4) -> tuple[list[Example], str]:
     stage = max((s.stage for s in run.stages if s.metrics), default=None)
     if stage is None:
         return [], ""
-    table = run.storage.read_table(f"stages/{stage:02d}/responses.parquet")
+    table = run.storage.read_table(StageLayout(stage).responses)
     right = pc.greater_equal(table["score"], 0.5)
     found = []
     for good, part in ((True, table.filter(right)), (False, table.filter(pc.invert(right)))):
@@ -145,7 +147,9 @@ def quarantine(run: RunFolder, most: int = 3) -> Quarantine:
     counts = dict(run.corpus.get("quarantined", {}))
     if not counts:
         return Quarantine(counts)
-    source = ds.dataset(run.storage.path("quarantine"), filesystem=run.storage.fs, format="parquet")
+    source = ds.dataset(
+        run.storage.path(layout.QUARANTINE), filesystem=run.storage.fs, format="parquet"
+    )
     missing = {reason: min(most, count) for reason, count in counts.items()}
     rows: list[dict[str, Any]] = []
     num_read = 0

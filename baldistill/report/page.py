@@ -11,6 +11,7 @@ from markupsafe import Markup
 from baldistill.report import examples, tables
 from baldistill.report.figures import draw_figures
 from baldistill.report.figures.style import readable
+from baldistill.run_folder import layout
 from baldistill.run_folder.reader import RunFolder, read_run, title
 from baldistill.run_folder.spending import Spending, read_spending
 
@@ -48,7 +49,7 @@ def report(run: str | Path) -> str:
     folder = read_run(run)
     spent = read_spending(folder)
     figures = draw_figures(folder, spent)
-    output = folder.storage.sub("report")
+    output = folder.storage.sub(layout.REPORT)
     for figure in figures:
         output.write_text(f"{figure.name}.svg", figure.svg)
         output.write_bytes(f"{figure.name}.png", figure.png)
@@ -73,8 +74,8 @@ def report(run: str | Path) -> str:
             quarantine=examples.quarantine(folder),
         )
     )
-    output.write_text("index.html", page)
-    return output.uri_of("index.html")
+    folder.storage.write_text(layout.REPORT_PAGE, page)
+    return folder.storage.uri_of(layout.REPORT_PAGE)
 
 
 def _environment() -> Environment:
@@ -148,7 +149,7 @@ def _scores(run: RunFolder) -> list[Tile]:
             if first != last
             else last,
         )
-        for name in ("macro", "micro", "natural", "head", "tail")
+        for name in layout.METRIC_NAMES
         if after.get(name) is not None
     ]
 

@@ -16,9 +16,9 @@ from baldistill.report.figures.sweep import (
     goal,
     shown,
 )
+from baldistill.run_folder.layout import METRIC_NAMES, sweep_file
 from baldistill.storage import Storage
 
-METRICS = ("macro", "micro", "natural", "head", "tail")
 _ORDER = ("done", "stopped", "running", "failed", "skipped")
 
 
@@ -73,10 +73,10 @@ def write_tables(
     """
     data = summarise(trials, metric)
     table = markdown(data)
-    folder.write_json("sweep.json", data)
-    folder.write_text("sweep.md", table)
-    folder.write_text("sweep.csv", _csv(data))
-    files = ["sweep.json", "sweep.md", "sweep.csv"]
+    folder.write_json(sweep_file("json"), data)
+    folder.write_text(sweep_file("md"), table)
+    folder.write_text(sweep_file("csv"), _csv(data))
+    files = [sweep_file(ending) for ending in ("json", "md", "csv")]
     if not any(trial["score"] is not None for trial in data["trials"]):
         return data, table, files
     with styled():
@@ -128,8 +128,8 @@ def pareto_front(scores: Mapping[str, Sequence[float]]) -> list[str]:
 def markdown(data: Mapping[str, Any]) -> str:
     """The table as Markdown, accuracies in percent."""
     keys = list(dict.fromkeys(key for trial in data["trials"] for key in trial["values"]))
-    extra = [name for name in data["metric"] if name not in METRICS]
-    titles = ["trial", *keys, *METRICS, *extra, "stages", "calls alone", "paid", "standing"]
+    extra = [name for name in data["metric"] if name not in METRIC_NAMES]
+    titles = ["trial", *keys, *METRIC_NAMES, *extra, "stages", "calls alone", "paid", "standing"]
     numbers = len(titles) - len(keys) - 2
     lines = [
         f"| {' | '.join(titles)} |",
@@ -140,7 +140,7 @@ def markdown(data: Mapping[str, Any]) -> str:
         cells = [
             name,
             *(_cell(shown(trial["values"].get(key))) for key in keys),
-            *(_percent(trial["metrics"].get(metric)) for metric in [*METRICS, *extra]),
+            *(_percent(trial["metrics"].get(metric)) for metric in [*METRIC_NAMES, *extra]),
             f"{trial['stage']}/{trial['stages']}",
             f"{trial['calls_alone']:,}",
             f"{trial['calls_paid']:,}",
@@ -164,7 +164,7 @@ def markdown(data: Mapping[str, Any]) -> str:
 def _row(trial: SweepTrial) -> dict[str, Any]:
     stage, last = trial.history[-1] if trial.history else (0, None)
     domains = {d: row["score"] for d, row in last["per_domain"].items()} if last else {}
-    metrics = {name: last[name] for name in METRICS} if last else {}
+    metrics = {name: last[name] for name in METRIC_NAMES} if last else {}
     return {
         "name": trial.name,
         "values": trial.values,
@@ -177,7 +177,7 @@ def _row(trial: SweepTrial) -> dict[str, Any]:
         "metrics": metrics | {f"domain/{name}": score for name, score in domains.items()},
         "per_domain": domains,
         "history": [
-            {"stage": number, **{name: figures[name] for name in METRICS}}
+            {"stage": number, **{name: figures[name] for name in METRIC_NAMES}}
             for number, figures in trial.history
         ],
         "calls_alone": trial.calls + trial.reused,
@@ -200,13 +200,13 @@ def _csv(data: Mapping[str, Any]) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
     domains = data["domains"]
-    writer.writerow(["trial", *keys, *METRICS, *figures, *domains, "standing", "reason"])
+    writer.writerow(["trial", *keys, *METRIC_NAMES, *figures, *domains, "standing", "reason"])
     for trial in data["trials"]:
         writer.writerow(
             [
                 trial["name"],
                 *(shown(trial["values"].get(key)) for key in keys),
-                *(trial["metrics"].get(name) for name in METRICS),
+                *(trial["metrics"].get(name) for name in METRIC_NAMES),
                 *(trial[name] for name in figures),
                 *(trial["per_domain"].get(domain) for domain in domains),
                 trial["standing"],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from baldistill.report.ranks import both_ends
+from baldistill.run_folder.layout import METRIC_NAMES
 from baldistill.run_folder.reader import RunFolder, StageFolder, title
 from baldistill.run_folder.spending import Spending
 
@@ -50,7 +51,7 @@ def accuracy(run: RunFolder) -> Table:
         rows.append([name, part, f"{counts[name]:,}", f"{asked:,}", *_scores(scores)])
     summary = [
         [name, "", "", "", *_scores([metrics.get(name) for metrics in stages.values()])]
-        for name in ("macro", "micro", "natural", "head", "tail")
+        for name in METRIC_NAMES
     ]
     return Table(
         ["domain", "part", "corpus", "asked", *stages, "change"],

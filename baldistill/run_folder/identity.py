@@ -16,7 +16,8 @@ from typing import Any
 from baldistill.config import BudgetConfig, Config
 from baldistill.config.loading import dump_config, read_mapping, validate
 from baldistill.errors import ConfigError
-from baldistill.run_folder.layout import stage_dir
+from baldistill.run_folder import layout
+from baldistill.run_folder.layout import StageLayout
 from baldistill.run_folder.steps import committed
 from baldistill.storage import Storage
 
@@ -45,27 +46,27 @@ def claim(storage: Storage, config: Config, answers: str) -> None:
         ConfigError: The folder holds a run that another config decided.
     """
     text = dump_config(config)
-    if not storage.exists("config.yaml"):
+    if not storage.exists(layout.CONFIG):
         versions = {name: _version(name) for name in _PACKAGES}
         about = {"python": sys.version.split()[0], "platform": platform.platform()}
-        storage.write_json("versions.json", about | versions)
-    elif storage.read_text("config.yaml") != text:
-        held = storage.uri_of("config.yaml")
-        before = validate(read_mapping(storage.read_text("config.yaml"), held), held)
+        storage.write_json(layout.VERSIONS, about | versions)
+    elif storage.read_text(layout.CONFIG) != text:
+        held = storage.uri_of(layout.CONFIG)
+        before = validate(read_mapping(storage.read_text(layout.CONFIG), held), held)
         if changed := changes(storage, before, config):
             raise ConfigError(
                 f"{storage.uri} holds a run with another config ({', '.join(changed)}): go on "
                 f"with {held}, or use another --run-dir, with --store {answers} so that answers "
                 "of the teacher that both runs need are not paid again"
             )
-    storage.write_text("config.yaml", text)
+    storage.write_text(layout.CONFIG, text)
 
 
 def changes(storage: Storage, before: Config, after: Config) -> list[str]:
     """The keys that decided what the folder holds, and differ."""
-    if committed(storage, "corpus") is None:
+    if committed(storage, layout.CORPUS_STEP) is None:
         return []
-    trained = committed(storage, f"{stage_dir(1)}/student") is not None
+    trained = committed(storage, StageLayout(1).step("student")) is not None
     old, new = _flat(_decisive(before, trained)), _flat(_decisive(after, trained))
     changed = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
     for cap in CAPS:
@@ -80,7 +81,7 @@ def caps_of(storage: Storage, stage: int, budget: BudgetConfig) -> dict[str, Any
 
     A cap that is raised later lets that stage go on, and leaves those before it as they are.
     """
-    done = committed(storage, f"{stage_dir(stage)}/annotated")
+    done = committed(storage, StageLayout(stage).step("annotated"))
     if done is not None and not done.figures["refused"]:
         return dict(done.figures["caps"])
     return budget.model_dump(mode="json", include=set(CAPS))

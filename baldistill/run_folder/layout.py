@@ -1,8 +1,139 @@
-"""Where everything is in a run folder."""
+"""Where everything stands in the folder of a run, of a comparison and of a sweep.
+
+Scripts and people rely on these names. No other module spells them
+(`tests/unit/run_folder/test_layout.py`). All are relative to the folder, with forward slashes.
+"""
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+from typing import Literal, TypeAlias
 
-def stage_dir(stage: int) -> str:
-    """Folder of a stage's artifacts."""
-    return f"stages/{stage:02d}"
+StepName: TypeAlias = Literal[
+    "errors", "plan", "scored", "selected", "annotated", "student", "metrics"
+]
+"""The steps of a stage, in their order."""
+
+METRIC_NAMES = ("macro", "micro", "natural", "head", "tail")
+"""Keys of the figures in `metrics.json` of a run and of each stage."""
+
+# What ran.
+CONFIG = "config.yaml"
+VERSIONS = "versions.json"
+LOG = "log.txt"
+
+# The corpus.
+TRAIN = "corpus/train"
+EVALUATION = "corpus/evaluation"
+QUARANTINE = "quarantine"
+BUNDLED_SOURCE = "corpus/source"
+"""The bundled corpus as files."""
+STAGING = "corpus/staging"
+"""Rows and keys while the corpus is prepared; deleted afterwards."""
+
+# The teacher.
+LEDGER = "ledger"
+RESPONSES = "responses"
+
+# The result.
+METRICS = "metrics.json"
+REPORT = "report"
+REPORT_PAGE = "report/index.html"
+
+# Machinery.
+CORPUS_STEP = "corpus"
+"""Name of the step that prepares the corpus; `StageLayout.step` names the others."""
+LOCK = "_lock"
+"""Signs of life of the run at work, on an object store."""
+LOCK_FILE = ".lock"
+"""The file that the run at work locks, on a disk."""
+_COMMITS = "_commits"
+
+# A comparison.
+SUBJECT = "subject.json"
+"""Corpus, teacher and student, which all runs of a comparison share."""
+
+# A sweep.
+SPACE = "space.yaml"
+BEST = "best.yaml"
+RECORDS = "record"
+"""A JSON file for each trial."""
+TUNE_STATE = "tune"
+VALIDATION = "validation"
+"""The comparison of the best config with the base."""
+FAILURE = "failure.txt"
+"""In a trial's run folder: why the trial failed."""
+
+
+class StageLayout:
+    """The names of a stage; stage 0 is the base student's, which is only evaluated.
+
+    Attributes:
+        folder: Of all that the stage made.
+        markers: Folder of the markers of its steps.
+        plan: Quotas per domain.
+        scored: A folder of Parquet files: the candidates with their scores.
+        selected: Candidates by rank.
+        annotated: What the student learns from.
+        synthesized: The rows of `annotated` that the teacher wrote.
+        rejected: Answers of the teacher that were not accepted.
+        dropped: Domain of each real example that was given up.
+        student: The fine-tuned model.
+        responses: The student's answers to the evaluation set.
+        metrics: The student's figures on the evaluation set.
+    """
+
+    def __init__(self, stage: int) -> None:
+        """Name everything in the folder of this stage."""
+        self.folder = folder = f"stages/{stage:02d}"
+        self.markers = f"{_COMMITS}/{folder}"
+        self.plan = f"{folder}/plan.json"
+        self.scored = f"{folder}/scored"
+        self.selected = f"{folder}/selected.parquet"
+        self.annotated = f"{folder}/annotated.parquet"
+        self.synthesized = f"{folder}/synthesized.parquet"
+        self.rejected = f"{folder}/rejected.parquet"
+        self.dropped = f"{folder}/dropped.json"
+        self.student = f"{folder}/student"
+        self.responses = f"{folder}/responses.parquet"
+        self.metrics = f"{folder}/metrics.json"
+
+    def step(self, name: StepName) -> str:
+        """Return the name under which a step of this stage is committed."""
+        return f"{self.folder}/{name}"
+
+
+def marker(step: str) -> str:
+    """Return the file that says that a step is committed."""
+    return f"{_COMMITS}/{step}.json"
+
+
+def new_folder(name: str) -> Path:
+    """Return the default folder of a run, a comparison or a sweep that starts now."""
+    return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def comparison_run(method: str, seed: int) -> str:
+    """Return the run folder of a method and a seed in a comparison."""
+    return f"{method}/seed-{seed}"
+
+
+def comparison_file(ending: str) -> str:
+    """Return a result of a comparison: json, md, csv, svg or png."""
+    return f"comparison.{ending}"
+
+
+def trial_run(trial: str) -> str:
+    """Return the run folder of a trial in a sweep."""
+    return f"trials/{trial}"
+
+
+def trial_record(trial: str) -> str:
+    """Return the record of a trial in a sweep."""
+    return f"{RECORDS}/{trial}.json"
+
+
+def sweep_file(ending: str) -> str:
+    """Return a result of a sweep: json, md or csv."""
+    return f"sweep.{ending}"

@@ -31,9 +31,9 @@ from typing import Any
 
 from baldistill.errors import FolderInUseError, UserError
 from baldistill.processes import ProcessId
+from baldistill.run_folder import layout
 from baldistill.storage import Storage
 
-_FOLDER = "_lock"
 _UNKNOWN: dict[str, Any] = {
     **{"user": "someone", "host": "some host", "pid": 0, "since": "some time"},
     **{"machine": None, "started": None, "state": "holds"},
@@ -103,7 +103,7 @@ def _flock(storage: Storage) -> Iterator[None]:
 
     root = Path(storage.path())
     root.mkdir(parents=True, exist_ok=True)
-    with open(root / ".lock", "w") as lock:
+    with open(root / layout.LOCK_FILE, "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -141,7 +141,7 @@ class _Claim:
                             f"({_describe(content)}): wait for it, or use another folder"
                         )
                     if time.monotonic() - since > self.silence and content == first:
-                        self.storage.delete(f"{_FOLDER}/{name}")
+                        self.storage.delete(f"{layout.LOCK}/{name}")
                 time.sleep(self.beat / 2)
                 self._write("asks")
             self._write("holds")
@@ -166,7 +166,7 @@ class _Claim:
 
     @property
     def _path(self) -> str:
-        return f"{_FOLDER}/{self.name}"
+        return f"{layout.LOCK}/{self.name}"
 
     def _write(self, state: str) -> None:
         self._content |= {"state": state, "beats": self._content["beats"] + 1}
@@ -175,17 +175,17 @@ class _Claim:
     def _others(self) -> dict[str, dict[str, Any]]:
         """Claims of those that may be alive."""
         found: dict[str, dict[str, Any]] = {}
-        for name in self.storage.list(_FOLDER):
+        for name in self.storage.list(layout.LOCK):
             if name == self.name:
                 continue
             try:
-                content = self.storage.read_json(f"{_FOLDER}/{name}")
+                content = self.storage.read_json(f"{layout.LOCK}/{name}")
             except FileNotFoundError:  # withdrawn since
                 continue
             except json.JSONDecodeError:  # half written, on a store where that can be seen
                 content = dict(_UNKNOWN)
             if _is_gone(content):
-                self.storage.delete(f"{_FOLDER}/{name}")
+                self.storage.delete(f"{layout.LOCK}/{name}")
             else:
                 found[name] = content
         return found

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from baldistill.run_folder import layout
 from baldistill.storage import Storage
 
 _SAVE_EVERY = 10.0
@@ -25,14 +26,14 @@ class RunLog:
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
         self._text = ""
-        if not storage.is_local and storage.exists("log.txt"):
-            self._text = storage.read_text("log.txt")
+        if not storage.is_local and storage.exists(layout.LOG):
+            self._text = storage.read_text(layout.LOG)
 
     def write(self, text: str) -> None:
         """Add a message."""
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n"
         if self._storage.is_local:
-            with Path(self._storage.path("log.txt")).open("a", encoding="utf-8") as file:
+            with Path(self._storage.path(layout.LOG)).open("a", encoding="utf-8") as file:
                 file.write(line)
             return
         with self._lock:
@@ -57,7 +58,7 @@ class RunLog:
                 return
             self._timer.cancel()
             self._timer = None
-            self._storage.write_text("log.txt", self._text)
+            self._storage.write_text(layout.LOG, self._text)
 
     def _save_later(self) -> None:
         with self._lock:
@@ -65,6 +66,6 @@ class RunLog:
                 return
             self._timer = None
             try:
-                self._storage.write_text("log.txt", self._text)
+                self._storage.write_text(layout.LOG, self._text)
             except OSError:  # the next line, or the end, tries again: a log ends no run
                 return

@@ -11,10 +11,12 @@ import yaml
 
 from baldistill.core.longtail import head_domains
 from baldistill.errors import UserError
+from baldistill.run_folder import layout
+from baldistill.run_folder.layout import StageLayout, StepName
 from baldistill.storage import Storage
 
 _MEASURES = {"accuracy": "accuracy", "f1": "F1", "word_f1": "word F1"}
-_STEPS = ("plan", "scored", "selected", "annotated", "student", "metrics")
+_STEPS: tuple[StepName, ...] = ("plan", "scored", "selected", "annotated", "student", "metrics")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,29 +156,33 @@ def read_run(run: str | Path) -> RunFolder:
         UserError: It is not a run folder, or its config cannot be read.
     """
     storage = Storage.open(run)
-    if not storage.exists("config.yaml"):
+    if not storage.exists(layout.CONFIG):
         raise UserError(
             f"{storage.uri} is no run folder (it has no config.yaml): give the folder that "
             "`baldistill run` named in its first line"
         )
-    text = storage.read_text("config.yaml")
+    text = storage.read_text(layout.CONFIG)
     try:
         config = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(f"{storage.uri_of('config.yaml')} is not YAML: {error}") from None
+        raise UserError(f"{storage.uri_of(layout.CONFIG)} is not YAML: {error}") from None
     if not isinstance(config, Mapping):
-        raise UserError(f"{storage.uri_of('config.yaml')} holds no keys: is it a run's?")
-    corpus = _marker(storage, "corpus") if storage.exists("_commits/corpus.json") else {}
+        raise UserError(f"{storage.uri_of(layout.CONFIG)} holds no keys: is it a run's?")
+    corpus = (
+        _marker(storage, layout.CORPUS_STEP)
+        if storage.exists(layout.marker(layout.CORPUS_STEP))
+        else {}
+    )
     stages = int(config.get("stages", 0))
     return RunFolder(
         storage=storage,
         config_text=text,
         config=config,
-        versions=storage.read_json("versions.json") if storage.exists("versions.json") else {},
+        versions=storage.read_json(layout.VERSIONS) if storage.exists(layout.VERSIONS) else {},
         corpus=corpus.get("figures", {}),
         corpus_seconds=corpus.get("seconds", 0.0),
         stages=tuple(_stages(storage, stages)) if corpus else (),
-        final=storage.read_json("metrics.json") if storage.exists("metrics.json") else {},
+        final=storage.read_json(layout.METRICS) if storage.exists(layout.METRICS) else {},
     )
 
 
@@ -184,7 +190,8 @@ def _stages(storage: Storage, num_stages: int) -> list[StageFolder]:
     """Every stage of which a step is committed; they are made one after the other."""
     found = []
     for number in range(num_stages + 1):
-        names = storage.list(f"_commits/stages/{number:02d}")
+        stage = StageLayout(number)
+        names = storage.list(stage.markers)
         steps = [step for step in _STEPS if f"{step}.json" in names]
         if steps:
             found.append(_stage(storage, number, steps))
@@ -193,19 +200,19 @@ def _stages(storage: Storage, num_stages: int) -> list[StageFolder]:
     return found
 
 
-def _stage(storage: Storage, number: int, steps: list[str]) -> StageFolder:
-    folder = f"stages/{number:02d}"
-    markers = {step: _marker(storage, f"{folder}/{step}") for step in steps}
+def _stage(storage: Storage, number: int, steps: list[StepName]) -> StageFolder:
+    stage = StageLayout(number)
+    markers = {step: _marker(storage, stage.step(step)) for step in steps}
     figures = {step: marker["figures"] for step, marker in markers.items()}
     sources: dict[str, dict[str, int]] = {}
     if "annotated" in steps:
-        rows = storage.read_table(f"{folder}/annotated.parquet", ["domain", "source"])
+        rows = storage.read_table(stage.annotated, ["domain", "source"])
         for row in rows.group_by(["domain", "source"]).aggregate([([], "count_all")]).to_pylist():
             sources.setdefault(row["domain"], {})[row["source"]] = row["count_all"]
     return StageFolder(
         stage=number,
         seconds={step: marker["seconds"] for step, marker in markers.items()},
-        plan=storage.read_json(f"{folder}/plan.json") if "plan" in steps else {},
+        plan=storage.read_json(stage.plan) if "plan" in steps else {},
         annotation=figures.get("annotated", {}),
         training=figures.get("student", {}),
         metrics=figures.get("metrics", {}),
@@ -214,5 +221,5 @@ def _stage(storage: Storage, number: int, steps: list[str]) -> StageFolder:
 
 
 def _marker(storage: Storage, name: str) -> dict[str, Any]:
-    marker: dict[str, Any] = storage.read_json(f"_commits/{name}.json")
+    marker: dict[str, Any] = storage.read_json(layout.marker(name))
     return marker

@@ -18,6 +18,7 @@ from baldistill.core.ledger import (
     SpentFigures,
     from_record,
 )
+from baldistill.run_folder import layout
 from baldistill.run_folder.reader import RunFolder
 from baldistill.storage import Storage
 
@@ -77,7 +78,7 @@ def read_spending(run: RunFolder) -> Spending | None:
     The log is there whether the run is finished, stopped or at work, and knows more than the
     summary in `metrics.json`: each request. Caps and prices are those of `config.yaml`.
     """
-    entries = _entries(run.storage.sub("ledger"))
+    entries = _entries(run.storage.sub(layout.LEDGER))
     if not entries:
         return None
     teacher = run.setting("teacher", {})

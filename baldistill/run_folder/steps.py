@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from baldistill.records import digest
+from baldistill.run_folder.layout import marker
 from baldistill.run_folder.lock import check_still_held
 from baldistill.storage import Storage
-
-_MARKERS = "_commits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +58,13 @@ def commit(
     figures = make()
     seconds = round(time.monotonic() - start, 3)
     check_still_held(storage)
-    storage.write_json(_marker(name), {"key": key, "figures": figures, "seconds": seconds})
+    storage.write_json(marker(name), {"key": key, "figures": figures, "seconds": seconds})
     return Step(key, figures, seconds)
 
 
 def committed(storage: Storage, name: str) -> Step | None:
     """What was committed under a name, whatever it was made from; None if nothing was."""
-    if not storage.exists(_marker(name)):
+    if not storage.exists(marker(name)):
         return None
-    found = storage.read_json(_marker(name))
+    found = storage.read_json(marker(name))
     return Step(found["key"], found["figures"], found["seconds"])
-
-
-def _marker(name: str) -> str:
-    return f"{_MARKERS}/{name}.json"

@@ -8,6 +8,7 @@ from typing import Any
 from baldistill.config import Config
 from baldistill.config.loading import dump_config
 from baldistill.report.sweep import SweepTrial, write_tables
+from baldistill.run_folder import layout
 from baldistill.storage import Storage
 from baldistill.tune.configs import config_of
 from baldistill.tune.plan import SweepPlan
@@ -46,14 +47,15 @@ def write_result(folder: Storage, plan: SweepPlan) -> SweepResult:
     if data["best"] is None:
         return SweepResult(data, markdown, None, files)
     best = config_of(plan.base, plan.space, records[data["best"]].values, data["best"])
-    folder.write_text("best.yaml", dump_config(best))
-    return SweepResult(data, markdown, best, [*files, "best.yaml"])
+    folder.write_text(layout.BEST, dump_config(best))
+    return SweepResult(data, markdown, best, [*files, layout.BEST])
 
 
 def _trial(folder: Storage, plan: SweepPlan, record: TrialRecord) -> SweepTrial:
     history = stage_results(folder, record.name)
     run = run_folder(folder, record.name)
-    has_corpus = run.exists("_commits/corpus.json")
+    marker = layout.marker(layout.CORPUS_STEP)
+    has_corpus = run.exists(marker)
     spent = spent_by(folder, record.name)
     last = history[-1][1] if record.is_final else None
     scores = [metric_of(name, last) for name in plan.space.metric] if last else []
@@ -68,5 +70,5 @@ def _trial(folder: Storage, plan: SweepPlan, record: TrialRecord) -> SweepTrial:
         calls=spent.calls,
         reused=spent.reused,
         seconds=record.seconds,
-        counts=run.read_json("_commits/corpus.json")["figures"]["counts"] if has_corpus else {},
+        counts=run.read_json(marker)["figures"]["counts"] if has_corpus else {},
     )

@@ -13,12 +13,13 @@ from typing import Any, Literal, TypeAlias
 
 from baldistill.config.loading import read_mapping, validate
 from baldistill.core.ledger import Caps, Ledger
+from baldistill.run_folder import layout
+from baldistill.run_folder.layout import StageLayout
 from baldistill.storage import Storage
 from baldistill.teacher.ledger_actor import read_log
 from baldistill.teacher.shared import from_other_runs
 
 Standing: TypeAlias = Literal["running", "done", "stopped", "failed", "skipped"]
-_RECORD = "record"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,29 +71,29 @@ def trial_name(number: int) -> str:
 
 def run_folder(folder: Storage, name: str) -> Storage:
     """Where a trial runs: an ordinary run folder."""
-    return folder.sub(f"trials/{name}")
+    return folder.sub(layout.trial_run(name))
 
 
 def write_record(folder: Storage, record: TrialRecord) -> None:
     """Keep a trial's record, durably."""
-    folder.write_json(f"{_RECORD}/{record.name}.json", asdict(record))
+    folder.write_json(layout.trial_record(record.name), asdict(record))
 
 
 def read_records(folder: Storage) -> dict[str, TrialRecord]:
     """All trials of a sweep, by name, in their order."""
-    names = [name for name in folder.list(_RECORD) if name.endswith(".json")]
-    values = [folder.read_json(f"{_RECORD}/{name}") for name in names]
+    names = [name for name in folder.list(layout.RECORDS) if name.endswith(".json")]
+    values = [folder.read_json(f"{layout.RECORDS}/{name}") for name in names]
     return {value["name"]: TrialRecord(**value) for value in values}
 
 
 def read_record(folder: Storage, name: str) -> TrialRecord:
     """One of them."""
-    return TrialRecord(**folder.read_json(f"{_RECORD}/{name}.json"))
+    return TrialRecord(**folder.read_json(layout.trial_record(name)))
 
 
 def has_started(folder: Storage, name: str) -> bool:
     """Whether its run folder holds the config of an earlier start, which it must go on with."""
-    return run_folder(folder, name).exists("config.yaml")
+    return run_folder(folder, name).exists(layout.CONFIG)
 
 
 def stage_results(folder: Storage, name: str) -> list[tuple[int, dict[str, Any]]]:
@@ -100,7 +101,7 @@ def stage_results(folder: Storage, name: str) -> list[tuple[int, dict[str, Any]]
     run = run_folder(folder, name)
     results = []
     for stage in itertools.count(0):
-        marker = f"_commits/stages/{stage:02d}/metrics.json"
+        marker = layout.marker(StageLayout(stage).step("metrics"))
         if run.exists(marker):
             results.append((stage, run.read_json(marker)["figures"]))
         elif stage > 0:  # the base student of stage 0 is examined only where nothing is trained
@@ -113,8 +114,8 @@ def spent_by(folder: Storage, name: str) -> Spent:
     if not has_started(folder, name):
         return Spent(calls=0, reused=0)
     run = run_folder(folder, name)
-    config = validate(read_mapping(run.read_text("config.yaml"), run.uri_of("config.yaml")), name)
-    _, entries = read_log(run.sub("ledger"))
+    config = validate(read_mapping(run.read_text(layout.CONFIG), run.uri_of(layout.CONFIG)), name)
+    _, entries = read_log(run.sub(layout.LEDGER))
     summary = Ledger.replay(Caps(), entries).summary().to_dict()
     reused = from_other_runs(summary, config.teacher.tiers)
     return Spent(calls=int(summary["total"]["calls"]), reused=reused)

@@ -16,9 +16,9 @@ from baldistill.config import Config
 from baldistill.config.loading import read_mapping, set_value, validate, validate_as
 from baldistill.config.sections import Count, Section
 from baldistill.errors import ConfigError
+from baldistill.run_folder.layout import METRIC_NAMES
 
 Search: TypeAlias = Literal["grid", "random", "optuna"]
-METRICS = ("macro", "micro", "natural", "head", "tail")
 
 
 class Choice(Section):
@@ -194,8 +194,10 @@ class Space(Section):
         if not 1 <= len(self.metric) <= 2 or len(set(self.metric)) != len(self.metric):
             raise ValueError("metric must be one name or two different ones")
         for name in self.metric:
-            if name not in METRICS and not name.startswith("domain/"):
-                raise ValueError(f"metric {name!r} is none of {', '.join(METRICS)}, domain/NAME")
+            if name not in METRIC_NAMES and not name.startswith("domain/"):
+                raise ValueError(
+                    f"metric {name!r} is none of {', '.join(METRIC_NAMES)}, domain/NAME"
+                )
         if self.search != "grid" and self.trials is None:
             raise ValueError(f"search {self.search} needs trials: how many")
         return self

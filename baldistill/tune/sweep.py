@@ -8,7 +8,6 @@ goes on in the same folder: from our record of the trials, and from what each ru
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from baldistill.placement.cluster import connected
 from baldistill.placement.storage_check import check_storage_is_shared
 from baldistill.progress.display import Display
 from baldistill.ray_patches import TUNE_SETTINGS
+from baldistill.run_folder import layout
 from baldistill.run_folder.lock import only_run_in
 from baldistill.storage import Storage
 from baldistill.tune.outcome import write_result
@@ -69,7 +69,7 @@ def sweep(
     plan = make_plan(config, space)
     check_seeds(plan, validate_seeds)
     trackers_of(space)  # a package that is missing is told before anything starts
-    folder = Storage.open(run_dir or Path("runs") / time.strftime("sweep-%Y%m%d-%H%M%S"))
+    folder = Storage.open(run_dir or layout.new_folder("sweep"))
     display = Display(quiet=quiet)
     with only_run_in(folder):
         _claim(folder, config, space)
@@ -87,11 +87,12 @@ def sweep(
                 result.data["validation"] = validate_best(
                     folder, config, result.best, validate_seeds, verbose=verbose, quiet=quiet
                 )
-                folder.write_json("sweep.json", result.data)
+                folder.write_json(layout.sweep_file("json"), result.data)
     display.say(f"written to {folder.uri}: {', '.join(result.files)}")
     if result.best is None:
         raise UserError(
-            f"no trial came to its end: see the reasons above and in {folder.uri}/sweep.md"
+            f"no trial came to its end: see the reasons above and in "
+            f"{folder.uri_of(layout.sweep_file('md'))}"
         )
     return result.data
 
@@ -109,11 +110,11 @@ def read_sweep(
         ConfigError: There is no sweep in the folder.
     """
     storage = Storage.open(folder)
-    if not (storage.exists("config.yaml") and storage.exists("space.yaml")):
+    if not (storage.exists(layout.CONFIG) and storage.exists(layout.SPACE)):
         raise ConfigError(f"there is no sweep in {storage.uri} (config.yaml and space.yaml)")
-    names = [f"{storage.uri}/{name}" for name in ("config.yaml", "space.yaml")]
-    config = validate(read_mapping(storage.read_text("config.yaml"), names[0]), names[0])
-    return config, parse_space(storage.read_text("space.yaml"), names[1], changes)
+    names = [f"{storage.uri}/{name}" for name in (layout.CONFIG, layout.SPACE)]
+    config = validate(read_mapping(storage.read_text(layout.CONFIG), names[0]), names[0])
+    return config, parse_space(storage.read_text(layout.SPACE), names[1], changes)
 
 
 def _claim(folder: Storage, config: Config, space: Space) -> None:
@@ -122,16 +123,16 @@ def _claim(folder: Storage, config: Config, space: Space) -> None:
     A sweep that goes on may have another cap, other trackers, another stopping rule, and more
     trials.
     """
-    if folder.exists("config.yaml"):
-        same = folder.read_text("config.yaml") == dump_config(config)
-        before = parse_space(folder.read_text("space.yaml"), f"{folder.uri}/space.yaml")
+    if folder.exists(layout.CONFIG):
+        same = folder.read_text(layout.CONFIG) == dump_config(config)
+        before = parse_space(folder.read_text(layout.SPACE), f"{folder.uri}/{layout.SPACE}")
         if not same or _identity(before) != _identity(space):
             raise ConfigError(
                 f"{folder.uri} holds a sweep of another config or space: use another --run-dir, or "
                 f"go on with that one by --resume {folder.uri}"
             )
-    folder.write_text("space.yaml", dump_space(space))
-    folder.write_text("config.yaml", dump_config(config))
+    folder.write_text(layout.SPACE, dump_space(space))
+    folder.write_text(layout.CONFIG, dump_config(config))
 
 
 def _identity(space: Space) -> dict[str, Any]:

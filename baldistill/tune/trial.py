@@ -14,6 +14,8 @@ from baldistill.commands.run import RunResult, run
 from baldistill.config import Config
 from baldistill.errors import FolderInUseError, UserError
 from baldistill.placement.engines import Engines
+from baldistill.run_folder import layout
+from baldistill.run_folder.layout import METRIC_NAMES
 from baldistill.storage import Storage
 from baldistill.tune.configs import config_of, for_trial
 from baldistill.tune.record import (
@@ -23,10 +25,8 @@ from baldistill.tune.record import (
     spent_by,
     stage_results,
 )
-from baldistill.tune.space import METRICS, Space
+from baldistill.tune.space import Space
 
-RESPONSES = "responses"
-_FAILURE = "failure.txt"
 _PATIENCE = 60.0  # seconds for the process of a killed sweep to end
 
 
@@ -76,7 +76,7 @@ def run_trial(chosen: Mapping[str, Any], setup: Setup) -> None:
 def failure_of(folder: Storage, name: str) -> str | None:
     """Why a trial failed, where its process could still say so."""
     storage = run_folder(folder, name)
-    return storage.read_text(_FAILURE) if storage.exists(_FAILURE) else None
+    return storage.read_text(layout.FAILURE) if storage.exists(layout.FAILURE) else None
 
 
 def score_of(names: Sequence[str], metrics: Mapping[str, Any]) -> float:
@@ -100,10 +100,13 @@ def metric_of(name: str, metrics: Mapping[str, Any]) -> float:
     else:
         value = metrics[name]
     if value is None:
-        known = ", ".join(f"domain/{domain}" for domain in metrics["per_domain"])
+        known = (
+            [f"domain/{domain}" for domain in metrics["per_domain"]]
+            if is_domain
+            else [metric for metric in METRIC_NAMES if metrics[metric] is not None]
+        )
         raise UserError(
-            f"the metric {name} has no value on this evaluation set; there are "
-            f"{known if is_domain else ', '.join(m for m in METRICS if metrics[m] is not None)}"
+            f"the metric {name} has no value on this evaluation set; there are {', '.join(known)}"
         )
     return float(value)
 
@@ -126,7 +129,7 @@ class _Reporter:
                 "score": score_of(self._setup.space.metric, metrics),
                 "stage": stage,
                 "progress": 100.0 * stage / self._stages,
-                **{name: metrics[name] for name in METRICS if metrics[name] is not None},
+                **{name: metrics[name] for name in METRIC_NAMES if metrics[name] is not None},
                 "domain": {d: row["score"] for d, row in metrics["per_domain"].items()},
                 "calls": spent.calls,
                 "reused": spent.reused,
@@ -138,7 +141,7 @@ def _run(
     config: Config, record: TrialRecord, setup: Setup, slot: int, reporter: _Reporter
 ) -> RunResult:
     engines = setup.engines[slot] if setup.engines else None
-    store = ResponseStore(setup.folder.sub(RESPONSES), setup.in_flight)
+    store = ResponseStore(setup.folder.sub(layout.RESPONSES), setup.in_flight)
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -163,10 +166,10 @@ class _ReasonKept:
         self._storage = storage
 
     def __enter__(self) -> None:
-        self._storage.delete(_FAILURE)
+        self._storage.delete(layout.FAILURE)
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, UserError):
-            self._storage.write_text(_FAILURE, str(error))
+            self._storage.write_text(layout.FAILURE, str(error))
         elif isinstance(error, Exception):  # Tune ends the thread of a stopped trial by SystemExit
-            self._storage.write_text(_FAILURE, f"{type(error).__name__}: {error}")
+            self._storage.write_text(layout.FAILURE, f"{type(error).__name__}: {error}")

@@ -15,6 +15,7 @@ from baldistill.placement.parallel_runs import num_parallel_runs
 from baldistill.placement.resources import Cluster, place
 from baldistill.progress.display import Display
 from baldistill.records import digest
+from baldistill.run_folder import layout
 from baldistill.storage import Storage
 from baldistill.teacher.in_flight import start_in_flight
 from baldistill.tune.plan import SweepPlan
@@ -22,9 +23,7 @@ from baldistill.tune.record import TrialRecord, read_records, run_folder
 from baldistill.tune.search import RecordedSearch
 from baldistill.tune.stopping import scheduler_of
 from baldistill.tune.trackers import trackers_of
-from baldistill.tune.trial import RESPONSES, Setup, run_trial
-
-_LOGS = "tune"
+from baldistill.tune.trial import Setup, run_trial
 
 
 def run_trials(
@@ -74,7 +73,7 @@ def is_finished(plan: SweepPlan, folder: Storage) -> bool:
 
 def _tuner(setup: Setup, search: RecordedSearch, width: int) -> tune.Tuner:
     """Ray Tune over the searcher's trials; what it kept of an earlier start is replayed anew."""
-    setup.folder.delete(_LOGS)
+    setup.folder.delete(layout.TUNE_STATE)
     # a trial waits: its pools and workers take the CPUs. A placement group wants something, though
     nothing = tune.PlacementGroupFactory([{"memory": 1}])
     trainable = tune.with_parameters(run_trial, setup=setup)
@@ -90,7 +89,7 @@ def _tuner(setup: Setup, search: RecordedSearch, width: int) -> tune.Tuner:
             trial_dirname_creator=_name_of,
         ),
         run_config=tune.RunConfig(
-            name=_LOGS,
+            name=layout.TUNE_STATE,
             storage_path=setup.folder.uri,
             callbacks=trackers_of(setup.space),
             verbose=0,
@@ -130,7 +129,7 @@ def _engines(plan: SweepPlan, folder: Storage, width: int, cluster: Cluster) -> 
     placement = place(plan.base, cluster)
     if placement.take_turns or not plan.shares_engines:
         return []
-    store = ResponseStore(folder.sub(RESPONSES))
+    store = ResponseStore(folder.sub(layout.RESPONSES))
     engines = [Engines(plan.base, placement, store) for _ in range(width)]
     for one in engines:  # all: a trial that started one itself would leave it running
         one.student(base_student(plan.base))

@@ -8,10 +8,9 @@ from typing import Any
 from baldistill.commands.compare import compare
 from baldistill.config import Config
 from baldistill.errors import ConfigError
+from baldistill.run_folder import layout
 from baldistill.storage import Storage
 from baldistill.tune.plan import SweepPlan
-
-_FOLDER = "validation"
 
 
 def check_seeds(plan: SweepPlan, seeds: Sequence[int]) -> None:
@@ -51,7 +50,7 @@ def validate_best(
         config_of,
         tuple(configs),
         seeds,
-        run_dir=folder.sub(_FOLDER).uri,
+        run_dir=folder.sub(layout.VALIDATION).uri,
         parallel=1,
         verbose=verbose,
         quiet=quiet,

@@ -21,6 +21,7 @@ from baldistill.data.ray_pass import Track, untracked
 from baldistill.data.recipes.catalogue import Recipe
 from baldistill.data.recipes.row import CORPUS, ROLES, Role, Row
 from baldistill.errors import DataError
+from baldistill.run_folder import layout
 from baldistill.storage import Storage
 
 _ROWS = 2000
@@ -118,8 +119,11 @@ def make_long_tailed(
         summary = prepare_corpus(config.data, config.seed, staging, track)
         sizes = zipf_sizes(summary.counts, alpha)
         kept = summary.evaluation_counts
-        for part, wanted in (("train", sizes), ("evaluation", kept)):
-            names = [f"corpus/{part}/{name}" for name in staging.list(f"corpus/{part}")]
+        for part, source, wanted in (
+            ("train", layout.TRAIN, sizes),
+            ("evaluation", layout.EVALUATION, kept),
+        ):
+            names = [f"{source}/{name}" for name in staging.list(source)]
             files = [staging.path(name) for name in names]
             write_sample(
                 staging.fs, files, wanted, config.seed, folder, f"{part}.parquet", "example_id"

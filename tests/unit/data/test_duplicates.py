@@ -16,7 +16,8 @@ from baldistill.data.duplicates import (
     group_parts,
     repeated_keys,
 )
-from baldistill.data.staged_part import KEYS, STAGING, PartReport, key_file, keys_of, open_keys
+from baldistill.data.staged_part import KEYS, PartReport, key_file, keys_of, open_keys
+from baldistill.run_folder.layout import STAGING
 from baldistill.storage import Storage
 
 some_keys = st.lists(

@@ -9,10 +9,10 @@ import pytest
 
 from baldistill.data import staging
 from baldistill.data.sources import find_files
-from baldistill.data.staged_part import STAGING
 from baldistill.data.staging import ReadPlan, read_unit
 from baldistill.data.units import Segment
 from baldistill.data.validate import ROW_BITS, Rules
+from baldistill.run_folder.layout import STAGING
 from baldistill.storage import Storage
 
 COLUMNS = {"question": "question", "answer": "answer", "domain": "domain"}
