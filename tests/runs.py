@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from baldistill.answers.journal import SUFFIX, rows_in
+from baldistill.answers.journal import SUFFIX, read_rows
 from baldistill.cli import main
 from baldistill.storage import Storage
 
@@ -77,7 +77,7 @@ def answered(run: Path | Storage) -> list[str]:
     names: list[str] = []
     for segment in store.list():
         if segment.endswith(SUFFIX):
-            names += [row["request_id"] for row in rows_in(store.read_bytes(segment))]
+            names += [row["request_id"] for row in read_rows(store.read_bytes(segment))]
         else:
             names += store.read_table(segment, columns=["request_id"])["request_id"].to_pylist()
     return names

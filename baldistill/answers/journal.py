@@ -1,10 +1,9 @@
-"""Answers written down by the process that receives them, the moment it has them.
+"""Journals: segments of the response store that engines write themselves.
 
-What is on its way to whoever keeps the accounts would be lost, and paid again, when the processes
-are killed. So the engine writes each answer itself, on a disk that all see, as a line of a
-segment of the response store (`teacher.store`): one write for one line, each segment with one
-writer. A reader takes a segment up to its last line end: what follows is being written, or was
-when its writer died.
+An answer on its way from the engine to the driver would be lost, and paid again, if the processes
+were killed. So the engine writes each answer the moment it has it, on a disk that all processes
+see, as one line of a JSON-lines file. Each file has one writer, and each line is one write. A
+reader ignores what follows the last line end: that line is being written, or its writer died.
 """
 
 from __future__ import annotations
@@ -20,23 +19,22 @@ from typing import Any
 
 from baldistill.answers.completion import Completion
 from baldistill.errors import UserError
-from baldistill.records import STORED
 from baldistill.storage import sync
 
 SUFFIX = ".jsonl"
-_SEGMENT_BYTES = 1 << 20  # whoever wants some answers of a segment reads all of it
+_SEGMENT_BYTES = 1 << 20  # small, because a reader of one answer reads the whole file
 _ENCODE = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Journal:
-    """The segments that one process writes. `append` is for one thread, `sync` for any."""
+    """The journals of one process. Call `append` from one thread, and `sync` from any."""
 
     def __init__(self, folder: str) -> None:
-        """Write nothing yet.
+        """Remember the folder; the first answer opens a file.
 
         Args:
-            folder: Of the response store. It must be there: one that only this machine has, where
-                the driver's is not mounted, would keep answers that nobody finds.
+            folder: Folder of the response store. It must exist. A folder made here, on a machine
+                that does not mount the driver's, would keep answers that nobody finds.
         """
         self._folder = Path(folder)
         self._segment = ""
@@ -46,17 +44,17 @@ class Journal:
         self._syncing = threading.Lock()
 
     def append(self, completion: Completion) -> str:
-        """Write an answer so that it outlives this process; returns its segment.
+        """Write an answer so that it outlives this process; return its segment.
 
         Raises:
-            OSError: It could not be written; readers see nothing of it.
+            OSError: The answer could not be written; readers see nothing of it.
         """
-        line = _ENCODE(row_of(completion)).encode("utf-8", "surrogatepass") + b"\n"
+        line = _ENCODE(completion.to_row()).encode("utf-8", "surrogatepass") + b"\n"
         if self._file is None or self._size >= _SEGMENT_BYTES:
             self._begin()
         assert self._file is not None
         written = self._file.write(line)
-        if written < len(line):  # what follows would be a part of this line
+        if written < len(line):  # a further line would continue this one
             self.close()
             raise OSError(errno.ENOSPC, "an answer was cut", str(self._folder / self._segment))
         self._size += written
@@ -64,12 +62,12 @@ class Journal:
         return self._segment
 
     def sync(self) -> None:
-        """Make what was appended outlive a crash of the machine, too.
+        """Make the appended answers outlive a crash of the machine, too.
 
-        Threads that come while another is at it wait, and then share one turn.
+        Threads that call while another one syncs wait, and then share one sync.
 
         Raises:
-            UserError: The disk does not take it.
+            UserError: The disk does not take the answers.
         """
         with self._syncing:
             while self._unsynced:
@@ -77,14 +75,14 @@ class Journal:
                 try:
                     sync(path)
                 except OSError as error:
-                    self._unsynced.add(path)  # for those who wait it is not on the disk either
+                    self._unsynced.add(path)  # a waiting thread must get the error, too
                     raise UserError(
                         f"answers cannot be kept in {path}: {error}. Once that is mended, the "
                         "same command goes on from here"
                     ) from None
 
     def close(self) -> None:
-        """End the segment."""
+        """Close the file; the next answer opens another."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -97,12 +95,7 @@ class Journal:
         self._unsynced.add(self._folder)
 
 
-def row_of(completion: Completion) -> dict[str, Any]:
-    """What the store keeps of an answer: a row of `records.STORED`."""
-    return {name: getattr(completion, name) for name in STORED.names}
-
-
-def rows_in(segment: bytes) -> Iterator[dict[str, Any]]:
-    """The rows of a segment, maybe of one that is being written."""
-    whole = segment[: segment.rfind(b"\n") + 1]
+def read_rows(journal: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a journal, without the last line if that is not whole."""
+    whole = journal[: journal.rfind(b"\n") + 1]
     return map(json.loads, whole.splitlines())

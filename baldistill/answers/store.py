@@ -1,14 +1,13 @@
 """The response store: every answer of a teacher, by request id, in segments.
 
-A folder of small files, of two kinds. A Parquet segment holds a batch of answers that came from
-the engines; it becomes visible whole. A journal (`generation.journal`) is written line by line by
-the engine that receives the answers, where the folder is on a disk; it grows. Neither ever shows
-a half answer, whatever crashed.
+The store is a folder of small files of two kinds. A Parquet segment holds a batch of answers that
+engines returned to the driver; it becomes visible whole. A journal (`answers.journal`) is written
+line by line by the engine that receives the answers, if the folder is on a disk; it grows. A crash
+never leaves half an answer visible in either.
 
-The store may be shared by many runs (a comparison, a sweep): the id of a request says all that
-decides its answer, so an answer that one run paid for serves all. Only ids are kept to build the
-index: memory is some 100 bytes for an answer, and answers are as many as teacher calls were paid,
-never as many as the corpus has rows.
+Many runs (of a comparison or a sweep) may share a store. A request id covers all that decides the
+answer, so an answer that one run paid for serves all runs. The index holds ids alone: some 100
+bytes for each paid call, whatever the size of the corpus.
 """
 
 from __future__ import annotations
@@ -23,21 +22,11 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from baldistill.answers.completion import Completion
-from baldistill.answers.journal import SUFFIX, row_of, rows_in
+from baldistill.answers.journal import SUFFIX, read_rows
 from baldistill.records import STORED
 from baldistill.storage import Storage
 
 _PARQUET = ".parquet"
-
-
-@dataclass(frozen=True, slots=True)
-class StoredAnswer:
-    """What the store keeps of a completion."""
-
-    text: str
-    prompt_tokens: int
-    completion_tokens: int
-    finish_reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,90 +35,79 @@ class ResponseStore:
 
     Attributes:
         storage: The folder.
-        in_flight: Handle of the actor that knows what runs side by side are asking just now
-            (`teacher.in_flight`); None where the store has one run at a time.
+        in_flight: Handle of the actor that knows which requests the runs that share the store are
+            asking now (`teacher.in_flight`); None where one run at a time uses the store.
     """
 
     storage: Storage
     in_flight: Any = None
 
     def journals(self) -> str | None:
-        """Folder in which engines may write answers themselves, made; None off a disk."""
+        """Make the folder for the engines' journals and return it; None if it is on no disk."""
         if not self.storage.is_local:
             return None
         self.storage.make()
         return self.storage.path()
 
     def append(self, completions: Sequence[Completion]) -> str:
-        """Write answers durably as a new segment; returns its name."""
+        """Write answers durably as a new segment; return its name."""
         segment = f"{uuid.uuid4().hex}{_PARQUET}"
-        rows = [row_of(completion) for completion in completions]
+        rows = [completion.to_row() for completion in completions]
         self.storage.write_table(segment, pa.Table.from_pylist(rows, schema=STORED))
         return segment
 
     def segments(self) -> dict[str, int]:
-        """All segments, each with what tells that it has grown: 0 for one that never does."""
+        """Return each segment with its size if it is a journal, which may grow, else with 0."""
         sizes = self.storage.sizes()
         journals = {name: size for name, size in sizes.items() if name.endswith(SUFFIX)}
         return journals | {name: 0 for name in sizes if name.endswith(_PARQUET)}
 
     def index(self, segments: Iterable[str]) -> dict[str, str]:
-        """Which segment holds which request id."""
+        """Return the segment of each request id in these segments."""
         journals, tables = _by_kind(segments)
         table = self._dataset(tables).to_table(columns=["request_id", "__filename"])
         where = dict(zip(table["request_id"].to_pylist(), _names(table), strict=True))
         for journal in journals:
-            rows = rows_in(self.storage.read_bytes(journal))
+            rows = read_rows(self.storage.read_bytes(journal))
             where.update((row["request_id"], journal) for row in rows)
         return where
 
-    def read(self, where: Mapping[str, str]) -> dict[str, StoredAnswer]:
-        """Read answers.
+    def read(self, where: Mapping[str, str]) -> dict[str, Completion]:
+        """Return answers by request id.
 
         Args:
-            where: Segment by request id.
+            where: The segment of each request id.
         """
         return {
-            row.pop("request_id"): StoredAnswer(**row)
+            row["request_id"]: Completion.from_row(row, segment)
             for segment, row in self._rows(where)
             if where.get(row["request_id"]) == segment
         }
 
-    def journaled(self, names: Set[str]) -> dict[str, Completion]:
-        """Those of these answers that an engine has written itself, by request id."""
+    def read_journals(self, request_ids: Set[str]) -> dict[str, Completion]:
+        """Return those of these answers that engines have written to their journals."""
         index = self.index(name for name in self.segments() if name.endswith(SUFFIX))
-        where = {name: index[name] for name in names & index.keys()}
-        return {
-            name: Completion.told(
-                name,
-                answer.text,
-                prompt_tokens=answer.prompt_tokens,
-                finish_reason=answer.finish_reason,
-                billed_tokens=answer.completion_tokens,
-                segment=where[name],
-            )
-            for name, answer in self.read(where).items()
-        }
+        return self.read({name: index[name] for name in request_ids & index.keys()})
 
     def _rows(self, where: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Rows of these segments, the wanted ones among them, each with its segment."""
+        """Yield the wanted rows, and others of the same journals, each with its segment."""
         journals, tables = _by_kind(set(where.values()))
         wanted = pc.field("request_id").isin(pa.array(list(where), pa.string()))
         columns = [*STORED.names, "__filename"]
         table = self._dataset(tables).to_table(columns=columns, filter=wanted)
         yield from zip(_names(table), table.select(STORED.names).to_pylist(), strict=True)
         for journal in journals:
-            for row in rows_in(self.storage.read_bytes(journal)):
+            for row in read_rows(self.storage.read_bytes(journal)):
                 yield journal, row
 
     def _dataset(self, segments: Iterable[str]) -> ds.Dataset:
-        """Parquet segments as one dataset: many small files are read side by side."""
+        """Return Parquet segments as one dataset, which reads many small files side by side."""
         paths = [self.storage.path(segment) for segment in segments]
         return ds.dataset(paths, schema=STORED, filesystem=self.storage.fs, format="parquet")
 
 
 def _by_kind(segments: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Journals, and Parquet segments."""
+    """Return the journals and the Parquet segments among these."""
     names = sorted(segments)
     journals = [name for name in names if name.endswith(SUFFIX)]
     return journals, [name for name in names if not name.endswith(SUFFIX)]

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from baldistill.answers.completion import Completion
-from baldistill.answers.store import StoredAnswer
 from baldistill.core.ledger import Release, Reserve, Settle
 from baldistill.generation.pool import result_of
 from baldistill.generation.types import Request, Sampling
@@ -181,7 +180,7 @@ class AskSession:
 
     def kept(self, requests: Sequence[Request]) -> list[Completion | None]:
         """Answers that an engine had written when it died; None for those to be asked again."""
-        answers = self.teacher.store.journaled({request.request_id for request in requests})
+        answers = self.teacher.store.read_journals({request.request_id for request in requests})
         return [answers.get(request.request_id) for request in requests]
 
     def record(self, completions: Sequence[Completion]) -> None:
@@ -203,7 +202,7 @@ class AskSession:
         for completion in completions:
             name = completion.request_id
             question = self._under_way.pop(name)
-            if completion.again:
+            if completion.retriable:
                 self.failed[name] = question
                 self._failures[name] += 1
                 continue
@@ -212,7 +211,7 @@ class AskSession:
                 if name in failed
                 else _answered(name, completion)
             )
-        self.on_answers(sum(not completion.again for completion in completions))
+        self.on_answers(sum(not completion.retriable for completion in completions))
 
     def _stored(self, completions: Iterable[Completion]) -> dict[str, list[Completion]]:
         """Answers by the segment that has them: the engine's own, or one that is written now."""
@@ -264,7 +263,7 @@ class AskSession:
         )
 
 
-def _answered(name: str, given: Completion | StoredAnswer) -> Answer:
+def _answered(name: str, given: Completion) -> Answer:
     """What was answered; what the teacher thought before is in the store alone."""
     cut = given.finish_reason == "length"
     return Answer(name, "answered", without_thoughts(given.text), cut=cut)

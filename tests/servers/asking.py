@@ -15,7 +15,7 @@ def answers_to(engine: Engine, asked: Sequence[Request], sampling: Sampling) -> 
     answers: dict[str, Completion] = {}
     while left := [request for request in asked if request.request_id not in answers]:
         for request, answer in zip(left, engine.generate(left, sampling), strict=True):
-            if answer is not None and answer.again:
+            if answer is not None and answer.retriable:
                 again = replace(request, failures=request.failures + 1)
                 asked = [again if other is request else other for other in asked]
             elif answer is not None:

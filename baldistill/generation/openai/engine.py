@@ -136,7 +136,7 @@ class OpenAIEngine(ServerEngine):
                 return self._given_up(request, fault)
             await self._pause(max(wait, fault.wait or 0.0))
             if fault.remedy == "again":
-                return Completion.failed(request.request_id, str(fault), again=True)
+                return Completion.failed(request.request_id, str(fault), retriable=True)
 
     def _written(self, completion: Completion) -> Completion:
         """An answer with the segment that has it; none where the driver is to write it."""

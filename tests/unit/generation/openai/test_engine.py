@@ -156,7 +156,7 @@ def test_a_call_that_may_be_charged_for_is_handed_back(lab: Lab, step: str, aske
     answer = None
     while answer is None:
         (answer,) = engine.generate([Request("r", prompt)], GREEDY)
-    assert answer.again == (asked == 1)
+    assert answer.retriable == (asked == 1)
     assert lab.server.received[prompt] == asked
 
 
