@@ -24,7 +24,7 @@ from baldistill.method.plan import StagePlan
 from baldistill.progress.counter import Report, counted
 from baldistill.records import EXAMPLES, SCORED
 from baldistill.run_folder.layout import StageLayout
-from baldistill.student.answer import score_responses
+from baldistill.student.score import score_responses
 
 SPARES = 8  # candidates beyond the quota, at least, to refill dropped rows from
 

@@ -173,8 +173,9 @@ def train_student(context: Context, stage: int) -> dict[str, Any]:
     counter = context.counter
 
     def tell(progress: Progress) -> None:  # by the process that trains, here or elsewhere
-        note = f"loss {progress.loss:.3f}"
-        ray.get(counter.show.remote(Figures(progress.step, note, progress.total_steps)))
+        note = None if progress.loss is None else f"loss {progress.loss:.3f}"
+        figures = Figures(progress.step, note, progress.total_steps, progress.status)
+        ray.get(counter.show.remote(figures))
 
     with context.display.remote_task("train (steps)", 0, counter):
         result = fine_tune(

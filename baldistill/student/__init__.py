@@ -1,1 +1,1 @@
-"""The student: its responses and their scores, its fine-tuning, its evaluation."""
+"""The student: its fine-tuning, its answers and the scores of candidates."""

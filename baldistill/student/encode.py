@@ -1,4 +1,4 @@
-"""Training examples as tokens, with the loss on the response only."""
+"""Encode training examples as tokens, with the loss on the response only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IGNORED = -100  # the label that PyTorch's cross entropy leaves out
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """What the student trains on.
+    """The examples that the student trains on.
 
     Attributes:
         rows: `input_ids` and `labels` (prompt masked) of each example.
@@ -40,11 +40,11 @@ def encode_examples(
 ) -> Encoded:
     """Encode prompt + target + end-of-sequence.
 
-    A target that is too long loses its end (and then has no end-of-sequence token to learn),
-    a prompt that does not fit beside it loses its beginning, never all of it.
+    A target that is too long loses its end, and with it the end-of-sequence token. A prompt that
+    does not fit beside its target loses its beginning, but never all of it.
 
     Raises:
-        DataError: Nothing is left to train on: a loss without targets is NaN or a silent 0.
+        DataError: Nothing is left to train on. (The loss would be NaN, or 0 without a warning.)
     """
     start, rows, truncated = start_tokens(tokenizer), [], 0
     for prompt, target in zip(prompts, targets, strict=True):
@@ -52,11 +52,12 @@ def encode_examples(
         if tokenizer.eos_token_id is not None:
             after.append(int(tokenizer.eos_token_id))
         room = max(max_length - len(after), min(len(before), max_length // 4))
-        kept = truncate_left(before, room, start)
-        labels = after[: max_length - len(kept)]
-        truncated += len(kept) < len(before) or len(labels) < len(after)
+        context = truncate_left(before, room, start)
+        labels = after[: max_length - len(context)]
+        truncated += len(context) < len(before) or len(labels) < len(after)
         if labels:
-            rows.append({"input_ids": kept + labels, "labels": [IGNORED] * len(kept) + labels})
+            ids = context + labels
+            rows.append({"input_ids": ids, "labels": [IGNORED] * len(context) + labels})
     if not rows:
         raise DataError(
             f"none of {len(prompts)} training examples has a target token within "

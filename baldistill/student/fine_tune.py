@@ -1,4 +1,4 @@
-"""Fine-tune the student through Ray Train; see `train.py` for what a worker does."""
+"""Fine-tune the student through Ray Train; each worker runs `train.py`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from baldistill.student.train import Progress, TrainingResult, train
 from baldistill.teacher.parsing import target_text
 from baldistill.teacher.prompts import PromptSet
 
-_SCRATCH = "_train"  # of Ray Train, which wants a folder
-_ATTEMPTS = 3  # a training that loses a worker, such as a preempted one, starts again
+_SCRATCH = "_train"  # Ray Train wants a folder
+_ATTEMPTS = 3  # a training that loses a worker, as by preemption, starts again
 
 
 def fine_tune(
@@ -54,8 +54,8 @@ def fine_tune(
         seed: Of this stage's training.
         num_workers: Ray Train workers; 0 trains in this process (saves some 15 s a stage).
         worker: What each worker reserves, as Ray names it (`CPU`, `GPU`, custom resources).
-        on_progress: Called by the process that trains: this one, or else the first worker, which
-            gets a copy of it.
+        on_progress: Called by the process that trains. With workers that is the first of them,
+            which gets a copy; this process calls it when it starts them.
 
     Raises:
         UserError: As `train` raises it.
@@ -71,24 +71,25 @@ def fine_tune(
         "on_progress": on_progress,
         "is_local": num_workers == 0,
     }
-    if num_workers == 0:  # threads spin against the idle engines' processes: half the cores
+    if num_workers == 0:  # half the cores: threads spin against the processes of idle engines
         torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     scaling = ray.train.ScalingConfig(
         num_workers=num_workers,
         use_gpu=worker.get("GPU", 0) > 0,
         resources_per_worker=dict(worker),
     )
-    result = _fit(work, scaling)
+    result = _fit_with_retries(work, scaling)
     values = result.return_value
     assert isinstance(values, dict), "the train function returns its result"
     return TrainingResult(**{**values, "losses": tuple(map(tuple, values["losses"]))})
 
 
-def _fit(work: dict[str, Any], scaling: ray.train.ScalingConfig) -> ray.train.Result:
-    """Train; again from the start where a worker was lost, but not where training itself failed.
+def _fit_with_retries(work: dict[str, Any], scaling: ray.train.ScalingConfig) -> ray.train.Result:
+    """Train; start again if a worker was lost, but not if training itself failed.
 
-    That would fail again. A worker that is lost lets others raise, often before Ray has noticed:
-    what ends their exchange of gradients (gloo's or NCCL's RuntimeError) counts as a loss.
+    A training that failed would fail again. When a worker is lost the others often raise before
+    Ray notices: their all-reduce of gradients ends with a RuntimeError of gloo or NCCL. With
+    several workers such an error counts as a lost worker.
     """
     lost = lost_worker_errors()
     if scaling.num_workers > 1:
@@ -96,7 +97,11 @@ def _fit(work: dict[str, Any], scaling: ray.train.ScalingConfig) -> ray.train.Re
     scratch: Storage = work["storage"].sub(_SCRATCH)  # every worker must see it
     try:
         for attempt in range(_ATTEMPTS):
-            # a name of its own: Ray Train silently resumes a run whose name and path it has seen
+            if scaling.num_workers and work["on_progress"] is not None:
+                again = "a worker was lost: " if attempt else ""
+                status = f"{again}starting {scaling.num_workers} training workers"
+                work["on_progress"](Progress(status=status))
+            # a fresh name: Ray Train silently resumes a run whose name and path it has seen
             run = ray.train.RunConfig(
                 name=f"fine-tune-{uuid.uuid4().hex}",
                 storage_path=scratch.root,
@@ -121,8 +126,8 @@ def _fit(work: dict[str, Any], scaling: ray.train.ScalingConfig) -> ray.train.Re
 
 
 def _train_on_worker(work: dict[str, Any]) -> dict[str, Any]:
-    """What each Ray Train worker runs; worker 0 writes the model and returns the result."""
-    # in this process there is one worker; and it may be a Ray Tune trial, which has no context
+    """Train as one Ray Train worker; worker 0 writes the model and returns the result."""
+    # a training in this process has one worker, and no context where it is a Ray Tune trial
     is_main = work["is_local"] or ray.train.get_context().get_world_rank() == 0
     table: pa.Table = ray.get(work["annotated"])
     storage, prompts = work["storage"], work["prompts"]

@@ -1,7 +1,7 @@
-"""Fine-tune the student in this process: transformers' Trainer, full weights or LoRA.
+"""Fine-tune the student in this process, with transformers' Trainer: full weights or LoRA.
 
-Callable without Ray. Inside a Ray Train worker the Trainer finds the process group that Ray set
-up and averages gradients over the workers.
+`train` works without Ray. Inside a Ray Train worker the Trainer finds the process group that Ray
+set up, and averages gradients over the workers.
 """
 
 from __future__ import annotations
@@ -29,27 +29,30 @@ from baldistill.generation.loading import context_size, load_pretrained
 from baldistill.generation.types import Prompt
 from baldistill.student.encode import collate, encode_examples
 
-_REPORTS = 80  # of a training, at most; half as many at least where it has the steps
+_REPORTS = 80  # of a training, at most; at least half as many where it has enough steps
 _SCHEDULERS = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where training stands.
+    """A report of a training under way.
 
     Attributes:
-        step: Optimiser steps done, of `total_steps`.
-        loss: Mean over the steps since the last report; None before the first.
+        step: Optimiser steps done.
+        total_steps: Optimiser steps in all; 0 until they are known.
+        loss: Mean over the steps since the last report; None before the first step.
+        status: What is being done before the first step, such as loading the model.
     """
 
-    step: int
-    total_steps: int
-    loss: float | None
+    step: int = 0
+    total_steps: int = 0
+    loss: float | None = None
+    status: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """What came of a fine-tuning.
+    """Figures of a finished fine-tuning.
 
     Attributes:
         num_examples: Examples trained on.
@@ -88,7 +91,7 @@ def train(
         output: Folder that gets the model and tokenizer; adapters are merged.
         config: Hyperparameters.
         seed: Order of examples, adapter initialisation, dropout.
-        on_progress: Called at every report.
+        on_progress: Called with what is being done before the first step, then at every report.
         is_main: Whether this worker writes `output`.
 
     Raises:
@@ -97,16 +100,19 @@ def train(
         DataError: No target is within `student.max_length`.
         ConfigError: `student.lora.target_modules` names no layer of the model.
     """
+    report = on_progress or (lambda progress: None)
+    report(Progress(status="loading the model"))
     set_seed(seed)
     # full fine-tuning keeps float32 weights and computes in bfloat16 (autocast)
     adapted_in_bf16 = _uses_bf16(config) and config.lora is not None
     tokenizer, model = load_pretrained(init, torch.bfloat16 if adapted_in_bf16 else torch.float32)
     max_length = min(config.max_length, context_size(model))
+    report(Progress(status=f"encoding {len(prompts):,} examples"))
     encoded = encode_examples(prompts, targets, tokenizer, max_length)
     if config.lora is not None:
         model = _with_adapter(model, config.lora)
     arguments = _arguments(config, seed, output)
-    reporter = _Reporter(config, on_progress)
+    reporter = _Reporter(config, report)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     trainer = Trainer(
         model=model,
@@ -137,17 +143,17 @@ def train(
 
 
 class _Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """Hands step and loss on, the last step's too; stops a training whose loss is no number."""
+    """Reports steps and losses, and stops a training whose loss is no number."""
 
-    def __init__(
-        self, config: StudentConfig, on_progress: Callable[[Progress], None] | None
-    ) -> None:
-        self._config = config
-        self._on_progress = on_progress
+    def __init__(self, config: StudentConfig, report: Callable[[Progress], None]) -> None:
+        self._config, self._report = config, report
         self.losses: list[tuple[int, float]] = []
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._report(Progress(total_steps=state.max_steps, status="taking the first step"))
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step >= state.max_steps:  # transformers reports at multiples alone
+        if state.global_step >= state.max_steps:  # transformers logs only every n-th step
             control.should_log = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
@@ -159,8 +165,7 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
                 f"the training loss became {loss} at step {state.global_step}", self._config
             )
         self.losses.append((state.global_step, float(loss)))
-        if self._on_progress is not None:
-            self._on_progress(Progress(state.global_step, state.max_steps, float(loss)))
+        self._report(Progress(state.global_step, state.max_steps, float(loss)))
 
 
 def _diverged(what: str, config: StudentConfig) -> UserError:

@@ -26,7 +26,7 @@ from baldistill.generation.pool import Pool
 from baldistill.generation.transformers import TransformersEngine
 from baldistill.generation.types import Request, Sampling
 from baldistill.records import EXAMPLES
-from baldistill.student.answer import score_responses
+from baldistill.student.score import score_responses
 from baldistill.teacher.prompts import load_prompts
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]

@@ -54,15 +54,15 @@ def tune(folder: Path, num_workers: int, **values: Any) -> TrainingResult:
 
 
 def test_a_stage_trains_in_this_process(tmp_path: Path) -> None:
-    told: list[Progress] = []
+    reports: list[Progress] = []
     config = StudentConfig(learning_rate=1e-3, epochs=2, batch_size=8)
     result = fine_tune(
         annotated(64), init=ModelRef("bundled-student"), storage=Storage.open(tmp_path),
         name="stages/01/student", prompts=load_prompts("compact", model="bundled"),
-        config=config, seed=3, num_workers=0, worker={"CPU": 1}, on_progress=told.append,
+        config=config, seed=3, num_workers=0, worker={"CPU": 1}, on_progress=reports.append,
     )  # fmt: skip
     assert (result.num_examples, result.num_steps) == (64, 16)
-    assert told[-1].step == 16
+    assert reports[-1].step == 16
     assert result.losses[-1][1] < result.losses[0][1]
     AutoModelForCausalLM.from_pretrained(tmp_path / "stages/01/student")
     # and the next stage starts from it
@@ -101,19 +101,23 @@ def test_two_workers_halve_the_steps_and_learn_the_same(tmp_path: Path) -> None:
 def test_an_error_of_the_users_in_a_worker_is_not_tried_again(tmp_path: Path) -> None:
     def note(progress: Progress) -> None:
         with (tmp_path / "steps").open("a") as file:
-            file.write(f"{progress.step}\n")
+            file.write(f"{progress.status or progress.step}\n")
 
     with pytest.raises(UserError, match=r"lower student\.learning_rate") as raised:
         tune(tmp_path, 2, learning_rate=1e30, on_progress=note)
     assert "Traceback" not in str(raised.value)
     assert not Storage.open(tmp_path).exists("stages/01/student")
     steps = (tmp_path / "steps").read_text().splitlines()
-    assert steps.count(steps[0]) == 1, "it began again"
+    assert steps[:2] == ["starting 2 training workers", "loading the model"]
+    assert steps.count(steps[0]) == steps.count(steps[1]) == 1, "it began again"
+    assert steps.count("1") == 1, "it began again"
 
 
 @pytest.mark.slow
 def test_what_training_itself_raises_is_not_tried_again(tmp_path: Path) -> None:
     def fail(progress: Progress) -> None:
+        if progress.status:
+            return
         with (tmp_path / "attempts").open("a") as file:
             file.write(f"{progress.step}\n")
         raise KeyError("a defect")

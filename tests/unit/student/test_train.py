@@ -118,7 +118,7 @@ def test_batches_hold_examples_of_like_length(tmp_path: Path) -> None:
     assert padded - real < 0.7 * (at_random * 64 - sum(lengths))
 
 
-def test_the_last_steps_loss_is_told_whatever_the_interval(tmp_path: Path) -> None:
+def test_the_loss_of_the_last_step_is_reported_whatever_the_interval(tmp_path: Path) -> None:
     result = run(tmp_path, number=31, batch_size=1, epochs=3)
     assert result.num_steps == 93
     assert [step for step, _ in result.losses] == [*range(2, 93, 2), 93]
@@ -211,13 +211,19 @@ def test_a_student_that_is_missing_is_the_users_problem(tmp_path: Path) -> None:
         )  # fmt: skip
 
 
-def test_progress_is_told(tmp_path: Path) -> None:
-    told: list[Progress] = []
+def test_progress_is_reported_before_the_first_step_and_at_every_report(tmp_path: Path) -> None:
+    reports: list[Progress] = []
     config = StudentConfig(epochs=1, batch_size=1)
     train(
         PROMPTS, TARGETS, init=STUDENT, output=tmp_path, config=config, seed=0,
-        on_progress=told.append,
+        on_progress=reports.append,
     )  # fmt: skip
-    assert [progress.total_steps for progress in told] == [64] * 64
-    assert told[-1].step == 64
-    assert all(progress.loss is not None for progress in told)
+    before, steps = reports[:3], reports[3:]
+    assert before == [
+        Progress(status="loading the model"),
+        Progress(status="encoding 64 examples"),
+        Progress(total_steps=64, status="taking the first step"),
+    ]
+    assert [progress.total_steps for progress in steps] == [64] * 64
+    assert steps[-1].step == 64
+    assert all(progress.loss is not None and not progress.status for progress in steps)
