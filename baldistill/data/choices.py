@@ -1,16 +1,35 @@
-"""Answer choices: shown in the question as lettered lines, and the gold answer among them."""
+"""Answer choices: read them, check the gold answer against them, show them in the question."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from string import ascii_uppercase
+from typing import Any
+
+from baldistill.data.text import NotTextError, text_of
 
 _MAX_CHOICES = len(ascii_uppercase)
 
 
+def read_choices(value: Any) -> list[str] | None:
+    """Return a row's choices as a list of texts; None if it has none.
+
+    Raises:
+        NotTextError: The value is no list of texts, numbers or booleans.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise NotTextError(f"no list of choices but a {type(value).__name__}")
+    texts = [text_of(item) for item in value]
+    if any(text is None for text in texts):
+        raise NotTextError("a list of choices with a null in it")
+    return [text for text in texts if text is not None]
+
+
 def check_choices(answer: str, choices: Sequence[str]) -> str | None:
-    """What is wrong with a row's choices; None if nothing is.
+    """Say what is wrong with a row's choices; None if nothing is.
 
     The gold answer must be the text of a choice or its letter (`B`, `(b)`, `B)`).
     """
@@ -27,7 +46,7 @@ def check_choices(answer: str, choices: Sequence[str]) -> str | None:
 
 
 def show_choices(question: str, choices: Sequence[str]) -> str:
-    """The question with its choices as lines `A) ...`, unless it shows them already."""
+    """Return the question with its choices as lines `A) ...`, unless it shows them already."""
     labelled = [rf"^\s*\(?{letter}[).:]\s*\S" for letter in ascii_uppercase[: len(choices)]]
     if all(re.search(pattern, question, re.MULTILINE) for pattern in labelled):
         return question

@@ -1,32 +1,32 @@
-"""A corpus that cannot be used: what is wrong, where, and what to do; and what is merely odd."""
+"""Checks of the whole corpus: errors if it cannot be used, warnings if it is merely odd."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from baldistill.config import DataConfig
-from baldistill.data.staged_part import PartReport
+from baldistill.data.staged_part import ReadReport
 from baldistill.data.summary import CorpusSummary
 from baldistill.errors import DataError
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
 
 MAX_DOMAINS = 10_000
-"""The driver holds the candidates for evaluation of every domain."""
+"""A bound, because the driver holds the evaluation candidates of every domain."""
 
 _MAX_NAMED = 5
 
 
-def check_share_bad(reports: Sequence[PartReport], config: DataConfig, storage: Storage) -> None:
+def check_share_bad(reports: Sequence[ReadReport], config: DataConfig, storage: Storage) -> None:
     """Raise if there are no rows, or too many bad ones.
 
-    Duplicates and rows that stand in the evaluation set are not known yet and do not count.
+    Duplicates and rows of the evaluation set do not count: they are found only later.
     """
     num_read = sum(report.num_read for report in reports)
     num_bad = sum(sum(report.bad.values()) for report in reports)
     if num_read == 0:
-        raise DataError(f"the corpus is empty: {_sources(config)} has no rows")
+        raise DataError(f"the corpus is empty: data.train={_listed(config.train)} has no rows")
     if num_bad < num_read and num_bad <= config.max_bad_fraction * num_read:
         return
     examples = [example for report in reports for example in report.examples][:_MAX_NAMED]
@@ -47,7 +47,7 @@ def check_share_bad(reports: Sequence[PartReport], config: DataConfig, storage: 
 
 
 def check_evaluation(num_evaluation: int, num_train: int, config: DataConfig) -> None:
-    """Raise if nothing can be evaluated on."""
+    """Raise if the evaluation set is empty."""
     if num_evaluation:
         return
     if config.evaluation is not None:
@@ -63,7 +63,7 @@ def check_evaluation(num_evaluation: int, num_train: int, config: DataConfig) ->
 
 
 def check_num_domains(num_domains: int, config: DataConfig) -> None:
-    """Raise if the column of domains cannot be one."""
+    """Raise if the domain column has too many values to be one."""
     if num_domains > MAX_DOMAINS:
         raise DataError(
             f"`{config.columns.domain}` has more than {MAX_DOMAINS} different values: a domain is "
@@ -73,7 +73,7 @@ def check_num_domains(num_domains: int, config: DataConfig) -> None:
 
 
 def check_domains(summary: CorpusSummary) -> None:
-    """Raise if nothing is left to train on, or a domain is in the evaluation set alone."""
+    """Raise if nothing is left to train on, or only the evaluation set has a domain."""
     if not summary.counts:
         raise DataError(
             "no rows are left to train on: "
@@ -90,9 +90,9 @@ def check_domains(summary: CorpusSummary) -> None:
 
 
 def check_domain_tasks(summary: CorpusSummary, config: DataConfig) -> None:
-    """Raise if `data.domain_tasks` names a domain that is not there: a misspelt one, most likely.
+    """Raise if `data.domain_tasks` names a domain that is not there, most likely a misspelt one.
 
-    Its examples would be marked by `data.task` without a word.
+    Without the error, `data.task` would mark the examples of the domain that was meant.
     """
     for name in config.domain_tasks:
         if name not in summary.counts:
@@ -104,27 +104,28 @@ def check_domain_tasks(summary: CorpusSummary, config: DataConfig) -> None:
             )
 
 
-def warnings_of(
-    counts: Mapping[str, int],
-    evaluation_counts: Mapping[str, int],
-    num_capped: int,
-    config: DataConfig,
-) -> list[str]:
-    """What is odd about a corpus that can be used."""
-    found: list[str] = []
+def warnings_of(summary: CorpusSummary, config: DataConfig, *, has_choices: bool) -> list[str]:
+    """Say what is odd about a corpus that can be used.
+
+    Args:
+        summary: The corpus.
+        config: How it was read.
+        has_choices: Whether any row has choices.
+    """
+    counts, found = summary.counts, list[str]()
     if len(counts) == 1:
         found.append(
             f"there is one domain only ({next(iter(counts))}): there is nothing to balance; "
             "check data.columns.domain"
         )
-    untested = sorted(set(counts) - set(evaluation_counts))
+    untested = sorted(set(counts) - set(summary.evaluation_counts))
     if untested:
         single = config.evaluation is None and config.columns.split is None
         why = ": a domain with a single row keeps it for training" if single else ""
         found.append(f"{len(untested)} domains have no evaluation rows: {named(untested)}{why}")
-    if num_capped:
+    if summary.num_capped:
         found.append(
-            f"{num_capped} evaluation rows beyond data.evaluation_max_per_domain="
+            f"{summary.num_capped} evaluation rows beyond data.evaluation_max_per_domain="
             f"{config.evaluation_max_per_domain} are left out (a seeded sample is kept)"
         )
     if config.evaluation is not None and config.columns.split is not None:
@@ -132,17 +133,15 @@ def warnings_of(
             "data.columns.split is not used, for data.evaluation is given: every row of "
             "data.train is trained on"
         )
+    if config.columns.choices is not None and not has_choices:
+        found.append(f"no row has choices in `{config.columns.choices}` (data.columns.choices)")
     return found
 
 
 def named(names: Sequence[str]) -> str:
-    """The first few of some names."""
+    """List the first few names."""
     more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
     return ", ".join(names[:_MAX_NAMED]) + more
-
-
-def _sources(config: DataConfig) -> str:
-    return f"data.train={_listed(config.train)}"
 
 
 def _listed(sources: str | Sequence[str]) -> str:

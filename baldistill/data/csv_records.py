@@ -1,7 +1,7 @@
 """CSV and TSV with a header line, as a stream of records.
 
-Read by the standard library's parser: it alone keeps the number of each record exact across
-quoted line ends and malformed records, at some 300,000 records a second.
+The standard library's parser reads them, at some 300,000 records a second. No other keeps the
+number of each record exact across quoted line ends and malformed records.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import IO
 import numpy as np
 import pyarrow as pa
 
-from baldistill.data.json_lines import choices_of
+from baldistill.data.choices import read_choices
 from baldistill.data.rows import BadRow, RawBlock, Reason, cut
 from baldistill.data.text import NotTextError
 
@@ -29,8 +29,8 @@ _MAX_FIELD_CHARS = 1 << 20
 def csv_blocks(stream: IO[bytes], delimiter: str, columns: Mapping[str, str]) -> Iterator[RawBlock]:
     """Yield the records of a file.
 
-    A quote that is never closed would swallow the records behind it. So of a malformed record of
-    several lines the first alone is `malformed_csv`, and the others are read again.
+    A quote that is never closed would swallow the records behind it. So only the first line of a
+    malformed record is `malformed_csv`, and its other lines are read again.
 
     Args:
         stream: The (decompressed) bytes of the file.
@@ -48,7 +48,7 @@ def csv_blocks(stream: IO[bytes], delimiter: str, columns: Mapping[str, str]) ->
 
 @dataclass(frozen=True, slots=True)
 class _Malformed:
-    """A line with which no record begins."""
+    """A line that begins no record."""
 
     line: str
     error: csv.Error
@@ -71,20 +71,21 @@ class _Lines:
         return line
 
     def begin(self) -> None:
-        """A record begins."""
+        """Begin a record."""
         self.taken.clear()
 
     def give_back(self) -> None:
-        """Take the first line of the record alone: the others are read again."""
+        """Give back all lines of the record but the first; they are read again."""
         self._again.extendleft(reversed(self.taken[1:]))
         del self.taken[1:]
 
 
 def _records(lines: _Lines, delimiter: str) -> Iterator[list[str] | _Malformed]:
-    """The records that are not blank lines, and the lines that are no record's beginning.
+    """Yield the records, without blank lines, and the lines that begin no record.
 
-    Strict reading tells at the first odd quote, most often in the line that a stray one swallowed
-    first. A single line with odd quotes (`D,"5" disk",1`) is read as most programs read it.
+    Strict reading fails at the first odd quote. If a stray quote swallowed lines, the next quote
+    is odd, most often in the first line that was swallowed. A single line with odd quotes
+    (`D,"5" disk",1`) is read as most programs read it.
     """
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
@@ -102,7 +103,7 @@ def _records(lines: _Lines, delimiter: str) -> Iterator[list[str] | _Malformed]:
 
 
 def _single_line(line: str, delimiter: str) -> list[str] | None:
-    """The record that a line holds; None if a quote is open at its end or a field is too long."""
+    """Return the record of a line; None if a quote is open at its end or a field is too long."""
     try:
         record = next(csv.reader([line.rstrip("\r\n") + "\n"], delimiter=delimiter))
     except csv.Error:
@@ -158,11 +159,11 @@ def _problem(record: list[str] | _Malformed, header: Sequence[str]) -> tuple[Rea
 
 
 def _choices(cell: str) -> list[str] | None:
-    """Choices in a cell: a JSON list."""
+    """Read the choices in a cell, a JSON list."""
     if not cell.strip():
         return None
     try:
         value = json.loads(cell)
     except (ValueError, RecursionError):
         raise NotTextError('no JSON list such as ["red", "blue"]') from None
-    return choices_of(value)
+    return read_choices(value)

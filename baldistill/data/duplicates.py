@@ -1,16 +1,15 @@
-"""Duplicates over the whole corpus: which keys occur more than once, and where first.
+"""Find the keys that occur more than once in the whole corpus, and the first row of each.
 
-A shuffle through files, of 16 bytes a row. The reading tasks stage the keys of each part. Where
-they are more than one task should hold, they are divided by key range: a task reads some parts
-whole and writes one file with a batch for each range (`divide_keys`). Then one task for each range
-reads its batch of every file and sees all rows with the same key (`repeated_keys`). With P
-partitions of KEYS_PER_PARTITION keys there are as many files, so P^2 reads of a batch: 2,500 for
-100 M rows, 0.25 M for a billion.
+This is a shuffle through files, of 16 bytes a row. The reading tasks stage the keys of each part.
+If one task should not hold all of them, they are divided by key range: a task reads some parts
+and writes one file with a batch for each range (`divide_keys`). Then one task for each range reads
+its batch of every file and sees all rows with the same key (`repeated_keys`). P partitions of
+KEYS_PER_PARTITION keys are P files, so P^2 batches are read: 2,500 for 100 M rows, 0.25 M for a
+billion.
 
-Measured on 1 M keys with two CPUs: under a second, where Ray Data's `repartition(keys=...)` took
-10 s and needs CPUs for its aggregators beside the tasks'. What comes out is as large as the
-duplicates are many, and goes to the writing tasks through the object store; the driver never
-holds it.
+Measured on 1 M keys with two CPUs: under a second. Ray Data's `repartition(keys=...)` took 10 s,
+and its aggregators need CPUs of their own. The result grows with the number of duplicates and goes
+to the writing tasks through the object store; the driver never holds it.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
-from baldistill.data.staged_part import KEYS, PartReport, key_file, open_keys
+from baldistill.data.staged_part import KEYS, ReadReport, key_file, open_keys
 from baldistill.storage import Storage
 
 KEYS_PER_PARTITION = 2_000_000
-"""32 MB of keys and positions; a task holds half of that, and as much again while it sorts."""
+"""32 MB with their positions. A task holds half of that, the keys, and as much again to sort."""
 
 
 @dataclass(frozen=True, slots=True)
 class Duplicates:
-    """Keys that occur more than once. Its arrays are shared memory on a worker.
+    """Keys that occur more than once. On a worker the arrays are shared memory.
 
     Attributes:
         key: Ascending.
@@ -46,7 +45,7 @@ class Duplicates:
     def originals(
         self, key: npt.NDArray[np.uint64], position: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.int64]:
-        """For each row the position of the earlier row that it repeats, or -1."""
+        """Return for each row the position of the earlier row that it repeats, or -1."""
         if not len(self.key):
             return np.full(len(key), -1, np.int64)
         place = np.minimum(np.searchsorted(self.key, key), len(self.key) - 1)
@@ -56,12 +55,12 @@ class Duplicates:
 
 
 def count_partitions(num_keys: int) -> int:
-    """How many ranges the key space is divided into: a power of two, as few as hold the keys."""
+    """Return the smallest power of two whose partitions hold so many keys."""
     return 1 << (max(0, num_keys - 1) // KEYS_PER_PARTITION).bit_length()
 
 
-def group_parts(reports: Sequence[PartReport]) -> list[list[str]]:
-    """Consecutive parts with keys, together as many as a partition has: one task divides them."""
+def group_parts(reports: Sequence[ReadReport]) -> list[list[str]]:
+    """Group consecutive parts with about a partition's number of keys; one task divides a group."""
     groups: list[list[str]] = []
     room = 0
     for report in reports:
@@ -76,16 +75,16 @@ def group_parts(reports: Sequence[PartReport]) -> list[list[str]]:
 
 
 def divide_keys(storage: Storage, parts: Sequence[str], num_partitions: int, name: str) -> int:
-    """Write the keys of some parts as one file, whose p-th batch holds the p-th range of keys.
+    """Write the keys of some parts as one file; its p-th batch holds the p-th range of keys.
 
     Args:
         storage: Where the parts are staged.
         parts: Their names.
         num_partitions: A power of two.
-        name: For the file, as if it were a part.
+        name: Of the file, as if it were a part.
 
     Returns:
-        How many keys.
+        The number of keys.
     """
     files = [_read(storage, part, None, KEYS.names) for part in parts]
     key, position = (
@@ -105,9 +104,9 @@ def divide_keys(storage: Storage, parts: Sequence[str], num_partitions: int, nam
 
 
 def repeated_keys(storage: Storage, names: Sequence[str], partition: int | None) -> pa.Table:
-    """The keys that occur more than once, with their first position (KEYS).
+    """Return the keys that occur more than once, with their first position (KEYS).
 
-    The keys are read and sorted alone; positions are read for those that repeat, most often none.
+    The keys are read and sorted without their positions. Positions are read only if keys repeat.
 
     Args:
         storage: Where the keys are staged.
@@ -135,7 +134,7 @@ def repeated_keys(storage: Storage, names: Sequence[str], partition: int | None)
 def _read(
     storage: Storage, name: str, partition: int | None, columns: Sequence[str]
 ) -> list[npt.NDArray[np.generic]]:
-    """Columns of staged keys: of one batch, or of all."""
+    """Read columns of staged keys, of one batch or of all."""
     options = ipc.IpcReadOptions(included_fields=[KEYS.names.index(name) for name in columns])
     with storage.fs.open_input_file(storage.path(key_file(name))) as stream:
         file = ipc.open_file(stream, options=options)
@@ -148,7 +147,7 @@ def _read(
 
 
 def first_of_repeated(key: npt.NDArray[np.uint64], position: npt.NDArray[np.int64]) -> pa.Table:
-    """Keys that occur more than once and their smallest position (KEYS), ascending by key."""
+    """Return the keys that occur more than once and their smallest position (KEYS), by key."""
     order = np.lexsort((position, key))
     key, position = key[order], position[order]
     is_first = np.concatenate([[True], key[1:] != key[:-1]])[: len(key)]
@@ -157,6 +156,6 @@ def first_of_repeated(key: npt.NDArray[np.uint64], position: npt.NDArray[np.int6
 
 
 def gather(*tables: pa.Table) -> Duplicates:
-    """The repeated keys of all partitions."""
+    """Join the repeated keys of all partitions."""
     table = pa.concat_tables([KEYS.empty_table(), *tables]).sort_by("key")
     return Duplicates(table["key"].to_numpy(), table["position"].to_numpy())

@@ -1,4 +1,4 @@
-"""A look at each file's beginning before anything is read: its format and its columns."""
+"""Check format and columns at the beginning of each file, before anything is read."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _inspect(file: SourceFile, columns: Mapping[str, str]) -> SourceFile | None:
         names = _column_names(head, file)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{file.shown}: cannot be read: {error}") from None
-    # objects may have choices or not, and the first ones may have none
+    # a JSON object may lack choices, and the first objects may all lack them
     optional = {"choices"} if file.format == "jsonl" else set()
     if names is not None:
         required = {ours: theirs for ours, theirs in columns.items() if ours not in optional}
@@ -71,7 +71,7 @@ def check_format(head: bytes, file: SourceFile) -> None:
     """Compare the first bytes with the format.
 
     Raises:
-        DataError: It is another kind of file; says which, and what to do.
+        DataError: The file is of another kind; says which, and what to do.
     """
     if (file.format == "parquet") == head.startswith(b"PAR1"):
         problem = None if file.format == "parquet" else _not_text(head, file)
@@ -109,7 +109,7 @@ def _not_text(head: bytes, file: SourceFile) -> str | None:
 
 
 def _is_one_document(start: bytes) -> bool:
-    """Whether it begins like a JSON document over many lines, or a list of objects."""
+    """Return whether text begins like a JSON document over many lines, or a list of objects."""
     if not start.startswith((b"[", b"{")):
         return False
     lines = [line for line in start.split(b"\n")[:_HEAD_LINES] if line.strip()]
@@ -123,7 +123,7 @@ def _is_one_document(start: bytes) -> bool:
 
 
 def _parsed(line: bytes) -> Any:
-    """The JSON value of a line; None if it is none."""
+    """Return the JSON value of a line; None if it has none."""
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
@@ -136,14 +136,13 @@ def _share_invalid(head: bytes) -> float:
 
 
 def _column_names(head: bytes, file: SourceFile) -> list[str] | None:
-    """The columns of a file; None if its beginning does not tell (no JSON line is whole)."""
+    """Return the columns of a file; None if its beginning has no whole JSON object."""
     if file.format == "parquet":
         with file.fs.open_input_file(file.path) as stream:
             return list(pq.ParquetFile(stream).schema_arrow.names)
     if file.format == "csv":
         text = head.decode("utf-8-sig", "replace")
-        header = next(csv.reader(io.StringIO(text, newline=""), delimiter=file.delimiter), [])
-        return header
+        return next(csv.reader(io.StringIO(text, newline=""), delimiter=file.delimiter), [])
     names: dict[str, None] = {}
     for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:_HEAD_LINES]:
         if isinstance(value := _parsed(line), dict):
@@ -152,11 +151,15 @@ def _column_names(head: bytes, file: SourceFile) -> list[str] | None:
 
 
 def check_columns(names: Sequence[str], required: Mapping[str, str], shown: str) -> None:
-    """Raise a DataError that names the columns there are, the nearest one and the config key."""
+    """Check that a file has the required columns.
+
+    Raises:
+        DataError: Names the columns that there are, the nearest one and the config key.
+    """
     for ours, theirs in required.items():
         if theirs in names:
             continue
-        # how the user's column is most likely called: by our name, or nearly as configured
+        # most likely the user's column is called nearly as configured
         folded = {name.casefold(): name for name in reversed(names)}
         near = difflib.get_close_matches(theirs.casefold(), list(folded), 1, 0.6)
         hint = f"; did you mean `{folded[near[0]]}`?" if near else "."

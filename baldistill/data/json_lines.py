@@ -1,8 +1,8 @@
-"""JSONL: a block of whole lines to rows, in Arrow where all is well, else line by line.
+"""Parse a block of whole JSON lines: by Arrow if all is well, else line by line.
 
-Arrow's reader is ten times as fast as Python's but rejects a block as a whole and does not say
-which line an object came from. So a block goes to Arrow only when its objects provably stand one
-a line, and a block that Arrow rejects is halved until the bad lines are alone.
+Arrow's reader is ten times as fast as Python's, but it rejects a whole block and does not say
+which line an object came from. So a block goes to Arrow only if each line provably holds one
+object. A block that Arrow rejects is halved until the bad lines are alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.json as pj
 
+from baldistill.data.choices import read_choices
 from baldistill.data.rows import BadRow, RawBlock, cut
 from baldistill.data.text import NotTextError, text_of
 
@@ -45,7 +46,7 @@ def parse_lines(data: bytes, first_row: int, columns: Mapping[str, str]) -> Iter
 def _parse(
     data: bytes, bounds: npt.NDArray[np.int32], first_row: int, columns: Mapping[str, str]
 ) -> Iterator[RawBlock]:
-    """Lines i = data[bounds[i]:bounds[i+1]], by the fast way, else by halves."""
+    """Parse the lines data[bounds[i]:bounds[i+1]] by Arrow, else by halves."""
     num_lines = len(bounds) - 1
     if num_lines == 0:
         return
@@ -61,7 +62,7 @@ def _parse(
 
 
 def _can_be_fast(data: bytes, bounds: npt.NDArray[np.int32], columns: Mapping[str, str]) -> bool:
-    """Whether halving is worth it: not if most of some lines picked evenly are not plain."""
+    """Return whether halving is worth it: whether Arrow could read most of eight sampled lines."""
     picked = np.linspace(0, len(bounds) - 2, num=8, dtype=np.int64)
     lines = [data[bounds[i] : bounds[i + 1]] for i in picked]
     return sum(_schema(line, columns) is not None for line in lines) > len(lines) // 2
@@ -101,7 +102,7 @@ def _parse_fast(
 
 
 def _schema(line: bytes, columns: Mapping[str, str]) -> pa.Schema | None:
-    """The Arrow types of the wanted keys, going by one line; None if Arrow cannot be used."""
+    """Return the Arrow types of the wanted keys in one line; None if Arrow cannot read the line."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
@@ -119,11 +120,11 @@ def _schema(line: bytes, columns: Mapping[str, str]) -> pa.Schema | None:
 
 
 def _one_object_a_line(data: bytes, bounds: npt.NDArray[np.int32]) -> bool:
-    """Whether each line begins with `{` and ends with `}`.
+    """Return whether each line begins with `{` and ends with `}`.
 
-    Then, if the block parses as exactly as many objects as it has lines, each line is one object:
-    JSON allows no raw line end within a string, and within an object or a list no `{` follows a
-    `}` without a comma between them.
+    If such a block parses as exactly as many objects as it has lines, each line is one object.
+    JSON allows no raw line end within a string, and within an object or a list a comma stands
+    between a `}` and the next `{`.
     """
     codes = np.frombuffer(data, np.uint8)
     firsts, lasts = bounds[:-1], bounds[1:] - 1
@@ -169,7 +170,7 @@ def _parse_slowly(
 
 
 def parse_line(line: bytes, row: int, columns: Mapping[str, str]) -> dict[str, Any] | BadRow:
-    """One line: our name -> text (a list of texts for `choices`), or what is wrong with it."""
+    """Parse a line to our name -> text (for `choices` a list of texts), or to a bad row."""
     content = cut(line.decode("utf-8", "replace"))
     try:
         value = json.loads(line.decode("utf-8"))
@@ -183,7 +184,7 @@ def parse_line(line: bytes, row: int, columns: Mapping[str, str]) -> dict[str, A
     found: dict[str, Any] = {}
     for ours, theirs in columns.items():
         try:
-            read = choices_of if ours == "choices" else text_of
+            read = read_choices if ours == "choices" else text_of
             found[ours] = read(value.get(theirs))
             json.dumps(found[ours], ensure_ascii=False).encode("utf-8")
         except NotTextError as error:
@@ -192,19 +193,3 @@ def parse_line(line: bytes, row: int, columns: Mapping[str, str]) -> dict[str, A
             detail = f"`{theirs}` holds half of a surrogate pair"
             return BadRow(row, "invalid_utf8", detail, content)
     return found
-
-
-def choices_of(value: Any) -> list[str] | None:
-    """Choices as a list of texts; None where there are none.
-
-    Raises:
-        NotTextError: Not a list of texts, numbers or booleans.
-    """
-    if value is None:
-        return None
-    if not isinstance(value, list):
-        raise NotTextError(f"no list of choices but a {type(value).__name__}")
-    texts = [text_of(item) for item in value]
-    if any(text is None for text in texts):
-        raise NotTextError("a list of choices with a null in it")
-    return [text for text in texts if text is not None]

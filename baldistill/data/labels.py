@@ -1,4 +1,4 @@
-"""The labels of a classification corpus, as prompts show them and answers are read."""
+"""Find the labels of a classification corpus, for prompts and for reading answers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from baldistill.storage import Storage
 
 
 def label_sets(config: Config, counts: Mapping[str, int], storage: Storage) -> Labels:
-    """The labels among which the answers of each classification domain lie.
+    """Return the labels of each classification domain: those that its answers have.
 
     Args:
-        config: Tells which domains are classification.
+        config: Says which domains are classification.
         counts: Examples by domain.
-        storage: The run's folder, with `corpus/train`; its answers are streamed once.
+        storage: The run's folder; the answers in `corpus/train` are streamed once.
     """
     domains = {domain for domain in counts if config.task_of(domain) == "classification"}
     answers: dict[str, dict[str, str]] = {domain: {} for domain in domains}

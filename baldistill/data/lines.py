@@ -1,7 +1,7 @@
 """Whole lines of a byte range of a file, in bounded blocks.
 
-A line belongs to the range in which its first byte lies, so that ranges that cover a file give
-each line exactly once, wherever they are cut.
+A line belongs to the range in which its first byte lies. So ranges that cover a file give each
+line exactly once, wherever the file is cut.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ MAX_LINE_BYTES = 64 << 20
 
 
 class ByteStream(Protocol):
-    """What is needed of a file; `seek` only where a range does not start at 0."""
+    """The methods of a file that are used; `seek` only if a range does not start at 0."""
 
     def read(self, num_bytes: int, /) -> bytes:
-        """At most so many bytes; none at the end."""
+        """Read at most so many bytes; none at the end."""
 
     def seek(self, offset: int, /) -> object:
         """Move to a byte."""
@@ -33,8 +33,8 @@ def line_blocks(
     Args:
         stream: At its beginning if `start` is 0.
         start: First byte of the range.
-        stop: The byte after the range; None for all there is.
-        block_bytes: About the size of what is yielded, if lines are shorter.
+        stop: The byte after the range; None for the rest of the file.
+        block_bytes: About the size of a block, if lines are shorter.
 
     Raises:
         DataError: A line is longer than 64 MiB.
@@ -65,7 +65,7 @@ def line_blocks(
 
 
 def _first_line_begin(stream: ByteStream, start: int, block_bytes: int) -> int:
-    """Where the first line that begins at `start` or later begins; moves the stream there."""
+    """Move the stream to the first line that begins at `start` or later; return its offset."""
     offset = start - 1
     stream.seek(offset)
     while chunk := stream.read(block_bytes):
@@ -79,7 +79,7 @@ def _first_line_begin(stream: ByteStream, start: int, block_bytes: int) -> int:
 
 
 def count_lines(stream: ByteStream, start: int, stop: int | None) -> int:
-    """Number of lines that begin in [start, stop), blank ones included."""
+    """Count the lines that begin in [start, stop), blank ones included."""
     return sum(
         block.count(b"\n") + (not block.endswith(b"\n"))
         for block in line_blocks(stream, start, stop)

@@ -1,13 +1,13 @@
 """Make a corpus long-tailed: Zipf sizes by domain, rows by a seeded hash.
 
-Two passes over the columns of ids and domains and one over the rows, each a stream of record
-batches: what is held is one number for each row that is kept of a domain that is cut.
+Two passes read the columns of ids and domains and one reads the rows, each as a stream of record
+batches. Memory holds one number for each row that is chosen.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ _BATCH_ROWS = 8192
 
 
 def count_domains(fs: pafs.FileSystem, files: Sequence[str]) -> dict[str, int]:
-    """Rows of each domain of Parquet files, in order of name."""
+    """Count the rows of each domain of Parquet files, in order of name."""
     counts: Counter[str] = Counter()
     for batch in _batches(fs, files, ["domain"]):
         for value in batch.column("domain").value_counts().to_pylist():
@@ -40,9 +40,9 @@ def write_sample(
     name: str,
     id: str = "id",
 ) -> None:
-    """Write so many rows of each domain: those whose seeded hash of the id is highest.
+    """Write the rows of each domain whose seeded hash of the id is highest.
 
-    The sample does not depend on the order of rows or files; a smaller size gives a subset.
+    The sample does not depend on the order of rows or files. A smaller size gives a subset.
 
     Args:
         fs: Where the files are.
@@ -73,22 +73,18 @@ def write_sample(
 def _bounds(
     fs: pafs.FileSystem, files: Sequence[str], sizes: Mapping[str, int], seed: int, id: str
 ) -> dict[str, float]:
-    """The lowest score that is kept of each domain."""
+    """Return the lowest score of each domain's sample."""
     best: dict[str, npt.NDArray[np.float64]] = {d: np.empty(0) for d, n in sizes.items() if n > 0}
     for batch in _batches(fs, files, ["domain", id]):
         scores = hash_score(seed, batch.column(id))
         domains = batch.column("domain")
-        for domain in _wanted(domains, best):
+        for domain in best.keys() & set(pc.unique(domains).to_pylist()):
             mask = pc.equal(domains, domain).to_numpy(zero_copy_only=False)
             found, most = np.concatenate([best[domain], scores[mask]]), sizes[domain]
             if len(found) > most:
                 found = np.partition(found, len(found) - most)[-most:]
             best[domain] = found
     return {domain: float(found.min()) for domain, found in best.items() if len(found)}
-
-
-def _wanted(domains: pa.Array, known: Collection[str]) -> list[str]:
-    return [domain for domain in pc.unique(domains).to_pylist() if domain in known]
 
 
 def _batches(

@@ -1,4 +1,4 @@
-"""Parquet: the wanted columns of some row groups, in bounded blocks."""
+"""Read the wanted columns of some row groups of a Parquet file, in bounded blocks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from baldistill.data.json_lines import choices_of
+from baldistill.data.choices import read_choices
 from baldistill.data.rows import BadRow, RawBlock, Reason
 from baldistill.data.text import NotTextError, column_text
 
@@ -59,11 +59,11 @@ def _block(batch: pa.RecordBatch, first_row: int, columns: Mapping[str, str]) ->
         BadRow(first_row + index, reason, detail, block.content(index))
         for index, (reason, detail) in sorted(problems.items())
     ]
-    kept = np.setdiff1d(np.arange(batch.num_rows), np.fromiter(problems, np.int64))
+    good = np.setdiff1d(np.arange(batch.num_rows), np.fromiter(problems, np.int64))
     return RawBlock(
-        block.rows[kept],
-        {name: column.take(pa.array(kept)) for name, column in texts.items()},
-        None if choices is None else choices.take(pa.array(kept)),
+        block.rows[good],
+        {name: column.take(pa.array(good)) for name, column in texts.items()},
+        None if choices is None else choices.take(pa.array(good)),
         None,
         bad,
     )
@@ -82,7 +82,7 @@ def _choices(column: pa.Array) -> tuple[pa.Array, dict[int, tuple[bool, str]]]:
     for index in range(len(column)):
         lists.append(None)
         try:
-            lists[-1] = choices_of(column[index].as_py())
+            lists[-1] = read_choices(column[index].as_py())
         except NotTextError as error:
             wrong[index] = (False, str(error))
         except UnicodeDecodeError as error:

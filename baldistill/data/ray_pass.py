@@ -1,8 +1,8 @@
-"""A pass: one light Ray Data task for each unit or part, its results streamed to the driver.
+"""Run a pass: one light Ray Data task for each unit or part, with results streamed to the driver.
 
-Each pass is a single operator with one CPU a task, so it makes progress when one CPU is free, and
-nothing but reports and small tables flows through the object store: rows go from storage to
-storage within a task. That is what keeps memory flat from a laptop to a hundred nodes.
+Each pass is a single operator with one CPU a task, so one free CPU is enough for progress. Rows go
+from storage to storage within a task, and only reports and small tables flow through the object
+store. So memory stays flat from a laptop to a hundred nodes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Advancing(Protocol):
     """Progress of one pass."""
 
     def advance(self, count: int = 1) -> None:
-        """Some more units or parts are done."""
+        """Count more units or parts as done."""
         ...
 
 
@@ -32,21 +32,21 @@ Track: TypeAlias = Callable[[str, int], AbstractContextManager[Advancing]]
 
 class _Untracked:
     def advance(self, count: int = 1) -> None:
-        """Shows nothing."""
+        """Show nothing."""
 
 
 def untracked(title: str, total: int) -> AbstractContextManager[Advancing]:
-    """For callers that show no progress."""
+    """Show no progress."""
     return nullcontext(_Untracked())
 
 
-def run_pass(
+def run_tasks(
     task: Callable[[int], Iterable[pa.Table]], num_tasks: int, title: str, track: Track
 ) -> Iterator[pa.Table]:
     """Run `task(i)` for i < num_tasks on the cluster; yield the tables as they come.
 
     Args:
-        task: Gives tables of one schema. Pickled: large values belong into a `ray.ObjectRef`.
+        task: Gives tables of one schema. It is pickled: put large values into a `ray.ObjectRef`.
         num_tasks: How many.
         title: What the pass does.
         track: Shows its progress; a task that gives several tables counts as several.
@@ -60,10 +60,10 @@ def run_pass(
             yield table
 
 
-def pass_refs(
+def run_tasks_as_refs(
     task: Callable[[int], Iterable[pa.Table]], num_tasks: int
 ) -> list[ray.ObjectRef[pa.Table]]:
-    """The same, but the tables stay in the object store, in no certain order."""
+    """Run `task(i)` for i < num_tasks; leave the tables in the object store, in any order."""
     return list(_dataset(task, num_tasks).to_arrow_refs())
 
 
@@ -71,7 +71,7 @@ def _dataset(task: Callable[[int], Iterable[pa.Table]], num_tasks: int) -> ray.d
     def run(batch: pa.Table) -> Iterator[pa.Table]:
         for number in batch["task"].to_pylist():
             yield from task(number)
-        # workers live on: what Arrow keeps in reserve would pile up from task to task
+        # the worker process lives on, and Arrow's unused memory would grow from task to task
         pa.default_memory_pool().release_unused()
 
     items = [{"task": number} for number in range(num_tasks)]
@@ -79,13 +79,13 @@ def _dataset(task: Callable[[int], Iterable[pa.Table]], num_tasks: int) -> ray.d
     return tasks.map_batches(run, batch_size=1, batch_format="pyarrow")
 
 
-def as_row(report: Any) -> pa.Table:
-    """A dataclass of JSON values as a table of one row, to send it through a pass."""
+def report_table(report: Any) -> pa.Table:
+    """Return a dataclass of JSON values as a table of one row, to send it through a pass."""
     return pa.table({"report": [json.dumps(asdict(report))]})
 
 
-def reports_of(tables: Iterable[pa.Table]) -> Iterator[dict[str, Any]]:
-    """The values of reports that `as_row` made tables of."""
+def reports_in(tables: Iterable[pa.Table]) -> Iterator[dict[str, Any]]:
+    """Yield the values of the reports in tables of `report_table`."""
     for table in tables:
         for text in table["report"].to_pylist():
             yield json.loads(text)

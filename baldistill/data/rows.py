@@ -33,8 +33,8 @@ Reason: TypeAlias = Literal[
     "duplicate_id",
     "in_evaluation_set",
 ]
-"""Why a row is in quarantine. The last three are no fault of the row: they do not count
-against `max_bad_fraction`."""
+"""Why a row is in quarantine. The last three are no faults of a row and do not count against
+`max_bad_fraction`."""
 
 CONTENT_CHARS = 500
 
@@ -68,7 +68,7 @@ class RawBlock:
     bad: Sequence[BadRow] = field(default_factory=tuple)
 
     def content(self, index: int) -> str:
-        """Row `index` for a person to look at, cut."""
+        """Return row `index` for a person to look at, cut."""
         if self.raw is not None:
             return cut(self.raw[index].as_py().decode("utf-8", "replace"))
         values = {name: column[index].as_py() for name, column in self.columns.items()}
@@ -78,18 +78,18 @@ class RawBlock:
 
 
 def content_of(values: Mapping[str, object]) -> str:
-    """A row's values as JSON, cut."""
+    """Return a row's values as JSON, cut."""
     return cut(json.dumps(values, ensure_ascii=False))
 
 
 def cut(text: str) -> str:
-    """The text without line end, at most `CONTENT_CHARS` long, always valid UTF-8."""
+    """Return the text without line end, at most `CONTENT_CHARS` long, as valid UTF-8."""
     short = text.rstrip("\r\n")[:CONTENT_CHARS]
     return short.encode("utf-8", "replace").decode("utf-8")
 
 
 def mapped_columns(columns: Columns, *, with_split: bool) -> dict[str, str]:
-    """Our name -> the user's column, for the columns to read."""
+    """Return our name -> the user's column, for the columns to read."""
     names = {"question": columns.question, "answer": columns.answer, "domain": columns.domain}
     optional = {"id": columns.id, "choices": columns.choices}
     if with_split:
@@ -98,7 +98,7 @@ def mapped_columns(columns: Columns, *, with_split: bool) -> dict[str, str]:
 
 
 def quarantine_table(files: Sequence[str], bad: Sequence[BadRow]) -> pa.Table:
-    """Bad rows, each with its file, as a table of `records.QUARANTINE`."""
+    """Return bad rows, each with its file, as a table of `records.QUARANTINE`."""
     return pa.table(
         {
             "file": files,

@@ -1,7 +1,7 @@
-"""From what the user wrote in `data.train` to a list of files.
+"""Find the files that the user named in `data.train` and `data.evaluation`.
 
-A source is a file, a folder, a glob or a URI, or a list of them. Any filesystem that
-`pyarrow.fs.FileSystem.from_uri` opens is as good as the local disk.
+A source is a file, a folder, a glob or a URI, or a list of them, on any filesystem that
+`pyarrow.fs.FileSystem.from_uri` opens. The corpus inside the package is written as files first.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import pyarrow.fs as pafs
 
+from baldistill.config import Columns, DataConfig
 from baldistill.errors import DataError, UserError
-from baldistill.storage import open_uri
+from baldistill.run_folder import layout
+from baldistill.storage import Storage, open_uri
 from baldistill.uris import split_query
 
 Format: TypeAlias = Literal["jsonl", "parquet", "csv"]
@@ -96,6 +98,35 @@ def find_files(
     return files
 
 
+def write_bundled(config: DataConfig, seed: int, storage: Storage) -> DataConfig:
+    """Write the corpus inside the package as files; return the config that reads them.
+
+    Raises:
+        DataError: The corpus cannot have so many rows.
+    """
+    from baldistill.bundled.corpus import make_corpus  # most runs do not need it
+
+    try:
+        train, evaluation = make_corpus(
+            config.bundled_rows, config.bundled_evaluation_per_domain, config.bundled_alpha, seed
+        )
+    except ValueError as error:
+        raise DataError(f"data.bundled_rows={config.bundled_rows}: {error}") from None
+    source = storage.sub(layout.BUNDLED_SOURCE)
+    source.write_table("train.parquet", train)
+    changes: dict[str, Any] = {"train": source.uri_of("train.parquet"), "columns": Columns()}
+    if config.evaluation is None:
+        source.write_table("evaluation.parquet", evaluation)
+        most = config.bundled_evaluation_per_domain
+        changes |= {
+            "evaluation": source.uri_of("evaluation.parquet"),
+            "evaluation_max_per_domain": max(config.evaluation_max_per_domain, most),
+            "columns": Columns(id="id"),
+            "format": "parquet",
+        }
+    return config.model_copy(update=changes)
+
+
 def _expand(
     source: str, key: str, *, any_ending: bool
 ) -> list[tuple[pafs.FileSystem, pafs.FileInfo, str]]:
@@ -126,7 +157,7 @@ def _expand(
 
 
 def _open(source: str, key: str) -> tuple[pafs.FileSystem, str, str]:
-    """The filesystem, the path on it, and what goes before such paths in messages."""
+    """Return the filesystem, the path on it, and the prefix of its paths in messages."""
     if "://" not in source:
         return pafs.LocalFileSystem(), str(Path(source).expanduser().absolute()), ""
     plain, query = split_query(source)
@@ -143,23 +174,23 @@ def _open(source: str, key: str) -> tuple[pafs.FileSystem, str, str]:
 
 
 def _files_below(fs: pafs.FileSystem, folder: str) -> list[pafs.FileInfo]:
-    """Files at any depth, by path; hidden ones and markers such as _SUCCESS left out."""
+    """List the files at any depth, by path, without hidden files and markers such as _SUCCESS."""
     selector = pafs.FileSelector(folder or "/", recursive=True, allow_not_found=True)
     infos = [info for info in fs.get_file_info(selector) if info.type == pafs.FileType.File]
     inside = len(folder.rstrip("/")) + 1
-    kept = [i for i in infos if not re.search(r"(^|/)[._]", i.path[inside:])]
-    return sorted(kept, key=lambda info: info.path)
+    visible = [i for i in infos if not re.search(r"(^|/)[._]", i.path[inside:])]
+    return sorted(visible, key=lambda info: info.path)
 
 
 def glob_pattern(path: str) -> re.Pattern[str]:
-    """A glob as a regular expression: `*` and `?` stay in a folder, `**` goes through them."""
-    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", path)
-    known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    """Turn a glob into a regular expression; `*` and `?` stay within a folder, `**` does not."""
+    pieces = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", path)
+    wildcards = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     return re.compile(
         "".join(
-            known.get(part)
-            or (part.replace("[!", "[^") if part.startswith("[") else re.escape(part))
-            for part in parts
+            wildcards.get(piece)
+            or (piece.replace("[!", "[^") if piece.startswith("[") else re.escape(piece))
+            for piece in pieces
         )
     )
 

@@ -1,9 +1,9 @@
-"""Which rows are the evaluation set.
+"""Choose the rows of the evaluation set.
 
-Given or marked evaluation rows are all kept up to `evaluation_max_per_domain`; without any, a
-share of each domain is set aside. Both are a top-k per domain by a seeded hash of the example id,
-taken in each part and merged: exact, independent of row and file order, and small, whatever the
-size of the corpus.
+Evaluation rows that the user gave or marked are chosen up to `evaluation_max_per_domain`. Without
+any, a share of each domain is set aside. Both are a top-k per domain by a seeded hash of the
+example id, taken in each part and merged. The choice is exact and does not depend on the order of
+rows and files, and the candidates stay few, whatever the size of the corpus.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CANDIDATES = pa.schema(
         pa.field("position", pa.int64()),
         pa.field("question_key", pa.uint64()),
         pa.field("score", pa.float64()),
-        pa.field("count", pa.int64()),  # rows of the domain in this part; the others are null then
+        pa.field("count", pa.int64()),  # of rows of the domain; then the rest is null
     ]
 )
 _COLUMNS = ["domain", "example_id", "position", "role", "key", "id_key", "question_key"]
@@ -40,12 +40,12 @@ _MERGE_ROWS = 100_000
 def part_candidates(
     storage: Storage, name: str, duplicates: Duplicates, role: int, seed: int, most: int
 ) -> pa.Table:
-    """The rows of a part that may be evaluation rows, and its rows per domain.
+    """Return the rows of a part that may be evaluation rows, and its number of rows per domain.
 
     Args:
         storage: Where the part is staged.
         name: The part.
-        duplicates: Their rows do not count.
+        duplicates: Repeated rows are left out.
         role: Of the rows to choose among.
         seed: Of the hash.
         most: Evaluation rows of a domain at most.
@@ -68,7 +68,7 @@ def part_candidates(
     )
     counts = table.group_by("domain").aggregate([([], "count_all")])
     scored = table.append_column("score", pa.array(hash_score(seed, table["example_id"])))
-    kept = partial_top_k(scored, "score", dict.fromkeys(counts["domain"].to_pylist(), most))
+    best = partial_top_k(scored, "score", dict.fromkeys(counts["domain"].to_pylist(), most))
     tallies = pa.table(
         {
             field.name: {"domain": counts["domain"], "count": counts["count_all"]}.get(
@@ -78,13 +78,13 @@ def part_candidates(
         },
         schema=CANDIDATES,
     )
-    kept = kept.append_column("count", pa.nulls(len(kept), pa.int64()))
-    return pa.concat_tables([kept.select(CANDIDATES.names).cast(CANDIDATES), tallies])
+    best = best.append_column("count", pa.nulls(len(best), pa.int64()))
+    return pa.concat_tables([best.select(CANDIDATES.names).cast(CANDIDATES), tallies])
 
 
 @dataclass(slots=True)
 class CandidateMerge:
-    """Merges what the parts give, holding some `most` rows a domain at a time."""
+    """Merges the candidates of the parts and holds about `most` rows a domain at a time."""
 
     most: int
     counts: dict[str, int] = field(default_factory=dict)
@@ -104,14 +104,14 @@ class CandidateMerge:
             self._num_rows = -len(self._tables[0])  # merge again after as many new rows
 
     def top(self, quotas: Mapping[str, int]) -> pa.Table:
-        """The chosen rows of each domain (CANDIDATES)."""
+        """Return the chosen rows of each domain (CANDIDATES)."""
         return merge_top_k(self._tables or [CANDIDATES.empty_table()], "score", quotas)
 
 
 def split_sizes(counts: Mapping[str, int], fraction: float, most: int) -> dict[str, int]:
-    """Evaluation rows of each domain of a seeded split: clamp(round(fraction n), 1, most).
+    """Return the sizes of a seeded split, by domain: clamp(round(fraction n), 1, most).
 
-    A domain keeps at least one row for training; one with a single row has no evaluation row.
+    A domain keeps at least one row for training, so one with a single row has no evaluation row.
     """
     return {
         domain: min(max(math.floor(fraction * n + 0.5), 1), most, n - 1)
@@ -133,7 +133,7 @@ class EvaluationSet:
 
     @classmethod
     def of(cls, chosen: pa.Table) -> EvaluationSet:
-        """From rows of CANDIDATES."""
+        """Read rows of CANDIDATES."""
         return cls(
             np.sort(chosen["position"].to_numpy()), np.unique(chosen["question_key"].to_numpy())
         )

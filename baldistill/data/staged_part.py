@@ -1,9 +1,9 @@
-"""A part: what one reading task writes of up to half a million rows.
+"""Write a part: up to half a million rows that one reading task stages.
 
 `staging/rows/NAME.parquet` holds the valid rows (schema STAGED), `staging/keys/NAME.arrow` their
-keys for the search for duplicates, `quarantine/read-NAME.parquet` the bad ones. Each grows block
-by block, none is held. Names are fixed by the unit, so that a task that Ray runs again overwrites
-what its predecessor left.
+keys for the search for duplicates, `quarantine/read-NAME.parquet` the bad rows. Each file grows
+block by block. The unit fixes the names, so a task that Ray runs again overwrites the files of its
+predecessor.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _NUM_EXAMPLES = 5
 
 
 @dataclass(slots=True)
-class PartReport:
-    """What became of the rows of a part; a task that fails on a user's file reports `error`."""
+class ReadReport:
+    """What a reading task did with the rows of a part; `error` if it failed on a user's file."""
 
     name: str
     num_read: int = 0
@@ -42,11 +42,11 @@ class PartReport:
 
 
 class PartWriter:
-    """Writes one part; its files appear when the first rows do."""
+    """Writes one part; each file appears with its first row."""
 
     def __init__(self, storage: Storage, name: str) -> None:
         """Open nothing yet."""
-        self.report = PartReport(name)
+        self.report = ReadReport(name)
         self._storage = storage
         self._rows: pq.ParquetWriter | None = None
         self._keys: ipc.RecordBatchFileWriter | None = None
@@ -65,7 +65,7 @@ class PartWriter:
             for item in bad[:room]
         ]
         if staged.num_rows:
-            keys = keys_of(staged)
+            keys = comparison_keys(staged)
             if self._rows is None:
                 path = f"{layout.STAGING}/rows/{name}.parquet"
                 self._rows = self._open.enter_context(open_parquet(self._storage, path, STAGED))
@@ -80,14 +80,14 @@ class PartWriter:
                 self._bad = self._open.enter_context(open_parquet(self._storage, path, QUARANTINE))
             self._bad.write_table(quarantine_table([file] * len(bad), bad))
 
-    def close(self) -> PartReport:
+    def close(self) -> ReadReport:
         """Finish the files."""
         self._open.close()
         return self.report
 
 
-def keys_of(staged: pa.Table) -> pa.RecordBatch:
-    """What rows are compared by (KEYS): their content and, where ids are mapped, their id, too."""
+def comparison_keys(staged: pa.Table) -> pa.RecordBatch:
+    """Return the keys that rows are compared by (KEYS): of their content and of mapped ids."""
     key, id_key = staged["key"].to_numpy(), staged["id_key"].to_numpy()
     position = staged["position"].to_numpy()
     if not np.array_equal(key, id_key):
@@ -96,13 +96,13 @@ def keys_of(staged: pa.Table) -> pa.RecordBatch:
 
 
 def key_file(name: str) -> str:
-    """Where the keys of a part are staged."""
+    """Return the path of the staged keys of a part."""
     return f"{layout.STAGING}/keys/{name}.arrow"
 
 
 @contextmanager
 def open_keys(storage: Storage, file: str) -> Iterator[ipc.RecordBatchFileWriter]:
-    """An Arrow file for batches of KEYS."""
+    """Open an Arrow file for batches of KEYS."""
     with (
         storage.fs.open_output_stream(storage.path(file)) as stream,
         ipc.new_file(stream, KEYS) as writer,
@@ -111,5 +111,5 @@ def open_keys(storage: Storage, file: str) -> Iterator[ipc.RecordBatchFileWriter
 
 
 def open_parquet(storage: Storage, name: str, schema: pa.Schema) -> pq.ParquetWriter:
-    """A Parquet file (zstd) under a storage; its folder must exist (see `prepare`)."""
+    """Open a Parquet file (zstd) for writing; its folder must exist (see `prepare`)."""
     return pq.ParquetWriter(storage.path(name), schema, filesystem=storage.fs, compression="zstd")

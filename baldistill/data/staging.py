@@ -1,4 +1,4 @@
-"""The reading pass: a unit of files to staged parts, and bad rows to the quarantine folder."""
+"""The reading pass: stage a unit of files as parts, with bad rows in the quarantine folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from baldistill.data.lines import count_lines, line_blocks
 from baldistill.data.parquet_rows import parquet_blocks
 from baldistill.data.rows import RawBlock
 from baldistill.data.sources import SourceFile
-from baldistill.data.staged_part import PartReport, PartWriter
+from baldistill.data.staged_part import PartWriter, ReadReport
 from baldistill.data.units import Segment
 from baldistill.data.validate import Rules, check
 from baldistill.errors import DataError
@@ -26,11 +26,11 @@ PART_ROWS = 500_000
 
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
-    """What the reading tasks need to know.
+    """The files and how the reading tasks read them.
 
     Attributes:
         files: By index.
-        units: What each task reads.
+        units: The segments that each task reads.
         columns: Our name -> the user's column, for train files.
         evaluation_columns: The same for evaluation files (no split).
         rules: The bounds of a valid row.
@@ -44,29 +44,29 @@ class ReadPlan:
 
 
 def count_segment(file: SourceFile, segment: Segment) -> int:
-    """Lines of a segment of a JSONL file."""
+    """Count the lines of a segment of a JSONL file."""
     with file.fs.open_input_file(file.path) as stream:
         return count_lines(stream, segment.start, segment.stop)
 
 
-def read_unit(plan: ReadPlan, storage: Storage, unit: int) -> Iterator[PartReport]:
+def read_unit(plan: ReadPlan, storage: Storage, unit: int) -> Iterator[ReadReport]:
     """Read, validate and stage a unit; memory is bounded by a block.
 
     Yields:
-        What became of each part. A file that a user must mend ends the unit with a report
-        whose `error` says so: an exception would arrive wrapped in the traces of Ray.
+        The report of each part. A file that the user must mend ends the unit with a report whose
+        `error` says so; an exception would arrive wrapped in the traces of Ray.
     """
     part = 0
     writer = PartWriter(storage, _name(unit, part))
     for segment in plan.units[unit]:
         file = plan.files[segment.file]
         columns = plan.columns if file.role == "train" else plan.evaluation_columns
-        blocks = _guarded(file, segment, columns)
+        blocks = _readable_blocks(file, segment, columns)
         while True:
             try:
                 block = next(blocks, None)
             except DataError as error:
-                yield PartReport(_name(unit, part), error=str(error))
+                yield ReadReport(_name(unit, part), error=str(error))
                 return
             if block is None:
                 break
@@ -83,8 +83,10 @@ def _name(unit: int, part: int) -> str:
     return f"{unit:06d}-{part:04d}"
 
 
-def _guarded(file: SourceFile, segment: Segment, columns: Mapping[str, str]) -> Iterator[RawBlock]:
-    """The blocks of a segment; what keeps it from being read is the user's to mend."""
+def _readable_blocks(
+    file: SourceFile, segment: Segment, columns: Mapping[str, str]
+) -> Iterator[RawBlock]:
+    """Yield the blocks of a segment; a failure to read is an error that the user can mend."""
     try:
         yield from _blocks(file, segment, columns)
     except FileNotFoundError:

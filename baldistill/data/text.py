@@ -1,4 +1,4 @@
-"""Values as text, light normalisation, and the hashes that identify rows."""
+"""Turn values into text, normalise text, and hash it to identify rows."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 BLANK = r"\A[\s\pC]*\z"
-"""RE2: nothing but whitespace, NUL and other control or invisible characters."""
+"""An RE2 pattern of texts with nothing but whitespace, control and invisible characters."""
 
 
 class NotTextError(ValueError):
-    """A value that is no text and cannot be turned into one; the message says what it is."""
+    """A value that cannot be turned into text; the message says what it is."""
 
 
 def text_of(value: Any) -> str | None:
-    """A scalar as text: True is `true`, 12.0 is `12`; None and NaN are None.
+    """Return a scalar as text: True is `true`, 12.0 is `12`; None and NaN are None.
 
     Raises:
-        NotTextError: A list, an object or something else without a plain text form.
+        NotTextError: The value is a list, an object or something else without a plain text form.
     """
     match value:
         case None | str():
@@ -46,11 +46,11 @@ def text_of(value: Any) -> str | None:
 
 
 def column_text(column: pa.Array) -> tuple[pa.Array, dict[int, tuple[bool, str]]]:
-    """A column of any type as strings.
+    """Return a column of any type as strings.
 
     Returns:
-        The strings (null where there is no value or no text), and for each row whose value is
-        not text: its index -> (whether it is invalid UTF-8, what it is).
+        The strings (null if a row has no value or no text), and for each row whose value is not
+        text: its index -> (whether it is invalid UTF-8, what it is).
     """
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
@@ -82,7 +82,7 @@ def _is_textual(kind: pa.DataType) -> bool:
 
 
 def _valid_strings(column: pa.Array) -> tuple[pa.Array, dict[int, tuple[bool, str]]]:
-    # through binary, for a file may call invalid bytes a string
+    # through binary, because a file may call invalid bytes a string
     data = column.cast(pa.binary())
     try:
         return data.cast(pa.string()), {}
@@ -100,7 +100,7 @@ def _valid_strings(column: pa.Array) -> tuple[pa.Array, dict[int, tuple[bool, st
 
 
 def normalise(column: pa.Array) -> pa.Array:
-    r"""Unicode NFC, `\r\n` and `\r` to `\n`, no whitespace at the ends."""
+    r"""Bring text to Unicode NFC, turn `\r\n` and `\r` into `\n`, and trim whitespace."""
     if not pc.all(pc.string_is_ascii(column)).as_py():
         column = pc.utf8_normalize(column, form="NFC")
     column = pc.replace_substring(column, "\r\n", "\n")
@@ -109,7 +109,7 @@ def normalise(column: pa.Array) -> pa.Array:
 
 
 def example_ids(domains: Sequence[str], questions: Sequence[str]) -> list[str]:
-    """128-bit hex hash of each (domain, normalised question): the same on every machine."""
+    """Return a 128-bit hex hash of each (domain, normalised question), alike on every machine."""
     blake2b = hashlib.blake2b
     return [
         blake2b(f"{domain}\0{question}".encode(), digest_size=16).hexdigest()
@@ -118,12 +118,12 @@ def example_ids(domains: Sequence[str], questions: Sequence[str]) -> list[str]:
 
 
 def keys(texts: Sequence[str], salt: str) -> npt.NDArray[np.uint64]:
-    """64-bit hashes to compare texts by: the same on every machine.
+    """Return 64-bit hashes to compare texts by, alike on every machine.
 
     Among 100 million different texts the chance that any two share a hash is 3e-4.
 
     Args:
-        texts: What to hash, shape (n,).
+        texts: Shape (n,).
         salt: At most 16 ASCII characters; hashes under different salts have nothing in common.
     """
     blake2b, person = hashlib.blake2b, salt.encode("ascii")

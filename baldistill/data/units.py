@@ -1,8 +1,8 @@
-"""Units of reading: pieces of files of about the same size, the grain of the parallelism.
+"""Cut files into units of reading of about the same size; one task reads a unit.
 
-A big JSONL file is cut at byte offsets and a Parquet file between row groups; small files are
-put together. A CSV or gzipped file can only be read from its beginning, so it is one unit,
-however big: prefer the other formats for a big corpus.
+A big JSONL file is cut at byte offsets and a Parquet file between row groups. Small files are put
+together. A CSV or gzipped file can only be read from its beginning, so it is one unit, however
+big: the other formats are better for a big corpus.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from baldistill.data.sources import SourceFile
 from baldistill.errors import DataError
 
 UNIT_BYTES = 32 << 20
-"""Some 30,000 rows of a kilobyte: seconds of work. 100 GB are 3,000 units."""
+"""Some 30,000 rows of a kilobyte take seconds. 100 GB are 3,000 units."""
 
 _MAX_FILES_PER_UNIT = 256
 _NUM_THREADS = 16
@@ -47,7 +47,7 @@ class Segment:
 def plan_segments(files: Sequence[SourceFile], unit_bytes: int = UNIT_BYTES) -> list[Segment]:
     """Cut files into segments of about `unit_bytes`, in file order.
 
-    The `first_row` of a JSONL segment is still open when its file has several: see `number`.
+    `number_rows` sets the `first_row` of the segments of a JSONL file that has several.
 
     Raises:
         DataError: The footer of a Parquet file cannot be read.
@@ -89,8 +89,8 @@ def _row_group_segments(file: SourceFile, unit_bytes: int) -> list[Segment]:
     return segments
 
 
-def uncounted(segments: Sequence[Segment]) -> list[Segment]:
-    """The segments whose lines must be counted: all but the last of each cut JSONL file."""
+def segments_to_count(segments: Sequence[Segment]) -> list[Segment]:
+    """Return the segments whose lines must be counted: all but the last of each cut JSONL file."""
     return [
         segment
         for segment, following in pairwise(segments)
@@ -98,12 +98,12 @@ def uncounted(segments: Sequence[Segment]) -> list[Segment]:
     ]
 
 
-def number(segments: Sequence[Segment], num_lines: dict[Segment, int]) -> list[Segment]:
+def number_rows(segments: Sequence[Segment], num_lines: dict[Segment, int]) -> list[Segment]:
     """Set `first_row` of the segments of cut JSONL files.
 
     Args:
         segments: In file order.
-        num_lines: Lines of each segment that `uncounted` names.
+        num_lines: Lines of each segment that `segments_to_count` names.
     """
     numbered: list[Segment] = []
     for segment in segments:
@@ -116,7 +116,9 @@ def number(segments: Sequence[Segment], num_lines: dict[Segment, int]) -> list[S
     return numbered
 
 
-def bundle(segments: Sequence[Segment], unit_bytes: int = UNIT_BYTES) -> list[list[Segment]]:
+def group_segments(
+    segments: Sequence[Segment], unit_bytes: int = UNIT_BYTES
+) -> list[list[Segment]]:
     """Put small neighbours together: each list is one task's work."""
     units: list[list[Segment]] = []
     room = 0

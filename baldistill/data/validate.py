@@ -1,4 +1,4 @@
-"""What makes a row valid, block by block: every row goes to one of two tables."""
+"""Check rows, block by block: every row goes to the valid or to the bad ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STAGED = pa.schema(
         pa.field("question_key", pa.uint64(), nullable=False),
     ]
 )
-"""A valid row between reading and the final files."""
+"""The columns of valid rows between reading and the final files."""
 
 ROW_BITS = 40
 _EVALUATION_NAMES = ("test", "eval", "evaluation", "validation", "valid", "dev")
@@ -51,7 +51,7 @@ class Rules:
 
 @dataclass(slots=True)
 class _Verdicts:
-    """The first problem found with each row of a block."""
+    """The first problem found with each row of a block; rows without one are open."""
 
     found: dict[int, tuple[Reason, str]]
     is_open: npt.NDArray[np.bool_]
@@ -75,15 +75,15 @@ def check(
     _check_texts(columns, rules, verdicts)
     if block.choices is not None:
         columns["question"] = _check_choices(columns, block.choices, verdicts)
-    kept = np.flatnonzero(verdicts.is_open)
+    good = np.flatnonzero(verdicts.is_open)
     bad = [
         BadRow(int(block.rows[index]), reason, detail, block.content(index))
         for index, (reason, detail) in sorted(verdicts.found.items())
     ]
-    picked = {name: column.take(pa.array(kept)) for name, column in columns.items()}
-    choices = None if block.choices is None else block.choices.take(pa.array(kept))
-    position = (np.int64(file_index) << ROW_BITS) | block.rows[kept].astype(np.int64)
-    staged = _staged(picked, choices, position, role)
+    columns = {name: column.take(pa.array(good)) for name, column in columns.items()}
+    choices = None if block.choices is None else block.choices.take(pa.array(good))
+    position = (np.int64(file_index) << ROW_BITS) | block.rows[good].astype(np.int64)
+    staged = _staged(columns, choices, position, role)
     rows_out = staged.num_rows + len(bad) + len(block.bad)
     assert rows_out == len(block.rows) + len(block.bad)
     return staged, [*block.bad, *bad]
@@ -107,8 +107,8 @@ def _check_texts(columns: dict[str, pa.Array], rules: Rules, verdicts: _Verdicts
             detail = f"the {name} has more than {limit} characters"
             verdicts.mark(pc.greater(length, limit), reason, detail)
     if "split" in columns:
-        known = pa.array([*_EVALUATION_NAMES, *_TRAIN_NAMES])
-        unknown = pc.invert(pc.is_in(pc.utf8_lower(columns["split"]), known))
+        names = pa.array([*_EVALUATION_NAMES, *_TRAIN_NAMES])
+        unknown = pc.invert(pc.is_in(pc.utf8_lower(columns["split"]), names))
         allowed = f"train, {', '.join(_EVALUATION_NAMES)}"
         verdicts.mark(unknown, "unknown_split", f"the split is none of {allowed}")
 
@@ -116,7 +116,7 @@ def _check_texts(columns: dict[str, pa.Array], rules: Rules, verdicts: _Verdicts
 def _check_choices(
     columns: dict[str, pa.Array], choices: pa.Array, verdicts: _Verdicts
 ) -> pa.Array:
-    """Checks the answers against the choices; returns the questions with the choices shown."""
+    """Check the answers against the choices; return the questions with the choices shown."""
     questions, answers = columns["question"].to_pylist(), columns["answer"].to_pylist()
     lists = choices.to_pylist()
     for index in np.flatnonzero(verdicts.is_open):
@@ -163,5 +163,5 @@ def _staged(
 
 
 def _with_role(key: npt.NDArray[np.uint64], roles: npt.NDArray[np.int8]) -> npt.NDArray[np.uint64]:
-    """The same text in train and in evaluation are two keys."""
+    """Give the same text different keys in train and in evaluation."""
     return np.where(roles == EVALUATION, ~key, key)

@@ -1,4 +1,4 @@
-"""The writing pass: a staged part to the corpus, the evaluation set and the quarantine table."""
+"""The writing pass: write a staged part to corpus, evaluation set and quarantine table."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _CONTENT = ["position", "domain", "question", "answer"]
 
 
 @dataclass(slots=True)
-class PublishReport:
-    """Where the rows of a part went."""
+class WriteReport:
+    """What a writing task did with the rows of a part."""
 
     train: dict[str, int] = field(default_factory=dict)
     evaluation: dict[str, int] = field(default_factory=dict)
@@ -35,14 +35,14 @@ class PublishReport:
     num_with_choices: int = 0
 
 
-def publish_part(
+def write_part(
     storage: Storage,
     name: str,
     file_names: Mapping[int, str],
     duplicates: Duplicates,
     evaluation: EvaluationSet,
-) -> PublishReport:
-    """Write the rows of a staged part to where they belong.
+) -> WriteReport:
+    """Write the rows of a staged part to the folders that they belong to.
 
     Args:
         storage: The run's.
@@ -51,7 +51,7 @@ def publish_part(
         duplicates: Of the whole corpus.
         evaluation: The chosen rows.
     """
-    report = PublishReport()
+    report = WriteReport()
     with ExitStack() as stack:
         source = stack.enter_context(
             storage.fs.open_input_file(storage.path(f"{layout.STAGING}/rows/{name}.parquet"))
@@ -59,12 +59,12 @@ def publish_part(
         writers = _Writers(storage, name, stack)
         for batch in pq.ParquetFile(source).iter_batches(_BATCH_ROWS, use_threads=False):
             table = pa.Table.from_batches([batch])
-            _publish(table, writers, report, file_names, duplicates, evaluation)
+            _write_batch(table, writers, report, file_names, duplicates, evaluation)
     return report
 
 
 class _Writers:
-    """Files of this part, each opened when it gets its first rows."""
+    """The files of this part; each is opened for its first rows."""
 
     def __init__(self, storage: Storage, name: str, stack: ExitStack) -> None:
         self._storage, self._name, self._stack = storage, name, stack
@@ -81,10 +81,10 @@ class _Writers:
         self._open[folder].write_table(table)
 
 
-def _publish(
+def _write_batch(
     table: pa.Table,
     writers: _Writers,
-    report: PublishReport,
+    report: WriteReport,
     file_names: Mapping[int, str],
     duplicates: Duplicates,
     evaluation: EvaluationSet,

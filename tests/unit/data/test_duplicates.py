@@ -16,7 +16,7 @@ from baldistill.data.duplicates import (
     group_parts,
     repeated_keys,
 )
-from baldistill.data.staged_part import KEYS, PartReport, key_file, keys_of, open_keys
+from baldistill.data.staged_part import KEYS, ReadReport, comparison_keys, key_file, open_keys
 from baldistill.run_folder.layout import STAGING
 from baldistill.storage import Storage
 
@@ -58,7 +58,7 @@ def test_every_row_but_the_first_of_its_key_is_a_repeat(
 def test_a_row_goes_by_its_id_too(tmp_path: Path) -> None:
     key = np.array([1, 2, 3], np.uint64)
     id_key = np.array([9, 9, 8], np.uint64)
-    batch = keys_of(pa.table({"key": key, "id_key": id_key, "position": np.arange(3)}))
+    batch = comparison_keys(pa.table({"key": key, "id_key": id_key, "position": np.arange(3)}))
     assert sorted(batch["key"].to_pylist()) == [1, 2, 3, 8, 9, 9]
     storage = Storage.open(tmp_path)
     found = gather(repeated_keys(storage, [staged(storage, "a", batch)], None))
@@ -70,5 +70,5 @@ def test_partitions_and_groups_hold_as_many_keys(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(duplicates, "KEYS_PER_PARTITION", 100)
     assert [count_partitions(n) for n in (0, 1, 100, 101, 200, 201, 800)] == [1, 1, 1, 2, 2, 4, 8]
     sizes = {"a": 40, "b": 60, "c": 0, "d": 1, "e": 500}
-    reports = [PartReport(name, num_keys=n) for name, n in sizes.items()]
+    reports = [ReadReport(name, num_keys=n) for name, n in sizes.items()]
     assert group_parts(reports) == [["a", "b"], ["d"], ["e"]]

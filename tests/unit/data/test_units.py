@@ -6,7 +6,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from baldistill.data.sources import find_files
-from baldistill.data.units import Segment, bundle, number, plan_segments, uncounted
+from baldistill.data.units import (
+    Segment,
+    group_segments,
+    number_rows,
+    plan_segments,
+    segments_to_count,
+)
 
 
 def test_jsonl_is_cut_by_bytes_and_numbered(tmp_path: Path) -> None:
@@ -24,9 +30,9 @@ def test_jsonl_is_cut_by_bytes_and_numbered(tmp_path: Path) -> None:
         (3, 0, 100),
         (3, 100, 160),
     ]
-    todo = uncounted(segments)
+    todo = segments_to_count(segments)
     assert todo == [segments[0], segments[1], segments[5]]
-    numbered = number(segments, dict(zip(todo, (7, 0, 3), strict=True)))
+    numbered = number_rows(segments, dict(zip(todo, (7, 0, 3), strict=True)))
     assert [segment.first_row for segment in numbered] == [1, 8, 8, 1, 1, 1, 4]
 
 
@@ -42,14 +48,14 @@ def test_parquet_is_cut_between_row_groups(tmp_path: Path) -> None:
         (6, 9, 61),
         (9, 10, 91),
     ]
-    assert uncounted(segments) == []
-    assert number(segments, {}) == segments
+    assert segments_to_count(segments) == []
+    assert number_rows(segments, {}) == segments
     assert [(s.start, s.stop) for s in plan_segments(files, 1)] == [(i, i + 1) for i in range(10)]
 
 
 def test_small_neighbours_are_one_unit() -> None:
     segments = [Segment(file, size) for file, size in enumerate((10, 20, 90, 5, 200, 1, 1))]
-    units = bundle(segments, unit_bytes=100)
+    units = group_segments(segments, unit_bytes=100)
     assert [[segment.file for segment in unit] for unit in units] == [[0, 1], [2, 3], [4], [5, 6]]
-    assert bundle([], 100) == []
-    assert max(len(unit) for unit in bundle([Segment(i, 0) for i in range(1000)])) <= 256
+    assert group_segments([], 100) == []
+    assert max(len(unit) for unit in group_segments([Segment(i, 0) for i in range(1000)])) <= 256
