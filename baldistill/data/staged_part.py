@@ -30,7 +30,7 @@ _NUM_EXAMPLES = 5
 
 @dataclass(slots=True)
 class ReadReport:
-    """What a reading task did with the rows of a part; `error` if it failed on a user's file."""
+    """Counts of the rows of a part; `error` says why the user's file could not be read."""
 
     name: str
     num_read: int = 0

@@ -26,7 +26,7 @@ _CONTENT = ["position", "domain", "question", "answer"]
 
 @dataclass(slots=True)
 class WriteReport:
-    """What a writing task did with the rows of a part."""
+    """Counts of the rows of a part, by the folder that they were written to."""
 
     train: dict[str, int] = field(default_factory=dict)
     evaluation: dict[str, int] = field(default_factory=dict)

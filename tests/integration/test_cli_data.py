@@ -94,6 +94,6 @@ def test_zipf_makes_a_corpus_that_a_run_reads(file: str, tmp_path: Path) -> None
         (["describe", "no.yaml"], ConfigError, "no.yaml does not exist"),
     ],
 )
-def test_mistakes_are_told(arguments: list[str], error: type[UserError], message: str) -> None:
+def test_mistakes_are_reported(arguments: list[str], error: type[UserError], message: str) -> None:
     with pytest.raises(error, match=message):
         CliRunner().invoke(app, ["data", *arguments], catch_exceptions=False)

@@ -1,4 +1,4 @@
-"""The paper's five corpora: where they come from, their tasks, tails and budgets (table 1)."""
+"""The paper's five corpora: their sources, tasks, tails and budgets (table 1)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from baldistill.data.recipes.source import PARQUET, Source
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a corpus is made.
+    """How to make a corpus.
 
     Attributes:
         name: On the command line.
         task: Its answers' type.
-        sources: Read one after the other.
+        sources: They are read one after the other.
         budgets: The paper's two (B).
         alpha: Zipf exponent over the domains by size; 0 keeps the source's own tail.
     """

@@ -1,4 +1,4 @@
-"""Write a corpus: `train.parquet`, `evaluation.parquet`, and the config that reads them."""
+"""Write a corpus: `train.parquet`, `evaluation.parquet` and the config that reads them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from baldistill.data.long_tail import count_domains, write_sample
 from baldistill.data.prepare import prepare_corpus
 from baldistill.data.ray_pass import Track, untracked
 from baldistill.data.recipes.catalogue import Recipe
-from baldistill.data.recipes.row import CORPUS, ROLES, Role, Row
+from baldistill.data.recipes.row import CORPUS, ROLES, Row
+from baldistill.data.sources import Role
 from baldistill.errors import DataError
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
@@ -30,13 +31,13 @@ _STAGING = ".staging"
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What was written.
+    """A corpus that was written.
 
     Attributes:
-        config: Path of the config.
+        config: Path of its config.
         counts: Training rows by domain.
         evaluation_counts: Evaluation rows by domain.
-        left_out: Domains of the source that are in one of the two parts only.
+        left_out: Domains of the source that only one of the two parts has.
     """
 
     config: str
@@ -45,7 +46,7 @@ class Made:
     left_out: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return JSON values."""
         return asdict(self)
 
 
@@ -70,7 +71,7 @@ def make_recipe(
 
     Raises:
         MissingPackageError: `datasets` is not installed.
-        DataError: A source cannot be had, or is not what it was.
+        DataError: A source cannot be read, or its rows have another form than expected.
     """
     folder = Storage.open(out)
     staging = folder.sub(_STAGING)
@@ -85,15 +86,15 @@ def make_recipe(
             raise DataError(f"{recipe.name}: no domain has rows to train on and to evaluate on")
         sizes = zipf_sizes(both, recipe.alpha if alpha is None else alpha)
         write_sample(staging.fs, files["train"], sizes, seed, folder, "train.parquet")
-        kept = {domain: evaluation[domain] for domain in both}
-        write_sample(staging.fs, files["evaluation"], kept, seed, folder, "evaluation.parquet")
+        tested = {domain: evaluation[domain] for domain in both}
+        write_sample(staging.fs, files["evaluation"], tested, seed, folder, "evaluation.parquet")
     finally:
         folder.delete(_STAGING)
     left_out = sorted((counts.keys() | evaluation.keys()) - both.keys())
     data = {"task": recipe.task, "columns": {"id": "id"}}
     if recipe.task == "multiple_choice":
         data["columns"] = {"id": "id", "choices": "choices"}
-    return _finish(folder, recipe.name, data, recipe.budgets[0], sizes, kept, left_out)
+    return _finish(folder, recipe.name, data, recipe.budgets[0], sizes, tested, left_out)
 
 
 def make_long_tailed(
@@ -101,7 +102,7 @@ def make_long_tailed(
 ) -> Made:
     """Make the corpus of a config long-tailed; needs a running Ray.
 
-    The corpus is read, validated and split as a run would do it; then the training part is cut.
+    The corpus is read, validated and split as in a run. Then the training part is cut.
 
     Args:
         config: `data` and `seed`.
@@ -118,10 +119,10 @@ def make_long_tailed(
     try:
         summary = prepare_corpus(config.data, config.seed, staging, track)
         sizes = zipf_sizes(summary.counts, alpha)
-        kept = summary.evaluation_counts
+        tested = summary.evaluation_counts
         for part, source, wanted in (
             ("train", layout.TRAIN, sizes),
-            ("evaluation", layout.EVALUATION, kept),
+            ("evaluation", layout.EVALUATION, tested),
         ):
             names = [f"{source}/{name}" for name in staging.list(source)]
             files = [staging.path(name) for name in names]
@@ -138,11 +139,11 @@ def make_long_tailed(
         "domain_tasks": dict(config.data.domain_tasks),
         "columns": columns,
     }
-    return _finish(folder, config.name, data, config.budget.total, sizes, kept, [])
+    return _finish(folder, config.name, data, config.budget.total, sizes, tested, [])
 
 
 def _stage(recipe: Recipe, role: Role, mirror: str | None, staging: Storage, track: Track) -> None:
-    """Write one part of all sources as it is."""
+    """Write one part of all sources, uncut."""
     staging.fs.create_dir(staging.path(), recursive=True)
     path = staging.path(f"{role}.parquet")
     with (
@@ -158,7 +159,7 @@ def _stage(recipe: Recipe, role: Role, mirror: str | None, staging: Storage, tra
 
 
 def _numbered(rows: Iterable[Row], role: Role, numbers: Counter[str]) -> Iterator[dict[str, Any]]:
-    """Rows with ids: domain, part, and the row's number there in the source's order."""
+    """Add ids: domain, part, and the row's number there in the source's order."""
     for row in rows:
         numbers[row.domain] += 1
         yield {

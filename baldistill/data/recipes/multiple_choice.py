@@ -83,7 +83,7 @@ def _keyed(domain: str, question: str, row: Mapping[str, Any]) -> Iterator[Row]:
 def _lettered(
     domain: str, question: str, choices: Sequence[str], labels: Sequence[str], answer: str
 ) -> Iterator[Row]:
-    """The row with its answer as a letter, whatever the source calls its choices."""
+    """Yield the row with its answer as a letter, whatever the source calls its choices."""
     key = (answer or "").strip()
     if key in labels:
         letter = ascii_uppercase[list(labels).index(key)]

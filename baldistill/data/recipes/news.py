@@ -18,7 +18,8 @@ import html
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from baldistill.data.recipes.row import Role, Row
+from baldistill.data.recipes.row import Row
+from baldistill.data.sources import Role
 
 R52_COLUMNS = ("file", "label_id", "label", "text")
 """Of `r52-raw.txt`, which has no header: file id, label number, label, text; tab-separated."""
@@ -27,17 +28,17 @@ _SPLITS: dict[str, Role] = {"TRAIN": "train", "TEST": "evaluation"}
 
 
 def r52(row: Mapping[str, Any]) -> Iterator[Row]:
-    """A line of `r52-raw.txt`; its file id says `training/9865` or `test/14826`, as in NLTK."""
+    """Read a line of `r52-raw.txt`; its file id is `training/9865` or `test/14826`, as in NLTK."""
     split: Role = "evaluation" if str(row["file"]).startswith("test") else "train"
     label = str(row["label"]).strip()
     yield Row(label, str(row["text"]).strip(), label, split=split)
 
 
 def reuters(row: Mapping[str, Any]) -> Iterator[Row]:
-    r"""A document of Reuters-21578: `topics`, `title`, `text` (or `body`), `lewis_split`.
+    r"""Read a document of Reuters-21578: `topics`, `title`, `text` (or `body`), `lewis_split`.
 
-    In some copies the values are quoted as in the SGML (`"\"TRAIN\""`); documents that are in
-    neither part of the split (NOT-USED) and those without a topic give no row.
+    In some copies the values are quoted as in the SGML (`"\"TRAIN\""`). Documents outside the
+    split (NOT-USED) and documents without a topic give no row.
     """
     text = _unquoted(row.get("text") or row.get("body"))
     title = _unquoted(row.get("title"))

@@ -1,14 +1,15 @@
-"""What every source becomes: question, answer, domain, choices."""
+"""The rows that every source is turned into: question, answer, domain, choices."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-Role: TypeAlias = Literal["train", "evaluation"]
+from baldistill.data.sources import Role
+
 ROLES: tuple[Role, ...] = ("train", "evaluation")
 
 
@@ -17,11 +18,11 @@ class Row:
     """A row of a corpus.
 
     Attributes:
-        domain: What is balanced.
-        question: What the student is asked.
+        domain: Its domain.
+        question: The question to the student.
         answer: The gold answer; of several, the first that the source gives.
-        choices: Of a multiple-choice question, in order: the first is A.
-        split: Where the source's row itself says where it belongs; else its file does.
+        choices: Of a multiple-choice question, in order; the first is A.
+        split: Set if the source's row says where it belongs; else its file says so.
     """
 
     domain: str
@@ -32,7 +33,7 @@ class Row:
 
 
 Transformation: TypeAlias = Callable[[Mapping[str, Any]], Iterable[Row]]
-"""A row of the source to rows of the corpus: none where it has no gold answer."""
+"""Turns a row of the source into rows of the corpus: none if it has no gold answer."""
 
 CORPUS = pa.schema(
     [
@@ -47,5 +48,5 @@ CORPUS = pa.schema(
 
 
 def with_context(context: str, question: str) -> str:
-    """A passage and a question about it."""
+    """Join a passage and a question about it."""
     return f"{context.strip()}\n\n{question.strip()}"

@@ -1,4 +1,4 @@
-"""A data set of the Hugging Face hub, read row by row through the `datasets` library."""
+"""Read a data set of the Hugging Face hub row by row, through the `datasets` library."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baldistill.data.recipes.row import Role, Row, Transformation
+from baldistill.data.recipes.row import Row, Transformation
+from baldistill.data.sources import Role
 from baldistill.errors import DataError, MissingPackageError
 
 PARQUET = "refs/convert/parquet"
@@ -16,7 +17,7 @@ PARQUET = "refs/convert/parquet"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where rows come from, and what becomes of each.
+    """A data set of the hub, with the transformation of its rows.
 
     Attributes:
         hub: Its id on the hub, owner/name.
@@ -39,7 +40,7 @@ class Source:
     columns: tuple[str, ...] | None = None
 
     def read(self, role: Role, mirror: str | None = None) -> Iterator[Row]:
-        """The rows of one part, in the source's order.
+        """Yield the rows of one part, in the source's order.
 
         Args:
             role: Which part.
@@ -48,7 +49,7 @@ class Source:
 
         Raises:
             MissingPackageError: `datasets` is not installed.
-            DataError: The data set cannot be had, or a row is not of the form that we know.
+            DataError: The data set cannot be read, or a row is not of the expected form.
         """
         table = self._load(role, mirror)
         names = {name: labels for name, kind in table.features.items() if (labels := _names(kind))}
@@ -102,7 +103,7 @@ class Source:
 
 
 def _names(kind: Any) -> list[str] | None:
-    """The labels of a ClassLabel column, or of a list of them."""
+    """Return the labels of a ClassLabel column, or of a list of them."""
     names: list[str] | None = getattr(getattr(kind, "feature", kind), "names", None)
     return names
 

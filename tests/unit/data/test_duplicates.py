@@ -1,4 +1,4 @@
-"""Duplicates: found across parts, groups and partitions, the first by position kept."""
+"""Duplicates are found across parts, groups and partitions; the first row is the original."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def test_every_row_but_the_first_of_its_key_is_a_repeat(
         assert original == (-1 if first == p else first)
 
 
-def test_a_row_goes_by_its_id_too(tmp_path: Path) -> None:
+def test_rows_with_the_same_id_are_duplicates_too(tmp_path: Path) -> None:
     key = np.array([1, 2, 3], np.uint64)
     id_key = np.array([9, 9, 8], np.uint64)
     batch = comparison_keys(pa.table({"key": key, "id_key": id_key, "position": np.arange(3)}))

@@ -71,7 +71,7 @@ def test_ranges_cover_every_byte_once(data: bytes, cuts: list[int], block_bytes:
     assert b"".join(pieces) == data
 
 
-def test_counts_a_last_line_without_newline() -> None:
+def test_a_last_line_without_newline_is_counted() -> None:
     assert count_lines(io.BytesIO(b"a\nb"), 0, None) == 2
     assert count_lines(io.BytesIO(b"a\nb\n"), 0, 4) == 2
     assert count_lines(io.BytesIO(b""), 0, 0) == 0

@@ -33,7 +33,7 @@ def sample(tmp_path: Path, parts: list[pa.Table], sizes: dict[str, int], seed: i
     return pq.read_table(tmp_path / "out.parquet")
 
 
-def test_sizes_are_exact_and_the_sample_is_the_seeds(tmp_path: Path) -> None:
+def test_sizes_are_exact_and_the_sample_depends_on_the_seed_alone(tmp_path: Path) -> None:
     wanted = {"a": 1000, "b": 900, "c": 7, "missing": 3}
     rows = table()
     first = sample(tmp_path / "1", [rows], wanted, 0)

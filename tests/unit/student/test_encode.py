@@ -53,16 +53,16 @@ def test_what_is_too_long_is_cut_and_both_parts_stay(
     learnt = [token for token in row["labels"] if token != IGNORED]
     assert len(row["input_ids"]) == len(row["labels"]) <= max_length
     assert row["input_ids"][0] == TOKENIZER.bos_token_id
-    kept = [token for token in row["input_ids"][: -len(learnt)] if token == one]
+    left = [token for token in row["input_ids"][: -len(learnt)] if token == one]
     whole = prompt + 2 + target + 1 <= max_length
     assert truncated == (not whole)
     if whole:
-        assert len(kept) == prompt
+        assert len(left) == prompt
         assert learnt == [two] * target + [TOKENIZER.eos_token_id]
     else:
         assert len(row["input_ids"]) == max_length
         assert learnt[: min(target, 4)] == [two] * min(target, 4)  # a target loses its end only
-        assert len(kept) >= min(prompt, max_length // 4 - 2)
+        assert len(left) >= min(prompt, max_length // 4 - 2)
 
 
 def test_a_chat_is_encoded_like_the_plain_text_that_it_becomes() -> None:

@@ -173,7 +173,7 @@ def test_reuters_topics_may_be_numbers_with_names(tmp_path: Path, samples: Modul
     assert made.counts == made.evaluation_counts == {"grain": 1, "interest": 1, "money-fx": 1}
 
 
-def test_what_is_not_there_or_has_changed_is_told(tmp_path: Path) -> None:
+def test_a_missing_or_changed_source_is_reported(tmp_path: Path) -> None:
     recipe, mirror = RECIPES["math"], Mirror(tmp_path / "hub")
     with pytest.raises(DataError, match="has no folder EleutherAI/hendrycks_math"):
         make_recipe(recipe, tmp_path / "out", mirror=str(mirror.root))
@@ -186,7 +186,7 @@ def test_what_is_not_there_or_has_changed_is_told(tmp_path: Path) -> None:
     assert not list((tmp_path / "out").glob("*"))
 
 
-def test_offline_is_told(tmp_path: Path) -> None:
+def test_an_offline_hub_is_reported(tmp_path: Path) -> None:
     # conftest sets HF_HUB_OFFLINE: the hub is not asked
     with pytest.raises(DataError, match=r"cannot read EleutherAI/hendrycks_math.*(?s:.*)--mirror"):
         make_recipe(RECIPES["math"], tmp_path / "out")
