@@ -1,4 +1,7 @@
-"""The domains of the embedded corpus, largest first, and the program that checks any question."""
+"""The domains of the embedded corpus, largest first, and the program that checks any question.
+
+The functions raise a ValueError for the name of a domain that the corpus does not have.
+"""
 
 from __future__ import annotations
 
@@ -37,11 +40,7 @@ def _domain(name: str) -> Domain:
 
 
 def make_example(domain: str, rng: random.Random) -> Example:
-    """Draw a question of a domain, with its rationale and gold answer.
-
-    Raises:
-        ValueError: If the corpus has no such domain.
-    """
+    """Draw a question of a domain, with its rationale and gold answer."""
     return _domain(domain).make_example(rng)
 
 
@@ -50,9 +49,6 @@ def solve(domain: str, question: str) -> Example | None:
 
     Returns:
         The worked example, or None if the text is not a valid question of the domain.
-
-    Raises:
-        ValueError: If the corpus has no such domain.
     """
     return _domain(domain).read(question)
 
@@ -62,9 +58,6 @@ def check(domain: str, question: str) -> str | None:
 
     Returns:
         The gold answer, or None if the text is not a valid question of the domain.
-
-    Raises:
-        ValueError: If the corpus has no such domain.
     """
     example = solve(domain, question)
     return example.answer if example else None

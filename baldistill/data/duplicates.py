@@ -127,8 +127,8 @@ def repeated_keys(storage: Storage, names: Sequence[str], partition: int | None)
         place = np.minimum(np.searchsorted(repeated, key), len(repeated) - 1)
         wanted = repeated[place] == key
         found.append(pa.table([key[wanted], position[wanted]], schema=KEYS))
-    table = pa.concat_tables(found)
-    return first_of_repeated(table["key"].to_numpy(), table["position"].to_numpy())
+    firsts = pa.concat_tables(found).group_by("key").aggregate([("position", "min")])
+    return firsts.rename_columns(KEYS.names)
 
 
 def _read(
@@ -146,16 +146,7 @@ def _read(
     return [table[column].to_numpy() for column in columns]
 
 
-def first_of_repeated(key: npt.NDArray[np.uint64], position: npt.NDArray[np.int64]) -> pa.Table:
-    """Return the keys that occur more than once and their smallest position (KEYS), by key."""
-    order = np.lexsort((position, key))
-    key, position = key[order], position[order]
-    is_first = np.concatenate([[True], key[1:] != key[:-1]])[: len(key)]
-    is_repeated = is_first & np.concatenate([~is_first[1:], [False]])[: len(key)]
-    return pa.table([key[is_repeated], position[is_repeated]], schema=KEYS)
-
-
-def gather(*tables: pa.Table) -> Duplicates:
+def join_repeated(*tables: pa.Table) -> Duplicates:
     """Join the repeated keys of all partitions."""
     table = pa.concat_tables([KEYS.empty_table(), *tables]).sort_by("key")
     return Duplicates(table["key"].to_numpy(), table["position"].to_numpy())

@@ -40,19 +40,12 @@ from baldistill.data.duplicates import (
     Duplicates,
     count_partitions,
     divide_keys,
-    gather,
     group_parts,
+    join_repeated,
     repeated_keys,
 )
 from baldistill.data.file_format import inspect_files
-from baldistill.data.ray_pass import (
-    Track,
-    report_table,
-    reports_in,
-    run_tasks,
-    run_tasks_as_refs,
-    untracked,
-)
+from baldistill.data.ray_pass import Track, run_reports, run_tasks, run_tasks_as_refs, untracked
 from baldistill.data.rows import mapped_columns
 from baldistill.data.sources import SourceFile, find_files, write_bundled
 from baldistill.data.split import CandidateMerge, EvaluationSet, part_candidates, split_sizes
@@ -180,13 +173,11 @@ def _count_lines(
 def _read(plan: ReadPlan, storage: Storage, track: Track) -> list[ReadReport]:
     shared = ray.put(plan)
 
-    def task(unit: int) -> Iterator[pa.Table]:
-        for report in read_unit(ray.get(shared), storage, unit):
-            yield report_table(report)
+    def task(unit: int) -> Iterator[ReadReport]:
+        return read_unit(ray.get(shared), storage, unit)
 
     reports: list[ReadReport] = []
-    for values in reports_in(run_tasks(task, len(plan.units), "read and check", track)):
-        report = ReadReport(**values)
+    for report in run_reports(task, ReadReport, len(plan.units), "read and check", track):
         if report.error is not None:
             raise DataError(report.error)
         reports.append(report)
@@ -218,7 +209,7 @@ def _find_duplicates(
 
     tables = run_tasks_as_refs(search, num_partitions)
     # DEFAULT lets the task run anywhere; a Ray Tune trial would keep it in its own placement group
-    return ray.remote(gather).options(scheduling_strategy="DEFAULT").remote(*tables)
+    return ray.remote(join_repeated).options(scheduling_strategy="DEFAULT").remote(*tables)
 
 
 def _choose_evaluation(
@@ -259,14 +250,12 @@ def _write_corpus(
     names = ray.put({file.index: file.shown for file in plan.files.values()})
     evaluation = ray.put(EvaluationSet.of(chosen))
 
-    def task(index: int) -> Iterator[pa.Table]:
-        report = write_part(
+    def task(index: int) -> Iterator[WriteReport]:
+        yield write_part(
             storage, parts[index], ray.get(names), ray.get(duplicates), ray.get(evaluation)
         )
-        yield report_table(report)
 
-    tables = run_tasks(task, len(parts), "write corpus", track)
-    return [WriteReport(**values) for values in reports_in(tables)]
+    return list(run_reports(task, WriteReport, len(parts), "write corpus", track))
 
 
 def _as_list(sources: str | Sequence[str]) -> list[str]:

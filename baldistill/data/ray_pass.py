@@ -11,11 +11,13 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import pyarrow as pa
 import ray
 import ray.data
+
+Report = TypeVar("Report", bound=Any)
 
 
 class Advancing(Protocol):
@@ -60,6 +62,32 @@ def run_tasks(
             yield table
 
 
+def run_reports(
+    task: Callable[[int], Iterable[Report]],
+    kind: type[Report],
+    num_tasks: int,
+    title: str,
+    track: Track,
+) -> Iterator[Report]:
+    """Run `task(i)` for i < num_tasks like `run_tasks`; yield reports: dataclasses of JSON values.
+
+    Args:
+        task: Gives reports.
+        kind: Their class.
+        num_tasks: How many tasks.
+        title: What the pass does.
+        track: Shows its progress.
+    """
+
+    def tables(number: int) -> Iterator[pa.Table]:
+        for report in task(number):
+            yield pa.table({"report": [json.dumps(asdict(report))]})
+
+    for table in run_tasks(tables, num_tasks, title, track):
+        for text in table["report"].to_pylist():
+            yield kind(**json.loads(text))
+
+
 def run_tasks_as_refs(
     task: Callable[[int], Iterable[pa.Table]], num_tasks: int
 ) -> list[ray.ObjectRef[pa.Table]]:
@@ -77,15 +105,3 @@ def _dataset(task: Callable[[int], Iterable[pa.Table]], num_tasks: int) -> ray.d
     items = [{"task": number} for number in range(num_tasks)]
     tasks = ray.data.from_items(items, override_num_blocks=num_tasks)
     return tasks.map_batches(run, batch_size=1, batch_format="pyarrow")
-
-
-def report_table(report: Any) -> pa.Table:
-    """Return a dataclass of JSON values as a table of one row, to send it through a pass."""
-    return pa.table({"report": [json.dumps(asdict(report))]})
-
-
-def reports_in(tables: Iterable[pa.Table]) -> Iterator[dict[str, Any]]:
-    """Yield the values of the reports in tables of `report_table`."""
-    for table in tables:
-        for text in table["report"].to_pylist():
-            yield json.loads(text)

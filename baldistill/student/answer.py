@@ -25,20 +25,14 @@ def respond(
     Returns:
         One completion for each row, in order.
     """
+    rows = examples.select(["question", "domain", "example_id"]).to_pylist()
     requests = [
         Request(
             str(number),
-            prompts.render("student", question=question, domain=domain),
-            seed=int(digest({"seed": seed, "example": example_id})[:15], 16),
+            prompts.render("student", question=row["question"], domain=row["domain"]),
+            seed=int(digest({"seed": seed, "example": row["example_id"]})[:15], 16),
         )
-        for number, (question, domain, example_id) in enumerate(
-            zip(
-                examples["question"].to_pylist(),
-                examples["domain"].to_pylist(),
-                examples["example_id"].to_pylist(),
-                strict=True,
-            )
-        )
+        for number, row in enumerate(rows)
     ]
     return pool.generate(requests, sampling)
 

@@ -12,8 +12,8 @@ from baldistill.data import duplicates
 from baldistill.data.duplicates import (
     count_partitions,
     divide_keys,
-    gather,
     group_parts,
+    join_repeated,
     repeated_keys,
 )
 from baldistill.data.staged_part import KEYS, ReadReport, comparison_keys, key_file, open_keys
@@ -49,7 +49,7 @@ def test_every_row_but_the_first_of_its_key_is_a_repeat(
         assert sum(counts) == len(keys)
         groups = [f"g-{part}" for part in parts]
         repeated = [repeated_keys(storage, groups, p) for p in range(num_partitions)]
-    found = gather(*reversed(repeated)).originals(key, position)
+    found = join_repeated(*reversed(repeated)).originals(key, position)
     for k, p, original in zip(keys, position, found, strict=True):
         first = min(q for other, q in zip(keys, position, strict=True) if other == k)
         assert original == (-1 if first == p else first)
@@ -61,9 +61,9 @@ def test_rows_with_the_same_id_are_duplicates_too(tmp_path: Path) -> None:
     batch = comparison_keys(pa.table({"key": key, "id_key": id_key, "position": np.arange(3)}))
     assert sorted(batch["key"].to_pylist()) == [1, 2, 3, 8, 9, 9]
     storage = Storage.open(tmp_path)
-    found = gather(repeated_keys(storage, [staged(storage, "a", batch)], None))
+    found = join_repeated(repeated_keys(storage, [staged(storage, "a", batch)], None))
     assert found.originals(id_key, np.arange(3)).tolist() == [-1, 0, -1]
-    assert gather().originals(key, np.arange(3)).tolist() == [-1, -1, -1]
+    assert join_repeated().originals(key, np.arange(3)).tolist() == [-1, -1, -1]
 
 
 def test_partitions_and_groups_hold_as_many_keys(monkeypatch: pytest.MonkeyPatch) -> None:
