@@ -109,19 +109,9 @@ def train(
     max_length = min(config.max_length, context_size(model))
     report(Progress(status=f"encoding {len(prompts):,} examples"))
     encoded = encode_examples(prompts, targets, tokenizer, max_length)
-    if config.lora is not None:
-        model = _with_adapter(model, config.lora)
-    arguments = _arguments(config, seed, output)
     reporter = _Reporter(config, report)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    trainer = Trainer(
-        model=model,
-        args=arguments,
-        train_dataset=encoded.rows,
-        data_collator=partial(collate, pad=pad),
-        callbacks=[reporter],
-    )
-    trainer.remove_callback(PrinterCallback)
+    trainer = _trainer(model, encoded.rows, tokenizer, config, _arguments(config, seed, output))
+    trainer.add_callback(reporter)
     try:
         trainer.train()
     except torch.OutOfMemoryError as error:
@@ -226,6 +216,19 @@ def _arguments(config: StudentConfig, seed: int, output: Path) -> TrainingArgume
         dataloader_pin_memory=torch.cuda.is_available(),
         remove_unused_columns=False,
     )
+
+
+def _trainer(
+    model: Any, rows: Sequence[Any], tokenizer: Any, config: StudentConfig, args: TrainingArguments
+) -> Trainer:
+    if config.lora is not None:
+        model = _with_adapter(model, config.lora)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    trainer = Trainer(
+        model=model, args=args, train_dataset=rows, data_collator=partial(collate, pad=pad)
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def _save(trainer: Any, tokenizer: Any, output: Path) -> None:

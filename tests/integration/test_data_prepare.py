@@ -256,7 +256,7 @@ def test_cut_files_many_parts_and_partitions(
     plan_segments = prepare.plan_segments
     bundle = prepare.bundle
     monkeypatch.setattr(prepare, "plan_segments", lambda files: plan_segments(files, 5_000))
-    monkeypatch.setattr(prepare, "bundle", lambda segments: bundle(segments, 10_000))
+    monkeypatch.setattr(prepare, "group_segments", lambda segments: group(segments, 10_000))
     monkeypatch.setattr(duplicates, "KEYS_PER_PARTITION", 100)
     _, out = run(storage, path)
     assert out == expected
