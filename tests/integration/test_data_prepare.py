@@ -254,7 +254,7 @@ def test_cut_files_many_parts_and_partitions(
     assert [row["row"] for row in expected["quarantine"]] == [252, 253, 404]
 
     plan_segments = prepare.plan_segments
-    bundle = prepare.bundle
+    group = prepare.group_segments
     monkeypatch.setattr(prepare, "plan_segments", lambda files: plan_segments(files, 5_000))
     monkeypatch.setattr(prepare, "group_segments", lambda segments: group(segments, 10_000))
     monkeypatch.setattr(duplicates, "KEYS_PER_PARTITION", 100)
