@@ -16,7 +16,7 @@ from baldistill.bundled import DOMAINS, make_example
 from baldistill.config import StudentConfig
 from baldistill.errors import UserError
 from baldistill.generation.model_ref import ModelRef
-from baldistill.progress.counter import start_counter
+from baldistill.progress.counter import Figures, start_counter
 from baldistill.records import ANNOTATED
 from baldistill.storage import Storage
 from baldistill.student.fine_tune import fine_tune
@@ -83,10 +83,11 @@ def test_two_workers_halve_the_steps_and_learn_the_same(tmp_path: Path) -> None:
     counter = start_counter()
 
     def tell(progress: Progress) -> None:  # from the first worker
-        ray.get(counter.tell.remote(progress.step, f"loss {progress.loss}", progress.total_steps))
+        figures = Figures(progress.step, f"loss {progress.loss}", progress.total_steps)
+        ray.get(counter.show.remote(figures))
 
     two = tune(tmp_path / "two", 2, batch_size=8, on_progress=tell)
-    assert ray.get(counter.standing.remote()) == (8, f"loss {two.losses[-1][1]}", 8)
+    assert ray.get(counter.figures.remote()) == Figures(8, f"loss {two.losses[-1][1]}", 8)
     ray.kill(counter)
     assert two.num_steps == one.num_steps == 8  # 2 epochs of 64 examples, 16 at a step
     assert two.num_examples == 64
