@@ -69,15 +69,7 @@ def run_reports(
     title: str,
     track: Track,
 ) -> Iterator[Report]:
-    """Run `task(i)` for i < num_tasks like `run_tasks`; yield reports: dataclasses of JSON values.
-
-    Args:
-        task: Gives reports.
-        kind: Their class.
-        num_tasks: How many tasks.
-        title: What the pass does.
-        track: Shows its progress.
-    """
+    """Run tasks that give reports, which are dataclasses `kind` of JSON values; see `run_tasks`."""
 
     def tables(number: int) -> Iterator[pa.Table]:
         for report in task(number):

@@ -14,8 +14,8 @@ from baldistill.run_folder.layout import StageLayout
 from baldistill.storage import Storage
 
 PACKAGE = Path(__file__).resolve().parents[3] / "baldistill"
-NOT_A_RUN_FOLDER = {"data/recipes/make.py", "bundled/build.py"}
-"""Modules in which the same words name a corpus made by a recipe, and the seed of a model."""
+NOT_A_RUN_FOLDER = {"data/recipes/make.py"}
+"""Modules in which the same words name a corpus made by a recipe."""
 
 STORAGE_METHODS = {
     name
