@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from baldistill.commands.compare import compare as compare
-    from baldistill.commands.plan import forecast as plan
+    from baldistill.commands.plan import RunPlan as RunPlan
+    from baldistill.commands.plan import plan as plan
     from baldistill.commands.run import RunResult as RunResult
     from baldistill.commands.run import run as run
     from baldistill.config import Config as Config
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Config",
+    "RunPlan",
     "RunResult",
     "UserError",
     "compare",
@@ -32,8 +34,9 @@ __all__ = [
 _HOME = {
     "Config": "baldistill.config",
     "UserError": "baldistill.errors",
+    "RunPlan": "baldistill.commands.plan",
     "RunResult": "baldistill.commands.run",
-    "plan": "baldistill.commands.plan:forecast",
+    "plan": "baldistill.commands.plan",
     "ledger": "baldistill.report.requests",
     "write_report": "baldistill.report.page:report",
     "compare": "baldistill.commands.compare",

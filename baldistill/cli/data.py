@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,15 +65,18 @@ def validate(
     show(found, config, display, rows)
 
 
+RecipeName = Annotated[
+    str,
+    typer.Argument(
+        help="r52, reuters, abstractive-qa, multiple-choice-qa, math: the paper's corpora, "
+        "from the Hugging Face hub; zipf: any corpus made long-tailed."
+    ),
+]
+
+
 @app.command()
 def make(
-    name: Annotated[
-        str,
-        typer.Argument(
-            help="r52, reuters, abstractive-qa, multiple-choice-qa, math: the paper's corpora, "
-            "from the Hugging Face hub; zipf: any corpus made long-tailed."
-        ),
-    ],
+    name: RecipeName,
     items: Annotated[
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE ...]", help="For zipf: options of the corpus."),
@@ -98,30 +102,26 @@ def make(
     """Write train.parquet, evaluation.parquet and the config.yaml that reads them."""
     from baldistill.data.recipes.catalogue import RECIPES
 
-    if name != "zipf" and name not in RECIPES:
+    if name == "zipf":
+        if source is None or alpha is None:
+            raise UserError("data make zipf needs --input and --alpha, such as --alpha 2")
+    elif name not in RECIPES:
         raise ConfigError(f"no recipe {name!r}; known: {', '.join(RECIPES)}, zipf")
-    if name == "zipf" and (source is None or alpha is None):
-        raise UserError("data make zipf needs --input and --alpha, such as --alpha 2")
-    if name != "zipf" and (source is not None or items):
+    elif source is not None or items:
         raise UserError(f"--input and KEY=VALUE are for zipf; {name} reads from the hub")
 
-    from baldistill.commands.inspect_corpus import track_of
     from baldistill.data.recipes.make import make_long_tailed, make_recipe
     from baldistill.placement.cluster import connected
     from baldistill.progress.display import Display
 
     display = Display()
-    if name == "zipf":
-        assert source is not None
-        assert alpha is not None
+    track = partial(display.task, brief=True)
+    if source is not None and alpha is not None:
         config = _config_of([source, *(items or []), f"seed={seed}"])
         with connected(address, verbose=verbose):
-            made = make_long_tailed(config, out, alpha=alpha, track=track_of(display))
+            made = make_long_tailed(config, out, alpha=alpha, track=track)
     else:
-        recipe = RECIPES[name]
-        made = make_recipe(
-            recipe, out, seed=seed, alpha=alpha, mirror=mirror, track=track_of(display)
-        )
+        made = make_recipe(RECIPES[name], out, seed=seed, alpha=alpha, mirror=mirror, track=track)
     display.say(
         f"{sum(made.counts.values()):,} rows to train on in {len(made.counts)} domains, "
         f"{sum(made.evaluation_counts.values()):,} to evaluate on"

@@ -52,7 +52,7 @@ def plan(
 ) -> None:
     """Show what a run would spend: quotas, calls, tokens, money. Calls nobody."""
     config = config_of(items, run_dir, method)
-    from baldistill.commands.plan import forecast
+    from baldistill.commands.plan import plan as plan_run
 
-    result = forecast(config, run_dir=run_dir, address=address, verbose=verbose)
+    result = plan_run(config, run_dir=run_dir, address=address, verbose=verbose)
     print_json(as_json, result.to_dict())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,46 +20,55 @@ from baldistill.cli.options import (
 )
 from baldistill.errors import ConfigError
 
+if TYPE_CHECKING:
+    from baldistill.config import Config
+    from baldistill.tune.space import Space
+
+
+SpaceFile = Annotated[
+    str | None, typer.Option("--space", help="A YAML file, such as one of tune_spaces/.")
+]
+Resume = Annotated[
+    str | None,
+    typer.Option("--resume", metavar="DIR", help="Go on with the sweep in this folder."),
+]
+Search = Annotated[str | None, typer.Option("--search", help="grid, random or optuna.")]
+Trials = Annotated[int | None, typer.Option("--trials", min=1, help="How many.")]
+Metric = Annotated[
+    str | None, typer.Option("--metric", help="Such as macro, or a trade-off: macro,natural.")
+]
+Stopping = Annotated[str | None, typer.Option("--stopping", help="asha, median or none.")]
+Calls = Annotated[
+    int | None, typer.Option("--calls", min=1, help="Cap on the teacher calls of all trials.")
+]
+ValidateSeeds = Annotated[
+    str | None,
+    typer.Option(
+        "--validate-seeds",
+        help="Then the best against CONFIG on these seeds, comma-separated, beside --calls.",
+    ),
+]
+
 
 def sweep(
     items: Items = None,
-    space: Annotated[
-        str | None, typer.Option("--space", help="A YAML file, such as one of tune_spaces/.")
-    ] = None,
+    space: SpaceFile = None,
     method: Method = None,
     run_dir: RunDirOfMany = None,
-    resume: Annotated[
-        str | None,
-        typer.Option("--resume", metavar="DIR", help="Go on with the sweep in this folder."),
-    ] = None,
-    search: Annotated[str | None, typer.Option("--search", help="grid, random or optuna.")] = None,
-    trials: Annotated[int | None, typer.Option("--trials", min=1, help="How many.")] = None,
-    metric: Annotated[
-        str | None,
-        typer.Option("--metric", help="Such as macro, or a trade-off: macro,natural."),
-    ] = None,
-    stopping: Annotated[
-        str | None, typer.Option("--stopping", help="asha, median or none.")
-    ] = None,
-    calls: Annotated[
-        int | None, typer.Option("--calls", min=1, help="Cap on the teacher calls of all trials.")
-    ] = None,
+    resume: Resume = None,
+    search: Search = None,
+    trials: Trials = None,
+    metric: Metric = None,
+    stopping: Stopping = None,
+    calls: Calls = None,
     parallel: Parallel = None,
-    validate_seeds: Annotated[
-        str | None,
-        typer.Option(
-            "--validate-seeds",
-            help="Then the best against CONFIG on these seeds (comma-separated), outside of "
-            "--calls.",
-        ),
-    ] = None,
+    validate_seeds: ValidateSeeds = None,
     address: Address = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Search a space with Ray Tune: trials share every answer of the teacher."""
     seeds = parse_seeds("--validate-seeds", validate_seeds) if validate_seeds is not None else ()
-    source, overrides = split_items(items)
     changes = {
         "search": search,
         "trials": trials,
@@ -68,22 +77,17 @@ def sweep(
         "calls": calls,
     }
     changes = {key: value for key, value in changes.items() if value is not None}
-    if resume is not None:
-        if items or method or space or run_dir:
-            raise ConfigError(
-                "--resume takes config and space from the sweep's folder: leave out CONFIG, "
-                "KEY=VALUE, --method, --space and --run-dir"
-            )
+    if resume is None:
+        config, chosen = _load(items, method, space, changes)
+    elif items or method or space or run_dir:
+        raise ConfigError(
+            "--resume takes config and space from the sweep's folder: leave out CONFIG, "
+            "KEY=VALUE, --method, --space and --run-dir"
+        )
+    else:
         from baldistill.tune.sweep import read_sweep
 
         config, chosen = read_sweep(resume, changes)
-    elif space is not None:
-        from baldistill.config.loading import load_config
-        from baldistill.tune.space import load_space
-
-        config, chosen = load_config(source, overrides, method), load_space(space, changes)
-    else:
-        raise ConfigError("--space FILE says what varies: see tune_spaces/ for some to begin with")
 
     from baldistill.tune.sweep import sweep as run_sweep
 
@@ -97,3 +101,23 @@ def sweep(
         verbose=verbose,
     )
     print_json(as_json, result)
+
+
+def _load(
+    items: list[str] | None, method: str | None, space: str | None, changes: dict[str, Any]
+) -> tuple[Config, Space]:
+    """Load the config and the space of a new sweep.
+
+    Args:
+        items: CONFIG and overrides.
+        method: A preset laid over CONFIG.
+        space: Path of the space.
+        changes: Keys of the space that options set.
+    """
+    from baldistill.config.loading import load_config
+    from baldistill.tune.space import load_space
+
+    if space is None:
+        raise ConfigError("--space FILE says what varies: see tune_spaces/ for some to begin with")
+    source, overrides = split_items(items)
+    return load_config(source, overrides, method), load_space(space, changes)

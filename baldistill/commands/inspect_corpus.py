@@ -1,11 +1,10 @@
-"""Look at a corpus without a run: its domains and its tail; the rows that would be left out."""
+"""Look at a corpus without a run: its domains, its tail, and the rows that are left out."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +15,6 @@ from rich.table import Table
 from baldistill.config import Config
 from baldistill.core.longtail import head_domains, imbalance
 from baldistill.data.prepare import CorpusSummary, prepare_corpus
-from baldistill.data.ray_pass import Advancing
 from baldistill.errors import DataError
 from baldistill.placement.cluster import connected
 from baldistill.progress.display import Display
@@ -24,23 +22,23 @@ from baldistill.run_folder import layout
 from baldistill.storage import Storage
 
 _MOST_DOMAINS = 40
-_NO_FAULT = ("duplicate", "duplicate_id", "in_evaluation_set")  # do not count as bad rows
+_NOT_BAD = ("duplicate", "duplicate_id", "in_evaluation_set")  # reasons other than a bad row
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What is in a corpus.
+    """The content of a corpus.
 
     Attributes:
         corpus: Sizes and counts, as a run would have them.
-        quarantine: The rows that would be left out (records.QUARANTINE), by file and row.
+        quarantine: Rows that a run would leave out (records.QUARANTINE), by file and row.
     """
 
     corpus: CorpusSummary
     quarantine: pa.Table
 
     def to_dict(self, head_mass: float = 0.8) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the figures as JSON values."""
         counts = self.corpus.counts
         return {
             **self.corpus.to_dict(),
@@ -52,35 +50,26 @@ class Inspection:
 def inspect_corpus(
     config: Config, *, address: str | None = None, verbose: bool = False, display: Display
 ) -> Inspection:
-    """Read, validate and split a corpus, whatever share of its rows is bad.
+    """Read, validate and split a corpus, however many of its rows are bad.
 
     Args:
-        config: `data`, `seed`.
+        config: `data` and `seed` are used.
         address: Of a Ray cluster; a local Ray by default.
         verbose: Show Ray's own messages.
         display: Shows the progress.
 
     Raises:
-        DataError: The corpus cannot be used at all; the quarantine table is then kept.
+        DataError: The corpus cannot be used at all. The folder with its quarantine table is kept.
     """
     scratch = tempfile.mkdtemp(prefix="baldistill-data-")
     storage = Storage.open(scratch)
     data = config.data.model_copy(update={"max_bad_fraction": 1.0})
     with connected(address, verbose=verbose):
-        corpus = prepare_corpus(data, config.seed, storage, track_of(display))
+        corpus = prepare_corpus(data, config.seed, storage, partial(display.task, brief=True))
     order = [("file", "ascending"), ("row", "ascending")]
-    found = Inspection(corpus, storage.read_table(layout.QUARANTINE).sort_by(order))
+    inspection = Inspection(corpus, storage.read_table(layout.QUARANTINE).sort_by(order))
     shutil.rmtree(scratch)
-    return found
-
-
-def track_of(display: Display) -> Any:
-    """How `data` shows its progress: passes that are quick are not shown."""
-
-    def track(title: str, total: int) -> AbstractContextManager[Advancing]:
-        return partial(display.task, brief=True)(title, total)
-
-    return track
+    return inspection
 
 
 def describe(inspection: Inspection, config: Config, display: Display) -> None:
@@ -97,11 +86,11 @@ def describe(inspection: Inspection, config: Config, display: Display) -> None:
         f"head: {figures.num_head_domains} domains hold {figures.head_share:.0%} of them "
         f"(evaluation.head_mass={mass:g}); tail: {figures.num_domains - figures.num_head_domains}"
     )
-    _say_rest(corpus, display)
+    _say_left_out(corpus, display)
 
 
 def domain_table(corpus: CorpusSummary, head: frozenset[str]) -> Table:
-    """Rows of each domain to train and to evaluate on; both ends where there are many."""
+    """Return a table of the rows of each domain; of many domains, the largest and smallest."""
     counts = corpus.counts
     total = sum(counts.values())
     order = sorted(counts, key=lambda name: (-counts[name], name))
@@ -121,9 +110,9 @@ def domain_table(corpus: CorpusSummary, head: frozenset[str]) -> Table:
             f"{corpus.evaluation_counts.get(name, 0):,}",
         )
     table.add_section()
-    left = len(order) - len(shown)
+    num_hidden = len(order) - len(shown)
     table.add_row(
-        f"all {len(order):,} ({left:,} between not shown)" if left else "all",
+        f"all {len(order):,} ({num_hidden:,} between not shown)" if num_hidden else "all",
         "",
         f"{total:,}",
         "100.0%",
@@ -133,13 +122,13 @@ def domain_table(corpus: CorpusSummary, head: frozenset[str]) -> Table:
 
 
 def validate(inspection: Inspection, config: Config, display: Display, rows: int) -> None:
-    """Print what would be left out, with reasons and lines.
+    """Print the rows that a run would leave out, with reasons and lines.
 
     Args:
         inspection: The corpus.
         config: `data.max_bad_fraction` decides whether a run would stop.
         display: Where to print.
-        rows: At most so many rows in full.
+        rows: Number of rows to print in full, at most.
 
     Raises:
         DataError: A run would stop: too many rows are bad.
@@ -154,7 +143,7 @@ def validate(inspection: Inspection, config: Config, display: Display, rows: int
         f"{corpus.num_rows_read:,} rows read: {sum(corpus.counts.values()):,} to train on and "
         f"{sum(corpus.evaluation_counts.values()):,} to evaluate on in {len(corpus.counts)} domains"
     )
-    _say_rest(corpus, display)
+    _say_left_out(corpus, display)
     bad = num_bad(corpus.quarantined)
     if bad > config.data.max_bad_fraction * corpus.num_rows_read:
         raise DataError(
@@ -165,11 +154,11 @@ def validate(inspection: Inspection, config: Config, display: Display, rows: int
 
 
 def num_bad(quarantined: Mapping[str, int]) -> int:
-    """Rows with a fault of their own: not duplicates, nor rows that the evaluation set has."""
-    return sum(count for reason, count in quarantined.items() if reason not in _NO_FAULT)
+    """Count bad rows; duplicates and rows of the evaluation set are no bad rows."""
+    return sum(count for reason, count in quarantined.items() if reason not in _NOT_BAD)
 
 
-def _say_rest(corpus: CorpusSummary, display: Display) -> None:
+def _say_left_out(corpus: CorpusSummary, display: Display) -> None:
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in corpus.quarantined.items())
     display.say(f"left out: {reasons or 'nothing'}")
     for warning in corpus.warnings:

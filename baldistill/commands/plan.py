@@ -1,4 +1,4 @@
-"""`baldistill plan`: what a run would spend, before it spends anything. It calls nobody."""
+"""`baldistill plan`: what a run would spend. No teacher is called."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from baldistill.commands.plan_usage import Lengths, prompt_lengths, real_and_new, usage, work
+from baldistill.commands.plan_usage import (
+    PromptLengths,
+    count_real_and_new,
+    estimate_usage,
+    planned_calls,
+    prompt_lengths,
+)
 from baldistill.commands.run import check_teachers, validated_corpus
 from baldistill.config import Config
 from baldistill.config.loading import dump_config, load_config
 from baldistill.core.longtail import imbalance
 from baldistill.data.corpus import sample
-from baldistill.data.prepare import CorpusSummary
 from baldistill.errors import ConfigError, DataError
 from baldistill.method.plan import StagePlan, plan_all, quota_table, teacher_warnings
 from baldistill.placement.cluster import connected
@@ -33,22 +38,21 @@ _SAMPLE_ROWS = 400  # of the corpus, to measure prompts on
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
-    """What a run would do.
+class RunPlan:
+    """What a run would do and spend. `plan_usage.py` says what the estimates mean.
 
     Attributes:
         stages: Quotas, head and tail of each stage.
         counts: Examples of each domain.
         examples: Annotated examples in all (B).
-        real: Of them, real ones that the teacher explains (none for `target: label`).
-        new: Of them, new ones for the tail.
+        real: Real examples among them that the teacher explains (none for `target: label`).
+        new: New examples among them, for the tail.
         calls: Teacher calls if every first answer is accepted.
-        calls_at_most: If every allowed attempt is needed (see `estimate.py`), and not over the cap
-            on calls.
-        tokens: The teacher's tokens, read and written; an estimate (see `estimate.py`).
-        tokens_at_most: With every allowed attempt, and responses as long as they may be.
-        cost: In the currency of the prices, likewise.
-        cost_at_most: Likewise.
+        calls_at_most: Teacher calls if every allowed attempt is needed, under the cap on calls.
+        tokens: Tokens that the teacher reads and writes.
+        tokens_at_most: Tokens with every allowed attempt and the longest allowed responses.
+        cost: In the currency of the prices.
+        cost_at_most: Cost of `tokens_at_most`.
         stopped_by: The cap that is expected to end the run before its budget is used.
         placement: Actors, CPUs and GPUs.
     """
@@ -68,39 +72,28 @@ class Forecast:
     placement: Placement
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the plan as JSON values."""
         return {
+            **asdict(self),
             "stages": [stage.to_dict() for stage in self.stages],
-            "counts": self.counts,
             "imbalance": imbalance(self.counts).to_dict(),
-            "examples": self.examples,
-            "real": self.real,
-            "new": self.new,
-            "calls": self.calls,
-            "calls_at_most": self.calls_at_most,
-            "tokens": self.tokens,
-            "tokens_at_most": self.tokens_at_most,
-            "cost": self.cost,
-            "cost_at_most": self.cost_at_most,
-            "stopped_by": self.stopped_by,
-            "placement": asdict(self.placement),
         }
 
 
-def forecast(
+def plan(
     config: Config | None = None,
     *,
     run_dir: str | Path | None = None,
     address: str | None = None,
     verbose: bool = False,
     quiet: bool = False,
-) -> Forecast:
+) -> RunPlan:
     """Validate the corpus, balance the budget, check the resources, and show the result.
 
     Args:
         config: The built-in quickstart by default.
-        run_dir: Keep the validated corpus there, for the run that follows. By default it is kept
-            nowhere, unless it cannot be used.
+        run_dir: Keep the validated corpus there, for the run that follows. By default the corpus
+            is kept only if it cannot be used, to be looked at.
         address: Of a Ray cluster.
         verbose: Show Ray's own messages.
         quiet: Show nothing.
@@ -118,15 +111,15 @@ def forecast(
         check_teachers(config)
         check_storage_is_shared(storage)
         _, corpus = validated_corpus(config, storage, display)
-        sampled = _sample(config, storage, corpus.counts)
-    result = estimate(config, corpus.counts, placement, sampled)
-    show(config, corpus, result, display)
+        examples = _sample(config, storage, corpus.counts)
+    result = plan_run(config, corpus.counts, placement, examples)
+    show(config, result, display)
     return result
 
 
 @contextmanager
 def _run_folder(run_dir: str | Path, config: Config, display: Display) -> Iterator[Storage]:
-    """The folder of a run, where none is at work and none with another config was."""
+    """Open the folder of a run, if no run is at work there and no other config was used."""
     storage = Storage.open(run_dir)
     with only_run_in(storage, display.say):
         name = layout.CONFIG
@@ -140,7 +133,7 @@ def _run_folder(run_dir: str | Path, config: Config, display: Display) -> Iterat
 
 @contextmanager
 def _scratch() -> Iterator[Storage]:
-    """A folder that goes away; a corpus that cannot be used stays, to be looked at."""
+    """Open a folder that is removed at the end, unless its corpus cannot be used."""
     with ExitStack() as removal:
         folder = tempfile.mkdtemp(prefix="baldistill-plan-")
         removal.callback(shutil.rmtree, folder)
@@ -154,7 +147,7 @@ def _scratch() -> Iterator[Storage]:
 def _sample(
     config: Config, storage: Storage, counts: Mapping[str, int]
 ) -> dict[str, list[dict[str, str]]]:
-    """Some examples of each domain, to measure prompts on: the same ones each time."""
+    """Return some examples of each domain, to measure prompts on: the same ones each time."""
     fewest = max(config.tail.demonstrations, _SAMPLE_ROWS // len(counts))
     wanted = {domain: min(count, fewest) for domain, count in counts.items()}
     rows = sample(storage, wanted, counts, tried=set(), seed=seed_for(config.seed, "prompts"))
@@ -164,36 +157,34 @@ def _sample(
     return found
 
 
-def estimate(
+def plan_run(
     config: Config,
     counts: Mapping[str, int],
     placement: Placement,
-    sampled: Mapping[str, Sequence[Mapping[str, str]]] | None = None,
-) -> Forecast:
-    """The forecast for a corpus of these sizes.
+    examples: Mapping[str, Sequence[Mapping[str, str]]] | None = None,
+) -> RunPlan:
+    """Return the plan for a corpus of these sizes.
 
     Args:
         config: The run.
         counts: Examples of each domain.
         placement: Actors, CPUs and GPUs.
-        sampled: Some examples of each domain; without them tokens and cost are 0.
+        examples: Some examples of each domain; without them tokens and cost are 0.
     """
     stages = plan_all(config, counts) if config.budget.total else []
-    real, new = real_and_new(config, stages)
-    calls = list(work(config, stages, counts))
-    lengths: Lengths = {}
-    if sampled is not None:
+    real, new = count_real_and_new(config, stages)
+    calls = list(planned_calls(config, stages, counts))
+    lengths: PromptLengths = {}
+    if examples is not None:
         prompts = [load_prompts(tier.prompts, model=tier.model) for tier in config.teacher.tiers]
-        lengths = prompt_lengths(config, prompts, calls, sampled)
-    expected, most = usage(config, calls, lengths)
+        lengths = prompt_lengths(config, prompts, calls, examples)
+    expected, most = estimate_usage(config, calls, lengths)
     budget = config.budget
     limits = {"calls": budget.calls, "tokens": budget.tokens, "cost": budget.cost}
     caps = {name: limit for name, limit in limits.items() if limit is not None}
-    reached = {name: caps[name] / used for name in caps if (used := getattr(expected, name))}
-    first = min(reached, key=lambda name: reached[name], default=None)
-    stopped_by = first if first is not None and reached[first] < 1 else None
+    stopped_by = expected.first_over(caps)
     expected, most = expected.under(caps), most.under(caps)
-    return Forecast(
+    return RunPlan(
         stages=tuple(stages),
         counts=dict(counts),
         examples=sum(stage.budget for stage in stages),
@@ -210,8 +201,8 @@ def estimate(
     )
 
 
-def show(config: Config, corpus: CorpusSummary, result: Forecast, display: Display) -> None:
-    """Print the forecast."""
+def show(config: Config, result: RunPlan, display: Display) -> None:
+    """Print a plan."""
     figures = imbalance(result.counts)
     display.say(
         f"long tail: {figures.num_domains} domains, largest {figures.largest:,}, "
@@ -239,20 +230,20 @@ def show(config: Config, corpus: CorpusSummary, result: Forecast, display: Displ
         )
     for warning in teacher_warnings(config, result.stages):
         display.say(f"  warning: {warning}")
-    shape = result.placement
+    placement = result.placement
     display.say(
         "actors: teacher "
-        + " and ".join(_pool(teacher) for teacher in shape.teachers)
-        + f", student {_pool(shape.student)}, training "
-        + (f"{shape.num_workers} workers" if shape.num_workers else "in the driver")
+        + " and ".join(_pool(teacher) for teacher in placement.teachers)
+        + f", student {_pool(placement.student)}, training "
+        + (f"{placement.num_workers} workers" if placement.num_workers else "in the driver")
     )
 
 
 def _about(number: float) -> str:
-    """Three figures of an estimate: it knows no more."""
+    """Return a number with three significant digits, the precision of an estimate."""
     digits = len(str(round(number)))
     return f"{round(number, min(0, 3 - digits)):,.0f}"
 
 
-def _pool(shape: PoolShape) -> str:
-    return f"{shape.replicas} x {shape.num_cpus:g} CPU + {shape.num_gpus:g} GPU"
+def _pool(pool: PoolShape) -> str:
+    return f"{pool.replicas} x {pool.num_cpus:g} CPU + {pool.num_gpus:g} GPU"

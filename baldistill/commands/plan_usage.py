@@ -1,11 +1,11 @@
-"""What a plan's teacher calls will read and write: estimates from prompts, before any is made.
+"""Estimate what the teacher calls of a plan read and write.
 
-Two figures of each kind. *Expected*: every first answer is accepted, every example of a recording
-is in it, and a response is half as long as it may be. *At most*: every allowed attempt of every
-teacher is needed for every example that may be tried, and every response is as long as it may be;
-quota that a dry domain gives to others, and requests that a server fails, are not in it. Prompts
-are those of a sample of the corpus, so both are estimates; what is never passed is a cap of
-`budget`.
+There are two figures of each kind. *Expected*: every first answer is accepted, a recording has
+every example, and a response is half as long as allowed. *At most*: every allowed attempt of every
+teacher is needed for every example that may be tried, and every response is as long as allowed.
+Quota that a dry domain gives to others, and requests that a server fails, count in neither.
+Prompts are measured on a sample of the corpus, so both figures are estimates. Only the caps of
+`budget` are never exceeded.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from baldistill.method.select import candidate_counts
 from baldistill.teacher.prompts import PromptSet
 
 _BYTES_PER_TOKEN = 4.0  # English prose under the tokenizers of large models
-_RESPONSE_SHARE = 0.5  # of the longest response: the expected one
+_RESPONSE_SHARE = 0.5  # expected length of a response, as a share of the longest
 
-Lengths: TypeAlias = Mapping[tuple[int, Purpose, str], float]
+PromptLengths: TypeAlias = Mapping[tuple[int, Purpose, str], float]
 """Mean tokens of a prompt by tier (from 0), purpose and domain."""
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class PlannedCalls:
     """Calls of one kind to one teacher for one domain: expected, and at most."""
 
     tier: int
@@ -53,7 +53,7 @@ class Usage:
 
     Attributes:
         calls: Teacher calls.
-        tokens: Prompt and completion tokens; 0 where no prompts were looked at.
+        tokens: Prompt and completion tokens; 0 where no prompts were measured.
         cost: In the currency of the prices.
     """
 
@@ -62,37 +62,48 @@ class Usage:
     cost: float
 
     def under(self, caps: Mapping[str, float]) -> Usage:
-        """The same, each figure no more than its cap."""
+        """Return the usage with each figure limited by its cap."""
         return replace(self, **{name: min(getattr(self, name), caps[name]) for name in caps})
 
+    def first_over(self, caps: Mapping[str, float]) -> str | None:
+        """Return the name of the cap that is reached first, if one is below the usage."""
+        shares = {name: caps[name] / used for name in caps if (used := getattr(self, name))}
+        first = min(shares, key=lambda name: shares[name], default=None)
+        return first if first is not None and shares[first] < 1 else None
 
-def work(config: Config, stages: Sequence[StagePlan], counts: Mapping[str, int]) -> Iterator[Work]:
-    """The calls that the stages' quotas need; a recorded teacher is never called.
+
+def planned_calls(
+    config: Config, stages: Sequence[StagePlan], counts: Mapping[str, int]
+) -> Iterator[PlannedCalls]:
+    """Yield the calls that the stages' quotas need; a recorded teacher is never called.
 
     Args:
         config: The run.
         stages: Its plan.
         counts: Examples of each domain.
     """
-    real, new = real_and_new(config, stages)
+    real, new = count_real_and_new(config, stages)
     most_real, most_new = real, new
     if config.student.target == "rationale" and config.rationale.on_mismatch == "drop":
-        most_real, most_new = _if_all_are_dropped(config, stages, counts)
+        most_real, most_new = _count_if_all_are_dropped(config, stages, counts)
     writers = [i for i, tier in enumerate(config.teacher.tiers) if not tier.recorded]
     for tier in writers:
         for domain, count in sorted(most_real.items()):
             first = real[domain] if tier == 0 else 0
-            yield Work(tier, "rationale", domain, first, count * config.rationale.max_attempts)
+            most = count * config.rationale.max_attempts
+            yield PlannedCalls(tier, "rationale", domain, first, most)
         for domain, count in sorted(most_new.items()):
             first = new[domain] if tier == writers[0] else 0
             most = math.ceil(count * config.tail.max_attempts_per_example)
-            yield Work(tier, "synthesis", domain, first, most)
+            yield PlannedCalls(tier, "synthesis", domain, first, most)
             if votes := config.tail.votes:
-                yield Work(tier, "verification", domain, first * votes, most * votes)
+                yield PlannedCalls(tier, "verification", domain, first * votes, most * votes)
 
 
-def real_and_new(config: Config, stages: Sequence[StagePlan]) -> tuple[Counter[str], Counter[str]]:
-    """Examples of each domain that a teacher explains, and that it writes."""
+def count_real_and_new(
+    config: Config, stages: Sequence[StagePlan]
+) -> tuple[Counter[str], Counter[str]]:
+    """Count the examples of each domain that a teacher explains, and those that it writes."""
     real, new = Counter[str](), Counter[str]()
     for stage in stages:
         if config.student.target == "rationale":
@@ -103,13 +114,13 @@ def real_and_new(config: Config, stages: Sequence[StagePlan]) -> tuple[Counter[s
     return +real, +new
 
 
-def _if_all_are_dropped(
+def _count_if_all_are_dropped(
     config: Config, stages: Sequence[StagePlan], counts: Mapping[str, int]
 ) -> tuple[Counter[str], Counter[str]]:
-    """Real examples that may be tried at most, and new ones that may be wanted.
+    """Count the real examples that may be tried at most, and the new ones that may be needed.
 
-    A dropped example is replaced by the next candidate; where a domain's own may have run out, the
-    teacher writes its whole quota.
+    The next candidate replaces a dropped example. In a domain whose candidates may have run out,
+    the teacher writes the whole quota.
     """
     tried, new = Counter[str](), Counter[str]()
     for stage in stages:
@@ -119,8 +130,10 @@ def _if_all_are_dropped(
     return +Counter({d: min(n, counts[d]) for d, n in tried.items()}), +new
 
 
-def usage(config: Config, calls: Sequence[Work], lengths: Lengths) -> tuple[Usage, Usage]:
-    """What these calls use: expected, and at most. Not held under the caps."""
+def estimate_usage(
+    config: Config, calls: Sequence[PlannedCalls], lengths: PromptLengths
+) -> tuple[Usage, Usage]:
+    """Return what calls use, expected and at most, without regard to the caps."""
     expected, most = [], []
     for part in calls:
         tier = config.teacher.tiers[part.tier]
@@ -135,15 +148,15 @@ def usage(config: Config, calls: Sequence[Work], lengths: Lengths) -> tuple[Usag
 def prompt_lengths(
     config: Config,
     prompts: Sequence[PromptSet],
-    calls: Sequence[Work],
+    calls: Sequence[PlannedCalls],
     sample: Mapping[str, Sequence[Mapping[str, str]]],
-) -> Lengths:
-    """Mean prompt tokens of the planned calls.
+) -> PromptLengths:
+    """Return the mean prompt tokens of the planned calls.
 
     Args:
-        config: The teachers, and how many demonstrations they are shown.
-        prompts: Of each teacher.
-        calls: What is planned.
+        config: The teachers, and the number of demonstrations in a prompt.
+        prompts: Prompts of each teacher.
+        calls: The planned calls.
         sample: Some examples (question, answer) of each domain.
     """
     counters = [_token_counter(tier) for tier in config.teacher.tiers]
@@ -157,7 +170,7 @@ def prompt_lengths(
 
 
 def _rendered(
-    config: Config, prompts: PromptSet, part: Work, examples: Sequence[Mapping[str, str]]
+    config: Config, prompts: PromptSet, part: PlannedCalls, examples: Sequence[Mapping[str, str]]
 ) -> list[Prompt]:
     domain = part.domain
     if part.purpose == "synthesis":
@@ -175,14 +188,14 @@ def _rendered(
 
 
 def _token_counter(tier: TierConfig) -> Callable[[Prompt], float]:
-    """The model's own tokenizer where it is on this machine, else a rule of thumb."""
+    """Count with the model's own tokenizer if it is on this machine, else by a rule of thumb."""
     if tier.kind in ("transformers", "vllm"):
         name = "bundled-teacher" if tier.model == "bundled" else tier.model
         try:
             tokenizer = AutoTokenizer.from_pretrained(
                 ModelRef(name).resolve(), local_files_only=True, trust_remote_code=False
             )
-        except (OSError, ValueError):  # not here yet, or no model: the run itself says so
+        except (OSError, ValueError):  # not on this machine, or no model: the run itself reports it
             return _rule_of_thumb
         variables = tier.chat_template_kwargs
         return lambda prompt: len(encode_prompt(tokenizer, prompt, variables))

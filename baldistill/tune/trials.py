@@ -7,7 +7,7 @@ from typing import Any
 from ray import tune
 
 from baldistill.answers.store import ResponseStore
-from baldistill.commands.plan import estimate
+from baldistill.commands.plan import plan_run
 from baldistill.commands.run import validated_corpus
 from baldistill.config import Config
 from baldistill.placement.engines import Engines, base_student
@@ -121,7 +121,7 @@ class _Forecast:
             _, summary = validated_corpus(config, storage, Display(quiet=True))
             self._counts[corpus] = summary.counts
         placement = place(config, self._cluster)
-        return estimate(config, self._counts[corpus], placement).calls_at_most
+        return plan_run(config, self._counts[corpus], placement).calls_at_most
 
 
 def _engines(plan: SweepPlan, folder: Storage, width: int, cluster: Cluster) -> list[Engines]:

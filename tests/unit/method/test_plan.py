@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baldistill.commands.plan import Forecast, _scratch, estimate
-from baldistill.commands.plan import forecast as forecast_of
 from baldistill.config import Config
-from baldistill.config.loading import dump_config, load_config
-from baldistill.errors import ConfigError, DataError, FolderInUseError
-from baldistill.method.plan import plan_all, teacher_warnings
+from baldistill.config.loading import load_config
+from baldistill.errors import ConfigError
+from baldistill.method.plan import plan_all
 from baldistill.method.select import candidate_counts
-from baldistill.placement.resources import Cluster, place
-from baldistill.run_folder.lock import only_run_in
-from baldistill.storage import Storage
 
 COUNTS = {"a": 700, "b": 200, "c": 60, "d": 30, "e": 10}
 
@@ -64,128 +54,3 @@ def test_candidates_cover_the_quota_and_never_exceed_the_pool(per_quota: float |
                 assert counts[domain] == plan.unused[domain]
         for domain, tail in plan.tail.items():
             assert counts[domain] == tail.real
-
-
-def test_the_forecast_counts_the_calls() -> None:
-    cluster = Cluster.single(2)
-
-    def of(*overrides: str, method: str | None = None) -> tuple[int, int, int, int]:
-        config = load_config(None, ["budget.total=400", *overrides], method)
-        result = estimate(config, COUNTS, place(config, cluster))
-        assert result.to_dict()["examples"] == config.budget.total
-        return result.real, result.new, result.calls, result.calls_at_most
-
-    real, new, calls, most = of(method="balance-ft-cot")
-    assert (real, new) == (80 + 80 + 60 + 30 + 10, 20 + 50 + 70)
-    assert calls == 400
-    # each dropped example is replaced by the next candidate, then by a new one in the tail
-    assert most == (3 * 80 + 200 + 60 + 30 + 10) * 2 + 3 * 80 * 4
-    kept = of("rationale.on_mismatch=label_only", method="balance-ft-cot")
-    assert kept == (260, 140, 400, 260 * 2 + 140 * 4)
-    few = of("rationale.on_mismatch=drop", "budget.calls=500", method="balance-ft-cot")
-    assert few[3] == 500
-    assert of(method="random-ft") == (0, 0, 0, 0)
-    too_many = f"budget.total={2 * sum(COUNTS.values())}"  # random sampling writes nothing new
-    assert of(too_many, method="random-ft") == (0, 0, 0, 0)
-    assert of(too_many, method="random-ft-cot")[:3] == (
-        sum(COUNTS.values()),
-        0,
-        sum(COUNTS.values()),
-    )
-    assert of("budget.calls=300", method="balance-ft-cot")[2:] == (300, 300)
-    assert of("tail.votes=1", method="balance-ft-cot")[2] == 400 + 140
-
-
-PRICED = {"prompt_per_million": 100.0, "completion_per_million": 300.0}
-ROWS = {d: [{"question": f"What is {d}?", "answer": "It is."}] * 3 for d in COUNTS}
-
-
-def forecast(**teacher: Any) -> Forecast:
-    budget = {"total": 400, **teacher.pop("budget", {})}
-    options = {"budget": budget, "teacher": teacher, "tail": {"votes": 1}}
-    config = Config.model_validate(options)
-    return estimate(config, COUNTS, place(config, Cluster.single(4)), ROWS)
-
-
-def test_no_real_example_is_tried_twice_however_many_are_dropped() -> None:
-    config = load_config(None, ["budget.total=400", "stages=4", "tail.fill=none"])
-    most = estimate(config, COUNTS, place(config, Cluster.single(2))).calls_at_most
-    assert most <= sum(COUNTS.values()) * config.rationale.max_attempts
-
-
-def test_a_plan_leaves_the_corpus_of_another_run_alone(tmp_path: Path) -> None:
-    config = load_config(None, ["seed=1"])
-    storage = Storage.open(tmp_path)
-    with (
-        only_run_in(storage),
-        pytest.raises(FolderInUseError, match="another run is at work"),
-    ):
-        forecast_of(config, run_dir=tmp_path, quiet=True)
-    storage.write_text("config.yaml", dump_config(load_config(None, ["seed=2"])))
-    with pytest.raises(ConfigError, match="holds a run with another config, whose corpus must"):
-        forecast_of(config, run_dir=tmp_path, quiet=True)
-
-
-def test_what_cannot_be_used_stays_where_the_message_says() -> None:
-    folders = []
-    for error in (DataError("bad rows"), None):
-        with suppress(DataError), _scratch() as storage:
-            folders.append(Path(storage.path()))
-            storage.write_text("quarantine/rows", "bad")
-            if error is not None:
-                raise error
-    assert [folder.exists() for folder in folders] == [True, False]
-    shutil.rmtree(folders[0])
-
-
-def test_a_teacher_that_writes_json_is_told_so_in_a_longer_prompt() -> None:
-    assert (
-        forecast(structured=True, prompts="instruct").tokens > forecast(prompts="instruct").tokens
-    )
-
-
-def test_the_forecast_estimates_tokens_and_money() -> None:
-    free, priced = forecast(), forecast(prices=PRICED)
-    assert (free.tokens, free.cost) == (priced.tokens, 0.0)
-    assert 0 < free.tokens < free.tokens_at_most
-    # every response is between nothing and its cap; the compact prompts are some 30 tokens
-    assert free.calls * 48 < free.tokens < free.calls * (80 + 60)
-    assert free.tokens * 100 / 1e6 < priced.cost < free.tokens * 300 / 1e6
-    assert priced.cost < priced.cost_at_most
-    longer = forecast(rationale={"max_new_tokens": 500})
-    assert longer.tokens > free.tokens
-    assert longer.calls == free.calls
-
-
-def test_the_forecast_says_which_cap_would_end_the_run() -> None:
-    whole = forecast(prices=PRICED)
-    assert whole.stopped_by is None
-    caps = {"tokens": whole.tokens // 2, "cost": whole.cost / 3, "calls": whole.calls}
-    held = forecast(prices=PRICED, budget=caps)
-    assert held.stopped_by == "cost"
-    assert (held.calls, held.tokens) == (whole.calls, whole.tokens // 2)
-    assert held.cost == held.cost_at_most == whole.cost / 3
-
-
-def test_the_forecast_of_a_cascade_counts_every_teacher_at_most() -> None:
-    one = forecast()
-    two = forecast(kind="cascade", tiers=[{}, {"prices": PRICED}])
-    assert (two.calls, two.tokens, two.cost) == (one.calls, one.tokens, 0.0)
-    assert two.calls_at_most == 2 * one.calls_at_most
-    assert two.cost_at_most > 0
-
-
-def test_a_recording_costs_nothing_and_writes_nothing_new() -> None:
-    recorded = {"kind": "replay", "path": "recorded.parquet"}
-    alone = forecast(**recorded)
-    assert (alone.calls_at_most, alone.tokens_at_most) == (0, 0)
-    config = Config.model_validate({"budget": {"total": 400}, "teacher": recorded})
-    (warning,) = teacher_warnings(config, alone.stages)
-    assert "which a recording does not have" in warning
-    behind = forecast(kind="cascade", tiers=[recorded, {}])
-    config = Config.model_validate(
-        {"budget": {"total": 400}, "teacher": {"kind": "cascade", "tiers": [recorded, {}]}}
-    )
-    assert teacher_warnings(config, behind.stages) == []
-    assert behind.calls == 2 * behind.new  # written, and verified
-    assert behind.calls_at_most == forecast().calls_at_most
