@@ -1,15 +1,16 @@
 """`baldistill compare`: the paper's tables 2 and 3 for any corpus.
 
 Every method is a preset of the same config and runs through the same code at the same budget.
-All runs share one store of the teacher's answers, so a call that two methods need is paid once;
-of two runs side by side that want it at the same moment, one waits for the other's answer.
-A run that is complete is not made again, so a comparison that was stopped goes on.
+All runs share one store of the teacher's answers, so a call that two methods need is paid once.
+If two runs side by side need the same call at the same moment, one waits for the other's answer.
+A comparison that was stopped goes on: a complete run is not made again.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,20 @@ from baldistill.teacher.in_flight import start_in_flight
 from baldistill.teacher.shared import from_other_runs
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run of a comparison."""
+
+    method: str
+    seed: int
+    config: Config
+
+    @property
+    def name(self) -> str:
+        """What messages call the run."""
+        return f"{self.method}, seed {self.seed}"
+
+
 def compare(
     config_of: Callable[[str, int], Config],
     methods: Sequence[str],
@@ -51,7 +66,7 @@ def compare(
     Args:
         config_of: The config of a method and a seed.
         methods: Names, in the order of the table.
-        seeds: Of corpus split, selection, sampling and training.
+        seeds: Seeds of the corpus split, selection, sampling and training.
         run_dir: Folder or URI; the same folder resumes. By default `runs/compare-TIMESTAMP`.
         address: Of a Ray cluster.
         parallel: Runs side by side; by default as many as fit.
@@ -68,17 +83,17 @@ def compare(
     if not methods or not seeds:
         raise ConfigError("compare needs at least one method and one seed")
     display = Display(quiet=quiet)
-    jobs = [(method, seed, config_of(method, seed)) for method in methods for seed in seeds]
-    for _, _, config in jobs:
-        _claim(folder, config)
+    jobs = [Job(name, seed, config_of(name, seed)) for name in methods for seed in seeds]
+    for job in jobs:
+        _claim(folder, job.config)
     with connected(address, verbose=verbose) as cluster:
         check_storage_is_shared(folder)
-        width = num_parallel_runs([config for *_, config in jobs], cluster, len(jobs), parallel)
+        width = num_parallel_runs([job.config for job in jobs], cluster, len(jobs), parallel)
         display.say(f"{len(jobs)} runs ({width} at a time) in {folder.uri}")
         outcomes = (
             _one_by_one(jobs, folder, cluster, display)
             if width == 1
-            else _together(jobs, folder, width, display)
+            else _side_by_side(jobs, folder, width, display)
         )
     table = write_comparison(folder, outcomes)
     display.say(table.markdown)
@@ -87,30 +102,30 @@ def compare(
 
 
 def on_equal_terms(config: Config, staged: Config) -> Config:
-    """A method's config for a comparison with a staged one.
+    """Return a method's config for a comparison with a staged one.
 
-    Its last student has as many optimiser steps behind it (`equal_steps`): a comparison would
-    otherwise favour the staged methods by mere training. Only that student is evaluated, which
-    saves time.
+    The last student gets as many optimiser steps as the staged one's (`equal_steps`): otherwise
+    the comparison would favour staged methods by mere training. To save time, only the last
+    student is evaluated.
     """
     evaluation = config.evaluation.model_copy(update={"every_stage": False, "base_student": False})
     return equal_steps(config, staged).model_copy(update={"evaluation": evaluation})
 
 
 def _one_by_one(
-    jobs: Sequence[tuple[str, int, Config]], folder: Storage, cluster: Cluster, display: Display
+    jobs: Sequence[Job], folder: Storage, cluster: Cluster, display: Display
 ) -> list[Outcome]:
-    """Runs after each other; they share their engines, which start once."""
+    """Do runs after each other; they share their engines, which start once."""
     outcomes: list[Outcome] = []
     store = ResponseStore(folder.sub(layout.RESPONSES))
     engines: Engines | None = None
     try:
-        for method, seed, config in jobs:
-            if engines is None or not engines.serves(config, store):
+        for job in jobs:
+            if engines is None or not engines.serves(job.config, store):
                 if engines is not None:
                     engines.close()
-                engines = Engines(config, place(config, cluster), store)
-            outcomes.append(_run_one(method, seed, config, folder, store, engines))
+                engines = Engines(job.config, place(job.config, cluster), store)
+            outcomes.append(_run_one(job, folder, store, engines))
             display.say(_line(outcomes[-1], len(outcomes), len(jobs)))
     finally:
         if engines is not None:
@@ -118,30 +133,29 @@ def _one_by_one(
     return outcomes
 
 
-def _together(
-    jobs: Sequence[tuple[str, int, Config]], folder: Storage, width: int, display: Display
+def _side_by_side(
+    jobs: Sequence[Job], folder: Storage, width: int, display: Display
 ) -> list[Outcome]:
-    """Runs side by side, each driven by a Ray task with engines of its own.
+    """Do several runs at a time, each in a Ray task with engines of its own.
 
-    After one that the user must mend, those under way are finished and no other is started.
+    After a failure that the user must mend, runs under way are finished and no other is started.
     """
     remote = ray.remote(_run_one).options(num_cpus=1, max_retries=0)
     store = ResponseStore(folder.sub(layout.RESPONSES), start_in_flight())
-    waiting = list(enumerate(jobs))
+    waiting = list(range(len(jobs)))
     running: dict[Any, int] = {}
     outcomes: dict[int, Outcome] = {}
     failures: list[UserError] = []
     while running or (waiting and not failures):
         while waiting and not failures and len(running) < width:
-            number, (method, seed, config) = waiting.pop(0)
-            running[remote.remote(method, seed, config, folder, store, None)] = number
+            number = waiting.pop(0)
+            running[remote.remote(jobs[number], folder, store, None)] = number
         (done,), _ = ray.wait(list(running), num_returns=1)
         number = running.pop(done)
         try:
             outcomes[number] = result_of(done)
         except UserError as error:
-            method, seed, _ = jobs[number]
-            failures.append(UserError(f"{method}, seed {seed}: {error}"))
+            failures.append(UserError(f"{jobs[number].name}: {error}"))
             display.say(f"{failures[-1]}; {len(running)} runs under way are finished first")
             continue
         display.say(_line(outcomes[number], len(outcomes), len(jobs)))
@@ -153,41 +167,28 @@ def _together(
     return [outcomes[number] for number in range(len(jobs))]
 
 
-def _run_one(
-    method: str,
-    seed: int,
-    config: Config,
-    folder: Storage,
-    store: ResponseStore,
-    engines: Engines | None,
-) -> Outcome:
-    place_of_run = folder.sub(layout.comparison_run(method, seed))
+def _run_one(job: Job, folder: Storage, store: ResponseStore, engines: Engines | None) -> Outcome:
+    storage = folder.sub(layout.comparison_run(job.method, job.seed))
     start = time.monotonic()
-    if not _is_complete(place_of_run, config):
-        run(
-            config,
-            run_dir=place_of_run.uri,
-            store=store,
-            engines=engines,
-            quiet=True,
-        )
-    corpus = place_of_run.read_json(layout.marker(layout.CORPUS_STEP))["figures"]
-    metrics = place_of_run.read_json(layout.METRICS)
+    if not _is_complete(storage, job.config):
+        run(job.config, run_dir=storage.uri, store=store, engines=engines, quiet=True)
+    corpus = storage.read_json(layout.marker(layout.CORPUS_STEP))["figures"]
+    metrics = storage.read_json(layout.METRICS)
     return Outcome(
-        method=method,
-        seed=seed,
+        method=job.method,
+        seed=job.seed,
         metrics=metrics,
         counts=corpus["counts"],
-        reused=from_other_runs(metrics["budget"], config.teacher.tiers),
+        reused=from_other_runs(metrics["budget"], job.config.teacher.tiers),
         seconds=time.monotonic() - start,
     )
 
 
-def _is_complete(place_of_run: Storage, config: Config) -> bool:
+def _is_complete(storage: Storage, config: Config) -> bool:
     return (
-        place_of_run.exists(layout.METRICS)
-        and place_of_run.exists(layout.CONFIG)
-        and place_of_run.read_text(layout.CONFIG) == dump_config(config)
+        storage.exists(layout.METRICS)
+        and storage.exists(layout.CONFIG)
+        and storage.read_text(layout.CONFIG) == dump_config(config)
     )
 
 
