@@ -204,7 +204,7 @@ def _claim(folder: Storage, config: Config) -> None:
     elif folder.read_json(layout.SUBJECT) != mine:
         raise ConfigError(
             f"{folder.uri} holds a comparison on another corpus, teacher or student: use "
-            "another --out"
+            "another --run-dir"
         )
 
 
