@@ -1,34 +1,27 @@
-"""The table and figure of a comparison: methods by metrics, mean and interval over seeds."""
+"""The tables of a comparison: methods by metrics, mean and interval over seeds."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from matplotlib.figure import Figure
-
+from baldistill.report.figures.comparison import draw_comparison
+from baldistill.report.formats import csv_text, markdown_table, percent
 from baldistill.report.ranks import both_ends
 from baldistill.run_folder.layout import METRIC_NAMES, comparison_file
 from baldistill.storage import Storage
 
-# two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom, and the normal's
+# Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom.
 _T = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
     *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
     *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
 )
-_NORMAL = 1.960
-_MOST_DOMAINS = 60  # of the table of domains; comparison.csv has all
-_COLOURS = (
-    *("#bbbbbb", "#888888", "#bbaa33", "#cc7722", "#aa4499"),
-    *("#44aa99", "#4477aa", "#117733", "#cc3311"),
-)
-_MARKERS = "hos^vDPX*"
+_NORMAL = 1.960  # the same quantile of the normal distribution
+_MOST_DOMAINS = 60  # in comparison.md; comparison.csv has all
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +31,10 @@ class Outcome:
     Attributes:
         method: Its preset.
         seed: Its seed.
-        metrics: Its `metrics.json`.
+        metrics: The content of its `metrics.json`.
         counts: Examples of each domain in its corpus.
-        reused: Teacher's answers that another run had paid for.
-        seconds: What it took now; about 0 for a run that was complete.
+        reused: Answers of the teacher that another run had paid for.
+        seconds: How long it took now; about 0 for a run that was complete before.
     """
 
     method: str
@@ -53,7 +46,7 @@ class Outcome:
 
     @property
     def calls(self) -> int:
-        """Teacher calls that it paid."""
+        """Teacher calls that the run paid for."""
         return int(self.metrics["budget"]["total"]["calls"])
 
 
@@ -62,8 +55,8 @@ class Comparison:
     """A comparison, ready to be shown.
 
     Attributes:
-        data: All figures, as JSON values.
-        markdown: The table.
+        data: The content of `comparison.json`.
+        markdown: The tables.
     """
 
     data: dict[str, Any]
@@ -76,17 +69,13 @@ def write_comparison(folder: Storage, outcomes: Sequence[Outcome]) -> Comparison
     table = markdown(data)
     folder.write_json(comparison_file("json"), data)
     folder.write_text(comparison_file("md"), table)
-    folder.write_text(comparison_file("csv"), _csv(data))
-    figure = draw(data)
-    for ending in ("svg", "png"):
-        image = io.BytesIO()
-        figure.savefig(image, format=ending, dpi=150)
-        folder.write_bytes(comparison_file(ending), image.getvalue())
+    folder.write_text(comparison_file("csv"), csv_text(_rows(data)))
+    draw_comparison(data).save(folder)
     return Comparison(data, table)
 
 
 def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Mean and 95 % interval of every figure of every method, and what the calls cost."""
+    """Compute mean and 95 % interval of every figure of every method, and count the calls."""
     methods = list(dict.fromkeys(outcome.method for outcome in outcomes))
     sizes: dict[str, float] = {}
     for outcome in outcomes:
@@ -99,14 +88,9 @@ def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
             name: interval([m for o in mine if (m := o.metrics[name]) is not None])
             for name in METRIC_NAMES
         }
+        per_domain = [outcome.metrics["per_domain"] for outcome in mine]
         domains = {
-            domain: interval(
-                [
-                    o.metrics["per_domain"][domain]["score"]
-                    for o in mine
-                    if domain in o.metrics["per_domain"]
-                ]
-            )
+            domain: interval([d[domain]["score"] for d in per_domain if domain in d])
             for domain in sizes
         }
         rows.append(
@@ -130,7 +114,7 @@ def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def interval(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean and half the width of its 95 % confidence interval (Student's t over seeds).
+    """Compute the mean and half the width of its 95 % confidence interval (Student's t).
 
     The half width is None for fewer than two values, and the mean for none.
     """
@@ -144,95 +128,55 @@ def interval(values: Sequence[float]) -> dict[str, float | None]:
 
 
 def _quantile(freedom: int) -> float:
-    """Beyond the table the excess over the normal falls as 1 / freedom: right to 0.001."""
+    """Return the 95 % quantile of t, beyond the table by a fit that is right to 0.001."""
+    # The excess over the normal quantile falls as 1 / freedom.
     if freedom <= len(_T):
         return _T[freedom - 1]
     return _NORMAL + (_T[-1] - _NORMAL) * len(_T) / freedom
 
 
 def markdown(data: Mapping[str, Any]) -> str:
-    """The tables as Markdown, figures in percent: methods by metrics, then domains by methods."""
-    seeds = len(data["rows"][0]["seeds"])
-    lines = [
-        "| method | " + " | ".join(METRIC_NAMES) + " | teacher calls |",
-        "|---|" + "---:|" * (len(METRIC_NAMES) + 1),
-    ]
-    for row in data["rows"]:
-        cells = [_percent(row[name]) for name in METRIC_NAMES]
-        lines.append(f"| {row['method']} | {' | '.join(cells)} | {row['calls_alone']:,.0f} |")
-    lines += [
-        "",
-        f"Accuracy in percent, {_over(seeds)}; teacher calls of one run alone. All runs: "
-        f"{data['calls_alone']:,} calls alone, {data['calls_together']:,} paid together.",
-        "",
-        *_domain_table(data),
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _domain_table(data: Mapping[str, Any]) -> list[str]:
-    """Each domain's mean over the seeds, from head to tail, a column for each method."""
+    """Write the tables in percent: methods by metrics, then domains by methods."""
     rows = data["rows"]
-    lines = [
-        "| domain | examples | " + " | ".join(row["method"] for row in rows) + " |",
-        "|---|" + "---:|" * (len(rows) + 1),
-    ]
-    for domain in both_ends(data["domains"], _MOST_DOMAINS):
-        if domain is None:
-            lines.append("| ⋮ |" + " |" * (len(rows) + 1))
-            continue
-        means = [_percent({**row["per_domain"][domain], "half": None}) for row in rows]
-        name = domain.replace("|", "\\|")
-        lines.append(f"| {name} | {data['sizes'][domain]:,.0f} | {' | '.join(means)} |")
-    return lines
+    seeds = len(rows[0]["seeds"])
+    over = f"mean and 95 % interval over {seeds} seeds" if seeds > 1 else "of a single seed"
+    methods = markdown_table(
+        ["method", *METRIC_NAMES, "teacher calls"],
+        [
+            [
+                row["method"],
+                *(percent(row[name]["mean"], row[name]["half"]) for name in METRIC_NAMES),
+                f"{row['calls_alone']:,.0f}",
+            ]
+            for row in rows
+        ],
+    )
+    note = (
+        f"Accuracy in percent, {over}; teacher calls of one run alone. All runs: "
+        f"{data['calls_alone']:,} calls alone, {data['calls_together']:,} paid together."
+    )
+    domains = markdown_table(
+        ["domain", "examples", *(row["method"] for row in rows)],
+        [_domain_cells(domain, data) for domain in both_ends(data["domains"], _MOST_DOMAINS)],
+    )
+    return "\n".join([*methods, "", note, "", *domains, ""])
 
 
-def draw(data: Mapping[str, Any]) -> Figure:
-    """Accuracy per domain from head to tail, a line per method."""
-    domains, rows = data["domains"], data["rows"]
-    figure = Figure(figsize=(max(7.0, 0.55 * len(domains) + 3.5), 4.6), layout="constrained")
-    axes = figure.subplots()
-    for number, row in enumerate(rows):
-        means = [row["per_domain"][domain]["mean"] for domain in domains]
-        axes.plot(
-            range(len(domains)),
-            [math.nan if mean is None else 100 * mean for mean in means],
-            marker=_MARKERS[number % len(_MARKERS)],
-            markersize=5,
-            linewidth=2.2 if row["method"].startswith("baldistill") else 1.2,
-            color=_COLOURS[number % len(_COLOURS)],
-            label=row["method"],
-        )
-    names = [f"{name[:18]}\n{data['sizes'][name]:,.0f}" for name in domains]
-    axes.set_xticks(range(len(domains)), names, rotation=40, ha="right", parse_math=False)
-    axes.set_ylabel("accuracy (%)")
-    axes.set_ylim(-2, 102)
-    axes.set_xlabel("domain and its examples in the corpus, from head to tail")
-    axes.grid(axis="y", color="#dddddd", linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right upper", frameon=False)
-    return figure
+def _domain_cells(domain: str | None, data: Mapping[str, Any]) -> list[str]:
+    """Return name, size and each method's mean of a domain; dots for None."""
+    if domain is None:
+        return ["⋮", "", *("" for _ in data["rows"])]
+    means = [percent(row["per_domain"][domain]["mean"]) for row in data["rows"]]
+    return [domain, f"{data['sizes'][domain]:,.0f}", *means]
 
 
-def _over(seeds: int) -> str:
-    return f"mean and 95 % interval over {seeds} seeds" if seeds > 1 else "of a single seed"
-
-
-def _percent(figure: Mapping[str, float | None]) -> str:
-    if figure["mean"] is None:
-        return "-"
-    text = f"{100 * figure['mean']:.1f}"
-    return text if figure["half"] is None else f"{text} ± {100 * figure['half']:.1f}"
-
-
-def _csv(data: Mapping[str, Any]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    columns = [f"{name}_{part}" for name in METRIC_NAMES for part in ("mean", "half")]
-    writer.writerow(["method", *columns, "calls_alone", *data["domains"]])
+def _rows(data: Mapping[str, Any]) -> list[list[Any]]:
+    """Return heads and rows of `comparison.csv`."""
+    sides = [(name, side) for name in METRIC_NAMES for side in ("mean", "half")]
+    heads = ["method", *(f"{name}_{side}" for name, side in sides), "calls_alone"]
+    rows: list[list[Any]] = [[*heads, *data["domains"]]]
     for row in data["rows"]:
-        figures = [row[name][part] for name in METRIC_NAMES for part in ("mean", "half")]
         accuracies = [row["per_domain"][domain]["mean"] for domain in data["domains"]]
-        writer.writerow([row["method"], *figures, row["calls_alone"], *accuracies])
-    return text.getvalue()
+        figures = [row[name][side] for name, side in sides]
+        rows.append([row["method"], *figures, row["calls_alone"], *accuracies])
+    return rows

@@ -51,8 +51,7 @@ def report(run: str | Path) -> str:
     figures = draw_figures(folder, spent)
     output = folder.storage.sub(layout.REPORT)
     for figure in figures:
-        output.write_text(f"{figure.name}.svg", figure.svg)
-        output.write_bytes(f"{figure.name}.png", figure.png)
+        figure.save(output)
     answers, answers_note = examples.responses(folder)
     page = (
         _environment()

@@ -1,21 +1,13 @@
-"""The table of a sweep: trials by score, what they cost alone and together, and the best."""
+"""The tables of a sweep: trials by score, what they cost alone and together, and the best."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from baldistill.report.figures.style import styled, to_png, to_svg
-from baldistill.report.figures.sweep import (
-    draw_domains,
-    draw_front,
-    draw_parameters,
-    goal,
-    shown,
-)
+from baldistill.report.figures.sweep import draw_sweep, goal, shown
+from baldistill.report.formats import csv_text, markdown_table, percent
 from baldistill.run_folder.layout import METRIC_NAMES, sweep_file
 from baldistill.storage import Storage
 
@@ -27,16 +19,16 @@ class SweepTrial:
     """A trial of a sweep.
 
     Attributes:
-        name: Its run folder's.
+        name: The name of its run folder.
         values: The dotted config keys that it set.
         standing: `done`, `stopped`, `failed`, `skipped` or `running`.
         reason: Why it was stopped, failed or skipped.
         stages: K.
-        history: (stage, metrics) after each stage that it evaluated.
-        scores: The sweep's metrics after the last of them; empty without one.
-        calls: Teacher calls that it paid.
-        reused: Answers that it took from the other trials.
-        seconds: How long it ran.
+        history: Number and metrics of each stage that was evaluated.
+        scores: The sweep's metrics after the last of these stages; empty without one.
+        calls: Teacher calls that the trial paid for.
+        reused: Answers of the teacher that another trial had paid for.
+        seconds: How long the trial ran.
         counts: Examples of each domain in its corpus; empty where it read none.
     """
 
@@ -54,47 +46,49 @@ class SweepTrial:
 
     @property
     def score(self) -> float:
-        """What trials are compared by: the mean of the sweep's metrics."""
+        """The mean of the sweep's metrics, by which trials are compared."""
         return sum(self.scores) / len(self.scores) if self.scores else float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class SweepTables:
+    """A sweep, ready to be shown.
+
+    Attributes:
+        data: The content of `sweep.json`.
+        markdown: The table.
+        files: Names of the files that were written.
+    """
+
+    data: dict[str, Any]
+    markdown: str
+    files: list[str]
 
 
 def write_tables(
     folder: Storage, trials: Sequence[SweepTrial], metric: Sequence[str]
-) -> tuple[dict[str, Any], str, list[str]]:
-    """Write `sweep.json`, `.csv`, `.md` and the figures.
+) -> SweepTables:
+    """Write `sweep.json`, `.csv`, `.md` and the figures into the folder of a sweep.
 
     Args:
-        folder: Of the sweep.
+        folder: The sweep's.
         trials: In the order of the search.
         metric: Names of the sweep's metrics.
-
-    Returns:
-        The data, the table as Markdown, and the names of the files.
     """
     data = summarise(trials, metric)
     table = markdown(data)
     folder.write_json(sweep_file("json"), data)
     folder.write_text(sweep_file("md"), table)
-    folder.write_text(sweep_file("csv"), _csv(data))
+    folder.write_text(sweep_file("csv"), csv_text(_rows(data)))
     files = [sweep_file(ending) for ending in ("json", "md", "csv")]
-    if not any(trial["score"] is not None for trial in data["trials"]):
-        return data, table, files
-    with styled():
-        figures = {
-            "sweep-parameters": (draw_parameters(data), "score against each parameter"),
-            "sweep-domains": (draw_domains(data), "accuracy per domain of the best trials"),
-        }
-        if len(metric) == 2:
-            figures["sweep-front"] = (draw_front(data), "the trade-off of the two metrics")
-        for name, (figure, description) in figures.items():
-            folder.write_bytes(f"{name}.png", to_png(figure))
-            folder.write_text(f"{name}.svg", to_svg(figure, name, description))
-            files += [f"{name}.png", f"{name}.svg"]
-    return data, table, files
+    if any(trial["score"] is not None for trial in data["trials"]):
+        for picture in draw_sweep(data):
+            files += picture.save(folder)
+    return SweepTables(data, table, files)
 
 
 def summarise(trials: Sequence[SweepTrial], metric: Sequence[str]) -> dict[str, Any]:
-    """All figures of a sweep as JSON values, the best trial first."""
+    """Compute the content of `sweep.json`, the best trial first."""
     ranked = sorted(trials, key=lambda t: (_ORDER.index(t.standing), -t.score, t.name))
     done = [trial for trial in ranked if trial.standing == "done"]
     sizes = next((trial.counts for trial in ranked if trial.counts), {})
@@ -104,7 +98,7 @@ def summarise(trials: Sequence[SweepTrial], metric: Sequence[str]) -> dict[str, 
         "metric": list(metric),
         "best": done[0].name if done else None,
         "front": pareto_front({trial.name: trial.scores for trial in done}),
-        "trials": [_row(trial) for trial in ranked],
+        "trials": [_trial(trial) for trial in ranked],
         "domains": sorted(sizes, key=lambda name: (-sizes[name], name)),
         "sizes": sizes,
         "calls_alone": alone,
@@ -114,7 +108,7 @@ def summarise(trials: Sequence[SweepTrial], metric: Sequence[str]) -> dict[str, 
 
 
 def pareto_front(scores: Mapping[str, Sequence[float]]) -> list[str]:
-    """The trials that no other beats in one metric without losing in another."""
+    """Return the trials that no other beats in one metric without losing in another."""
 
     def beaten(mine: Sequence[float]) -> bool:
         return any(
@@ -126,42 +120,40 @@ def pareto_front(scores: Mapping[str, Sequence[float]]) -> list[str]:
 
 
 def markdown(data: Mapping[str, Any]) -> str:
-    """The table as Markdown, accuracies in percent."""
-    keys = list(dict.fromkeys(key for trial in data["trials"] for key in trial["values"]))
-    extra = [name for name in data["metric"] if name not in METRIC_NAMES]
-    titles = ["trial", *keys, *METRIC_NAMES, *extra, "stages", "calls alone", "paid", "standing"]
-    numbers = len(titles) - len(keys) - 2
-    lines = [
-        f"| {' | '.join(titles)} |",
-        "|---|" + "---|" * len(keys) + "---:|" * numbers + "---|",
-    ]
-    for trial in data["trials"]:
-        name = f"**{trial['name']}**" if trial["name"] == data["best"] else trial["name"]
-        cells = [
-            name,
-            *(_cell(shown(trial["values"].get(key))) for key in keys),
-            *(_percent(trial["metrics"].get(metric)) for metric in [*METRIC_NAMES, *extra]),
+    """Write the table with accuracies in percent, and what the calls cost."""
+    trials, metric = data["trials"], data["metric"]
+    keys = _parameters(trials)
+    names = [*METRIC_NAMES, *(name for name in metric if name not in METRIC_NAMES)]
+    rows = [
+        [
+            f"**{trial['name']}**" if trial["name"] == data["best"] else trial["name"],
+            *(shown(trial["values"].get(key)) for key in keys),
+            *(percent(trial["metrics"].get(name)) for name in names),
             f"{trial['stage']}/{trial['stages']}",
             f"{trial['calls_alone']:,}",
             f"{trial['calls_paid']:,}",
             trial["standing"],
         ]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "Accuracy in percent after a trial's last stage, on one seed; the best trial is"]
-    lines[-1] += f" the one with the highest {goal(data['metric'])} of those that ran to the end."
-    if len(data["metric"]) == 2:
-        lines.append(f"Pareto front: {', '.join(data['front']) or 'empty'}.")
-    lines.append(
+        for trial in trials
+    ]
+    heads = ["trial", *keys, *names, "stages", "calls alone", "paid", "standing"]
+    front = [f"Pareto front: {', '.join(data['front']) or 'empty'}."] if len(metric) == 2 else []
+    reasons = [f"- {t['name']} {t['standing']}: {t['reason']}" for t in trials if t["reason"]]
+    lines = [
+        *markdown_table(heads, rows, numbers=slice(1 + len(keys), -1)),
+        "",
+        "Accuracy in percent after a trial's last stage, on one seed; the best trial is the one "
+        f"with the highest {goal(metric)} of those that ran to the end.",
+        *front,
         f"Teacher calls: {data['calls_alone']:,} if every trial had run alone, "
-        f"{data['calls_paid']:,} paid together ({data['share_reused']:.0%} served from the store)."
-    )
-    reasons = [t for t in data["trials"] if t["reason"]]
-    if reasons:
-        lines += ["", *(f"- {t['name']} {t['standing']}: {t['reason']}" for t in reasons)]
+        f"{data['calls_paid']:,} paid together ({data['share_reused']:.0%} served from the store).",
+        *(["", *reasons] if reasons else []),
+    ]
     return "\n".join(lines) + "\n"
 
 
-def _row(trial: SweepTrial) -> dict[str, Any]:
+def _trial(trial: SweepTrial) -> dict[str, Any]:
+    """Return a trial as `sweep.json` shows it."""
     stage, last = trial.history[-1] if trial.history else (0, None)
     domains = {d: row["score"] for d, row in last["per_domain"].items()} if last else {}
     metrics = {name: last[name] for name in METRIC_NAMES} if last else {}
@@ -186,23 +178,19 @@ def _row(trial: SweepTrial) -> dict[str, Any]:
     }
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
+def _parameters(trials: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the keys that any trial sets, in their order."""
+    return list(dict.fromkeys(key for trial in trials for key in trial["values"]))
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _csv(data: Mapping[str, Any]) -> str:
-    keys = list(dict.fromkeys(key for trial in data["trials"] for key in trial["values"]))
+def _rows(data: Mapping[str, Any]) -> list[list[Any]]:
+    """Return heads and rows of `sweep.csv`."""
+    keys, domains = _parameters(data["trials"]), data["domains"]
     figures = ["score", "stage", "stages", "calls_alone", "calls_paid", "seconds"]
-    text = io.StringIO()
-    writer = csv.writer(text)
-    domains = data["domains"]
-    writer.writerow(["trial", *keys, *METRIC_NAMES, *figures, *domains, "standing", "reason"])
-    for trial in data["trials"]:
-        writer.writerow(
+    heads = ["trial", *keys, *METRIC_NAMES, *figures, *domains, "standing", "reason"]
+    return [
+        heads,
+        *(
             [
                 trial["name"],
                 *(shown(trial["values"].get(key)) for key in keys),
@@ -212,5 +200,6 @@ def _csv(data: Mapping[str, Any]) -> str:
                 trial["standing"],
                 trial["reason"],
             ]
-        )
-    return text.getvalue()
+            for trial in data["trials"]
+        ),
+    ]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from baldistill.config import Config
 from baldistill.config.loading import dump_config
-from baldistill.report.sweep import SweepTrial, write_tables
+from baldistill.report.sweep import SweepTables, SweepTrial, write_tables
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
 from baldistill.tune.configs import config_of
@@ -27,28 +26,25 @@ class SweepResult:
     """A finished sweep.
 
     Attributes:
-        data: The content of `sweep.json`.
-        markdown: The table.
+        tables: What was written.
         best: The config of the best trial, as in `best.yaml`; None where no trial came to its end.
-        files: What was written, by name.
     """
 
-    data: dict[str, Any]
-    markdown: str
+    tables: SweepTables
     best: Config | None
-    files: list[str]
 
 
 def write_result(folder: Storage, plan: SweepPlan) -> SweepResult:
     """Write all that shows what came of a sweep."""
     records = read_records(folder)
     trials = [_trial(folder, plan, record) for record in records.values()]
-    data, markdown, files = write_tables(folder, trials, plan.space.metric)
-    if data["best"] is None:
-        return SweepResult(data, markdown, None, files)
-    best = config_of(plan.base, plan.space, records[data["best"]].values, data["best"])
+    tables = write_tables(folder, trials, plan.space.metric)
+    name = tables.data["best"]
+    if name is None:
+        return SweepResult(tables, None)
+    best = config_of(plan.base, plan.space, records[name].values, name)
     folder.write_text(layout.BEST, dump_config(best))
-    return SweepResult(data, markdown, best, [*files, layout.BEST])
+    return SweepResult(replace(tables, files=[*tables.files, layout.BEST]), best)
 
 
 def _trial(folder: Storage, plan: SweepPlan, record: TrialRecord) -> SweepTrial:

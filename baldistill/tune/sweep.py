@@ -81,20 +81,20 @@ def sweep(
             if not is_finished(plan, folder):
                 run_trials(plan, folder, cluster, parallel, display)
             result = write_result(folder, plan)
-            display.say(result.markdown)
+            display.say(result.tables.markdown)
             if validate_seeds and result.best is not None:
                 display.say("the best config against the base, on other seeds:")
-                result.data["validation"] = validate_best(
+                result.tables.data["validation"] = validate_best(
                     folder, config, result.best, validate_seeds, verbose=verbose, quiet=quiet
                 )
-                folder.write_json(layout.sweep_file("json"), result.data)
-    display.say(f"written to {folder.uri}: {', '.join(result.files)}")
+                folder.write_json(layout.sweep_file("json"), result.tables.data)
+    display.say(f"written to {folder.uri}: {', '.join(result.tables.files)}")
     if result.best is None:
         raise UserError(
             f"no trial came to its end: see the reasons above and in "
             f"{folder.uri_of(layout.sweep_file('md'))}"
         )
-    return result.data
+    return result.tables.data
 
 
 def read_sweep(

@@ -1,51 +1,24 @@
-"""The figures of the page, in order: what each is called, how to read it, when there is one."""
+"""Draw the figures of the page, in order, each with its title and how to read it."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
 from baldistill.report.figures import accuracy, costs, domains
-from baldistill.report.figures.style import styled, to_png, to_svg
+from baldistill.report.figures.style import Picture, styled
 from baldistill.report.ranks import MOST_ROWS
 from baldistill.run_folder.reader import RunFolder
 from baldistill.run_folder.spending import Spending
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """A figure on the page.
-
-    Attributes:
-        name: Of its files, without the ending.
-        title: Heading.
-        caption: How to read it.
-        svg: An SVG element.
-        png: The same as a picture.
-    """
-
-    name: str
-    title: str
-    caption: str
-    svg: str
-    png: bytes
-
-
-def draw_figures(run: RunFolder, spent: Spending | None) -> list[Drawn]:
-    """Draw what the run has figures for."""
+def draw_figures(run: RunFolder, spent: Spending | None) -> list[Picture]:
+    """Draw every figure that the run has data for."""
     with styled():
-        return [
-            Drawn(name, title, caption, to_svg(figure, name, title), to_png(figure))
-            for name, title, caption, figure in _figures(run, spent)
-        ]
-
-
-def _figures(run: RunFolder, spent: Spending | None) -> Iterator[tuple[str, str, str, Figure]]:
-    yield from _accuracy(run)
-    yield from _domains(run)
-    yield from _costs(run, spent)
+        figures = itertools.chain(_accuracy(run), _domains(run), _costs(run, spent))
+        return [Picture.of(*figure) for figure in figures]
 
 
 def _accuracy(run: RunFolder) -> Iterator[tuple[str, str, str, Figure]]:
@@ -73,7 +46,7 @@ def _accuracy(run: RunFolder) -> Iterator[tuple[str, str, str, Figure]]:
 
 
 def _title(text: str) -> str:
-    """With a capital letter, and the others as they are: "word F1" has two."""
+    """Make the first letter a capital; `capitalize` would make "word F1" "Word f1"."""
     return text[:1].upper() + text[1:]
 
 

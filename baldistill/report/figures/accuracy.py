@@ -1,4 +1,4 @@
-"""Figures of how good the student became: by domain from head to tail, and by stage."""
+"""Draw how good the student became: by domain from head to tail, and by stage."""
 
 from __future__ import annotations
 
@@ -8,16 +8,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from baldistill.report.figures.style import (
-    GREY,
-    HEAD,
-    INK,
-    TAIL,
-    WIDTH,
-    short_name,
-    stage_colours,
-    whole_stages,
-)
+from baldistill.report.figures.palette import GREEN, GREY, HEAD, INK, TAIL, stage_colours
+from baldistill.report.figures.style import WIDTH, name_ticks, short_name, whole_stages
 from baldistill.report.ranks import MOST_ROWS, rank_bins, spread
 from baldistill.run_folder.reader import RunFolder
 
@@ -25,10 +17,10 @@ _MOST_LINES = 6
 
 
 def by_domain(run: RunFolder) -> Figure:
-    """Accuracy from the largest domain to the smallest, one line a stage."""
+    """Draw accuracy from the largest domain to the smallest, a line for each stage."""
     titles = list(run.evaluated)
     shown = [titles[i] for i in spread(len(titles), _MOST_LINES)]
-    groups = domain_groups(run)
+    groups = _domain_groups(run)
     figure = Figure(figsize=(WIDTH, 3.9))
     axes = figure.add_subplot()
     num_head = _shade_head(axes, run, groups)
@@ -52,37 +44,26 @@ def by_domain(run: RunFolder) -> Figure:
     axes.set_ylabel(run.measure)
     _from_zero(axes, drawn)
     axes.set_xlim(-0.6, len(groups) - 0.4)
-    for text, place, side in (
-        ("head", num_head - 0.62, "right"),
-        ("tail", num_head - 0.38, "left"),
-    ):
-        if 0 < num_head < len(groups):
-            axes.text(
-                place,
-                1.01,
-                text,
-                transform=axes.get_xaxis_transform(),
-                ha=side,
-                va="bottom",
-                color=INK,
-                fontsize=8.5,
-            )
+    if 0 < num_head < len(groups):
+        look = {"transform": axes.get_xaxis_transform(), "va": "bottom", "fontsize": 8.5}
+        axes.text(num_head - 0.62, 1.01, "head", ha="right", color=INK, **look)
+        axes.text(num_head - 0.38, 1.01, "tail", ha="left", color=INK, **look)
     figure.legend(loc="outside right upper")
     return figure
 
 
-def domain_groups(run: RunFolder) -> list[Sequence[str]]:
-    """The evaluated domains one by one, or, where they are many, by ranks of size."""
-    known = {name for metrics in run.evaluated.values() for name in metrics["per_domain"]}
-    ordered = [name for name in run.counts if name in known]
-    ordered += sorted(known - set(ordered))
+def _domain_groups(run: RunFolder) -> list[Sequence[str]]:
+    """Return the evaluated domains one by one or, where they are many, by ranks of size."""
+    evaluated = {name for metrics in run.evaluated.values() for name in metrics["per_domain"]}
+    ordered = [name for name in run.counts if name in evaluated]
+    ordered += sorted(evaluated - set(ordered))
     if len(ordered) <= MOST_ROWS:
         return [[name] for name in ordered]
     return rank_bins(ordered)
 
 
 def _shade_head(axes: Axes, run: RunFolder, groups: list[Sequence[str]]) -> int:
-    """Shade the head; the number of groups that begin in it."""
+    """Shade the head, and return the number of groups that begin in it."""
     count = sum(group[0] in run.head for group in groups)
     if 0 < count < len(groups):
         axes.axvspan(-0.6, count - 0.5, color=HEAD, alpha=0.07, lw=0)
@@ -92,7 +73,7 @@ def _shade_head(axes: Axes, run: RunFolder, groups: list[Sequence[str]]) -> int:
 def _label_groups(axes: Axes, groups: list[Sequence[str]]) -> None:
     if all(len(group) == 1 for group in groups):
         names = [short_name(group[0], 20) for group in groups]
-        axes.set_xticks(range(len(groups)), names, rotation=40, ha="right", rotation_mode="anchor")
+        name_ticks(axes, names)
         axes.tick_params(axis="x", labelsize=8 if len(groups) <= 24 else 7)
         axes.set_xlabel("domain, largest first")
         return
@@ -101,7 +82,7 @@ def _label_groups(axes: Axes, groups: list[Sequence[str]]) -> None:
         end = rank + len(group) - 1
         labels.append(f"{rank:,}" if end == rank else f"{rank:,}-{end:,}")
         rank = end + 1
-    axes.set_xticks(range(len(groups)), labels, rotation=40, ha="right", rotation_mode="anchor")
+    name_ticks(axes, labels)
     axes.tick_params(axis="x", labelsize=8)
     axes.set_xlabel("rank of the domain by size; a point is the mean of its domains")
 
@@ -113,7 +94,7 @@ def _mean(per_domain: Mapping[str, Any], group: Sequence[str]) -> float:
 
 _LINES = {
     "macro": (INK, "-", "o", 2.2),
-    "micro": ("#009E73", (0, (4, 2)), "s", 1.5),
+    "micro": (GREEN, (0, (4, 2)), "s", 1.5),
     "natural": (GREY, (0, (1, 1.5)), "D", 1.5),
     "head": (HEAD, "-", "v", 1.5),
     "tail": (TAIL, "-", "^", 1.5),
@@ -121,7 +102,7 @@ _LINES = {
 
 
 def by_stage(run: RunFolder) -> Figure:
-    """Macro, micro, natural, head and tail after each stage."""
+    """Draw macro, micro, natural, head and tail after each stage."""
     stages = [stage for stage in run.stages if stage.metrics]
     places = [stage.stage for stage in stages]
     figure = Figure(figsize=(WIDTH, 3.1))
@@ -130,7 +111,7 @@ def by_stage(run: RunFolder) -> Figure:
     drawn: list[float] = []
     for name in sorted(_LINES, key=lambda name: -(last.get(name) or 0.0)):
         values = [s.metrics[name] for s in stages if s.metrics.get(name) is not None]
-        if len(values) < len(stages):  # no tail, or none was evaluated
+        if len(values) < len(stages):  # the corpus has no tail, or no question of it was asked
             continue
         drawn += values
         colour, dashes, marker, width = _LINES[name]
@@ -152,16 +133,13 @@ def by_stage(run: RunFolder) -> Figure:
     axes.set_xlabel("after stage")
     axes.set_ylabel(run.measure)
     _from_zero(axes, drawn)
-    figure.legend(loc="outside right upper", title=f"after {_when(places[-1])}")
+    after = f"stage {places[-1]}" if places[-1] else "no stage"
+    figure.legend(loc="outside right upper", title=f"after {after}")
     return figure
 
 
-def _when(stage: int) -> str:
-    return f"stage {stage}" if stage else "no stage"
-
-
 def _from_zero(axes: Axes, values: list[float]) -> None:
-    """From 0 to 1, or to 0.5 or 0.2 where nothing is higher."""
+    """Draw the axis from 0 to 1, or to 0.5 or 0.2 where nothing is higher."""
     highest = max((value for value in values if value == value), default=1.0)
     top = next((limit for limit in (0.2, 0.5) if highest <= limit), 1.0)
     axes.set_ylim(-0.03 * top, 1.03 * top)

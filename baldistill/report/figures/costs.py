@@ -1,42 +1,33 @@
-"""Figures of what the run cost: budget, calls and tokens of the teacher, training, time."""
+"""Draw what the run cost: budget, calls and tokens of the teacher, training, time."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from baldistill.report.figures.style import (
+from baldistill.report.figures.palette import (
+    BLUE,
     GREY,
-    INK,
     LIGHT,
     PURPOSES,
-    WIDTH,
-    readable,
+    SILVER,
+    STEPS,
+    ink_on,
     stage_colours,
-    thousands,
-    whole_stages,
 )
+from baldistill.report.figures.style import WIDTH, name_rows, readable, thousands, whole_stages
 from baldistill.run_folder.reader import RunFolder, title
 from baldistill.run_folder.spending import Spending
 
-_STEPS = {
-    "corpus": ("corpus", "#B5BAC2"),
-    "scored": ("score candidates", "#56B4E9"),
-    "annotated": ("annotate (teacher)", "#CC79A7"),
-    "student": ("fine-tune", "#009E73"),
-    "metrics": ("evaluate", "#E69F00"),
-    "other": ("plan, select", "#D9DCE1"),
-}
 _MOST_STAGES = 12
 _MOST_REASONS = 8
 
 
 def spending(run: RunFolder, spent: Spending) -> Figure:
-    """Units of B, calls and tokens by stage, and why answers were rejected."""
+    """Draw units of B, calls and tokens by stage, rejected answers by reason, and the caps."""
     reasons, caps = _reasons(spent), _caps(spent)
     heights = [0.42, 1.9, 0.35 + 0.2 * max(1, len(reasons))]
     heights += [0.26 * len(caps)] if caps else []
@@ -52,7 +43,7 @@ def spending(run: RunFolder, spent: Spending) -> Figure:
 
 
 def _caps(spent: Spending) -> list[tuple[str, float, float, float]]:
-    """Of each cap beside B that is set: its name, its limit, what is spent and what is held."""
+    """Return name, limit, spent and held amount of each cap that is set beside B."""
     total, limits = spent.total, spent.summary.caps
     figures = [
         ("calls", limits.calls, float(total.calls), 0.0),
@@ -68,10 +59,10 @@ def _caps(spent: Spending) -> list[tuple[str, float, float, float]]:
 
 
 def _cap_bars(axes: Axes, caps: list[tuple[str, float, float, float]]) -> None:
-    """How much of each cap was spent, and held by calls without an answer."""
+    """Draw how much of each cap is spent, or held by calls without an answer."""
     for row, (_, limit, used, held) in enumerate(caps):
         axes.barh([row], [1.0], color=LIGHT, height=0.7)
-        axes.barh([row], [used / limit], color="#0072B2", height=0.7)
+        axes.barh([row], [used / limit], color=BLUE, height=0.7)
         axes.barh([row], [held / limit], left=used / limit, color=GREY, height=0.7)
         text = f"{used:,.6g} of {limit:,.6g}" + (f", {held:,.4g} held" if held else "")
         axes.text(1.01, row, text, va="center", fontsize=8)
@@ -86,7 +77,7 @@ def _cap_bars(axes: Axes, caps: list[tuple[str, float, float, float]]) -> None:
 
 
 def _units(axes: Axes, run: RunFolder) -> None:
-    """The budget as a bar, filled by the stages."""
+    """Draw the budget as a bar that the stages fill."""
     axes.barh([0], [run.budget], color=LIGHT, height=0.8)
     start = 0
     stages = [stage for stage in run.distilled if stage.annotation]
@@ -95,9 +86,7 @@ def _units(axes: Axes, run: RunFolder) -> None:
         axes.barh([0], [count], left=start, color=colour, height=0.8, edgecolor="white", lw=0.5)
         if count > 0.1 * run.budget:
             label = f"{title(stage.stage)}: {count:,}"
-            red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-            dark = 0.299 * red + 0.587 * green + 0.114 * blue < 140
-            ink = "white" if dark else INK
+            ink = ink_on(colour)
             axes.text(start + count / 2, 0, label, ha="center", va="center", fontsize=8, color=ink)
         start += count
     axes.set_title(f"annotated examples: {start:,} of the budget's {run.budget:,}")
@@ -127,8 +116,8 @@ def _tokens(axes: Axes, spent: Spending) -> None:
     stages = list(spent.by_stage)
     prompt = [figures.prompt_tokens for figures in spent.by_stage.values()]
     written = [figures.completion_tokens for figures in spent.by_stage.values()]
-    axes.bar(stages, prompt, width=0.66, color="#B5BAC2", label="prompt")
-    axes.bar(stages, written, bottom=prompt, width=0.66, color="#0072B2", label="completion")
+    axes.bar(stages, prompt, width=0.66, color=SILVER, label="prompt")
+    axes.bar(stages, written, bottom=prompt, width=0.66, color=BLUE, label="completion")
     _stage_axis(axes, stages, max(p + w for p, w in zip(prompt, written, strict=True)))
     axes.set_title("teacher tokens by stage")
     axes.legend(loc="upper left", ncols=2, borderaxespad=0.1)
@@ -143,10 +132,10 @@ def _stage_axis(axes: Axes, stages: list[int], highest: int) -> None:
 
 
 def _reasons(spent: Spending) -> list[tuple[str, int]]:
-    """Most frequent first; the rare ones together."""
+    """Count rejected answers by reason, most frequent first, the rare reasons together."""
     ordered = Counter(spent.total.rejected).most_common()
-    kept, rest = ordered[:_MOST_REASONS], ordered[_MOST_REASONS:]
-    return kept + ([("other reasons", sum(count for _, count in rest))] if rest else [])
+    frequent, rest = ordered[:_MOST_REASONS], ordered[_MOST_REASONS:]
+    return frequent + ([("other reasons", sum(count for _, count in rest))] if rest else [])
 
 
 def _rejections(axes: Axes, reasons: list[tuple[str, int]]) -> None:
@@ -159,16 +148,14 @@ def _rejections(axes: Axes, reasons: list[tuple[str, int]]) -> None:
     axes.barh(range(len(reasons)), counts, height=0.68, color=GREY)
     for row, count in enumerate(counts):
         axes.text(count + 0.008 * max(counts), row, f"{count:,}", va="center", fontsize=8)
-    axes.set_yticks(range(len(reasons)), [readable(reason, 32) for reason, _ in reasons])
-    axes.set_ylim(len(reasons) - 0.4, -0.6)
+    name_rows(axes, [readable(reason, 32) for reason, _ in reasons])
     axes.set_xlim(0, max(counts) * 1.1)
-    axes.tick_params(axis="y", length=0)
     thousands(axes, "x")
     axes.set_xlabel("answers")
 
 
 def losses(run: RunFolder) -> Figure:
-    """Training loss, the stages one after the other."""
+    """Draw the training loss, the stages one after the other."""
     stages = [stage for stage in run.distilled if stage.training]
     figure = Figure(figsize=(WIDTH, 2.7))
     axes = figure.add_subplot()
@@ -181,7 +168,9 @@ def losses(run: RunFolder) -> Figure:
         highest = max(highest, *values, 0.0)
         end = start + stage.training["num_steps"]
         if len(stages) <= 10:
-            axes.text((start + end) / 2, 1.02, title(stage.stage), **_above(axes))
+            above = axes.get_xaxis_transform()
+            name = title(stage.stage)
+            axes.text((start + end) / 2, 1.02, name, transform=above, ha="center", fontsize=8)
         if stage is not stages[-1]:
             axes.axvline(end, color=LIGHT, lw=1)
         start = end
@@ -194,25 +183,21 @@ def losses(run: RunFolder) -> Figure:
     return figure
 
 
-def _above(axes: Axes) -> dict[str, Any]:
-    return {"transform": axes.get_xaxis_transform(), "ha": "center", "fontsize": 8}
-
-
 def times(run: RunFolder) -> Figure:
-    """Where the time went: a bar for the corpus, the base student and each stage."""
+    """Draw the time of each step: a bar for the corpus, the base student and each stage."""
     bars: dict[str, dict[str, float]] = {"corpus": {"corpus": run.corpus_seconds}}
     for stage in run.stages:
         bars[title(stage.stage)] = _by_step(stage.seconds)
     if len(run.distilled) > _MOST_STAGES:
         together: dict[str, float] = {}
         for bar in bars.values():
-            together = {step: together.get(step, 0.0) + bar.get(step, 0.0) for step in _STEPS}
+            together = {step: together.get(step, 0.0) + bar.get(step, 0.0) for step in STEPS}
         bars = {f"all {len(run.distilled)} stages": together}
     unit, name = _unit(max(sum(bar.values()) for bar in bars.values()))
     figure = Figure(figsize=(WIDTH, 1.3 + 0.25 * len(bars)))
     axes = figure.add_subplot()
     rows, starts, labels = range(len(bars)), [0.0] * len(bars), []
-    for step, (label, colour) in _STEPS.items():
+    for step, (label, colour) in STEPS.items():
         widths = [bar.get(step, 0.0) / unit for bar in bars.values()]
         if any(widths):
             axes.barh(rows, widths, left=starts, height=0.7, color=colour)
@@ -221,19 +206,18 @@ def times(run: RunFolder) -> Figure:
         starts = [start + width for start, width in zip(starts, widths, strict=True)]
     for row, total in zip(rows, starts, strict=True):
         axes.text(total + 0.008 * max(starts), row, f"{total:,.1f}", va="center", fontsize=8)
-    axes.set_yticks(rows, list(bars))
-    axes.set_ylim(len(bars) - 0.4, -0.6)
+    name_rows(axes, list(bars))
     axes.set_xlim(0, max(starts) * 1.1 or 1)
-    axes.tick_params(axis="y", length=0)
     axes.set_xlabel(name)
     figure.legend(handles=labels, loc="outside lower center", ncols=6)
     return figure
 
 
 def _by_step(seconds: dict[str, float]) -> dict[str, float]:
+    """Add up the steps that have no colour of their own."""
     sums: dict[str, float] = {}
     for step, value in seconds.items():
-        name = step if step in _STEPS else "other"
+        name = step if step in STEPS else "other"
         sums[name] = sums.get(name, 0.0) + value
     return sums
 

@@ -1,34 +1,28 @@
-"""Figures over domains: how large they are, and what each was given."""
+"""Draw how large the domains are, and what each was given."""
 
 from __future__ import annotations
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, PowerNorm
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Polygon
 from matplotlib.path import Path
 
-from baldistill.report.figures.style import (
-    HEAD,
-    INK,
-    SOURCES,
-    TAIL,
-    WIDTH,
-    short_name,
-    thousands,
-    whole_stages,
-)
+from baldistill.report.figures.palette import HEAD, INK, SOURCES, TAIL, ink_on
+from baldistill.report.figures.style import WIDTH, name_rows, short_name, thousands, whole_stages
 from baldistill.report.ranks import MOST_ROWS, both_ends, spread
 from baldistill.run_folder.reader import RunFolder, StageFolder
 
 _LONGEST_NAME = 24
+_FLOOR = 0.7
+"""Where bars on a log scale begin, so that a domain of one example has one."""
 _CORNER = Path([(-0.5, -0.5), (-0.5, 0.3), (0.6, -0.5), (-0.5, -0.5)])
 
 
 def sizes(run: RunFolder) -> Figure:
-    """Examples of each domain on a log scale, head and tail in two colours."""
+    """Draw the examples of each domain on a log scale, head and tail in two colours."""
     if len(run.counts) <= MOST_ROWS:
         return _sizes_by_name(run)
     figure = Figure(figsize=(WIDTH, 3.2))
@@ -46,12 +40,8 @@ def sizes(run: RunFolder) -> Figure:
     axes.set_xlabel("rank of the domain by size")
     axes.set_ylabel("examples in the corpus (log)")
     axes.grid(axis="y")
-    axes.legend(handles=_parts(run), loc="upper right")
+    axes.legend(handles=_head_and_tail(run), loc="upper right")
     return figure
-
-
-_FLOOR = 0.7
-"""Where bars on a log scale begin, so that a domain of one example has one."""
 
 
 def _sizes_by_name(run: RunFolder) -> Figure:
@@ -65,13 +55,14 @@ def _sizes_by_name(run: RunFolder) -> Figure:
     axes.set_xscale("log")
     axes.set_xlim(_FLOOR, max(10, *values) * 2.2)
     thousands(axes, "x")
-    _name_rows(axes, list(names))
+    _name_domains(axes, list(names))
     axes.set_xlabel("examples in the corpus (log)")
-    figure.legend(handles=_parts(run), loc="outside lower right", ncols=2)
+    figure.legend(handles=_head_and_tail(run), loc="outside lower right", ncols=2)
     return figure
 
 
-def _parts(run: RunFolder) -> list[Patch]:
+def _head_and_tail(run: RunFolder) -> list[Patch]:
+    """Make the legend: how many domains and examples are head, and how many are tail."""
     num_tail = len(run.counts) - len(run.head)
     held = sum(run.counts[name] for name in run.head) / max(1, sum(run.counts.values()))
     labels = ((HEAD, len(run.head), held), (TAIL, num_tail, 1 - held))
@@ -83,7 +74,7 @@ def _parts(run: RunFolder) -> list[Patch]:
 
 
 def quotas(run: RunFolder) -> Figure:
-    """Quotas by stage and domain as a heat map; beside it, what each domain really got."""
+    """Draw quotas by stage and domain as a heat map, and beside it what each domain got."""
     stages = [stage for stage in run.distilled if stage.plan]
     rows = both_ends(list(run.counts))
     columns = [stages[i] for i in spread(len(stages), 24)]
@@ -92,7 +83,7 @@ def quotas(run: RunFolder) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[share, 1 - share])
     _heat_map(left, rows, columns)
     _annotated_rows(right, rows, stages)
-    _name_rows(left, rows)
+    _name_domains(left, rows)
     right.tick_params(axis="y", left=False, labelleft=False)
     corner = Line2D([], [], marker=_CORNER, ms=8, ls="", color=TAIL, label="tail in that stage")
     handles: list[Artist] = [
@@ -121,7 +112,7 @@ def _heat_map(axes: Axes, rows: list[str | None], stages: list[StageFolder]) -> 
                 axes.add_patch(Polygon(corner, color=TAIL, lw=0))
             if with_numbers:
                 value = cells[y][x]
-                ink = _ink_on(mesh.get_cmap(), colours(value))
+                ink = ink_on(mesh.get_cmap()(float(colours(value))))
                 axes.text(x, y, f"{value:,}", ha="center", va="center", fontsize=7.5, color=ink)
     axes.set_xticks(range(len(stages)), [str(stage.stage) for stage in stages])
     if len(stages) > 12:
@@ -131,12 +122,11 @@ def _heat_map(axes: Axes, rows: list[str | None], stages: list[StageFolder]) -> 
     axes.set_xlabel("stage")
     axes.set_title("quota")
     axes.tick_params(length=0)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["left", "bottom"]].set_visible(False)
 
 
 def _annotated_rows(axes: Axes, rows: list[str | None], stages: list[StageFolder]) -> None:
-    """Annotated examples of each domain over the stages, by source, with the sum of quotas."""
+    """Draw each domain's annotated examples by source, and the sum of its quotas."""
     done = [stage for stage in stages if stage.annotation]
     starts = [0] * len(rows)
     for source in _sources(stages):
@@ -161,7 +151,7 @@ def _annotated_rows(axes: Axes, rows: list[str | None], stages: list[StageFolder
 
 
 def annotated(run: RunFolder) -> Figure:
-    """Annotated examples of each stage by source, against the stage's budget."""
+    """Draw each stage's annotated examples by source, against the stage's budget."""
     stages = [stage for stage in run.distilled if stage.plan]
     figure = Figure(figsize=(WIDTH, 2.8))
     axes = figure.add_subplot()
@@ -193,16 +183,8 @@ def _sources(stages: list[StageFolder]) -> list[str]:
     return [name for name in SOURCES if any(name in stage.by_source for stage in stages)]
 
 
-def _name_rows(axes: Axes, rows: list[str | None]) -> None:
-    names = ["⋮" if name is None else short_name(name, _LONGEST_NAME) for name in rows]
-    axes.set_yticks(range(len(rows)), names)
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-
-
-def _ink_on(colours: Colormap, position: float) -> str:
-    red, green, blue, _ = colours(float(position))
-    return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else INK
+def _name_domains(axes: Axes, rows: list[str | None]) -> None:
+    name_rows(axes, ["⋮" if name is None else short_name(name, _LONGEST_NAME) for name in rows])
 
 
 def _domains(count: int) -> str:

@@ -1,4 +1,4 @@
-"""How the figures look, and how one becomes SVG and PNG."""
+"""The style of every figure, names and axes in it, and the one way to save a figure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -15,14 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-WIDTH = 8.0
-"""Inches; at the width of the page, 9 points are some 13 pixels."""
+from baldistill.report.figures.palette import GREY, INK, LIGHT
+from baldistill.storage import Storage
 
-# Okabe and Ito's palette: told apart with every kind of colour vision.
-HEAD, TAIL = "#0072B2", "#E69F00"
-GREY, LIGHT, INK = "#8A8F98", "#D9DCE1", "#22262B"
-SOURCES = {"real": "#009E73", "synthetic": "#CC79A7", "repeated": "#B5BAC2"}
-PURPOSES = {"rationale": "#009E73", "synthesis": "#CC79A7", "verification": "#56B4E9"}
+WIDTH = 8.0
+"""Width of a figure in inches: on the page, 9 points are then some 13 pixels."""
 
 _STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",
@@ -31,7 +29,7 @@ _STYLE: dict[Any, Any] = {
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9.0,
     "text.color": INK,
-    "text.parse_math": False,  # a `$` in a domain's name is a `$`
+    "text.parse_math": False,  # a domain's name may hold a `$`
     "axes.edgecolor": GREY,
     "axes.labelcolor": INK,
     "axes.titlesize": 9.5,
@@ -54,11 +52,11 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw and write figures in the page's style, whatever the user's own settings are."""
+    """Draw and render figures in the page's style, whatever the user's own settings are."""
     log = logging.getLogger("matplotlib.font_manager")
     level = log.level
     with mpl.rc_context(), warnings.catch_warnings():
-        # a name in a script that the font lacks: boxes in the PNG, text in the SVG
+        # the PNG has boxes for a name in a script that the font lacks; the SVG has the text
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
@@ -69,20 +67,42 @@ def styled() -> Iterator[None]:
             log.setLevel(level)
 
 
-def to_png(figure: Figure) -> bytes:
-    """The figure for people who paste."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
-    return buffer.getvalue()
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A figure that was drawn, as SVG and as PNG.
+
+    Attributes:
+        name: Name of its files, without the ending.
+        title: Heading, which a screen reader says too.
+        caption: How to read it.
+        svg: An SVG element that scales with the page.
+        png: The same for people who paste.
+    """
+
+    name: str
+    title: str
+    caption: str
+    svg: str
+    png: bytes
+
+    @classmethod
+    def of(cls, name: str, title: str, caption: str, figure: Figure) -> Picture:
+        """Render a figure; call this, and draw the figure, in `styled`."""
+        svg, png = _svg(figure, name, title), io.BytesIO()
+        figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
+        return cls(name, title, caption, svg, png.getvalue())
+
+    def save(self, folder: Storage) -> list[str]:
+        """Write the SVG and the PNG, and return the names of the files."""
+        folder.write_bytes(f"{self.name}.png", self.png)
+        folder.write_text(f"{self.name}.svg", self.svg)
+        return [f"{self.name}.png", f"{self.name}.svg"]
 
 
-def to_svg(figure: Figure, name: str, description: str) -> str:
-    """The figure as an SVG element that scales with the page.
+def _svg(figure: Figure, name: str, description: str) -> str:
+    """Render a figure as an SVG element that is the same every time.
 
-    Args:
-        figure: Drawn in `styled`.
-        name: Makes the ids inside unique among the figures of a page, and always the same.
-        description: What a screen reader says.
+    `name` makes the ids in the SVG unique among the figures of a page.
     """
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
@@ -95,11 +115,11 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
 
 
 def readable(text: str, longest: int | None = None) -> str:
-    """Text that can be shown: no control or direction marks; one line and clipped if asked for.
+    """Replace control and direction marks, and cut the text if asked to.
 
     Args:
         text: Whatever the user's files hold.
-        longest: Characters to keep; the whitespace becomes single spaces then.
+        longest: Characters to keep of the text, which then becomes one line.
     """
     if longest is not None:
         text = " ".join(text.split())
@@ -108,7 +128,7 @@ def readable(text: str, longest: int | None = None) -> str:
 
 
 def short_name(name: str, longest: int) -> str:
-    """A domain's name for a figure: a long one loses its middle, as its end may tell it apart."""
+    """Cut the middle out of a domain's name that is too long: its end may tell it apart."""
     name = " ".join(readable(name).split())
     if len(name) <= longest:
         return name
@@ -116,14 +136,14 @@ def short_name(name: str, longest: int) -> str:
     return f"{name[: longest - 1 - end]}…{name[-end:]}"
 
 
-# what XML does not allow, and marks that would turn the text around them
+# characters that XML does not allow, and marks that turn the direction of the text around them
 _UNSHOWABLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 
 
 def thousands(axes: Axes, which: str) -> None:
-    """Write the numbers of an axis of counts: whole, and as 1,000."""
+    """Write the numbers of an axis of counts whole, and with commas: 1,000."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     if axis.get_scale() == "linear":
         axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
@@ -131,7 +151,7 @@ def thousands(axes: Axes, which: str) -> None:
 
 
 def whole_stages(axes: Axes, first: int, last: int) -> None:
-    """Ticks at whole stages, at most some fifteen of them."""
+    """Put ticks at whole stages, some fifteen at most."""
     if last - first < 15:
         axes.set_xticks(range(first, last + 1))
     else:
@@ -139,8 +159,15 @@ def whole_stages(axes: Axes, first: int, last: int) -> None:
     axes.set_xlim(first - 0.6, last + 0.6)
 
 
-def stage_colours(count: int) -> list[str]:
-    """From light to dark, for stages in order."""
-    colours = mpl.colormaps["viridis_r"]
-    spread = [0.15 + 0.8 * i / max(1, count - 1) for i in range(count)] if count > 1 else [0.75]
-    return [mpl.colors.to_hex(colours(position)) for position in spread]
+def name_ticks(axes: Axes, names: Sequence[str], rotation: int = 40) -> None:
+    """Write names below the x axis, slanting so that long ones do not meet."""
+    axes.set_xticks(
+        range(len(names)), names, rotation=rotation, ha="right", rotation_mode="anchor"
+    )
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Write names beside the y axis, the first on top, for horizontal bars."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)

@@ -1,4 +1,4 @@
-"""Figures of a sweep: score against every parameter, domains of the best trials, the trade-off."""
+"""Draw a sweep: score against each parameter, domains of the best trials, the trade-off."""
 
 from __future__ import annotations
 
@@ -13,27 +13,48 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from baldistill.report.figures.style import GREY, HEAD, INK, LIGHT, TAIL, WIDTH, short_name
+from baldistill.report.figures.palette import BLUE, GREY, INK, ORANGE
+from baldistill.report.figures.style import WIDTH, Picture, name_ticks, short_name, styled
+from baldistill.report.formats import percent
 
 _BEST = 12
 _MAP = "viridis"
 
 
-def draw_parameters(data: Mapping[str, Any]) -> Figure:
-    """The score against each parameter; a list (the split per stage) as lines, and stage by stage.
+def draw_sweep(data: Mapping[str, Any]) -> list[Picture]:
+    """Draw all figures of a sweep in which some trial has a score.
+
+    Args:
+        data: The content of `sweep.json`.
+    """
+    with styled():
+        pictures = [
+            Picture.of("sweep-parameters", "score against each parameter", "", _parameters(data)),
+            Picture.of(
+                "sweep-domains", "accuracy per domain of the best trials", "", _domains(data)
+            ),
+        ]
+        if len(data["metric"]) == 2:
+            title = "the trade-off of the two metrics"
+            pictures.append(Picture.of("sweep-front", title, "", _front(data)))
+    return pictures
+
+
+def _parameters(data: Mapping[str, Any]) -> Figure:
+    """Draw the score against each parameter; a list that varies by stage as lines, too.
 
     Filled points and full lines are trials that ran to the end; hollow points and dotted lines
-    were stopped early.
+    are trials that were stopped early.
     """
     trials = _scored(data)
-    lists = [key for key in _keys(trials) if _is_split(trials, key)]
+    lists = [key for key in trials[0]["values"] if _is_split(trials, key)]
     columns = _columns(trials)
     panels = len(lists) + len(columns)
     across = min(panels, 3)
     down = math.ceil(panels / across)
     figure = Figure(figsize=(WIDTH, 0.5 + 2.5 * down))
     grid = figure.subplots(down, across, squeeze=False)
-    axes = [one for row in grid for one in row]
+    axes = list(grid.flat)
     colours = _colours(trials)
     for one, key in zip(axes, lists, strict=False):
         _draw_split(one, key, trials, colours, data["best"])
@@ -50,8 +71,8 @@ def draw_parameters(data: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def draw_domains(data: Mapping[str, Any]) -> Figure:
-    """Accuracy per domain, head to tail, of the best trials, as a heat map with its numbers."""
+def _domains(data: Mapping[str, Any]) -> Figure:
+    """Draw accuracy per domain, head to tail, of the best trials, as a heat map with numbers."""
     rows = [trial for trial in _scored(data) if trial["standing"] == "done"][:_BEST]
     rows = rows or _scored(data)[:_BEST]
     domains = [d for d in data["domains"] if any(d in row["per_domain"] for row in rows)]
@@ -66,8 +87,8 @@ def draw_domains(data: Mapping[str, Any]) -> Figure:
                 ink = "white" if value < 60 else INK
                 axes.text(x, y, f"{value:.0f}", ha="center", va="center", color=ink, fontsize=8)
     names = [f"{short_name(d, 16)} ({data['sizes'][d]:,})" for d in domains]
-    axes.set_xticks(range(len(domains)), names, rotation=40, ha="right", rotation_mode="anchor")
-    labels = [f"{row['name']}  {100 * row['score']:.1f}" for row in rows]
+    name_ticks(axes, names)
+    labels = [f"{row['name']}  {percent(row['score'])}" for row in rows]
     axes.set_yticks(range(len(rows)), labels)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
@@ -76,31 +97,31 @@ def draw_domains(data: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def draw_front(data: Mapping[str, Any]) -> Figure:
-    """The two metrics of every trial against each other, and the Pareto front."""
+def _front(data: Mapping[str, Any]) -> Figure:
+    """Draw the two metrics of every trial against each other, and the Pareto front."""
     trials = _scored(data)
     figure = Figure(figsize=(0.7 * WIDTH, 4.2))
     axes = figure.subplots()
     front = sorted(
         ([100 * s for s in t["scores"]], t["name"]) for t in trials if t["name"] in data["front"]
     )
-    axes.plot([x for (x, _), _ in front], [y for (_, y), _ in front], color=TAIL, zorder=1)
+    axes.plot([x for (x, _), _ in front], [y for (_, y), _ in front], color=ORANGE, zorder=1)
     for trial in trials:
         x, y = (100 * score for score in trial["scores"])
         on_front = trial["name"] in data["front"]
-        axes.scatter(x, y, **_marker(trial, TAIL if on_front else HEAD))
+        axes.scatter(x, y, **_marker(trial, ORANGE if on_front else BLUE))
         axes.annotate(trial["name"], (x, y), (4, 4), textcoords="offset points", fontsize=7.5)
     axes.set_xlabel(f"{data['metric'][0]} (%)")
     axes.set_ylabel(f"{data['metric'][1]} (%)")
     axes.set_title("Pareto front (orange); hollow: stopped early")
-    axes.grid(color=LIGHT)
+    axes.grid()
     return figure
 
 
 def _draw_split(
     axes: Axes, key: str, trials: Sequence[Any], colours: ScalarMappable, best: str | None
 ) -> None:
-    """One line a trial over the stages, coloured by its score."""
+    """Draw a line for each trial over the stages, coloured by its score."""
     for trial in reversed(trials):
         values = trial["values"][key]
         is_best = trial["name"] == best
@@ -116,27 +137,26 @@ def _draw_split(
     axes.set_title(f"{_short(key)} (star: best)")
     axes.set_xlabel("stage")
     axes.set_xticks(range(1, max(len(t["values"][key]) for t in trials) + 1))
-    axes.grid(axis="y", color=LIGHT)
+    axes.grid(axis="y")
 
 
 def _draw_column(
     axes: Axes, title: str, values: Sequence[Any], trials: Sequence[Any], data: Mapping[str, Any]
 ) -> None:
-    """Points of score against a number, or against named values in their order."""
+    """Draw the score against a number, or against named values in their order."""
     numeric = all(isinstance(value, int | float) for value in values)
     labels = [] if numeric else list(dict.fromkeys(values))
     positions = values if numeric else [labels.index(value) for value in values]
     for x, trial in zip(positions, trials, strict=True):
-        colour = TAIL if trial["name"] == data["best"] else HEAD
+        colour = ORANGE if trial["name"] == data["best"] else BLUE
         axes.scatter(x, 100 * trial["score"], **_marker(trial, colour))
     if not numeric:
-        names = [short_name(label, 26) for label in labels]
-        axes.set_xticks(range(len(labels)), names, rotation=30, ha="right", rotation_mode="anchor")
+        name_ticks(axes, [short_name(label, 26) for label in labels], rotation=30)
         axes.margins(x=0.2)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_title(title)
-    axes.grid(axis="y", color=LIGHT)
+    axes.grid(axis="y")
 
 
 def _marker(trial: Mapping[str, Any], colour: str) -> dict[str, Any]:
@@ -150,9 +170,9 @@ def _marker(trial: Mapping[str, Any], colour: str) -> dict[str, Any]:
 
 
 def _columns(trials: Sequence[Any]) -> dict[str, list[Any]]:
-    """What the panels show: a value of each trial, by title; of a list, one stage each."""
+    """Return the value of each trial for each panel, by title; a list has a panel for each stage."""
     columns: dict[str, list[Any]] = {}
-    for key in _keys(trials):
+    for key in trials[0]["values"]:
         values = [trial["values"][key] for trial in trials]
         if all(isinstance(value, list) for value in values):
             if all(len(set(value)) == 1 for value in values):
@@ -168,14 +188,10 @@ def _columns(trials: Sequence[Any]) -> dict[str, list[Any]]:
 
 
 def _is_split(trials: Sequence[Any], key: str) -> bool:
-    """Whether a parameter is a list that differs from stage to stage."""
+    """Tell whether a parameter is a list that differs from stage to stage."""
     values = [trial["values"][key] for trial in trials]
     lists = all(isinstance(value, list) for value in values)
     return lists and any(len(set(value)) > 1 for value in values)
-
-
-def _keys(trials: Sequence[Any]) -> list[str]:
-    return list(trials[0]["values"])
 
 
 def _short(key: str) -> str:
@@ -192,12 +208,12 @@ def _colours(trials: Sequence[Any]) -> ScalarMappable:
 
 
 def goal(metric: Sequence[str]) -> str:
-    """What the trials are compared by, in words."""
+    """Say in words what the trials are compared by."""
     return metric[0] if len(metric) == 1 else f"mean of {' and '.join(metric)}"
 
 
 def shown(value: Any) -> str:
-    """A parameter's value in few characters."""
+    """Write a parameter's value in few characters."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | tuple):

@@ -59,7 +59,8 @@ TRIALS = [
 
 
 def test_a_sweep_is_written_in_every_form(tmp_path: Path) -> None:
-    data, table, files = write_tables(Storage.open(tmp_path), TRIALS, ["macro"])
+    tables = write_tables(Storage.open(tmp_path), TRIALS, ["macro"])
+    data, table, files = tables.data, tables.markdown, tables.files
     assert data == json.loads((tmp_path / "sweep.json").read_text())
     assert data["best"] == "t002", "a stopped trial is not the best, however good it looked"
     assert [row["name"] for row in data["trials"]] == ["t002", "t001", "t003", "t004", "t005"]
@@ -81,7 +82,8 @@ def test_a_sweep_is_written_in_every_form(tmp_path: Path) -> None:
 def test_a_trade_off_has_a_front(tmp_path: Path) -> None:
     trials = [trial(f"t{n:03d}", split(n / 10, 0.5), n / 10, metrics=2) for n in range(1, 4)]
     trials.append(trial("t004", split(0.4, 0.5), 0.9, "stopped", at=1, metrics=2))
-    data, table, files = write_tables(Storage.open(tmp_path), trials, ["macro", "tail"])
+    tables = write_tables(Storage.open(tmp_path), trials, ["macro", "tail"])
+    data, table, files = tables.data, tables.markdown, tables.files
     assert data["front"] == ["t001", "t002", "t003"], "each is best at some weighting"
     assert "Pareto front: t001, t002, t003." in table
     assert "mean of macro and tail" in table
@@ -96,7 +98,8 @@ def test_the_front_has_no_trial_that_another_beats() -> None:
 
 
 def test_a_sweep_in_which_nothing_ended_is_still_shown(tmp_path: Path) -> None:
-    data, table, files = write_tables(Storage.open(tmp_path), TRIALS[3:], ["macro"])
+    tables = write_tables(Storage.open(tmp_path), TRIALS[3:], ["macro"])
+    data, table, files = tables.data, tables.markdown, tables.files
     assert data["best"] is None
     assert files == ["sweep.json", "sweep.md", "sweep.csv"]
     assert "no | such model" in table
