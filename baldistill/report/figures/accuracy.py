@@ -45,9 +45,12 @@ def by_domain(run: RunFolder) -> Figure:
     _from_zero(axes, drawn)
     axes.set_xlim(-0.6, len(groups) - 0.4)
     if 0 < num_head < len(groups):
-        look = {"transform": axes.get_xaxis_transform(), "va": "bottom", "fontsize": 8.5}
-        axes.text(num_head - 0.62, 1.01, "head", ha="right", color=INK, **look)
-        axes.text(num_head - 0.38, 1.01, "tail", ha="left", color=INK, **look)
+        above = axes.get_xaxis_transform()
+        for x, side, text in (
+            (num_head - 0.62, "right", "head"),
+            (num_head - 0.38, "left", "tail"),
+        ):
+            axes.text(x, 1.01, text, transform=above, ha=side, va="bottom", fontsize=8.5)
     figure.legend(loc="outside right upper")
     return figure
 

@@ -161,9 +161,7 @@ def whole_stages(axes: Axes, first: int, last: int) -> None:
 
 def name_ticks(axes: Axes, names: Sequence[str], rotation: int = 40) -> None:
     """Write names below the x axis, slanting so that long ones do not meet."""
-    axes.set_xticks(
-        range(len(names)), names, rotation=rotation, ha="right", rotation_mode="anchor"
-    )
+    axes.set_xticks(range(len(names)), names, rotation=rotation, ha="right", rotation_mode="anchor")
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:

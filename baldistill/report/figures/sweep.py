@@ -170,7 +170,7 @@ def _marker(trial: Mapping[str, Any], colour: str) -> dict[str, Any]:
 
 
 def _columns(trials: Sequence[Any]) -> dict[str, list[Any]]:
-    """Return the value of each trial for each panel, by title; a list has a panel for each stage."""
+    """Return each trial's value for each panel, by title; a list has a panel for each stage."""
     columns: dict[str, list[Any]] = {}
     for key in trials[0]["values"]:
         values = [trial["values"][key] for trial in trials]
