@@ -1,16 +1,19 @@
-"""What came of a sweep: the record and the run folders become tables, figures and `best.yaml`."""
+"""The results of a sweep: tables, figures, `best.yaml`, and the best config on other seeds."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from baldistill.commands.compare import compare
 from baldistill.config import Config
 from baldistill.config.loading import dump_config
+from baldistill.errors import ConfigError
 from baldistill.report.sweep import SweepTables, SweepTrial, write_tables
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
-from baldistill.tune.configs import config_of
-from baldistill.tune.plan import SweepPlan
+from baldistill.tune.plan import SweepPlan, config_of
 from baldistill.tune.record import (
     TrialRecord,
     read_records,
@@ -35,7 +38,7 @@ class SweepResult:
 
 
 def write_result(folder: Storage, plan: SweepPlan) -> SweepResult:
-    """Write all that shows what came of a sweep."""
+    """Write tables, figures and `best.yaml` from the record and the run folders of a sweep."""
     records = read_records(folder)
     trials = [_trial(folder, plan, record) for record in records.values()]
     tables = write_tables(folder, trials, plan.space.metric)
@@ -67,4 +70,54 @@ def _trial(folder: Storage, plan: SweepPlan, record: TrialRecord) -> SweepTrial:
         reused=spent.reused,
         seconds=record.seconds,
         counts=run.read_json(marker)["figures"]["counts"] if has_corpus else {},
+    )
+
+
+def check_seeds(plan: SweepPlan, seeds: Sequence[int]) -> None:
+    """Check that no trial of the sweep uses the seeds.
+
+    Raises:
+        ConfigError: A trial uses one of them, or may use it.
+    """
+    seen = {config.seed for config in plan.configs()}
+    if "seed" in plan.space.parameters and plan.points is None:
+        raise ConfigError("--validate-seeds needs to know the sweep's seeds, and seed is searched")
+    for seed in seeds:
+        if seed in seen:
+            raise ConfigError(f"seed {seed} was used by the sweep: validate on others")
+
+
+def validate_best(
+    folder: Storage,
+    base: Config,
+    best: Config,
+    seeds: Sequence[int],
+    *,
+    verbose: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Compare the best config with the base on seeds that the sweep did not see.
+
+    The folder `validation/` of the sweep gets the table, the figure and the runs.
+
+    Returns:
+        The content of `comparison.json`.
+    """
+    configs = {"base": base, "best": best}
+
+    def config_of(name: str, seed: int) -> Config:
+        config = configs[name]
+        evaluation = config.evaluation.model_copy(
+            update={"every_stage": False, "base_student": False}
+        )
+        return config.model_copy(update={"evaluation": evaluation, "seed": seed})
+
+    return compare(
+        config_of,
+        tuple(configs),
+        seeds,
+        run_dir=folder.sub(layout.VALIDATION).uri,
+        parallel=1,
+        verbose=verbose,
+        quiet=quiet,
     )

@@ -1,4 +1,4 @@
-"""What a sweep will try: base config, space and points, checked before anything starts."""
+"""The plan of a sweep: base config, space and points, checked before anything starts."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from baldistill.config import Config
+from baldistill.method.plan import equal_steps
 from baldistill.placement.resources import PLACEMENT_KEYS
 from baldistill.report.figures.sweep import shown
-from baldistill.tune.configs import config_of
-from baldistill.tune.points import Listed, OptunaPoints, PointSource, listed_points
+from baldistill.tune.points import (
+    Listed,
+    OptunaPoints,
+    Point,
+    PointSource,
+    Variable,
+    listed_points,
+    settings,
+    variables,
+)
 from baldistill.tune.record import trial_name
-from baldistill.tune.space import Choice, Space, base_of
+from baldistill.tune.space import Choice, Space, with_values
 from baldistill.tune.stopping import check_stages
-from baldistill.tune.variables import Point, Variable, settings, variables
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +33,7 @@ class SweepPlan:
         base: The user's config with what the space fixes.
         space: The space.
         variables: What its search picks.
-        points: All of them; None where the search decides as it goes.
+        points: The points of all trials; None where the search decides as it goes.
     """
 
     base: Config
@@ -35,7 +43,7 @@ class SweepPlan:
 
     @property
     def num_trials(self) -> int:
-        """How many trials there are at most."""
+        """The most trials that there can be."""
         if self.points is not None:
             return len(self.points)
         assert self.space.trials is not None, "checked by the space"
@@ -43,54 +51,56 @@ class SweepPlan:
 
     @property
     def shares_engines(self) -> bool:
-        """Whether all trials can use the same engines: nothing that they depend on varies."""
+        """Whether all trials can use the same engines: no parameter changes what engines need."""
         return not any(
             _covers(key, placed) for key in self.space.parameters for placed in PLACEMENT_KEYS
         )
 
     def values(self, point: Mapping[str, Any]) -> dict[str, Any]:
-        """The dotted config keys of a point."""
+        """Return the dotted config keys that a point sets."""
         return settings(self.space, point, self.base.stages)
 
     def configs(self) -> list[Config]:
-        """The configs of all points that are known; at least the base's."""
-        points = self.points or ()
-        named = ((trial_name(n), self.values(point)) for n, point in enumerate(points, 1))
-        return [config_of(self.base, self.space, values, name) for name, values in named] or [
-            self.base
+        """Return the config of every point; the base config where no point is decided yet."""
+        if not self.points:
+            return [self.base]
+        return [
+            config_of(self.base, self.space, self.values(point), trial_name(number))
+            for number, point in enumerate(self.points, 1)
         ]
 
-    def source(self, told: int) -> PointSource:
-        """Where the points come from.
+    def source(self, num_recorded: int) -> PointSource:
+        """Return the source of the points.
 
         Args:
-            told: Trials that are in the record already.
+            num_recorded: Trials that are in the record already.
         """
         if self.points is not None:
             return Listed(self.points)
-        # the seed moves on, or a resumed search would begin with its first points again
-        return OptunaPoints(self.variables, len(self.space.metric), self.space.seed + told)
+        # With the same seed a resumed search would propose its first points again.
+        seed = self.space.seed + num_recorded
+        return OptunaPoints(self.variables, len(self.space.metric), seed)
 
     def label(self, values: Mapping[str, Any]) -> str:
-        """A trial's values in a line."""
+        """Write the values of a trial in a line."""
         return "; ".join(f"{key} = {shown(value)}" for key, value in values.items())
 
 
 def make_plan(config: Config, space: Space) -> SweepPlan:
-    """Check the space against the config: every config that can be known now is validated.
+    """Check the space against the config, and validate every config that is decided already.
 
     Raises:
         ConfigError: A key or value that the config does not take, with the trial's name; or a
             stopping rule that the numbers of stages do not suit.
         MissingPackageError: The search needs a package that is not installed.
     """
-    base = base_of(config, space)
-    names = tuple(variables(space, base.stages))
-    points = listed_points(space, names)
-    plan = SweepPlan(base, space, names, None if points is None else tuple(points))
-    if points is None:  # ranges are checked at their ends
+    base = with_values(config, space.fixed, "fixed")
+    searched = tuple(variables(space, base.stages))
+    points = listed_points(space, searched)
+    plan = SweepPlan(base, space, searched, None if points is None else tuple(points))
+    if points is None:  # the configs at the ends of the ranges stand for those between
         for end in (0, -1):
-            corner = {variable.name: variable.grid()[end] for variable in names}
+            corner = {variable.name: variable.grid()[end] for variable in searched}
             config_of(base, space, plan.values(corner), "an end of the space")
     plan.configs()
     check_stages(space.stopping, _numbers_of_stages(plan))
@@ -98,16 +108,43 @@ def make_plan(config: Config, space: Space) -> SweepPlan:
 
 
 def _numbers_of_stages(plan: SweepPlan) -> list[int]:
-    """Every K that a trial may have."""
-    searched = [variable for variable in plan.variables if variable.name == "stages"]
-    if not searched:
-        return [plan.base.stages]
-    (variable,) = searched
-    parameter = variable.domain
-    values = parameter.values if isinstance(parameter, Choice) else variable.grid()
-    return [int(value) for value in values]
+    """Return every K that a trial may have."""
+    for variable in plan.variables:
+        if variable.name == "stages":
+            domain = variable.domain
+            values = domain.values if isinstance(domain, Choice) else variable.grid()
+            return [int(value) for value in values]
+    return [plan.base.stages]
 
 
 def _covers(key: str, option: str) -> bool:
-    """Whether setting a key may change an option: it is that key, or above or below it."""
+    """Tell whether setting a key may change an option: it is that key, or above or below it."""
     return f"{key}.".startswith(f"{option}.") or f"{option}.".startswith(f"{key}.")
+
+
+def config_of(base: Config, space: Space, values: Mapping[str, Any], name: str) -> Config:
+    """Return the config of a trial, as `best.yaml` would show it.
+
+    Args:
+        base: The config that the trials vary.
+        space: The space.
+        values: Dotted config keys that the trial sets.
+        name: The trial's, for an error.
+
+    Raises:
+        ConfigError: The config does not take a key or a value.
+    """
+    config = with_values(base, values, name)
+    return equal_steps(config, base) if space.equal_steps else config
+
+
+def for_trial(config: Config, cap: int | None) -> Config:
+    """Return the config that a trial runs with: every stage is evaluated, under a cap.
+
+    Args:
+        config: The trial's, as `best.yaml` would show it.
+        cap: The trial's part of the sweep's cap on teacher calls.
+    """
+    evaluation = config.evaluation.model_copy(update={"every_stage": True, "base_student": False})
+    budget = config.budget.model_copy(update={"calls": cap}) if cap else config.budget
+    return config.model_copy(update={"evaluation": evaluation, "budget": budget})

@@ -1,6 +1,6 @@
-"""The trials of a sweep, one after the other, for Ray Tune to run.
+"""Hand Ray Tune the trials of a sweep one by one, and record how each ends.
 
-Ray Tune asks this searcher for a trial whenever one may start, and tells it what trials report.
+Ray Tune asks the searcher for a trial whenever one may start, and passes on what trials report.
 Every trial is recorded before it starts; a resumed sweep hands out the recorded trials first.
 """
 
@@ -17,8 +17,7 @@ from baldistill.config import Config
 from baldistill.errors import UserError
 from baldistill.progress.display import Display
 from baldistill.storage import Storage
-from baldistill.tune.configs import config_of
-from baldistill.tune.plan import SweepPlan
+from baldistill.tune.plan import SweepPlan, config_of
 from baldistill.tune.points import PointSource
 from baldistill.tune.record import (
     TrialRecord,
@@ -31,13 +30,13 @@ from baldistill.tune.record import (
 )
 from baldistill.tune.trial import failure_of, metric_of
 
-Forecast: TypeAlias = Callable[[TrialRecord, Config], int]
-"""The most teacher calls that a trial can make; raises a UserError for one that cannot run."""
+BoundCalls: TypeAlias = Callable[[TrialRecord, Config], int]
+"""Bounds the teacher calls of a trial; raises a UserError for one that cannot run."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """A trial under way; `most` is what it may have called the teacher when it ends."""
+    """A trial under way; `most` bounds its teacher calls of all starts together."""
 
     record: TrialRecord
     slot: int
@@ -54,19 +53,19 @@ class RecordedSearch(Searcher):  # type: ignore[misc]  # ray is untyped here
         source: PointSource,
         folder: Storage,
         *,
-        forecast: Forecast,
+        forecast: BoundCalls,
         slots: int,
         display: Display,
     ) -> None:
-        """Nothing is handed out yet.
+        """Read the record; hand out nothing yet.
 
         Args:
             plan: Base config and space.
-            source: Of new points.
-            folder: Of the sweep.
+            source: Proposes new points.
+            folder: The sweep's.
             forecast: Checks a trial and bounds its calls.
             slots: Trials at a time; each has engines of its own.
-            display: For the progress of the sweep.
+            display: Shows the progress of the sweep.
         """
         super().__init__(metric="score", mode="max")
         self._plan, self._source, self._folder = plan, source, folder
@@ -79,17 +78,17 @@ class RecordedSearch(Searcher):  # type: ignore[misc]  # ray is untyped here
         self._number = 0
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial; None to be asked again when a running one has ended."""
+        """Return the next trial, or None to be asked again when a running one has ended."""
         while self._number < self._plan.num_trials:
             record = self._record_of(self._number + 1)
             if record.is_final:
                 most = self._calls_of(record.name)
             else:
-                admitted = self._admitted(record)
-                if admitted == "later":
+                decision = self._admit(record)
+                if decision == "later":
                     return None
-                record, most = admitted
-                self._keep(record)
+                record, most = decision
+                self._write(record)
             self._number += 1
             if record.standing not in ("failed", "skipped"):
                 return self._start(trial_id, record, most)
@@ -108,11 +107,11 @@ class RecordedSearch(Searcher):  # type: ignore[misc]  # ray is untyped here
         self._free.append(running.slot)
         record = running.record
         if result is not None and not error:
-            self._show(record, result)  # which a scheduler may have kept from `on_trial_result`
+            self._show(record, result)  # a scheduler may keep a result from `on_trial_result`
         if not record.is_final:
             seconds = record.seconds + time.monotonic() - running.start
             record = replace(_ended(record, self._folder, result, error), seconds=seconds)
-            self._keep(record)
+            self._write(record)
         self._source.tell(record.point, self._scores(record))
 
     def _record_of(self, number: int) -> TrialRecord:
@@ -122,12 +121,15 @@ class RecordedSearch(Searcher):  # type: ignore[misc]  # ray is untyped here
             self._records[name] = TrialRecord(name, point, self._plan.values(point))
         return self._records[name]
 
-    def _admitted(self, record: TrialRecord) -> tuple[TrialRecord, int] | Literal["later"]:
-        """The trial as it is to run, or as it is refused, or `later` where others must end first.
+    def _admit(self, record: TrialRecord) -> tuple[TrialRecord, int] | Literal["later"]:
+        """Decide whether a trial runs, is refused, or waits until another trial ends.
 
-        Where the sweep has a cap a trial is admitted with all that it can call, so that no order
-        of events can break the cap. That number is returned with it. A trial that had started goes
-        on under the cap that it began with, since another one would make another run of it.
+        Where the sweep has a cap, the cap must have room for the most calls that the trial can
+        make, so that no order of events can break it. A trial that had started goes on under the
+        cap that it began with, since another cap would make another run of it.
+
+        Returns:
+            The record as it is to run or as it is refused, and the most calls; or `later`.
         """
         try:
             config = config_of(self._plan.base, self._plan.space, record.values, record.name)
@@ -154,7 +156,7 @@ class RecordedSearch(Searcher):  # type: ignore[misc]  # ray is untyped here
         return replace(record, standing="running", reason=""), most
 
     def _calls_of(self, name: str) -> int:
-        """What a trial that is not running has paid; its ledger is read once after it ended."""
+        """Return what a trial that is not running has paid; read its ledger once after it ended."""
         if name not in self._spent:
             self._spent[name] = spent_by(self._folder, name).calls
         return self._spent[name]
@@ -168,13 +170,13 @@ class RecordedSearch(Searcher):  # type: ignore[misc]  # ray is untyped here
         return {"trial": record.name, "slot": slot, **record.values}
 
     def _scores(self, record: TrialRecord) -> list[float] | None:
-        """The space's metrics after the trial's last stage."""
+        """Return the space's metrics after the trial's last stage; None for a failure."""
         if not record.is_final:
             return None
         _, metrics = stage_results(self._folder, record.name)[-1]
         return [metric_of(name, metrics) for name in self._plan.space.metric]
 
-    def _keep(self, record: TrialRecord) -> None:
+    def _write(self, record: TrialRecord) -> None:
         self._records[record.name] = record
         write_record(self._folder, record)
         if record.standing in ("failed", "skipped", "stopped"):
@@ -191,19 +193,19 @@ class RecordedSearch(Searcher):  # type: ignore[misc]  # ray is untyped here
         self._display.say(f"[{record.name} of {self._plan.num_trials}] {text}")
 
     def save(self, checkpoint_path: str) -> None:
-        """The record is what a sweep resumes from: nothing to add."""
+        """Write nothing of use: a sweep resumes from its record."""
         with open(checkpoint_path, "w") as file:
             file.write("{}")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Ray Tune pickles the searcher; nothing of it is read again."""
+        """Leave all out when Ray Tune pickles the searcher: nobody reads the pickle."""
         return {}
 
 
 def _ended(
     record: TrialRecord, folder: Storage, result: Mapping[str, Any] | None, error: bool
 ) -> TrialRecord:
-    """The record of a trial that ended: how, and why."""
+    """Return the record of a trial that ended, with how and why."""
     if error or result is None:
         reason = failure_of(folder, record.name) or (
             f"its process died; see trials/{record.name}/log.txt for how far it came"

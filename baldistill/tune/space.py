@@ -1,4 +1,4 @@
-"""A search space: which dotted config keys vary, how they are searched, when a trial is stopped.
+"""Search spaces: which dotted config keys vary, how they are searched, when a trial is stopped.
 
 A space is a YAML file (`tune_spaces/`). This module imports neither ray nor torch.
 """
@@ -38,7 +38,7 @@ class FloatRange(Section):
     high: float
     """Largest value."""
     log: bool = False
-    """Every order of magnitude is as likely as another; low must be above 0."""
+    """Make every order of magnitude equally likely; low must be above 0."""
     points: Annotated[int, Field(ge=2)] = 4
     """Values on the axis of a grid search, both bounds among them."""
 
@@ -57,7 +57,7 @@ class IntRange(Section):
     low: int
     """Smallest value."""
     high: int
-    """Largest value, if a step meets it."""
+    """Largest value, if the steps from low meet it."""
     step: Count = 1
     """Distance of two values."""
 
@@ -72,8 +72,8 @@ class PerStage(Section):
 
     kind: Literal["per_stage"] = "per_stage"
     shape: Literal["constant", "linear", "free"]
-    """The same in all stages; linear from the first stage's to the last's (both are searched); or
-    every stage its own (K numbers are searched)."""
+    """`constant`: the same number in all stages. `linear`: from a number of the first stage to a
+    number of the last. `free`: a number of its own for each of the K stages."""
     low: float = 0.0
     """Smallest value."""
     high: float = 1.0
@@ -100,8 +100,8 @@ class Asha(Section):
     """No trial is stopped before this share of its stages. Early stages say little: a policy that
     balances late is bad in the tail until it does."""
     reduction_factor: Annotated[float, Field(gt=1.0)] = 2.0
-    """1 / this part of the trials goes on, at `grace` and at every multiple of it by this.
-    Where the number of stages is searched, each must have a stage that ends there."""
+    """Factor r: at the shares `grace`, r `grace`, r^2 `grace` and so on, 1/r of the trials go on.
+    Where the number of stages is searched, each number must have a stage that ends there."""
 
 
 class Median(Section):
@@ -111,7 +111,7 @@ class Median(Section):
     grace: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
     """No trial is stopped before this share of its stages."""
     min_trials: Count = 3
-    """Nor before so many trials came as far."""
+    """No trial is stopped before so many trials came as far."""
 
 
 class NoStopping(Section):
@@ -147,11 +147,11 @@ class Space(Section):
     search: Search = "random"
     """All points of a grid, a seeded random sample, or Optuna's TPE sampler (extra `sweep`)."""
     trials: Count | None = None
-    """How many; a grid tries all its points without it."""
+    """Number of trials; without it a grid tries all its points."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Of the search. The seed of the trials is the config's own."""
+    """Seed of the search. The seed of the trials is the config's own."""
     metric: tuple[str, ...] = ("macro",)
-    """To be made high: macro, micro, natural, head, tail, or `domain/NAME`. Two of them are a
+    """What to make high: macro, micro, natural, head, tail, or `domain/NAME`. Two of them are a
     trade-off: the Pareto front is shown, and stopping and `best.yaml` go by their mean."""
     stopping: Stopping = Asha()
     """asha | median | none."""
@@ -220,27 +220,18 @@ def load_space(source: str | Path, changes: Mapping[str, Any] | None = None) -> 
 
 
 def parse_space(text: str, name: str, changes: Mapping[str, Any] | None = None) -> Space:
-    """The same from YAML text; `name` is what an error calls it."""
+    """Parse and validate a space from YAML text; `name` is what an error calls it."""
     values = read_mapping(text, f"space {name}")
     return validate_as(Space, {**values, **(changes or {})}, f"space {name}")
 
 
 def dump_space(space: Space) -> str:
-    """The space as YAML that `parse_space` reads back."""
+    """Write the space as YAML that `parse_space` reads back."""
     return yaml.safe_dump(space.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def base_of(config: Config, space: Space) -> Config:
-    """The config with what the space fixes.
-
-    Raises:
-        ConfigError: A fixed key or value that the config does not take.
-    """
-    return with_values(config, space.fixed, "fixed")
-
-
 def with_values(config: Config, values: Mapping[str, Any], name: str) -> Config:
-    """The config with dotted keys set, validated; `name` is what an error calls it."""
+    """Set dotted keys of a config, and validate it; `name` is what an error calls the keys."""
     tree = config.model_dump(mode="json")
     for key, value in values.items():
         set_value(tree, key, value)

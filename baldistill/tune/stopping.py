@@ -1,4 +1,4 @@
-"""When a weak trial is ended early: Ray Tune's schedulers on the progress of a trial."""
+"""Early stopping of weak trials by Ray Tune's schedulers, on the progress of a trial."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _EPSILON = 1e-9
 
 
 def check_stages(stopping: Asha | Median | NoStopping, numbers: Sequence[int]) -> None:
-    """Check that ASHA compares like with like: at each rung, trials at the same share of stages.
+    """Check that ASHA compares trials at the same share of their stages.
 
-    A trial is compared after the first stage at or beyond a rung: of three stages that is the
-    second for a rung of 50 %, which is later than the first of two.
+    A trial is compared after the first stage at or beyond a rung. At a rung of 50 % a trial of
+    three stages is compared after its second, at 67 %; a trial of two after its first, at 50 %.
 
     Args:
         stopping: The rule of a space.
-        numbers: Of stages, that its trials may have.
+        numbers: Numbers of stages that a trial may have.
 
     Raises:
         ConfigError: At a rung trials would be at different shares.
@@ -45,7 +45,7 @@ def check_stages(stopping: Asha | Median | NoStopping, numbers: Sequence[int]) -
 
 
 def _rungs(asha: Asha) -> Iterator[float]:
-    """Shares of the stages at which Ray compares, but the whole."""
+    """Yield the shares of the stages at which Ray compares, without the whole."""
     rung = asha.grace
     while rung < 1.0 - _EPSILON:
         yield rung
@@ -53,15 +53,15 @@ def _rungs(asha: Asha) -> Iterator[float]:
 
 
 def _share_at(rung: float, stages: int) -> float:
-    """The share of its stages that a trial is compared at."""
+    """Return the share of its stages at which a trial is compared."""
     return math.ceil(rung * stages - _EPSILON) / stages
 
 
 def scheduler_of(stopping: Asha | Median | NoStopping) -> TrialScheduler:
-    """The scheduler of a space.
+    """Return the scheduler of a space.
 
-    It compares trials at the same share of their stages (`progress`, in percent), not at the same
-    stage: a trial may have two stages and another six.
+    The scheduler compares trials at the same share of their stages (`progress`, in percent), not
+    at the same stage: a trial may have two stages and another six.
     """
     match stopping:
         case Asha(grace=grace, reduction_factor=factor):

@@ -2,7 +2,7 @@
 
 Each trial is an ordinary run in a folder of its own, driven by Ray Tune. All trials share one store
 of the teacher's answers and, where they can, one set of running engines. A sweep that was killed
-goes on in the same folder: from our record of the trials, and from what each run folder has done.
+goes on in the same folder, from the record of its trials and from their run folders.
 """
 
 from __future__ import annotations
@@ -22,12 +22,10 @@ from baldistill.ray_patches import TUNE_SETTINGS
 from baldistill.run_folder import layout
 from baldistill.run_folder.lock import only_run_in
 from baldistill.storage import Storage
-from baldistill.tune.outcome import write_result
+from baldistill.tune.outcome import check_seeds, validate_best, write_result
 from baldistill.tune.plan import make_plan
 from baldistill.tune.space import Space, dump_space, load_space, parse_space
-from baldistill.tune.trackers import trackers_of
-from baldistill.tune.trials import is_finished, run_trials
-from baldistill.tune.validation import check_seeds, validate_best
+from baldistill.tune.tuner import is_finished, run_trials, trackers_of
 
 _IDENTITY = {"search", "seed", "metric", "equal_steps", "fixed", "parameters"}
 
@@ -52,8 +50,8 @@ def sweep(
         address: Of a Ray cluster.
         parallel: Trials side by side; by default as many as fit.
         validate_seeds: Seeds that the sweep did not see, on which the best config is then run
-            against the config that the sweep began with. The space's cap on calls
-            is for its trials: these runs have the `budget` of their configs.
+            against the config that the sweep began with. The space's cap on calls is for its
+            trials; these runs have the `budget` of their configs.
         verbose: Show Ray's own messages.
         quiet: Show nothing.
 
@@ -68,7 +66,7 @@ def sweep(
     space = space if isinstance(space, Space) else load_space(space)
     plan = make_plan(config, space)
     check_seeds(plan, validate_seeds)
-    trackers_of(space)  # a package that is missing is told before anything starts
+    trackers_of(space)  # raises for a missing package before anything starts
     folder = Storage.open(run_dir or layout.new_folder("sweep"))
     display = Display(quiet=quiet)
     with only_run_in(folder):
@@ -100,10 +98,10 @@ def sweep(
 def read_sweep(
     folder: str | Path, changes: Mapping[str, Any] | None = None
 ) -> tuple[Config, Space]:
-    """Config and space of a sweep, to resume it.
+    """Read config and space of a sweep, to resume it.
 
     Args:
-        folder: Of the sweep.
+        folder: The sweep's.
         changes: Keys of the space to set, such as a higher cap.
 
     Raises:

@@ -1,9 +1,10 @@
-"""What a trial does, in its process: an ordinary run that reports after every stage."""
+"""The process of a trial: an ordinary run that reports to Ray Tune after every stage."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from baldistill.placement.engines import Engines
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import METRIC_NAMES
 from baldistill.storage import Storage
-from baldistill.tune.configs import config_of, for_trial
+from baldistill.tune.plan import config_of, for_trial
 from baldistill.tune.record import (
     TrialRecord,
     read_record,
@@ -32,16 +33,16 @@ _PATIENCE = 60.0  # seconds for the process of a killed sweep to end
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What all trials share; it travels to their processes.
+    """What all trials share, sent to their processes.
 
     Attributes:
-        folder: Of the sweep.
-        base: The config that they vary.
-        space: How.
-        engines: Started by the sweep, one set for each trial at a time; none where every trial
-            needs engines of its own.
-        in_flight: Handle of the actor that keeps trials side by side from making the same calls;
-            None where they go one by one.
+        folder: The sweep's.
+        base: The config that the trials vary.
+        space: What they vary.
+        engines: Engines that the sweep started, one set for each trial at a time; empty where
+            every trial starts its own.
+        in_flight: The actor that keeps trials side by side from making the same calls; None
+            where trials go one by one.
     """
 
     folder: Storage
@@ -55,11 +56,11 @@ def run_trial(chosen: Mapping[str, Any], setup: Setup) -> None:
     """Run a trial, or report again what it reported before the sweep was killed.
 
     Args:
-        chosen: `trial`, its name; `slot`, which engines are its own while it runs.
+        chosen: `trial`, the name, and `slot`, the number of its engines.
         setup: What all trials share.
 
     Raises:
-        Exception: Whatever ends the run; its message is left in the run folder for the sweep.
+        Exception: The run failed; the message is left in the run folder for the sweep.
     """
     record = read_record(setup.folder, chosen["trial"])
     config = config_of(setup.base, setup.space, record.values, record.name)
@@ -68,23 +69,23 @@ def run_trial(chosen: Mapping[str, Any], setup: Setup) -> None:
         for stage, metrics in stage_results(setup.folder, record.name):
             reporter.report(stage, metrics)
         return
-    with _ReasonKept(run_folder(setup.folder, record.name)):
+    with _reason_written(run_folder(setup.folder, record.name)):
         result = _run(for_trial(config, record.cap), record, setup, chosen["slot"], reporter)
         reporter.report(config.stages, result.metrics)
 
 
 def failure_of(folder: Storage, name: str) -> str | None:
-    """Why a trial failed, where its process could still say so."""
+    """Return why a trial failed, if its process could still write the reason."""
     storage = run_folder(folder, name)
     return storage.read_text(layout.FAILURE) if storage.exists(layout.FAILURE) else None
 
 
 def score_of(names: Sequence[str], metrics: Mapping[str, Any]) -> float:
-    """What stopping and the choice of the best go by: the mean of the space's metrics.
+    """Return the mean of the space's metrics, by which trials are stopped and compared.
 
     Args:
         names: The space's `metric`.
-        metrics: Of a stage.
+        metrics: The metrics of a stage.
 
     Raises:
         UserError: A metric without a value.
@@ -93,32 +94,32 @@ def score_of(names: Sequence[str], metrics: Mapping[str, Any]) -> float:
 
 
 def metric_of(name: str, metrics: Mapping[str, Any]) -> float:
-    """A metric by the name that a space gives it."""
+    """Return a metric by the name that a space gives it."""
     is_domain = name.startswith("domain/")
     if is_domain:
         value = metrics["per_domain"].get(name.removeprefix("domain/"), {}).get("score")
     else:
         value = metrics[name]
     if value is None:
-        known = (
+        others = (
             [f"domain/{domain}" for domain in metrics["per_domain"]]
             if is_domain
             else [metric for metric in METRIC_NAMES if metrics[metric] is not None]
         )
         raise UserError(
-            f"the metric {name} has no value on this evaluation set; there are {', '.join(known)}"
+            f"the metric {name} has no value on this evaluation set; there are {', '.join(others)}"
         )
     return float(value)
 
 
 class _Reporter:
-    """Tells Ray Tune the standing of a trial; Tune may end the trial there."""
+    """Reports the metrics of a trial to Ray Tune, which may end the trial there."""
 
     def __init__(self, setup: Setup, name: str, stages: int) -> None:
         self._setup, self._name, self._stages = setup, name, stages
 
     def before_last(self, stage: int, metrics: dict[str, Any]) -> None:
-        """The last stage is reported when the run has written its result."""
+        """Report a stage; the last one is reported when the run has written its result."""
         if stage < self._stages:
             self.report(stage, metrics)
 
@@ -159,17 +160,15 @@ def _run(
             time.sleep(0.5)
 
 
-class _ReasonKept:
-    """Leaves the message of what ends the block; Ray Tune itself keeps it as a pickle only."""
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-
-    def __enter__(self) -> None:
-        self._storage.delete(layout.FAILURE)
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, UserError):
-            self._storage.write_text(layout.FAILURE, str(error))
-        elif isinstance(error, Exception):  # Tune ends the thread of a stopped trial by SystemExit
-            self._storage.write_text(layout.FAILURE, f"{type(error).__name__}: {error}")
+@contextmanager
+def _reason_written(storage: Storage) -> Iterator[None]:
+    """Write the message of a failure into the run folder: Ray Tune keeps only a pickle."""
+    storage.delete(layout.FAILURE)
+    try:
+        yield
+    except UserError as error:
+        storage.write_text(layout.FAILURE, str(error))
+        raise
+    except Exception as error:
+        storage.write_text(layout.FAILURE, f"{type(error).__name__}: {error}")
+        raise

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from baldistill.errors import ConfigError, MissingPackageError
-from baldistill.tune.space import Asha, Median, NoStopping, parse_space
+from baldistill.errors import ConfigError
+from baldistill.tune.space import Asha, Median, NoStopping
 from baldistill.tune.stopping import check_stages, scheduler_of
-from baldistill.tune.trackers import trackers_of
 
 STAGES = 4
 
@@ -94,36 +91,3 @@ def test_the_median_rule_waits_for_enough_trials() -> None:
 
 def test_without_stopping_every_trial_ends_by_itself() -> None:
     assert decisions(scheduler_of(NoStopping()), [GOOD, WEAK, WEAK]) == [4, 4, 4]
-
-
-@pytest.mark.parametrize(
-    ("change", "package", "words"),
-    [
-        ({}, "tensorboardX", "tensorboard"),
-        ({"tensorboard": False, "mlflow": {}}, "mlflow", r"baldistill\[mlflow\]"),
-        ({"tensorboard": False, "wandb": {}}, "wandb", r"baldistill\[wandb\]"),
-    ],
-)
-def test_a_tracker_without_its_package_is_told(
-    change: dict[str, object], package: str, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import importlib.util
-
-    found = importlib.util.find_spec
-    monkeypatch.setattr(
-        "importlib.util.find_spec", lambda name: None if name == package else found(name)
-    )
-    space = parse_space(
-        "search: grid\nparameters: {a: {kind: choice, values: [1]}}", "test", change
-    )
-    with pytest.raises(MissingPackageError, match=words):
-        trackers_of(space)
-    assert package not in sys.modules or package == "tensorboardX"
-
-
-def test_tensorboard_is_the_default_and_can_be_left_out() -> None:
-    text = "search: grid\nparameters: {a: {kind: choice, values: [1]}}"
-    assert [type(one).__name__ for one in trackers_of(parse_space(text, "t"))] == [
-        "TBXLoggerCallback"
-    ]
-    assert trackers_of(parse_space(text, "t", {"tensorboard": False})) == []

@@ -1,7 +1,9 @@
-"""Run the trials of a sweep: how many at a time, on which engines, through Ray Tune."""
+"""Run the trials of a sweep through Ray Tune: how many at a time, on which engines, with logs."""
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from typing import Any
 
 from ray import tune
@@ -10,6 +12,7 @@ from baldistill.answers.store import ResponseStore
 from baldistill.commands.plan import plan_run
 from baldistill.commands.run import validated_corpus
 from baldistill.config import Config
+from baldistill.errors import MissingPackageError, UserError
 from baldistill.placement.engines import Engines, base_student
 from baldistill.placement.parallel_runs import num_parallel_runs
 from baldistill.placement.resources import Cluster, place
@@ -21,8 +24,8 @@ from baldistill.teacher.in_flight import start_in_flight
 from baldistill.tune.plan import SweepPlan
 from baldistill.tune.record import TrialRecord, read_records, run_folder
 from baldistill.tune.search import RecordedSearch
+from baldistill.tune.space import Space
 from baldistill.tune.stopping import scheduler_of
-from baldistill.tune.trackers import trackers_of
 from baldistill.tune.trial import Setup, run_trial
 
 
@@ -37,10 +40,10 @@ def run_trials(
 
     Args:
         plan: What to try.
-        folder: Of the sweep.
-        cluster: What there is.
+        folder: The sweep's.
+        cluster: The machines.
         parallel: Trials at a time; by default as many as fit.
-        display: For the progress.
+        display: Shows the progress.
 
     Raises:
         ResourceError: So many at a time do not fit.
@@ -49,9 +52,9 @@ def run_trials(
     display.say(f"{width} at a time; starting the engines ...")
     search = RecordedSearch(
         plan,
-        plan.source(told=len(read_records(folder))),
+        plan.source(len(read_records(folder))),
         folder,
-        forecast=_Forecast(folder, plan, cluster, width),
+        forecast=Forecast(folder, plan, cluster, width),
         slots=width,
         display=display,
     )
@@ -66,15 +69,16 @@ def run_trials(
 
 
 def is_finished(plan: SweepPlan, folder: Storage) -> bool:
-    """Whether there is nothing left to run; a trial that failed is tried again."""
+    """Tell whether there is nothing left to run; a trial that failed is tried again."""
     records = read_records(folder).values()
     return sum(record.is_final for record in records) == plan.num_trials
 
 
 def _tuner(setup: Setup, search: RecordedSearch, width: int) -> tune.Tuner:
-    """Ray Tune over the searcher's trials; what it kept of an earlier start is replayed anew."""
+    """Set up Ray Tune; its state of an earlier start is deleted, and the record replayed."""
     setup.folder.delete(layout.TUNE_STATE)
-    # a trial waits: its pools and workers take the CPUs. A placement group wants something, though
+    # The process of a trial only waits: its pools and workers take the CPUs. But Ray refuses an
+    # empty placement group.
     nothing = tune.PlacementGroupFactory([{"memory": 1}])
     trainable = tune.with_parameters(run_trial, setup=setup)
     return tune.Tuner(
@@ -101,22 +105,26 @@ def _name_of(trial: Any) -> str:
     return str(trial.config["trial"])
 
 
-class _Forecast:
-    """Checks that a trial fits beside others; where the sweep has a cap, bounds its calls."""
+class Forecast:
+    """Checks that a trial fits beside others, and bounds its calls where the sweep has a cap."""
 
     def __init__(self, folder: Storage, plan: SweepPlan, cluster: Cluster, width: int) -> None:
         self._folder, self._plan, self._cluster, self._width = folder, plan, cluster, width
         self._counts: dict[str, dict[str, int]] = {}
 
     def __call__(self, record: TrialRecord, config: Config) -> int:
-        # a search that goes on may propose more than the first trials took
+        """Return the most teacher calls of a trial; 0 without a cap.
+
+        Raises:
+            ResourceError: The trial does not fit; a search may propose more than fits at first.
+        """
         num_parallel_runs([config], self._cluster, self._width, self._width)
         if self._plan.space.calls is None:
             return 0
         if config.budget.calls is not None:
             return config.budget.calls
         corpus = digest({"data": config.data.model_dump(mode="json"), "seed": config.seed})
-        if corpus not in self._counts:  # read where the trial will find it
+        if corpus not in self._counts:  # read into the folder where the trial will find it
             storage = run_folder(self._folder, record.name)
             _, summary = validated_corpus(config, storage, Display(quiet=True))
             self._counts[corpus] = summary.counts
@@ -125,14 +133,61 @@ class _Forecast:
 
 
 def _engines(plan: SweepPlan, folder: Storage, width: int, cluster: Cluster) -> list[Engines]:
-    """Running engines for each trial at a time; none where trials must start their own."""
+    """Start engines for each trial at a time; none where trials must start their own."""
     placement = place(plan.base, cluster)
     if placement.take_turns or not plan.shares_engines:
         return []
     store = ResponseStore(folder.sub(layout.RESPONSES))
     engines = [Engines(plan.base, placement, store) for _ in range(width)]
-    for one in engines:  # all: a trial that started one itself would leave it running
+    for one in engines:  # start all: a trial that starts one itself would leave it running
         one.student(base_student(plan.base))
         for tier in range(len(plan.base.teacher.tiers)):
             one.teacher(tier)
     return engines
+
+
+def trackers_of(space: Space) -> list[tune.Callback]:
+    """Return Ray's callbacks that log trials: to TensorBoard by default, MLflow, W&B.
+
+    Raises:
+        MissingPackageError: One of them needs a package that is not installed.
+        UserError: W&B has no key.
+    """
+    callbacks: list[tune.Callback] = []
+    if space.tensorboard:
+        _need("tensorboardX", "tensorboard", "pip install tensorboardX, or tensorboard: false")
+        from ray.tune.logger import TBXLoggerCallback
+
+        callbacks.append(TBXLoggerCallback())
+    if space.mlflow is not None:
+        _need("mlflow", "mlflow", "pip install 'baldistill[mlflow]'")
+        from ray.air.integrations.mlflow import MLflowLoggerCallback
+
+        callbacks.append(
+            MLflowLoggerCallback(
+                tracking_uri=space.mlflow.tracking_uri, experiment_name=space.mlflow.experiment
+            )
+        )
+    if space.wandb is not None:
+        _need("wandb", "wandb", "pip install 'baldistill[wandb]'")
+        from ray.air.integrations.wandb import WandbLoggerCallback
+
+        _need_key()
+        callbacks.append(WandbLoggerCallback(project=space.wandb.project, group=space.wandb.group))
+    return callbacks
+
+
+def _need(package: str, key: str, remedy: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise MissingPackageError(f"the space's {key} needs the package {package}: {remedy}")
+
+
+def _need_key() -> None:
+    import wandb
+
+    offline = os.environ.get("WANDB_MODE") in ("offline", "disabled")
+    if not (offline or os.environ.get("WANDB_API_KEY") or wandb.api.api_key):
+        raise UserError(
+            "the space's wandb needs a key: set WANDB_API_KEY, or WANDB_MODE=offline, or run "
+            "`wandb login`"
+        )

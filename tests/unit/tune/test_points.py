@@ -6,15 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baldistill.tune.points import OptunaPoints, listed_points
-from baldistill.tune.space import FloatRange, IntRange, Space, parse_space
-from baldistill.tune.variables import (
+from baldistill.tune.points import (
+    OptunaPoints,
     Variable,
     grid_points,
+    listed_points,
     random_point,
     settings,
     variables,
 )
+from baldistill.tune.space import FloatRange, IntRange, Space, parse_space
 
 
 def space_of(shape: str, **more: object) -> Space:
