@@ -11,13 +11,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from baldistill.config import Config
 from baldistill.errors import ConfigError
 from baldistill.methods import preset
 from baldistill.uris import split_query
+from baldistill.yaml12 import NotYamlError, read_yaml, write_yaml
 
 QUICKSTART = "quickstart"
 Model = TypeVar("Model", bound=BaseModel)
@@ -61,8 +61,8 @@ def load_config(
 def read_mapping(text: str, name: str) -> dict[str, Any]:
     """YAML that must be a mapping; `name` is what an error calls it."""
     try:
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
+        values = read_yaml(text) or {}
+    except NotYamlError as error:
         raise ConfigError(f"{name} is not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{name} must be a mapping of keys to values")
@@ -85,7 +85,7 @@ def validate_as(model: type[Model], values: Mapping[str, Any], name: str) -> Mod
 
 def dump_config(config: Config) -> str:
     """The resolved config as YAML that `load_config` reads back."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return write_yaml(config.model_dump(mode="json"))
 
 
 def _read(source: str) -> str:
@@ -126,11 +126,9 @@ def _override(values: dict[str, Any], item: str) -> None:
     if not separator or not all(parts):
         raise ConfigError(f"override {item!r} is not of the form key.subkey=value")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = read_yaml(text)
+    except NotYamlError as error:
         raise ConfigError(f"override {key}: not a YAML value: {error}") from None
-    if isinstance(value, str) and _looks_like_float(value):
-        value = float(value)  # YAML 1.1 reads 1e-3 as text
     set_value(values, key.strip(), value)
 
 
@@ -147,14 +145,6 @@ def set_value(values: dict[str, Any], key: str, value: Any) -> None:
     if parts[-1] == "kind" and node.get("kind", value) != value:
         node.clear()  # another kind has other options
     node[parts[-1]] = value
-
-
-def _looks_like_float(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return any(character.isdigit() for character in text)
 
 
 def _explain(error: Any, values: Mapping[str, Any], model: type[BaseModel]) -> str:

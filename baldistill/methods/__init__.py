@@ -8,9 +8,8 @@ from __future__ import annotations
 from importlib import resources
 from typing import Any
 
-import yaml
-
 from baldistill.errors import ConfigError
+from baldistill.yaml12 import read_yaml
 
 METHODS = (
     "zero-shot-cot",
@@ -35,6 +34,6 @@ def preset(method: str) -> dict[str, Any]:
     if method not in METHODS:
         raise ConfigError(f"there is no method {method!r}: choose from {', '.join(METHODS)}")
     text = resources.files(__package__).joinpath(f"{method}.yaml").read_text("utf-8")
-    values = yaml.safe_load(text)
+    values = read_yaml(text)
     assert isinstance(values, dict)
     return values

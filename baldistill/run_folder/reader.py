@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from baldistill.core.longtail import head_domains
 from baldistill.errors import UserError
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import StageLayout, StepName
 from baldistill.storage import Storage
+from baldistill.yaml12 import NotYamlError, read_yaml
 
 _MEASURES = {"accuracy": "accuracy", "f1": "F1", "word_f1": "word F1"}
 _STEPS: tuple[StepName, ...] = ("plan", "scored", "selected", "annotated", "student", "metrics")
@@ -163,8 +162,8 @@ def read_run(run: str | Path) -> RunFolder:
         )
     text = storage.read_text(layout.CONFIG)
     try:
-        config = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        config = read_yaml(text)
+    except NotYamlError as error:
         raise UserError(f"{storage.uri_of(layout.CONFIG)} is not YAML: {error}") from None
     if not isinstance(config, Mapping):
         raise UserError(f"{storage.uri_of(layout.CONFIG)} holds no keys: is it a run's?")

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-import yaml
 from pydantic import Field, model_validator
 
 from baldistill.config import Config
@@ -17,6 +16,7 @@ from baldistill.config.loading import read_mapping, set_value, validate, validat
 from baldistill.config.sections import Count, Section
 from baldistill.errors import ConfigError
 from baldistill.run_folder.layout import METRIC_NAMES
+from baldistill.yaml12 import write_yaml
 
 Search: TypeAlias = Literal["grid", "random", "optuna"]
 
@@ -227,7 +227,7 @@ def parse_space(text: str, name: str, changes: Mapping[str, Any] | None = None) 
 
 def dump_space(space: Space) -> str:
     """Write the space as YAML that `parse_space` reads back."""
-    return yaml.safe_dump(space.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return write_yaml(space.model_dump(mode="json"))
 
 
 def with_values(config: Config, values: Mapping[str, Any], name: str) -> Config:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
 from baldistill.config import Config, DataConfig
 from baldistill.core.longtail import zipf_sizes
@@ -24,6 +23,7 @@ from baldistill.data.sources import Role
 from baldistill.errors import DataError
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
+from baldistill.yaml12 import write_yaml
 
 _ROWS = 2000
 _STAGING = ".staging"
@@ -193,5 +193,5 @@ def _finish(
         "budget": {"total": budget},
     }
     Config.model_validate(values)
-    folder.write_text("config.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    folder.write_text("config.yaml", write_yaml(values))
     return Made(f"{folder.uri}/config.yaml", counts, evaluation_counts, left_out)

@@ -8,13 +8,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import yaml
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from baldistill.core.label_sets import Labels
 from baldistill.errors import ConfigError
 from baldistill.generation.types import Message, Prompt
+from baldistill.yaml12 import NotYamlError, read_yaml
 
 Purpose: TypeAlias = Literal["student", "rationale", "solve", "synthesis"]
 
@@ -117,8 +117,8 @@ def _read(name: str) -> dict[Purpose, Any]:
     else:
         raise ConfigError(f"prompts {name!r}: neither `instruct`, `compact` nor a file")
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        values = read_yaml(text)
+    except NotYamlError as error:
         raise ConfigError(f"prompts {name}: not valid YAML: {error}") from None
     if not isinstance(values, dict) or set(values) != set(_VARIABLES):
         raise ConfigError(

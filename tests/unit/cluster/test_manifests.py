@@ -28,6 +28,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from baldistill.config.loading import load_config, validate
 from baldistill.placement.resources import Cluster, place
+from baldistill.yaml12 import read_yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 CLUSTER = ROOT / "cluster"
@@ -115,7 +116,7 @@ def test_the_options_in_the_docs_exist() -> None:
     blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     assert len(blocks) == 2
     for block in blocks:
-        validate(yaml.safe_load(block), "docs/cluster.md")
+        validate(read_yaml(block), "docs/cluster.md")
 
 
 @pytest.mark.parametrize("name", KUBERAY)

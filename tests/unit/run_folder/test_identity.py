@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from baldistill.config.loading import load_config
 from baldistill.errors import ConfigError
 from baldistill.run_folder.identity import CAPS, caps_of, claim
 from baldistill.run_folder.steps import commit
 from baldistill.storage import Storage
+from baldistill.yaml12 import read_yaml
 
 BASE = ["budget.calls=100", "teacher.kind=openai", "teacher.model=m"]
 CORPUS, STUDENT = "corpus", "stages/01/student"
@@ -86,7 +86,7 @@ def test_the_versions_are_those_of_the_start(tmp_path: Path) -> None:
     storage.write_json("versions.json", {"then": "1"})
     claim(storage, load_config(None, [*BASE, "name=other"]), "answers")
     assert storage.read_json("versions.json") == {"then": "1"}
-    assert yaml.safe_load(storage.read_text("config.yaml"))["name"] == "other"
+    assert read_yaml(storage.read_text("config.yaml"))["name"] == "other"
 
 
 def test_a_raised_cap_reopens_the_stage_that_it_ended_alone(tmp_path: Path) -> None:

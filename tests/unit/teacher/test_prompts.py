@@ -4,12 +4,12 @@ import pickle
 from pathlib import Path
 
 import pytest
-import yaml
 
 from baldistill.core.label_sets import Labels
 from baldistill.errors import ConfigError
 from baldistill.generation.types import Message
 from baldistill.teacher.prompts import PromptSet, load_prompts
+from baldistill.yaml12 import write_yaml
 from tools.bundled_models import formats
 
 SHOWN = [{"question": "What is 1 plus 1?", "answer": "2"}, {"question": "2 < 3?", "answer": "y&n"}]
@@ -24,7 +24,7 @@ TEMPLATES: dict[str, object] = {
 def written(tmp_path: Path, **changes: object) -> str:
     path = tmp_path / "prompts.yaml"
     entries = {key: value for key, value in {**TEMPLATES, **changes}.items() if value is not None}
-    path.write_text(yaml.safe_dump(entries), "utf-8")
+    path.write_text(write_yaml(entries), "utf-8")
     return str(path)
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from baldistill.config.loading import load_config
 from baldistill.errors import ConfigError, MissingPackageError
 from baldistill.method.plan import equal_steps
 from baldistill.tune.plan import config_of, for_trial, make_plan
 from baldistill.tune.space import dump_space, load_space, parse_space
+from baldistill.yaml12 import read_yaml, write_yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 SPACES = sorted((ROOT / "tune_spaces").glob("*.yaml"))
@@ -135,8 +135,8 @@ def test_a_trial_reports_every_stage_and_keeps_its_part_of_the_cap() -> None:
 
 def test_engines_are_shared_unless_the_space_reaches_into_them() -> None:
     def shares(key: str, value: object) -> bool:
-        space = yaml.safe_load(TINY) | {"parameters": {key: {"kind": "choice", "values": [value]}}}
-        return make_plan(load_config(), parse_space(yaml.safe_dump(space), "x")).shares_engines
+        space = read_yaml(TINY) | {"parameters": {key: {"kind": "choice", "values": [value]}}}
+        return make_plan(load_config(), parse_space(write_yaml(space), "x")).shares_engines
 
     assert shares("student.epochs", 2)
     assert shares("student.response.max_new_tokens", 5)

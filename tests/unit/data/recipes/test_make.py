@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from baldistill.config.loading import load_config
 from baldistill.core.longtail import zipf_sizes
@@ -19,6 +18,7 @@ from baldistill.data.recipes.catalogue import RECIPES
 from baldistill.data.recipes.make import make_recipe
 from baldistill.data.recipes.source import Source
 from baldistill.errors import DataError
+from baldistill.yaml12 import write_yaml
 
 pytest.importorskip("datasets")
 
@@ -75,7 +75,7 @@ class Mirror:
                 }
                 for config, files in configs.items()
             ]
-            card = f"---\n{yaml.safe_dump({'configs': listed})}---\n"
+            card = f"---\n{write_yaml({'configs': listed})}---\n"
             (self.root / hub / "README.md").write_text(card)
 
 
