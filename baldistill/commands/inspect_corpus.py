@@ -13,7 +13,7 @@ import pyarrow as pa
 from rich.table import Table
 
 from baldistill.config import Config
-from baldistill.core.longtail import head_domains, imbalance
+from baldistill.core.longtail import by_size, head_domains, imbalance
 from baldistill.data.prepare import CorpusSummary, prepare_corpus
 from baldistill.errors import DataError
 from baldistill.placement.cluster import connected
@@ -93,7 +93,7 @@ def domain_table(corpus: CorpusSummary, head: frozenset[str]) -> Table:
     """Return a table of the rows of each domain; of many domains, the largest and smallest."""
     counts = corpus.counts
     total = sum(counts.values())
-    order = sorted(counts, key=lambda name: (-counts[name], name))
+    order = by_size(counts)
     half = _MOST_DOMAINS // 2
     shown = order if len(order) <= _MOST_DOMAINS else [*order[:half], *order[-half:]]
     table = Table(title="domains", title_justify="left")

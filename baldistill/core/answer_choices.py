@@ -25,17 +25,17 @@ _BRACKETED = re.compile(r"\(([A-Z])\)|(?<![\w'])([A-Z])\)")
 
 
 def choices_in(question: str) -> dict[str, str]:
-    """Returns the choices that stand in a question as lines `A) ...`, by letter."""
+    """Return the choices that stand in a question as lines `A) ...`, by letter."""
     return {letter: text.strip() for letter, text in _CHOICE_LINE.findall(question)}
 
 
 def lettered(choices: Sequence[str]) -> dict[str, str]:
-    """Returns choice texts by letter: the first is A."""
+    """Return choice texts by letter: the first is A."""
     return dict(zip(ascii_uppercase, choices, strict=False))
 
 
 def choice_of_answer(answer: str, choices: dict[str, str]) -> str | None:
-    """Returns the letter that a short answer names: `(A)`, `A)`, `A.`, `A`, or a choice's text.
+    """Return the letter that a short answer names: `(A)`, `A)`, `A.`, `A`, or a choice's text.
 
     Args:
         answer: What stands after `Answer:` or "the answer is".
@@ -53,7 +53,7 @@ def choice_of_answer(answer: str, choices: dict[str, str]) -> str | None:
 
 
 def choice_of_text(text: str, choices: dict[str, str]) -> str | None:
-    """Returns the letter a rationale without an `Answer:` line comes to.
+    """Return the letter a rationale without an `Answer:` line comes to.
 
     What it says the answer is; else what its last sentence that names a choice, by letter or by
     text, and rejects none, names; None when that names several.
@@ -73,7 +73,7 @@ def choice_of_text(text: str, choices: dict[str, str]) -> str | None:
 
 
 def label_of_answer(answer: str, labels: Sequence[str]) -> str | None:
-    """Returns the label that a short answer is, or the first that it names; else None."""
+    """Return the label that a short answer is, or the first that it names; else None."""
     for label in labels:
         if fold(label) == fold(answer):
             return label
@@ -82,7 +82,7 @@ def label_of_answer(answer: str, labels: Sequence[str]) -> str | None:
 
 
 def label_of_text(text: str, labels: Sequence[str]) -> str | None:
-    """Returns the label a text without an `Answer:` line comes to.
+    """Return the label a text without an `Answer:` line comes to.
 
     What it says the answer is; else the first label of the last sentence that names one. In
     prose, "yes" and "no" count as answers only where they stand alone: "No, ...", "so yes, ...".
@@ -103,13 +103,13 @@ def label_of_text(text: str, labels: Sequence[str]) -> str | None:
 
 
 def _letters(text: str, choices: dict[str, str]) -> list[str]:
-    """Returns the different letters given as `(A)` or `A)`."""
+    """Return the different letters given as `(A)` or `A)`."""
     found = dict.fromkeys(one or other for one, other in _BRACKETED.findall(text))
     return [letter for letter in found if not choices or letter in choices]
 
 
 def _named(text: str, choices: dict[str, str]) -> list[str]:
-    """Returns the keys of the choices whose text is named, in order of first mention.
+    """Return the keys of the choices whose text is named, in order of first mention.
 
     A longer choice is looked for first and its words are used up, so that "new york" does not
     also name "york". Choices that differ in their signs alone, such as (x + 1)2 and (x - 1)2, are

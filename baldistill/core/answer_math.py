@@ -40,7 +40,7 @@ _LONGEST_LATEX = 300
 
 
 def math_of_answer(answer: str) -> str | None:
-    """Returns the number or the expression that a short answer gives, in canonical form.
+    """Return the number or the expression that a short answer gives, in canonical form.
 
     Args:
         answer: What stands after `Answer:` or "the answer is".
@@ -61,7 +61,7 @@ def math_of_answer(answer: str) -> str | None:
 
 
 def math_of_text(text: str) -> str | None:
-    r"""Returns what a derivation without an `Answer:` line comes to.
+    r"""Return what a derivation without an `Answer:` line comes to.
 
     The last `\boxed{}`, `#### n`, what it says the answer is, else its last number.
     """
@@ -81,7 +81,7 @@ def math_of_text(text: str) -> str | None:
 
 
 def math_equal(a: str, b: str) -> bool:
-    """Returns whether two answers are the same number or expression.
+    """Return whether two answers are the same number or expression.
 
     Numbers agree within a relative 1e-6; a percentage agrees with its number and its fraction
     (50% is 50 and 0.5). Where either holds LaTeX and the texts differ, math-verify decides, save
@@ -106,7 +106,7 @@ def math_equal(a: str, b: str) -> bool:
 
 
 def boxed(text: str) -> str | None:
-    r"""Returns the content of the last `\boxed{...}`, braces balanced; None without one."""
+    r"""Return the content of the last `\boxed{...}`, braces balanced; None without one."""
     starts = [match.end() for match in _BOXED.finditer(text)]
     if not starts:
         return None
@@ -140,7 +140,7 @@ def _assigns_several(line: str) -> bool:
 
 
 def _without_latex_decoration(text: str) -> str:
-    r"""Drops what changes no value: `\$`, `\%` to %, spaces, degrees, units and their powers."""
+    r"""Drop what changes no value: `\$`, `\%` to %, spaces, degrees, units and their powers."""
     text = re.sub(r"\\(?:[,;:! ]|q?quad|left|right)", "", text)
     text = text.replace("\\$", "").replace("\\%", "%")
     text = re.sub(r"\^\s*\{?\s*\\circ\s*\}?", "", text)
@@ -149,7 +149,7 @@ def _without_latex_decoration(text: str) -> str:
 
 
 def _squeezed(text: str) -> str:
-    """Drops spaces, save for those that part two numbers."""
+    """Drop spaces, save for those that part two numbers."""
     return re.sub(r"(?<!\d) | (?!\d)", "", " ".join(text.split()))
 
 

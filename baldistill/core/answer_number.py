@@ -39,7 +39,7 @@ _TOLERANCE = Fraction(1, 1_000_000)
 
 
 def only_number(text: str) -> str | None:
-    """Returns the canonical form of the one number among plain words in a text, else None."""
+    """Return the canonical form of the one number among plain words in a text, else None."""
     matches = numbers_in(text)
     if len(matches) != 1 or _is_tuple(text) or _OPERATOR.search(text):
         return None
@@ -53,7 +53,7 @@ def only_number(text: str) -> str | None:
 
 
 def numbers_equal(a: str, b: str | None) -> bool:
-    """Returns whether two canonical numbers agree within a relative 1e-6, in any reading."""
+    """Return whether two canonical numbers agree within a relative 1e-6, in any reading."""
     if b is None:
         return False
     return any(
@@ -62,12 +62,12 @@ def numbers_equal(a: str, b: str | None) -> bool:
 
 
 def numbers_in(text: str) -> list[re.Match[str]]:
-    """Finds the numbers, save for endless runs of digits: Python refuses to read those."""
+    """Find the numbers, save for endless runs of digits: Python refuses to read those."""
     return [match for match in _NUMBER.finditer(text) if len(match[0]) <= _LONGEST_NUMBER]
 
 
 def canonical(match: re.Match[str]) -> str:
-    """Writes a number that was found without commas, currency, units and trailing zeros."""
+    """Write a number that was found without commas, currency, units and trailing zeros."""
     value = Fraction(match["top"].replace(",", ""))
     if match["bottom"] and Fraction(match["bottom"]):
         value /= Fraction(match["bottom"])
@@ -84,7 +84,7 @@ def _is_tuple(text: str) -> bool:
 
 
 def _written(value: Fraction) -> str:
-    """Writes a fraction as a decimal where that is exact and short, else as `a/b`."""
+    """Write a fraction as a decimal where that is exact and short, else as `a/b`."""
     for digits in range(13):
         scaled = value * 10**digits
         if scaled.denominator == 1:

@@ -29,7 +29,7 @@ _QUOTES = "\"'\u201c\u201d\u2018\u2019`*"
 
 
 def marked_answer(text: str) -> str | None:
-    r"""Returns what follows the last line that begins with `Answer:`; None without such a line.
+    r"""Return what follows the last line that begins with `Answer:`; None without such a line.
 
     The student's target format is `{rationale}\nAnswer: {answer}`. Whoever must not guess uses
     this in place of `answers.extract`.
@@ -39,7 +39,7 @@ def marked_answer(text: str) -> str | None:
 
 
 def stated_answer(text: str) -> str | None:
-    """Returns X of the last "the answer is X" (or must be, would be, the correct choice is ...).
+    """Return X of the last "the answer is X" (or must be, would be, the correct choice is ...).
 
     X ends with its sentence.
     """
@@ -52,17 +52,17 @@ def stated_answer(text: str) -> str | None:
 
 
 def sentences(text: str) -> list[str]:
-    """Splits at line ends and after sentence ends; a decimal point is none."""
+    """Split at line ends and after sentence ends; a decimal point is none."""
     return [part.strip() for part in _SENTENCE_END.split(text) if part.strip()]
 
 
 def first_line(text: str) -> str:
-    """Returns the first line that is not blank, or an empty string."""
+    """Return the first line that is not blank, or an empty string."""
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
 def fold(text: str) -> str:
-    """Returns text as people compare it: NFKC, no case, single spaces, no outer punctuation.
+    """Return text as people compare it: NFKC, no case, single spaces, no outer punctuation.
 
     Letters that are spelled out (`y a j o`, `y-a-j-o`) are one word.
     """
@@ -73,7 +73,7 @@ def fold(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """Returns the words without case and articles; 3.5, 04/30/2021 and don't are one word each.
+    """Return the words without case and articles; 3.5, 04/30/2021 and don't are one word each.
 
     A date in words is the word that the same date in figures is: April 30, 2021 is 04/30/2021.
     """
@@ -87,13 +87,13 @@ def _date_in_figures(date: re.Match[str]) -> str:
 
 
 def squad_normalise(text: str) -> str:
-    """Returns text without case, punctuation, articles and extra spaces (SQuAD 1.1 evaluation)."""
+    """Return text without case, punctuation, articles and extra spaces (SQuAD 1.1 evaluation)."""
     text = unicodedata.normalize("NFKC", text).casefold().translate(_PUNCTUATION)
     return " ".join(word for word in text.split() if word not in _ARTICLES)
 
 
 def word_f1(prediction: str | None, gold: str) -> float:
-    """Returns the harmonic mean of word precision and recall after SQuAD normalisation.
+    """Return the harmonic mean of word precision and recall after SQuAD normalisation.
 
     Source: the SQuAD 1.1 evaluation script (Rajpurkar et al. 2016); two answers that are both
     empty after normalisation agree, as in SQuAD 2.0.

@@ -40,7 +40,7 @@ _QUOTED = re.compile(r"[\"\u201c]([^\"\u201c\u201d]+)[\"\u201d]")
 def extract(
     task: Task, text: str, choices: Sequence[str] | None = None, question: str | None = None
 ) -> str | None:
-    """Returns the answer that a response gives, or None when it gives none.
+    """Return the answer that a response gives, or None when it gives none.
 
     Args:
         task: The task type.
@@ -81,7 +81,7 @@ def extract(
 def proper_answer(
     task: Task, answer: str, choices: Sequence[str] | None = None, question: str | None = None
 ) -> str | None:
-    """Returns a short answer in the form of a gold answer; None where the task allows no such one.
+    """Return a short answer in the form of a gold answer; None where the task allows no such one.
 
     A label as given in `choices`; of a multiple-choice question, which must have choices, the text
     or else the letter of one; other answers as they stand.
@@ -110,7 +110,7 @@ def equal(
     choices: Sequence[str] | None = None,
     question: str | None = None,
 ) -> bool:
-    """Returns whether two answers are the same; None, no answer, equals nothing.
+    """Return whether two answers are the same; None, no answer, equals nothing.
 
     Args:
         task: The task type: letters for multiple choice, values for math, words for the rest.

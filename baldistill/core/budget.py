@@ -52,7 +52,7 @@ class Partition:
 
 
 def stage_budgets(total: int, num_stages: int) -> tuple[int, ...]:
-    """Splits the budget B over K stages: B // K each, the remainder to the earliest stages.
+    """Split the budget B over K stages: B // K each, the remainder to the earliest stages.
 
     Args:
         total: Annotated examples B, 0 or more.
@@ -72,10 +72,10 @@ def stage_budgets(total: int, num_stages: int) -> tuple[int, ...]:
 def quotas(
     policy: Policy, counts: DomainCounts, stage: int, num_stages: int, stage_budget: int
 ) -> dict[str, int]:
-    """Returns each domain's quota in one stage.
+    """Return each domain's quota in one stage.
 
-    Whole numbers that sum to exactly `stage_budget`, by largest remainder with ties by domain
-    name, in the order of the names, whatever the order of `counts`.
+    The quotas are whole numbers that sum to exactly `stage_budget`, by largest remainder with ties
+    by domain name. They come in the order of the names, whatever the order of `counts`.
 
     Args:
         policy: The balancing policy.
@@ -96,26 +96,26 @@ def redistribute(
     counts: DomainCounts,
     stage: int,
     num_stages: int,
-    shortfall: int,
+    amount: int,
     exhausted: Collection[str],
 ) -> dict[str, int]:
-    """Gives the quota that dry domains could not fill to the other domains, by the same policy.
+    """Share the quota that dry domains could not fill among the other domains.
 
-    The other domains keep the proportions the policy gave them; where it gave them nothing (a
-    `Split` without a tail share), they share equally. A receiver may turn out dry as well: call
-    again with it among the exhausted.
+    The other domains keep the proportions that the policy gave them. If it gave them nothing (a
+    `Split` without a tail share), they share equally. If a receiver turns out dry as well, call
+    this again with the receiver among the exhausted.
 
     Args:
         policy: The balancing policy.
         counts: Examples of each domain in the whole corpus.
         stage: The stage i, from 1.
         num_stages: Stages K.
-        shortfall: Examples to give away, 0 or more.
+        amount: Examples to give away, 0 or more.
         exhausted: Domains that can take no more.
 
     Returns:
-        Extra quota of each other domain, summing to exactly `shortfall`; empty when every
-        domain is exhausted, and then the shortfall stays unspent.
+        Extra quota of each other domain, summing to exactly `amount`. Empty when every
+        domain is exhausted: then the amount stays unspent.
 
     Raises:
         ValueError: As `quotas`.
@@ -124,14 +124,14 @@ def redistribute(
     others = {domain: share for domain, share in shares.items() if domain not in exhausted}
     if not any(others.values()):
         others = dict.fromkeys(others, 1)
-    return _apportion(shortfall, others) if others else {}
+    return _apportion(amount, others) if others else {}
 
 
 def partition(quotas: Mapping[str, int], unused: Mapping[str, int]) -> Partition:
-    """Decides which domains are head and which are tail in one stage (paper, section 3).
+    """Decide which domains are head and which are tail in one stage (paper, section 3).
 
-    A domain whose quota is at most the unused real examples left in the pool is a head domain
-    in this stage; one whose quota exceeds them is a tail domain.
+    A domain is head in this stage if the unused real examples left in the pool fill its quota.
+    Otherwise it is tail.
 
     Args:
         quotas: Quota of each domain in this stage.
@@ -150,7 +150,7 @@ def partition(quotas: Mapping[str, int], unused: Mapping[str, int]) -> Partition
 
 
 def _shares(policy: Policy, counts: DomainCounts, stage: int, num_stages: int) -> dict[str, int]:
-    """Returns integers in proportion to the domains' shares of one stage."""
+    """Return integers in proportion to the domains' shares of one stage."""
     check_counts(counts)
     if not 1 <= stage <= num_stages:
         raise ValueError(f"stage must be between 1 and {num_stages}, not {stage}")
@@ -168,7 +168,7 @@ def _shares(policy: Policy, counts: DomainCounts, stage: int, num_stages: int) -
 
 
 def _balance_weight(policy: Policy, stage: int, num_stages: int) -> Fraction:
-    """Returns w_i of every policy that mixes the natural and the equal distribution."""
+    """Return w_i of every policy that mixes the natural and the equal distribution."""
     match policy:
         case Natural():
             return Fraction(0)
@@ -221,7 +221,7 @@ def _of_stage(what: str, per_stage: tuple[float, ...], stage: int, num_stages: i
 
 
 def _apportion(amount: int, shares: Mapping[str, int]) -> dict[str, int]:
-    """Splits `amount` in proportion to integer shares by largest remainder, ties by name."""
+    """Split `amount` in proportion to integer shares by largest remainder, ties by name."""
     if amount < 0:
         raise ValueError(f"the budget must not be negative, but is {amount}")
     whole = sum(shares.values())

@@ -25,7 +25,7 @@ MIN_TOKENS = 2
 
 
 def perplexity(logprobs: LogProbs) -> float:
-    """Returns exp of the mean negative log-likelihood of the tokens; NaN without tokens.
+    """Return exp of the mean negative log-likelihood of the tokens; NaN without tokens.
 
     Args:
         logprobs: Natural-log probability of each token, shape (num_tokens,).
@@ -35,7 +35,7 @@ def perplexity(logprobs: LogProbs) -> float:
 
 
 def ifd(conditional: LogProbs, unconditional: LogProbs) -> float:
-    """Returns the IFD of one response: above 1, the question made it harder to predict.
+    """Return the IFD of one response: above 1, the question made it harder to predict.
 
     Args:
         conditional: log p(token | question, tokens before), shape (num_tokens,).
@@ -54,7 +54,7 @@ def ifd(conditional: LogProbs, unconditional: LogProbs) -> float:
 def ifd_batch(
     conditional: Sequence[LogProbs], unconditional: Sequence[LogProbs]
 ) -> npt.NDArray[np.float64]:
-    """Returns the IFD of many responses of any lengths.
+    """Return the IFD of many responses of any lengths.
 
     Args:
         conditional: One array of log-probabilities per response, as in `ifd`.

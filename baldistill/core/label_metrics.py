@@ -27,7 +27,7 @@ _METRICS: dict[Task, Metric] = {"classification": "f1", "qa": "word_f1"}
 
 
 def label_f1(predictions: Sequence[str | None], golds: Sequence[str]) -> dict[str, DomainScore]:
-    """Returns F1 = 2 TP / (2 TP + FP + FN) of each label that occurs as gold.
+    """Return F1 = 2 TP / (2 TP + FP + FN) of each label that occurs as gold.
 
     A prediction that is missing or no such label is a wrong decision like any other.
 
@@ -62,7 +62,7 @@ def metrics_from_labels(
     counts: DomainCounts | None = None,
     head: Collection[str] | None = None,
 ) -> Metrics:
-    """Returns F1 figures of a classification task whose labels are the domains (R52, Reuters).
+    """Return F1 figures of a classification task whose labels are the domains (R52, Reuters).
 
     Macro is the mean F1 over the labels; micro is F1 over all decisions, which for one label an
     example equals accuracy.
@@ -91,7 +91,7 @@ def metrics_of_responses(
     counts: DomainCounts | None = None,
     head: Collection[str] | None = None,
 ) -> Metrics:
-    """Returns the figures of a student's marked responses, each domain by its own task.
+    """Return the figures of a student's marked responses, each domain by its own task.
 
     A domain's figure is the mean of its scores (accuracy, word F1), but for classification:
 

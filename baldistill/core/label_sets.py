@@ -28,7 +28,7 @@ class Labels:
 
 
 def labels_from_answers(answers: Mapping[str, Mapping[str, str]]) -> Labels:
-    """Returns what the answers of the classification domains say about their labels.
+    """Return what the answers of the classification domains say about their labels.
 
     Domains with several answers (yes and no) that share one of them have the same labels: all
     that occur in any of them, since a small domain may show but a few. A domain whose one answer

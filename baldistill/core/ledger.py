@@ -94,7 +94,7 @@ class Ledger:
     _cost_cap: int | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Starts with nothing spent."""
+        """Start with nothing spent."""
         self._state = LedgerState(self.prices)
         cap = self.caps.cost
         self._cost_cap = None if cap is None else int(exact(cap) * self._state.money)
@@ -103,7 +103,7 @@ class Ledger:
     def replay(
         cls, caps: Caps, entries: Iterable[Entry], prices: tuple[Prices, ...] = ()
     ) -> Ledger:
-        """Rebuilds the ledger from its durable entries, in the order they were written.
+        """Rebuild the ledger from its durable entries, in the order they were written.
 
         Args:
             caps: The caps from now on; they may differ from those of the earlier run.
@@ -119,7 +119,7 @@ class Ledger:
         return ledger
 
     def reserve(self, requests: Iterable[Reserve]) -> Grants:
-        """Grants what fits under every cap, in the order asked.
+        """Grant what fits under every cap, in the order asked.
 
         A request named twice in one batch is one request. Asked for by two batches before it is
         settled, it is two calls and one unit, for both callers may call.
@@ -140,16 +140,16 @@ class Ledger:
         entries: list[Reserve] = []
         for asked in batch:
             name = asked.request_id
-            known = self._state.requests.get(name)
+            earlier = self._state.requests.get(name)
             if name in granted or name in refused:
                 continue
-            if known and known.answered and known.reason is not None:
-                rejected[name] = known.reason
+            if earlier and earlier.answered and earlier.reason is not None:
+                rejected[name] = earlier.reason
                 continue
-            if known and known.answered:
+            if earlier and earlier.answered:
                 settled.add(name)
                 asked = replace(asked, calls=0, max_tokens=0, prompt_tokens=0)
-            units = max(0, asked.units - (known.units if known else 0))
+            units = max(0, asked.units - (earlier.units if earlier else 0))
             cap = self._exceeded(units, asked)
             if cap is not None:
                 refused[name] = cap
@@ -162,7 +162,7 @@ class Ledger:
         return Grants(tuple(granted), frozenset(settled), refused, rejected, tuple(entries))
 
     def settle(self, settlements: Iterable[Settle]) -> tuple[Settle, ...]:
-        """Records what calls really cost, and returns what was news.
+        """Record what calls really cost, and return what was news.
 
         A request settled before is not settled again. An open reservation of an earlier,
         crashed run may be settled without reserving it again when its own answer was stored.
@@ -177,7 +177,7 @@ class Ledger:
         return tuple(entry for entry in batch if self._state.apply(entry))
 
     def reject(self, rejections: Iterable[Reject]) -> tuple[Reject, ...]:
-        """Gives units back, and returns what was news: the first reason stands.
+        """Give units back, and return what was news: the first reason stands.
 
         Rejecting an open request says that its call failed: the call and its token bound stay
         spent, and the request may be reserved again.
@@ -187,11 +187,11 @@ class Ledger:
         """
         batch = list(rejections)
         for entry in batch:
-            self._state.known(entry.request_id)
+            self._state.reserved(entry.request_id)
         return tuple(entry for entry in batch if self._state.apply(entry))
 
     def release(self, releases: Iterable[Release]) -> tuple[Release, ...]:
-        """Takes calls back that were certainly not charged for, and returns what was news.
+        """Take calls back that were certainly not charged for, and return what was news.
 
         The unit, the call and its bound are free again. The release of a request that was
         settled or rejected meanwhile says nothing, as does a second one of the same call.
@@ -201,15 +201,15 @@ class Ledger:
         """
         batch = list(releases)
         for entry in batch:
-            self._state.known(entry.request_id)
+            self._state.reserved(entry.request_id)
         return tuple(entry for entry in batch if self._state.apply(entry))
 
     def status(self, request_id: str) -> Status | None:
-        """Returns where a request stands, or None for one that was never granted."""
+        """Return where a request stands, or None for one that was never granted."""
         return self._state.status(request_id)
 
     def remaining(self) -> Caps:
-        """Returns what may still be reserved under each cap; None where there is no cap."""
+        """Return what may still be reserved under each cap; None where there is no cap."""
         caps, totals = self.caps, self._state.totals
         cost = None
         if caps.cost is not None:
@@ -224,11 +224,11 @@ class Ledger:
         )
 
     def summary(self) -> LedgerSummary:
-        """Returns what was spent, in total and by stage, domain, purpose and tier."""
+        """Return what was spent, in total and by stage, domain, purpose and tier."""
         return summarise(self._state.groups, self.caps, self.remaining(), self._state.money)
 
     def requests(self) -> Iterator[RequestFigures]:
-        """Gives every request's figures, in the order of their first reservations."""
+        """Give every request's figures, in the order of their first reservations."""
         return each_request(self._state)
 
     def _check_bounds(self, batch: list[Reserve]) -> None:
@@ -242,7 +242,7 @@ class Ledger:
             )
 
     def _exceeded(self, units: int, asked: Reserve) -> Cap | None:
-        """Returns the first cap that granting `units` and the asked call would pass."""
+        """Return the first cap that granting `units` and the asked call would pass."""
         caps, totals = self.caps, self._state.totals
         if units and caps.examples is not None and totals.units + units > caps.examples:
             return "examples"

@@ -48,7 +48,7 @@ class Reserve:
     tier: int = 1
 
     def __post_init__(self) -> None:
-        """Raises ValueError on figures that describe no call."""
+        """Raise ValueError on figures that describe no call."""
         if self.purpose not in _PURPOSES:
             raise ValueError(f"purpose must be one of {sorted(_PURPOSES)}, not {self.purpose!r}")
         if self.units not in (0, 1) or self.calls not in (0, 1):
@@ -82,7 +82,7 @@ class Settle:
     reused: bool = False
 
     def __post_init__(self) -> None:
-        """Raises ValueError on negative tokens."""
+        """Raise ValueError on negative tokens."""
         if self.prompt_tokens < 0 or self.completion_tokens < 0:
             raise ValueError(f"tokens must not be negative: {self}")
 
@@ -123,12 +123,12 @@ _KINDS: dict[str, type[Reserve] | type[Settle] | type[Reject] | type[Release]] =
 
 
 def to_record(entry: Entry) -> dict[str, str | int | bool]:
-    """Returns the entry as a flat, JSON-ready dictionary with its `kind`."""
+    """Return the entry as a flat, JSON-ready dictionary with its `kind`."""
     return {"kind": entry.kind} | {name: getattr(entry, name) for name in entry.__slots__}
 
 
 def from_record(record: Mapping[str, Any]) -> Entry:
-    """Reads what `to_record` wrote; a column that the kind does not have may be there as None.
+    """Read what `to_record` wrote; a column that the kind does not have may be there as None.
 
     Raises:
         ValueError: The kind is unknown, or a field is missing or not allowed.
@@ -161,7 +161,7 @@ class Caps:
     cost: float | None = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError on a negative cap."""
+        """Raise ValueError on a negative cap."""
         for field in fields(self):
             cap = getattr(self, field.name)
             if cap is not None and not cap >= 0:
@@ -178,7 +178,7 @@ class Prices:
     """Price of a million completion tokens, 0 or more."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError on a negative price."""
+        """Raise ValueError on a negative price."""
         if not (self.prompt_per_million >= 0 and self.completion_per_million >= 0):
             raise ValueError(
                 "prices must be 0 or more, not prompt_per_million="

@@ -45,7 +45,7 @@ class RequestFigures:
 
 
 def each_request(state: LedgerState) -> Iterator[RequestFigures]:
-    """Gives every request's figures, in the order of their first reservations."""
+    """Give every request's figures, in the order of their first reservations."""
     for name, request in state.requests.items():
         group, settled = request.group, request.answered
         paid = settled if settled and not settled.reused else Settle(name)

@@ -78,7 +78,7 @@ class LedgerState:
     _prices: dict[int, tuple[int, int]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Puts the prices on integers, so that sums are exact."""
+        """Put the prices on integers, so that sums are exact."""
         of_tokens = [
             (exact(p.prompt_per_million) / 1_000_000, exact(p.completion_per_million) / 1_000_000)
             for p in self.prices
@@ -90,7 +90,7 @@ class LedgerState:
         }
 
     def apply(self, entry: Entry) -> bool:
-        """Applies one entry; returns False when it said nothing new.
+        """Apply one entry; return False when it said nothing new.
 
         Raises:
             ValueError: It speaks of what was never reserved.
@@ -106,8 +106,8 @@ class LedgerState:
             case Release():
                 return self._release(entry)
 
-    def known(self, request_id: str) -> Request:
-        """Returns the standing of a request that must have been reserved.
+    def reserved(self, request_id: str) -> Request:
+        """Return the standing of a request that must have been reserved.
 
         Raises:
             ValueError: It was not.
@@ -121,8 +121,8 @@ class LedgerState:
         return request
 
     def check_settlement(self, entry: Settle) -> None:
-        """Raises ValueError for a call that was made without a reservation for it."""
-        request = self.known(entry.request_id)
+        """Raise ValueError for a call that was made without a reservation for it."""
+        request = self.reserved(entry.request_id)
         if not (request.answered or request.bounds or entry.reused):
             raise ValueError(
                 f"request {entry.request_id!r} was reserved without a call: reserve it again,"
@@ -130,7 +130,7 @@ class LedgerState:
             )
 
     def status(self, request_id: str) -> Status | None:
-        """Returns where a request stands, or None for one that was never granted."""
+        """Return where a request stands, or None for one that was never granted."""
         request = self.requests.get(request_id)
         if request is None:
             return None
@@ -141,19 +141,19 @@ class LedgerState:
         return "released" if request.released else "open"
 
     def bound(self, entry: Reserve) -> tuple[int, int]:
-        """Returns the most tokens, and money in the integer unit, that a call can cost."""
-        known = self.requests.get(entry.request_id)
-        prompt, completion = self._price(known.group.tier if known else entry.tier)
+        """Return the most tokens, and money in the integer unit, that a call can cost."""
+        earlier = self.requests.get(entry.request_id)
+        prompt, completion = self._price(earlier.group.tier if earlier else entry.tier)
         rest = entry.max_tokens - entry.prompt_tokens
         return entry.max_tokens, entry.prompt_tokens * prompt + rest * max(prompt, completion)
 
     def cost(self, tier: int, call: Settle) -> int:
-        """Returns what a call of a tier cost, in the integer unit."""
+        """Return what a call of a tier cost, in the integer unit."""
         prompt, completion = self._price(tier)
         return call.prompt_tokens * prompt + call.completion_tokens * completion
 
     def _hold(self, entry: Reserve) -> None:
-        """Applies a reservation that was granted."""
+        """Apply a reservation that was granted."""
         group = Group(entry.stage, entry.domain, entry.purpose, entry.tier)
         request = self.requests.get(entry.request_id)
         if request is None:
@@ -173,7 +173,7 @@ class LedgerState:
             self._count_units(request, entry.units)
 
     def _settle(self, entry: Settle) -> bool:
-        """Applies a settlement; returns False when the request was settled before."""
+        """Apply a settlement; return False when the request was settled before."""
         self.check_settlement(entry)
         request = self.requests[entry.request_id]
         if request.answered:
@@ -196,8 +196,8 @@ class LedgerState:
         return True
 
     def _reject(self, entry: Reject) -> bool:
-        """Applies a rejection; returns False when the request was rejected before."""
-        request = self.known(entry.request_id)
+        """Apply a rejection; return False when the request was rejected before."""
+        request = self.reserved(entry.request_id)
         if request.reason is not None:
             return False
         request.reason = entry.reason
@@ -206,8 +206,8 @@ class LedgerState:
         return True
 
     def _release(self, entry: Release) -> bool:
-        """Takes an open call back; returns False where none is, or its release is known."""
-        request = self.known(entry.request_id)
+        """Take an open call back; return False where none is, or its release is known."""
+        request = self.reserved(entry.request_id)
         if request.answered or request.released or request.reason or not request.bounds:
             return False
         request.released = True
@@ -223,14 +223,14 @@ class LedgerState:
             del rejected[reason]
 
     def _count_units(self, request: Request, units: int) -> None:
-        """Makes a request hold so many units."""
+        """Make a request hold so many units."""
         change = units - request.units
         request.units = units
         self.totals.units += change
         self._spent(request.unit_group).units += change
 
     def _count_call(self, request: Request, calls: int, bound: tuple[int, int]) -> None:
-        """Adds (or takes back) a call and the bound on its tokens and cost."""
+        """Add (or take back) a call and the bound on its tokens and cost."""
         tokens, cost = bound
         request.calls += calls
         self.totals.calls += calls

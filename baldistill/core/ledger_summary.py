@@ -48,7 +48,7 @@ class Spent:
     held_cost: int = 0
 
     def add(self, other: Spent) -> None:
-        """Adds another group's counts to this one's."""
+        """Add another group's counts to this one's."""
         self.requests += other.requests
         self.calls += other.calls
         self.units += other.units
@@ -90,7 +90,7 @@ class SpentFigures:
     held_cost: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the figures as a JSON-ready dictionary."""
+        """Return the figures as a JSON-ready dictionary."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
@@ -120,7 +120,7 @@ class LedgerSummary:
     remaining: Caps
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the summary as a JSON-ready dictionary."""
+        """Return the summary as a JSON-ready dictionary."""
         tables = {
             name: {key: figures.to_dict() for key, figures in table.items()}
             for name, table in (
@@ -143,7 +143,7 @@ def summarise(
     remaining: Caps,
     money: int,
 ) -> LedgerSummary:
-    """Adds the groups up along each of their four sides.
+    """Add the groups up along each of their four sides.
 
     Args:
         groups: Counts per stage, domain, purpose and tier.

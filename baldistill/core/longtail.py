@@ -44,12 +44,12 @@ class Imbalance:
     head_share: float
 
     def to_dict(self) -> dict[str, int | float]:
-        """Returns the figures as a flat, JSON-ready dictionary."""
+        """Return the figures as a flat, JSON-ready dictionary."""
         return asdict(self)
 
 
 def check_counts(counts: DomainCounts) -> None:
-    """Raises ValueError unless `counts` describes a corpus with at least one example."""
+    """Raise ValueError unless `counts` describes a corpus with at least one example."""
     if not counts:
         raise ValueError("the corpus has no domains: every example needs a domain")
     negative = sorted(domain for domain, count in counts.items() if count < 0)
@@ -60,7 +60,7 @@ def check_counts(counts: DomainCounts) -> None:
 
 
 def exact(value: float) -> Fraction:
-    """Returns the decimal number a person wrote, not its binary neighbour: 0.8 is 4/5.
+    """Return the decimal number a person wrote, not its binary neighbour: 0.8 is 4/5.
 
     Args:
         value: A finite number.
@@ -71,8 +71,13 @@ def exact(value: float) -> Fraction:
     return Fraction(repr(float(value)))
 
 
+def by_size(counts: Mapping[str, float]) -> list[str]:
+    """Return the domains, largest first, ties in the order of their names."""
+    return sorted(counts, key=lambda domain: (-counts[domain], domain))
+
+
 def head_domains(counts: DomainCounts, head_mass: float = 0.8) -> frozenset[str]:
-    """Returns the smallest set of largest domains that holds `head_mass` of the corpus.
+    """Return the smallest set of largest domains that holds `head_mass` of the corpus.
 
     Domains of the same size are taken in the order of their names, so the result depends on the
     counts only. A `head_mass` of 0 gives an empty head, 1 every domain that is not empty.
@@ -88,15 +93,15 @@ def head_domains(counts: DomainCounts, head_mass: float = 0.8) -> frozenset[str]
     if not 0 <= head_mass <= 1:
         raise ValueError(f"head_mass must be between 0 and 1, not {head_mass}")
     wanted = exact(head_mass) * sum(counts.values())
-    by_size = sorted(counts, key=lambda domain: (-counts[domain], domain))
-    held_before = accumulate((counts[domain] for domain in by_size), initial=0)
+    ordered = by_size(counts)
+    held_before = accumulate((counts[domain] for domain in ordered), initial=0)
     return frozenset(
-        domain for domain, held in zip(by_size, held_before, strict=False) if held < wanted
+        domain for domain, held in zip(ordered, held_before, strict=False) if held < wanted
     )
 
 
 def imbalance(counts: DomainCounts, head_mass: float = 0.8) -> Imbalance:
-    """Returns the imbalance figures that reports show.
+    """Return the imbalance figures that reports show.
 
     Args:
         counts: Examples per domain.
@@ -122,7 +127,7 @@ def imbalance(counts: DomainCounts, head_mass: float = 0.8) -> Imbalance:
 
 
 def zipf_sizes(counts: DomainCounts, alpha: float) -> dict[str, int]:
-    """Returns the domain sizes that make a corpus long-tailed by Zipf's law.
+    """Return the domain sizes that make a corpus long-tailed by Zipf's law.
 
     The largest domain keeps its n_1 examples; the one of rank k (by size, then by name) keeps
     n_1 / k^alpha, rounded down, but one at least and never more than it has.
@@ -140,12 +145,12 @@ def zipf_sizes(counts: DomainCounts, alpha: float) -> dict[str, int]:
     check_counts(counts)
     if not 0 <= alpha < float("inf"):
         raise ValueError(f"alpha must be a finite number of 0 or more, not {alpha}")
-    by_size = sorted((d for d in counts if counts[d]), key=lambda domain: (-counts[domain], domain))
-    largest = counts[by_size[0]]
+    ordered = by_size({domain: count for domain, count in counts.items() if count})
+    largest = counts[ordered[0]]
     sizes = {
         # rounded, so that the last bit of one machine's pow() cannot move a size
         domain: min(counts[domain], max(1, int(round(largest / rank**alpha, 6))))
-        for rank, domain in enumerate(by_size, start=1)
+        for rank, domain in enumerate(ordered, start=1)
     }
     return dict(sorted(sizes.items()))
 

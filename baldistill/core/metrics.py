@@ -62,7 +62,7 @@ class Metrics:
     per_domain: dict[str, DomainScore]
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the figures as a JSON-ready dictionary."""
+        """Return the figures as a JSON-ready dictionary."""
         return {
             "macro": self.macro,
             "micro": self.micro,
@@ -84,7 +84,7 @@ def metrics_from_scores(
     counts: DomainCounts | None = None,
     head: Collection[str] | None = None,
 ) -> Metrics:
-    """Returns the figures of examples that were scored one by one.
+    """Return the figures of examples that were scored one by one.
 
     Args:
         domains: Domain of each evaluation example, shape (num_examples,).
@@ -113,7 +113,7 @@ def over_domains(
     counts: DomainCounts | None,
     head: Collection[str] | None,
 ) -> Metrics:
-    """Returns the means over domains of figures that are known by domain.
+    """Return the means over domains of figures that are known by domain.
 
     Args:
         metric: What the figures are.
@@ -159,7 +159,7 @@ def _mean(values: Sequence[float]) -> float | None:
 def _grouped(
     domains: Column, scores: Column
 ) -> tuple[list[str], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Returns the domains in order of name, and each example's domain number and score."""
+    """Return the domains in order of name, and each example's domain number and score."""
     column = pa.chunked_array([domains]) if isinstance(domains, pa.Array) else domains
     if not isinstance(column, pa.ChunkedArray):
         column = pa.chunked_array([pa.array(column)])

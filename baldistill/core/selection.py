@@ -21,7 +21,7 @@ Strings: TypeAlias = pa.Array | pa.ChunkedArray | npt.NDArray[Any] | Sequence[st
 
 
 def hash_score(seed: int, example_ids: Strings) -> npt.NDArray[np.float64]:
-    """Returns a score in [0, 1) for each id that is uniform, and fixed by (seed, id) alone.
+    """Return a score in [0, 1) for each id that is uniform, and fixed by (seed, id) alone.
 
     The same on every machine, process and library version. Taking the k highest is a random
     sample of k rows; a seed gives an order that is unrelated to another seed's.
@@ -58,7 +58,7 @@ def partial_top_k(
     domain: str = "domain",
     id: str = "example_id",
 ) -> pa.Table:
-    """Keeps the k[domain] highest-scored rows of each domain.
+    """Keep the k[domain] highest-scored rows of each domain.
 
     Rows of equal score rank by id. A score that is null or NaN ranks last: such a row is taken
     only when nothing else fills the quota. Ids must be unique for the result to be determined.
@@ -86,27 +86,27 @@ def partial_top_k(
     group = codes.take(pa.array(wanted)).to_numpy(zero_copy_only=False).astype(np.int64)
     value = _scores(table[score].take(pa.array(wanted)))
 
-    in_reach = _in_reach(group, value, limits)
-    wanted, group, value = wanted[in_reach], group[in_reach], value[in_reach]
+    contending = _contending(group, value, limits)
+    wanted, group, value = wanted[contending], group[contending], value[contending]
     order = _rank_order(group, value, _as_strings(table[id].take(pa.array(wanted))))
     group = group[order]
-    kept = _position_in_group(group) < limits[group]
-    return table.take(pa.array(wanted[order][kept]))
+    in_top_k = _position_in_group(group) < limits[group]
+    return table.take(pa.array(wanted[order][in_top_k]))
 
 
 def merge_top_k(
-    parts: Iterable[pa.Table],
+    partial_results: Iterable[pa.Table],
     score: str,
     k: Mapping[str, int],
     domain: str = "domain",
     id: str = "example_id",
 ) -> pa.Table:
-    """Merges the partial results of several blocks; the arguments are `partial_top_k`'s.
+    """Merge the partial results of several blocks; the arguments are `partial_top_k`'s.
 
     Raises:
-        ValueError: There are no parts, or as `partial_top_k`.
+        ValueError: There are no partial results, or as `partial_top_k`.
     """
-    tables = list(parts)
+    tables = list(partial_results)
     if not tables:
         raise ValueError("nothing to merge: no block gave a partial result")
     return partial_top_k(pa.concat_tables(tables), score, k, domain, id)
@@ -126,7 +126,7 @@ def _mix(value: Any) -> Any:
 def _string_words(
     strings: Strings,
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Views a string column's bytes as the little-endian word that begins at every byte.
+    """View a string column's bytes as the little-endian word that begins at every byte.
 
     Returns:
         The words, one per byte of the buffer, and the start and length of each string in it.
@@ -149,7 +149,7 @@ def _string_words(
 
 
 def _as_strings(strings: Strings) -> pa.Array:
-    """Returns one contiguous large_string array (64-bit offsets)."""
+    """Return one contiguous large_string array (64-bit offsets)."""
     if not isinstance(strings, pa.Array | pa.ChunkedArray):
         strings = pa.array(strings)
     if isinstance(strings, pa.ChunkedArray):
@@ -169,19 +169,19 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _scores(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    """Scores as float64, NaN for null, and no negative zero (it would not tie with zero)."""
+    """Return scores as float64: NaN for null, and 0 for -0, which would not tie with 0."""
     values: npt.NDArray[np.float64] = column.cast(pa.float64()).to_numpy().astype(np.float64)
     return values + 0.0
 
 
-def _in_reach(
+def _contending(
     group: npt.NDArray[np.int64],
     value: npt.NDArray[np.float64],
     limits: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.bool_]:
-    """Marks the rows that score at least as high as their domain's k-th row.
+    """Mark the rows that score at least as high as their domain's k-th row.
 
-    Cheap, for it does not look at the ids: only what it marks is sorted by them.
+    This is cheap, since it does not look at the ids. Only the marked rows are sorted by id.
     """
     unscored = np.isnan(value)
     height = np.where(unscored, 0.0, value)
@@ -196,7 +196,7 @@ def _in_reach(
 def _rank_order(
     group: npt.NDArray[np.int64], value: npt.NDArray[np.float64], ids: pa.Array
 ) -> npt.NDArray[np.int64]:
-    """Returns the row numbers sorted by group, then highest value first, then id."""
+    """Return the row numbers sorted by group, then highest value first, then id."""
     unscored = np.isnan(value)
     keys = {"group": group, "unscored": unscored, "height": np.where(unscored, 0.0, value)}
     sort_keys = [
@@ -210,6 +210,6 @@ def _rank_order(
 
 
 def _position_in_group(group: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Returns 0, 1, 2, ... within each run of equal values of a sorted array."""
+    """Return 0, 1, 2, ... within each run of equal values of a sorted array."""
     starts = np.flatnonzero(np.r_[True, group[1:] != group[:-1]]) if len(group) else group[:0]
     return np.arange(len(group)) - np.repeat(starts, np.diff(np.r_[starts, len(group)]))

@@ -12,7 +12,7 @@ import ray.data
 from rich.table import Table
 
 from baldistill.core.label_metrics import metrics_of_responses
-from baldistill.core.longtail import head_domains
+from baldistill.core.longtail import by_size, head_domains
 from baldistill.core.policies import Asked
 from baldistill.data.corpus import read_corpus, sample
 from baldistill.method.context import Context
@@ -115,7 +115,7 @@ def accuracy_table(counts: dict[str, int], stages: dict[str, dict[str, Any]]) ->
     table.add_column("examples", justify="right")
     for stage in stages:
         table.add_column(stage, justify="right")
-    for domain in sorted(counts, key=lambda name: (-counts[name], name)):
+    for domain in by_size(counts):
         cells = [_cell(m["per_domain"].get(domain, {}).get("score")) for m in stages.values()]
         table.add_row(domain, f"{counts[domain]:,}", *cells)
     table.add_section()

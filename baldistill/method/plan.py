@@ -10,6 +10,7 @@ from rich.table import Table
 
 from baldistill.config import Config
 from baldistill.core.budget import TailQuota, partition, quotas, stage_budgets
+from baldistill.core.longtail import by_size
 from baldistill.core.policies import Policy
 from baldistill.errors import ConfigError
 
@@ -138,7 +139,7 @@ def quota_table(stages: Sequence[StagePlan], counts: Mapping[str, int], rows: in
     table.add_column("examples", justify="right")
     for stage in stages:
         table.add_column(f"stage {stage.stage}", justify="right")
-    order = sorted(counts, key=lambda name: (-counts[name], name))
+    order = by_size(counts)
     shown = order if len(order) <= rows else [*order[: rows // 2], *order[-rows // 2 :]]
     for domain in shown:
         cells = []

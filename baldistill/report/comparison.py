@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from baldistill.core.longtail import by_size
 from baldistill.report.figures.comparison import draw_comparison
 from baldistill.report.formats import csv_text, markdown_table, percent
 from baldistill.report.ranks import both_ends
@@ -106,7 +107,7 @@ def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     paid = sum(outcome.calls for outcome in outcomes)
     return {
         "rows": rows,
-        "domains": sorted(sizes, key=lambda name: (-sizes[name], name)),
+        "domains": by_size(sizes),
         "sizes": sizes,
         "calls_alone": paid + sum(outcome.reused for outcome in outcomes),
         "calls_together": paid,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from baldistill.core.longtail import by_size
 from baldistill.report.figures.sweep import draw_sweep, goal, shown
 from baldistill.report.formats import csv_text, markdown_table, percent
 from baldistill.run_folder.layout import METRIC_NAMES, sweep_file
@@ -99,7 +100,7 @@ def summarise(trials: Sequence[SweepTrial], metric: Sequence[str]) -> dict[str, 
         "best": done[0].name if done else None,
         "front": pareto_front({trial.name: trial.scores for trial in done}),
         "trials": [_trial(trial) for trial in ranked],
-        "domains": sorted(sizes, key=lambda name: (-sizes[name], name)),
+        "domains": by_size(sizes),
         "sizes": sizes,
         "calls_alone": alone,
         "calls_paid": paid,

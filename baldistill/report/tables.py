@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from baldistill.core.longtail import by_size
 from baldistill.report.ranks import both_ends
 from baldistill.run_folder.layout import METRIC_NAMES
 from baldistill.run_folder.reader import RunFolder, StageFolder, title
@@ -36,7 +37,7 @@ def accuracy(run: RunFolder) -> Table:
     """Each domain's figure after each stage, largest domain first, and the change over all."""
     stages = run.evaluated
     counts = dict.fromkeys(_evaluated_domains(run), 0) | run.counts
-    ordered = sorted(counts, key=lambda name: (-counts[name], name))
+    ordered = by_size(counts)
     shown = both_ends(ordered, _MOST_DOMAINS)
     hidden = len(ordered) - sum(name is not None for name in shown)
     rows = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from baldistill.core.longtail import head_domains
+from baldistill.core.longtail import by_size, head_domains
 from baldistill.errors import UserError
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import StageLayout, StepName
@@ -77,7 +77,7 @@ class RunFolder:
     def __post_init__(self) -> None:
         """Sort the domains and tell head from tail."""
         counts: dict[str, int] = self.corpus.get("counts", {})
-        ordered = sorted(counts, key=lambda domain: (-counts[domain], domain))
+        ordered = by_size(counts)
         head = head_domains(counts, self.setting("evaluation.head_mass", 0.8)) if counts else ()
         object.__setattr__(self, "counts", {domain: counts[domain] for domain in ordered})
         object.__setattr__(self, "head", frozenset(head))
