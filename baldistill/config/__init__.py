@@ -28,11 +28,11 @@ class Config(Section):
     """A distillation run. The defaults are the built-in quickstart's data and models."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)] = "run"
-    """Names the run folder."""
+    """The default run folder is named after it."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """The same config, seed and engine give the same quotas, selected ids and prompts."""
     stages: Annotated[int, Field(ge=1, le=1000)] = 4
-    """K."""
+    """K: rounds of annotating a share of the budget and fine-tuning the student on it."""
     data: DataConfig = DataConfig()
     budget: BudgetConfig = BudgetConfig()
     selection: SelectionConfig = SelectionConfig()
@@ -71,5 +71,5 @@ class Config(Section):
         return self
 
     def task_of(self, domain: str) -> Task:
-        """The task type of a domain: `data.domain_tasks`, else `data.task`."""
+        """Return the task type of a domain: `data.domain_tasks`, else `data.task`."""
         return self.data.domain_tasks.get(domain, self.data.task)

@@ -43,9 +43,9 @@ class SelectionConfig(Section):
     first_stage: Literal["random", "metric"] = "random"
     """Stage 1 has no fine-tuned student: random (the paper), or the metric by the base student."""
     candidates_per_quota: Annotated[float, Field(ge=1.0)] | None = 3.0
-    """At most so many candidates are scored for each example to select, a deterministic hash
-    sample; null scores the whole pool, and holds it in the driver's memory: for corpora of at most
-    a million rows. Where they do not fill the quota, further ones are drawn, unscored."""
+    """Most candidates that are scored for each example to select, as a deterministic hash sample.
+    If they do not fill the quota, further ones are drawn without a score. null scores the whole
+    pool and holds it in the driver's memory: for corpora of at most a million rows."""
 
 
 class TailConfig(Section):
@@ -56,22 +56,22 @@ class TailConfig(Section):
     demonstrations: Annotated[int, Field(ge=1, le=32)] = 3
     """Real examples of the domain shown in the prompt."""
     max_attempts_per_example: Annotated[float, Field(ge=1.0)] = 4.0
-    """A domain whose new examples are still rejected after so many calls for each one wanted
-    is dry; what it could not fill goes to the other domains."""
+    """Most calls for each new example that a domain needs. A domain that still lacks examples then
+    is dry, and the other domains get what it could not fill."""
     near_duplicate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
     """A new question at least this similar (normalised Indel similarity of RapidFuzz) to a known
     one of its domain, or of the evaluation set, is rejected; 1 rejects equal ones only."""
     votes: Annotated[int, Field(ge=0, le=15)] = 0
-    """How often the teacher solves its own question again without seeing its answer, a call each:
-    once as it writes rationales, further times at temperature 0.7. The example is rejected unless
-    more than half reach its answer; 0 takes it as it is."""
+    """How often the teacher solves its own new question again without seeing its answer, a call
+    each: the first with the sampling of rationales, the others at temperature 0.7. The example is
+    rejected unless more than half of the votes reach its answer. 0 accepts it unverified."""
 
 
 class RationaleConfig(Section):
     """The teacher's explanations of real examples."""
 
     max_attempts: Annotated[int, Field(ge=1, le=20)] = 2
-    """Calls for one example until the teacher's conclusion equals the gold answer."""
+    """Most calls for one example until the teacher's conclusion equals the gold answer."""
     on_mismatch: Literal["drop", "keep", "label_only"] = "drop"
     """After the last attempt: drop the row (its place is refilled), keep the rationale with the
     gold answer, or teach the gold answer alone."""

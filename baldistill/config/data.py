@@ -36,26 +36,26 @@ class DataConfig(Section):
     """File, folder, glob or URI (s3://, gs://, hdfs://), or a list of them; `bundled` is the
     corpus of small reasoning domains inside the package."""
     evaluation: str | tuple[str, ...] | None = None
-    """The same for the evaluation set; by default a seeded split of every domain."""
+    """The evaluation set, in the same forms; by default a seeded split of every domain."""
     format: Literal["auto", "jsonl", "parquet", "csv"] = "auto"
     """`auto` goes by the file's ending."""
     columns: Columns = Columns()
-    """Column mapping."""
+    """Names of the columns in the files of `train` and `evaluation`."""
     task: Task = "free_text"
     """How answers are extracted and compared."""
     domain_tasks: dict[str, Task] = Field(default_factory=dict)
-    """The same for single domains of the corpus, where they differ."""
+    """The task of single domains, where it differs from `task`."""
     evaluation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
-    """Share of each domain that the seeded split sets aside."""
+    """Share of each domain that the seeded split sets aside, where `evaluation` is not given."""
     evaluation_max_per_domain: Count = 200
-    """At most so many evaluation examples of a domain."""
+    """Most evaluation examples of a domain. It bounds the time that an evaluation takes."""
     max_question_chars: Count = 20_000
-    """A longer question is quarantined as over-long."""
+    """Characters; a longer question is quarantined as over-long."""
     max_answer_chars: Count = 4_000
-    """A longer answer is quarantined as over-long."""
+    """Characters; a longer answer is quarantined as over-long."""
     max_bad_fraction: Share = 0.05
-    """Over this share of rows that cannot be used the run stops with examples of them. Duplicates,
-    and rows that stand in the evaluation set, are quarantined too but do not count."""
+    """If more than this share of the rows cannot be used, the run stops and shows examples of them.
+    Duplicates, and rows that stand in the evaluation set, are quarantined too but do not count."""
     bundled_rows: Annotated[int, Field(ge=100)] = 4000
     """Training rows of the bundled corpus."""
     bundled_alpha: Annotated[float, Field(ge=0.0, le=4.0)] = 2.0
@@ -66,7 +66,7 @@ class DataConfig(Section):
     @field_validator("train", "evaluation")
     @classmethod
     def _no_credentials(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
-        """`config.yaml` of the run folder holds these texts."""
+        """Refuse credentials, since `config.yaml` of the run folder holds these texts."""
         for uri in (value,) if isinstance(value, str) else value or ():
             if holds_secret(uri):
                 raise ValueError(

@@ -19,11 +19,11 @@ class SamplingConfig(Section):
     """How a model writes."""
 
     max_new_tokens: Annotated[int, Field(ge=1, le=32_768)] = 96
-    """Longest response."""
+    """Longest response, in tokens."""
     temperature: Annotated[float, Field(ge=0.0, le=5.0)] = 0.0
-    """0 is greedy."""
+    """Randomness of sampling. 0 is greedy and always gives the same answer."""
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    """Nucleus sampling."""
+    """Nucleus sampling: only the most likely tokens with this total probability are drawn from."""
 
 
 class TransformersOptions(Section):
@@ -74,10 +74,7 @@ class VllmOptions(Section):
         return 1024 if on_gpu else 256 * self.gpus_per_replica
 
     def threads(self, batch_size: int, *, on_gpu: bool) -> int:
-        """Batches under way at the same time: with twice the rows that vLLM runs at once.
-
-        So it never waits for one.
-        """
+        """Batches under way at once: twice the rows that vLLM runs, so that it never waits."""
         return min(_MOST_THREADS, max(2, -(-2 * self.rows_at_once(on_gpu=on_gpu) // batch_size)))
 
 
@@ -117,15 +114,15 @@ class OpenAIOptions(Section):
     concurrency: Annotated[int, Field(ge=1, le=4096)] = 64
     """Requests in flight on one replica."""
     requests_per_minute: Annotated[float, Field(gt=0.0)] | None = None
-    """Limit for all replicas together."""
+    """Limit on requests, for all replicas together."""
     tokens_per_minute: Annotated[float, Field(gt=0.0)] | None = None
-    """The same for tokens of prompts and answers."""
+    """Limit on the tokens of prompts and answers, for all replicas together."""
     timeout_s: Annotated[float, Field(gt=0.0)] = 120.0
-    """Longest that one request may take."""
+    """Seconds that one request may take."""
     max_retries: Annotated[int, Field(ge=0)] = 5
     """Further requests for a row that failed, before it becomes a row without an answer."""
     patience_s: Annotated[float, Field(ge=0.0)] = 600.0
-    """How long a server may be away, or refuse everybody, before the run stops."""
+    """Seconds that a server may be away, or refuse every request, before the run stops."""
     batch_api: Annotated[BatchApi | None, BeforeValidator(_switch)] = None
     """`true`, or a section: ask through the server's Batch API, which is slow and cheap; state its
     prices in `prices`. Not part of a request's identity: answers are the same."""
@@ -165,7 +162,7 @@ class OpenAIOptions(Section):
 
     @property
     def gpus_per_replica(self) -> int:
-        """None: the model is elsewhere."""
+        """Zero: the server has the model."""
         return 0
 
     def threads(self, batch_size: int, *, on_gpu: bool) -> int:
@@ -209,7 +206,7 @@ class ReplayOptions(Section):
 
     @property
     def gpus_per_replica(self) -> int:
-        """None: nothing is computed."""
+        """Zero: nothing is computed."""
         return 0
 
     def threads(self, batch_size: int, *, on_gpu: bool) -> int:

@@ -37,8 +37,9 @@ def load_config(
         source: Path or URI of a YAML file; None or `quickstart` is the built-in quickstart.
         overrides: `key.subkey=value` items; values are read as YAML.
         method: A preset of `baldistill.methods`, laid over the file and under the overrides.
-        method_wins: Lay it over the overrides too: in a comparison at `budget.total=500 stages=6`
-            a method of one stage keeps its one, and one without training trains nothing.
+        method_wins: Lay the preset over the overrides too. In a comparison at
+            `budget.total=500 stages=6`, a method of one stage then keeps its one stage, and a
+            method without training trains nothing.
 
     Raises:
         ConfigError: With every problem found, its key, and the nearest known key.
@@ -59,7 +60,7 @@ def load_config(
 
 
 def read_mapping(text: str, name: str) -> dict[str, Any]:
-    """YAML that must be a mapping; `name` is what an error calls it."""
+    """Read YAML that must be a mapping; errors call it `name`."""
     try:
         values = read_yaml(text) or {}
     except NotYamlError as error:
@@ -84,7 +85,7 @@ def validate_as(model: type[Model], values: Mapping[str, Any], name: str) -> Mod
 
 
 def dump_config(config: Config) -> str:
-    """The resolved config as YAML that `load_config` reads back."""
+    """Return the resolved config as YAML that `load_config` reads back."""
     return write_yaml(config.model_dump(mode="json"))
 
 

@@ -35,19 +35,19 @@ class StudentConfig(Section):
     """`rationale`: `{rationale}\\nAnswer: {answer}`; `label`: the answer alone, and no teacher
     call for a real example."""
     data: Literal["cumulative", "stage"] = "cumulative"
-    """Each stage trains on all that was annotated so far, or on its own batch alone."""
+    """Whether a stage trains on all that was annotated so far, or on its own batch alone."""
     init: Literal["base", "previous"] = "base"
-    """Each stage starts from the base student, or from the last stage's."""
+    """Whether a stage starts from the base student, or from the student of the stage before."""
     epochs: Annotated[float, Field(gt=0.0, le=1000.0)] = 3.0
     """Passes over the stage's training data."""
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 2e-5
     """Peak of the schedule."""
     lr_schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """Decay after the warm-up."""
+    """How the rate decays after the warm-up."""
     warmup_ratio: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.03
     """Share of the steps over which the rate rises."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
-    """AdamW's."""
+    """Weight decay of AdamW."""
     batch_size: Count = 32
     """Examples of one optimiser step on one worker."""
     gradient_accumulation: Count = 1
@@ -57,15 +57,15 @@ class StudentConfig(Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto`: bfloat16 on a GPU that has it, float32 on a CPU."""
     gradient_checkpointing: bool = False
-    """Trade time for memory."""
+    """Compute activations again in the backward pass: less memory, more time."""
     lora: LoraConfig | None = None
     """Adapters instead of full fine-tuning."""
     num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Ray Train workers; 0 trains in the driver; `auto`: one for each GPU, 0 without one."""
     worker_resources: WorkerResources = WorkerResources()
-    """What each of them reserves, and on which nodes."""
+    """What each training worker reserves, and on which nodes."""
     engine: StudentEngine = TransformersOptions()
-    """What runs the student when it responds and is examined: transformers | vllm."""
+    """What runs the student when it responds and is evaluated: transformers | vllm."""
     response: SamplingConfig = SamplingConfig()
     """Sampling for the student's responses, in selection and in evaluation."""
     resources: EngineResources = EngineResources()
@@ -73,11 +73,11 @@ class StudentConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """When the student is examined."""
+    """When the student is evaluated."""
 
     every_stage: bool = True
-    """After each stage; otherwise after the last one only."""
+    """Evaluate after each stage; otherwise after the last one only."""
     base_student: bool = True
-    """Also the base student, before the first stage (zero-shot)."""
+    """Also evaluate the base student, before the first stage (zero-shot)."""
     head_mass: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.8
     """`head` in the metrics is the smallest set of largest domains with this share."""

@@ -53,12 +53,12 @@ class TeacherOptions(Section):
 
     @property
     def recorded(self) -> bool:
-        """Whether it only repeats what was paid for: it costs nothing, and writes nothing new."""
+        """Whether the teacher only repeats recorded answers, which costs nothing."""
         return False
 
     @property
     def finds_again(self) -> bool:
-        """Whether calls that a crash cut off are found again, so that they are made once."""
+        """Whether the engine finds calls again that a crash cut off, so that they are made once."""
         return False
 
     @property
@@ -67,7 +67,7 @@ class TeacherOptions(Section):
         return str(getattr(self, "kind", "")), self.model
 
     def signature(self) -> dict[str, Any]:
-        """What decides the answers; how fast they come (actors, limits, prices) does not."""
+        """Return what decides the answers. Actors, limits and prices decide only speed and cost."""
         options = self.model_dump(
             mode="json", include={"prompts", "rationale", "synthesis", "structured"}
         )
@@ -129,7 +129,7 @@ class OpenAITeacher(TeacherOptions, OpenAIOptions):
 
     @property
     def finds_again(self) -> bool:
-        """The Batch API keeps batches and their answers, whoever comes for them."""
+        """True for the Batch API, which keeps batches and their answers for later."""
         return self.batch_api is not None
 
     @property
