@@ -95,7 +95,7 @@ def with_ledger(pool: Pool, prompts: Sequence[str], sampling: Sampling, folder: 
     start = time.monotonic()
     answers = teacher.ask(questions, sampling, stage=1)
     seconds = time.monotonic() - start
-    assert [answer.standing for answer in answers] == ["answered"] * len(prompts)
+    assert [answer.outcome for answer in answers] == ["answered"] * len(prompts)
     assert ray.get(ledger.summary.remote())["total"]["calls"] == len(prompts)
     ray.kill(ledger)
     return seconds

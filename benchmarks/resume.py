@@ -102,7 +102,7 @@ def ask(folder: str, url: str, number: int, concurrency: int) -> None:
     connect()
     with teacher(Path(folder) / "run", url, concurrency=concurrency) as asked:
         answers = asked.ask(questions(number), SAMPLING, stage=1)
-    assert [answer.standing for answer in answers] == ["answered"] * number
+    assert [answer.outcome for answer in answers] == ["answered"] * number
 
 
 def stored_answers(folder: str) -> int:

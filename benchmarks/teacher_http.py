@@ -134,7 +134,7 @@ def ours(
         start = time.monotonic()
         answers = asked.ask(questions(number), SAMPLING, stage=1)
         seconds = time.monotonic() - start
-    assert all(answer.standing == "answered" for answer in answers)
+    assert all(answer.outcome == "answered" for answer in answers)
     return number / seconds
 
 

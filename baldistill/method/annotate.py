@@ -19,7 +19,7 @@ from baldistill.progress.display import Task
 from baldistill.records import EXAMPLES, AnnotatedExample, Example, RejectedAnswer
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import StageLayout
-from baldistill.teacher.near_duplicates import KnownQuestions
+from baldistill.teacher.near_duplicates import ExistingQuestions
 from baldistill.teacher.rationale import explain, label_only
 from baldistill.teacher.synthesis import TailDomain, synthesize
 
@@ -193,11 +193,11 @@ def _tail_domains(context: Context, stage: int, names: list[str]) -> dict[str, T
         if row["domain"] in known:
             known[row["domain"]].append(row["question"])
     threshold = context.config.tail.near_duplicate
-    evaluation = KnownQuestions(threshold, (row["question"] for row in examined))
+    evaluation = ExistingQuestions(threshold, (row["question"] for row in examined))
     return {
         name: TailDomain(
             sorted(real[name], key=lambda example: example.example_id),
-            KnownQuestions(threshold, sorted(known[name]), evaluation),
+            ExistingQuestions(threshold, sorted(known[name]), evaluation),
         )
         for name in names
     }

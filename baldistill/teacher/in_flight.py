@@ -1,8 +1,9 @@
-"""Which requests are being asked just now, by runs side by side that share a store of answers.
+"""Requests that runs side by side are asking now, if the runs share a response store.
 
-The store spares a run what another was answered; this spares it what another is waiting for. One
-actor serves all runs of a comparison or a sweep. It decides nothing about budgets and keeps nothing
-durable: whatever happens to it, a run can at worst make a call that another makes, too.
+The store spares a run the calls that another run has paid for. This actor spares a run the calls
+that another run is waiting for. One actor serves all runs of a comparison or a sweep. It knows
+nothing of budgets, and nothing of it is durable. If it is lost, a run may make a call that another
+run makes, too; nothing worse can happen.
 """
 
 from __future__ import annotations
@@ -14,59 +15,62 @@ from typing import Any
 import ray
 from ray.exceptions import ActorDiedError
 
-_LOOK_EVERY = 5.0  # seconds between two looks whether the one who asks is alive
-_LOOK_S = 1.0  # a ledger that does not answer within this is busy, not dead
+_CHECK_EVERY = 5.0  # seconds between two checks whether a session's run is alive
+_CHECK_TIMEOUT = 1.0  # seconds; a ledger that does not answer within this time is busy, not dead
 
 
 class InFlight:
-    """Who asks what. Whoever asks for what nobody else is asking may; the others wait."""
+    """The session that asks each request: the first one that began; the others wait."""
 
     def __init__(self) -> None:
-        """Nothing is under way."""
-        self._holders: dict[str, str] = {}
-        self._ledgers: dict[str, Any] = {}
-        self._looked: dict[str, float] = {}
+        """Begin with no request in flight."""
+        self._sessions: dict[str, str] = {}  # by request id
+        self._ledgers: dict[str, Any] = {}  # by session
+        self._checked: dict[str, float] = {}  # when each session was last checked
 
-    def claim(self, names: Sequence[str], holder: str, ledger: Any) -> list[str]:
-        """Take requests that nobody is asking.
+    def begin(self, request_ids: Sequence[str], session: str, ledger: Any) -> list[str]:
+        """Enter requests that no other session is asking.
 
         Args:
-            names: Request ids.
-            holder: Who wants to ask.
-            ledger: Handle of its ledger, which dies with its run.
+            request_ids: What the session wants to ask.
+            session: Name of the session.
+            ledger: Handle of its run's ledger, which dies with the run.
 
         Returns:
-            Those that another holder is asking: they are not taken.
+            The requests that another session is asking; they are not entered.
         """
-        for other in {self._holders[name] for name in names if name in self._holders} - {holder}:
-            if self._is_gone(other):
+        asking = {self._sessions[name] for name in request_ids if name in self._sessions}
+        for other in asking - {session}:
+            if self._is_dead(other):
                 self.leave(other)
-        held = [name for name in names if self._holders.get(name, holder) != holder]
-        self._holders.update(dict.fromkeys(set(names).difference(held), holder))
-        self._ledgers[holder] = ledger
-        return held
+        elsewhere = [name for name in request_ids if self._sessions.get(name, session) != session]
+        self._sessions.update(dict.fromkeys(set(request_ids).difference(elsewhere), session))
+        self._ledgers[session] = ledger
+        return elsewhere
 
-    def free(self, names: Iterable[str], holder: str) -> None:
-        """Give back what was answered, or is not asked after all."""
-        for name in names:
-            if self._holders.get(name) == holder:
-                del self._holders[name]
+    def finish(self, request_ids: Iterable[str], session: str) -> None:
+        """Remove requests of a session that are answered, or not asked after all."""
+        for name in request_ids:
+            if self._sessions.get(name) == session:
+                del self._sessions[name]
 
-    def leave(self, holder: str) -> None:
-        """Give back everything: the holder asks no more."""
-        self._holders = {name: who for name, who in self._holders.items() if who != holder}
-        self._ledgers.pop(holder, None)
-        self._looked.pop(holder, None)
+    def leave(self, session: str) -> None:
+        """Remove all requests of a session that asks no more."""
+        self._sessions = {name: who for name, who in self._sessions.items() if who != session}
+        self._ledgers.pop(session, None)
+        self._checked.pop(session, None)
 
-    def _is_gone(self, holder: str) -> bool:
+    def _is_dead(self, session: str) -> bool:
+        """Return whether the ledger of a session has died; check it every few seconds at most."""
         now = time.monotonic()
-        if now < self._looked.get(holder, 0.0) + _LOOK_EVERY:
+        if now < self._checked.get(session, 0.0) + _CHECK_EVERY:
             return False
-        self._looked[holder] = now
-        told, _ = ray.wait([self._ledgers[holder].__ray_ready__.remote()], timeout=_LOOK_S)
+        self._checked[session] = now
+        ready = self._ledgers[session].__ray_ready__.remote()
+        answered, _ = ray.wait([ready], timeout=_CHECK_TIMEOUT)
         try:
-            ray.get(told)
-        except ActorDiedError:  # one that is merely out of reach may come back
+            ray.get(answered)
+        except ActorDiedError:  # an actor that is merely out of reach raises another error
             return True
         return False
 

@@ -1,4 +1,4 @@
-"""Whether an example that the teacher wrote can stand beside the real ones."""
+"""Judge whether an example that the teacher wrote can stand beside the real ones."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from baldistill.config import Config
 from baldistill.core.answer_text import fold
 from baldistill.core.answers import equal, extract, proper_answer
 from baldistill.core.label_sets import Labels
-from baldistill.teacher.near_duplicates import KnownQuestions
+from baldistill.teacher.near_duplicates import ExistingQuestions
 from baldistill.teacher.parsing import NewExample, parse_new_example
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """What a new example of a domain must be.
+    """The demands on a new example of a domain.
 
     Attributes:
-        config: Tells each domain's task, and the bounds of `data`.
+        config: Has the task of each domain, and the bounds of `data`.
         labels: Of the corpus.
     """
 
@@ -26,13 +26,13 @@ class Judge:
     labels: Labels
 
     def read(self, text: str, domain: str) -> NewExample | None:
-        """What the teacher wrote, its answer in the form of a gold answer where it has one."""
+        """Parse what the teacher wrote; give its answer the form of a gold answer if possible."""
         example = parse_new_example(text)
         proper = example and self._proper(example, domain)
         return replace(example, answer=proper) if example and proper else example
 
-    def fault(self, example: NewExample, domain: str, known: KnownQuestions) -> str | None:
-        """Why an example is not taken; None for a good one."""
+    def fault(self, example: NewExample, domain: str, existing: ExistingQuestions) -> str | None:
+        """Return why an example is not accepted; None for a good one."""
         data = self.config.data
         if (
             len(example.question) > data.max_question_chars
@@ -43,10 +43,10 @@ class Judge:
             return "no such answer"
         if fold(self.labels.own.get(domain, example.answer)) != fold(example.answer):
             return "another label"
-        return known.fault(example.question)
+        return existing.fault(example.question)
 
     def agrees(self, example: NewExample, domain: str, text: str) -> bool:
-        """Whether a solution comes to the example's answer."""
+        """Return whether a solution comes to the example's answer."""
         task, labels = self.config.task_of(domain), self._labels(domain)
         conclusion = extract(task, text, labels, example.question)
         return equal(task, conclusion, example.answer, labels, example.question)
@@ -56,6 +56,6 @@ class Judge:
         return proper_answer(task, example.answer, self._labels(domain), example.question)
 
     def _labels(self, domain: str) -> Sequence[str] | None:
-        """The labels that an answer may be; of a label among too many to list, only itself."""
+        """Return the labels that an answer may be: its own alone, if there are too many to list."""
         own = self.labels.own.get(domain)
         return self.labels.among.get(domain) or (None if own is None else (own,))

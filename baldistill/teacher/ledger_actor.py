@@ -1,8 +1,8 @@
 """The budget ledger of a run as a Ray actor with an append-only log on the run's storage.
 
-`core.ledger` decides; this makes its entries durable before anyone acts on them. The log is a
-folder of numbered JSON-lines segments, one for each batch of entries. Whoever starts the actor
-again (Ray after a crash of its node, or a resumed run) replays the log and has the same ledger.
+`core.ledger` decides what is granted. This module makes each decision durable before anyone acts
+on it. The log is a folder of numbered JSON-lines files (segments), one for each batch of entries.
+Ray, after a crash, and a resumed run start the actor anew: it replays the log and is as before.
 """
 
 from __future__ import annotations
@@ -37,26 +37,25 @@ _ENCODE = json.JSONEncoder(ensure_ascii=False).encode
 _READERS = 16  # segments read at once: an object store answers each in its own time
 
 
-class LedgerLog:
-    """Ledger, log and index of the response store; one owner.
+class DurableLedger:
+    """The ledger, its log, and an index of the response store.
 
-    The actor below is its only user in a run; it stands alone so that its crash safety can be
-    tested without Ray.
+    In a run one actor owns it; tests of its crash safety use it without Ray.
 
-    Nothing is told to a caller before it is durable. When the log cannot be written, what is in
-    memory is given up and read again from what is durable at the next call.
+    A caller gets no decision before the decision is durable. If the log cannot be written, the next
+    call drops the ledger in memory and replays the log.
     """
 
     def __init__(
         self, log: Storage, store: ResponseStore, caps: Caps, prices: tuple[Prices, ...] = ()
     ) -> None:
-        """Replay the log, and settle what was answered but not settled when a crash came.
+        """Replay the log; settle the calls that were answered but not settled before a crash.
 
         Args:
             log: Folder of the segments.
-            store: Where answers are kept, maybe by other runs too.
+            store: All answers, maybe those of other runs too.
             caps: What may be spent.
-            prices: Of each teacher of a cascade, in its order.
+            prices: The prices of each teacher of a cascade, in its order.
         """
         self._log = log
         self._store = store
@@ -70,10 +69,9 @@ class LedgerLog:
         self._append(self._recover(self._open))
 
     def refresh(self) -> None:
-        """Index the segments that came, or have grown, since the last look.
+        """Index the segments that are new, or have grown, since the last call.
 
-        A journal that has grown is read whole, some 5 ms: it is 1 MiB at most, there is one for
-        each client that writes, and a window of requests grows with the clients, too.
+        A journal that has grown is read whole. It has 1 MiB at most, which takes some 5 ms.
         """
         found = self._store.segments().items()
         new = {name: size for name, size in found if self._indexed.get(name) != size}
@@ -87,12 +85,12 @@ class LedgerLog:
 
         Args:
             requests: What is about to be asked of the teacher.
-            found_again: A call that a crash left open is found again where it was made: asking
-                for it again is no second call.
+            found_again: The teacher finds a call that a crash left open, so that asking for it
+                again is no second call.
 
         Returns:
-            The grants, and for each answered request the segment of the store that has it. A
-            request that another run was answered is granted as reused: no call, no cost.
+            The grants, and for each answered request the segment of the store that has the answer.
+            An answer that another run paid for is granted as reused: no call, no cost.
 
         Raises:
             UserError: The store has lost answers that were paid for.
@@ -104,7 +102,7 @@ class LedgerLog:
         recovered = self._recover(names & self._open)
         stored = names & self._where.keys()
         uncounted = set(stored)
-        if found_again:  # a call that failed is open too, and another one follows
+        if found_again:  # but the retry of a failed call, which is open too, is a second call
             uncounted |= {n for n in names & self._open if self._ledger.status(n) == "open"}
         grants = self._ledger.reserve(
             replace(asked, calls=0) if asked.request_id in uncounted else asked
@@ -121,14 +119,14 @@ class LedgerLog:
                 f"{len(lost)} answers that this run paid for are not in {self._store.storage.uri}: "
                 "resume it with the response store that it began with"
             )
-        # the entries are durable now: nobody else needs them
+        # the entries are durable now: the caller does not need them
         return replace(grants, entries=()), {name: self._where[name] for name in answered}
 
     def settle(self, settlements: Sequence[Settle], segment: str) -> None:
         """Record the cost of answers that now stand in `segment`."""
         self._make_current()
         self._append(self._ledger.settle(settlements))
-        self._indexed.setdefault(segment, 0)  # of a journal others may use the rest
+        self._indexed.setdefault(segment, 0)  # a journal may hold more, and is read when it grows
         self._where.update((entry.request_id, segment) for entry in settlements)
         self._open.difference_update(entry.request_id for entry in settlements)
 
@@ -138,12 +136,12 @@ class LedgerLog:
         self._append(self._ledger.reject(rejections))
 
     def release(self, releases: Sequence[Release]) -> None:
-        """Take back calls that were certainly not charged for."""
+        """Take back calls that were certainly not charged."""
         self._make_current()
         self._append(self._ledger.release(releases))
 
     def summary(self) -> dict[str, Any]:
-        """What was spent, and what remains, as JSON values."""
+        """Return what was spent and what remains, as JSON values."""
         self._make_current()
         return self._ledger.summary().to_dict()
 
@@ -156,7 +154,7 @@ class LedgerLog:
         self._current = True
 
     def _recover(self, names: Set[str]) -> tuple[Settle, ...]:
-        """Settle calls whose answers were stored by someone who died before saying so."""
+        """Settle calls whose answers were stored, but whose caller died before settling them."""
         where = {name: self._where[name] for name in names if name in self._where}
         self._open = self._open - where.keys()
         return self._ledger.settle(_settlements(self._store, where, reused=False))
@@ -169,7 +167,7 @@ class LedgerLog:
         lines = [_ENCODE(to_record(entry)) for entry in entries]
         if lines:
             self._current = False
-            # the owner's name keeps one that was thought dead from overwriting entries
+            # the owner's name: an actor that was thought dead must not overwrite entries
             self._log.write_text(f"{self._next:08d}-{self._owner}.jsonl", "\n".join(lines) + "\n")
             self._next += 1
             self._current = True
@@ -193,10 +191,10 @@ def _settlements(store: ResponseStore, where: dict[str, str], *, reused: bool) -
 def start_ledger(
     log: Storage, store: ResponseStore, caps: Caps, prices: tuple[Prices, ...] = ()
 ) -> Any:
-    """Start the ledger's actor; returns its handle.
+    """Start the ledger's actor; return its handle.
 
-    It takes no CPU of its own share and is restarted wherever there is room; a call that its
-    death interrupted is made again, which the idempotent transitions allow.
+    Ray restarts a dead actor wherever there is room, and repeats the calls that its death
+    interrupted. The transitions of the ledger are idempotent, so a repeated call changes nothing.
     """
-    remote = ray.remote(LedgerLog).options(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+    remote = ray.remote(DurableLedger).options(num_cpus=0, max_restarts=-1, max_task_retries=-1)
     return remote.remote(log, store, caps, prices)

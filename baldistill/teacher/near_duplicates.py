@@ -1,4 +1,4 @@
-"""Which questions are known, so that a new one can be told from a copy."""
+"""Tell a new question from a copy of an existing one."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from rapidfuzz.distance import Indel
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
-class KnownQuestions:
-    """Questions that a new one must be unlike: of a domain its pool and what was written for it.
+class ExistingQuestions:
+    """Questions that a new one must be unlike: a domain's examples and what was written for it.
 
     Two questions are near-duplicates when their sequences of words (numbers and marks are words)
     have at least the given normalised Indel similarity, 2 |LCS| / (|a| + |b|): at 0.95 they
     differ in fewer than one word of twenty. Numbers count like words, so that two sums with
     other terms are two questions.
 
-    A tail domain has fewer real examples than its quota, so they are as many as the budget at
-    most; the evaluation set of all domains, which they share, is bounded for each domain. One check
-    costs a comparison in C++ with each known question of like length: 10,000 in some 10 ms.
+    A tail domain has fewer real examples than its quota, so its questions are as many as the budget
+    at most. The evaluation set, which all domains share, is bounded for each domain. One check
+    compares, in C++, with each question of similar length: 10,000 take some 10 ms.
     """
 
     def __init__(
         self,
         threshold: float,
         questions: Iterable[str] = (),
-        shared: KnownQuestions | None = None,
+        shared: ExistingQuestions | None = None,
     ) -> None:
         """Start with some questions.
 
         Args:
             threshold: Similarity in (0, 1] from which two questions are near-duplicates.
-            questions: What is known already.
-            shared: Further known questions, which several domains have in common.
+            questions: Those of this domain.
+            shared: Further questions, which several domains have in common.
         """
         self._shared = shared
         self._threshold = threshold
@@ -46,14 +46,14 @@ class KnownQuestions:
             self.add(question)
 
     def add(self, question: str) -> None:
-        """Make a question known."""
+        """Add a question."""
         words = words_of(question)
         if words not in self._exact:
             self._exact.add(words)
             self._by_length.setdefault(len(words), []).append(words)
 
     def fault(self, question: str) -> str | None:
-        """`duplicate` or `near-duplicate` of a known question; None for a new one."""
+        """Return `duplicate`, `near-duplicate`, or None for a new question."""
         return self._fault(words_of(question))
 
     def _fault(self, words: tuple[str, ...]) -> str | None:
@@ -62,7 +62,7 @@ class KnownQuestions:
         if self._threshold < 1.0:
             nearest = process.extractOne(
                 words,
-                self._of_like_length(len(words)),
+                self._of_similar_length(len(words)),
                 scorer=Indel.normalized_similarity,
                 processor=None,
                 score_cutoff=self._threshold,
@@ -71,13 +71,13 @@ class KnownQuestions:
                 return "near-duplicate"
         return self._shared._fault(words) if self._shared else None
 
-    def _of_like_length(self, length: int) -> Iterator[tuple[str, ...]]:
-        """All that can be similar enough: |LCS| is at most the shorter length."""
+    def _of_similar_length(self, length: int) -> Iterator[tuple[str, ...]]:
+        """Yield all questions that can be similar enough: |LCS| is at most the shorter length."""
         for other, questions in self._by_length.items():
             if 2 * min(length, other) >= self._threshold * (length + other) - 1e-9:
                 yield from questions
 
 
 def words_of(question: str) -> tuple[str, ...]:
-    """Words, numbers and marks of a question, whatever its case and spacing."""
+    """Return the words, numbers and marks of a question, without regard to case and spacing."""
     return tuple(_WORD.findall(unicodedata.normalize("NFKC", question).casefold()))

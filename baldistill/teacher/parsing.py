@@ -1,4 +1,4 @@
-"""Read what a teacher wrote. Nothing here raises on any text."""
+"""Parse what a teacher wrote. No function here raises, whatever the text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _DECORATION = r"[ \t>*_#]*"  # of Markdown: headings, quotes, bold
 
 
 def _marker(words: str) -> re.Pattern[str]:
-    """A line that begins with one of the words and a colon."""
+    """Match the beginning of a line that has one of the words and a colon."""
     return re.compile(rf"^{_DECORATION}(?:{words})[ \t*_]*:[ \t*_]*", re.IGNORECASE | re.MULTILINE)
 
 
@@ -36,7 +36,7 @@ _FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """A rationale and the conclusion that the teacher drew; None where it drew none."""
+    """A rationale and its conclusion; None if the teacher drew none."""
 
     rationale: str
     conclusion: str | None
@@ -52,10 +52,10 @@ class NewExample:
 
 
 def without_thoughts(text: str) -> str:
-    """What a model that thinks aloud says after `</think>`.
+    """Return what a model that thinks aloud says after `</think>`.
 
-    Nothing, where it was cut off in its thoughts. Some chat templates write the `<think>`
-    themselves, so that it does not stand in the answer.
+    A model that was cut off in its thoughts says nothing. The opening `<think>` may be missing,
+    because some chat templates write it into the prompt.
     """
     _, closing, said = text.partition("</think>")
     if closing:
@@ -74,11 +74,11 @@ def parse_solution(text: str) -> Solution:
 
 
 def parse_new_example(text: str) -> NewExample | None:
-    """Read `Question: ... Rationale: ... Answer: ...`, or a JSON object of these three parts.
+    """Parse `Question: ... Rationale: ... Answer: ...`, or a JSON object with these three texts.
 
-    None if a part is missing. Without a `Rationale:` line the question is the first line, as
-    small models write it. What stands before the question is left out, and so is a second
-    example after the first.
+    Return None if one of them is missing. Without a `Rationale:` line the question is the first
+    line, as small models write it. Text before the question is left out, and so is a second
+    example.
     """
     fenced = _FENCE.match(text.strip())
     body = fenced.group(1) if fenced else text.strip()
@@ -107,10 +107,10 @@ def _from_json(text: str) -> NewExample | None:
         return None
     if not isinstance(value, dict):
         return None
-    parts = [value.get(name) for name in ("question", "rationale", "answer")]
-    if not all(isinstance(part, str) and part.strip() for part in parts):
+    texts = [value.get(name) for name in ("question", "rationale", "answer")]
+    if not all(isinstance(text, str) and text.strip() for text in texts):
         return None
-    return NewExample(*(str(part).strip() for part in parts))
+    return NewExample(*(str(text).strip() for text in texts))
 
 
 def _without_marker(text: str) -> str:
@@ -118,5 +118,5 @@ def _without_marker(text: str) -> str:
 
 
 def target_text(rationale: str | None, answer: str) -> str:
-    """What the student learns to write: rationale and answer, or the answer alone."""
+    """Return what the student learns to write: rationale and answer, or the answer alone."""
     return f"{rationale}\nAnswer: {answer}" if rationale else f"Answer: {answer}"

@@ -1,16 +1,17 @@
-"""What a teacher is asked, what comes of it, and how much it can cost at most."""
+"""Questions to a teacher, their identity and bound, and what comes of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal, TypeAlias
 
 from baldistill.core.ledger import Purpose
 from baldistill.generation.types import Prompt, Sampling, Subject
+from baldistill.records import request_id
 
 _TEMPLATE_TOKENS = 512  # what a chat template may add: roles, dates, a system text of its own
 
-Standing: TypeAlias = Literal["answered", "rejected", "refused"]
+Outcome: TypeAlias = Literal["answered", "rejected", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +22,9 @@ class Question:
         prompt: What to ask.
         purpose: For the ledger.
         domain: For the ledger.
-        units: 1 when the answer is to become one of the B annotated examples, else 0.
-        attempt: Tells apart calls that are otherwise the same.
-        subject: The example it is about; no part of the call's identity.
+        units: 1 if the answer is to become one of the B annotated examples, else 0.
+        attempt: Distinguishes calls that are otherwise the same.
+        subject: The example that the question is about; no part of the request id.
     """
 
     prompt: Prompt
@@ -36,37 +37,57 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of it.
+    """What came of a question.
 
     Attributes:
         request_id: Identity of the call.
-        standing: `answered`; `rejected` (found unfit before a resume, or the call failed);
-            `refused`.
-        text: What it says, without the thoughts of a model that thinks aloud; empty when refused
-            or failed.
-        detail: The reason of the rejection, or the cap that refused.
-        failure: What exactly went wrong, when the call failed.
-        cut: It was not at its end at `max_new_tokens`.
+        outcome: `answered`; `rejected` (judged unfit before a resume, or the call failed);
+            `refused` by a cap of the budget.
+        text: The answer without the thoughts of a model that thinks aloud; empty if there is none.
+        reason: Why it was rejected, or the cap that refused.
+        failure: The error in full, if the call failed.
+        cut: The answer had not ended at `max_new_tokens`.
     """
 
     request_id: str
-    standing: Standing
+    outcome: Outcome
     text: str = ""
-    detail: str | None = None
+    reason: str | None = None
     failure: str = ""
     cut: bool = False
 
     def because(self, reason: str) -> str:
-        """A reason to reject it, with what may explain it."""
+        """Return a reason to reject this answer, with the cut that may explain it."""
         return f"{reason}, cut at max_new_tokens" if self.cut else reason
 
 
-def prompt_bound(prompt: Prompt, sampling: Sampling) -> int:
-    """At most so many tokens a prompt has, without its tokenizer: one for each byte of UTF-8.
+def request_id_of(question: Question, identity: tuple[str, str], sampling: Sampling) -> str:
+    """Return the identity of a call, which covers all that decides the answer.
 
-    Byte-level tokenizers, and those that fall back to bytes, never make more. A server's
-    tokenizer is not at hand, and the bound is held only while the call is under way: a real
-    count would let a few more calls run side by side near a cap, and change nothing else.
+    Args:
+        question: What is asked.
+        identity: Engine and model of the teacher.
+        sampling: How to write.
+    """
+    engine, model = identity
+    prompt: object = question.prompt
+    if not isinstance(question.prompt, str):
+        prompt = [[turn.role, turn.content] for turn in question.prompt]
+    return request_id(
+        engine=engine,
+        model=model,
+        prompt=prompt,
+        sampling={k: v for k, v in asdict(sampling).items() if v is not None},
+        attempt=question.attempt,
+    )
+
+
+def max_prompt_tokens(prompt: Prompt, sampling: Sampling) -> int:
+    """Return the most tokens that a prompt can have: one for each byte of its UTF-8.
+
+    Byte-level tokenizers, and those that fall back to bytes, never make more. The tokenizer of a
+    server is not at hand. The bound is held only while the call is under way: a real count would
+    let a few more calls run side by side near a cap, and change nothing else.
     """
     texts = [prompt] if isinstance(prompt, str) else [turn.content for turn in prompt]
     texts.append(sampling.json_schema or "")  # some servers show the model the schema

@@ -2,8 +2,8 @@
 
 The paper gives the teacher the question and its gold answer and lets it explain (section 3.6,
 zero-shot CoT); it does not check the explanation. Here the teacher's own conclusion must equal
-the gold answer, else it is asked again, and what still fails is dropped, kept or taught without
-a rationale, by option.
+the gold answer, else the teacher is asked again. An example that still fails is dropped, kept, or
+taught without a rationale, by option.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def explain(
 
     Args:
         examples: What to explain.
-        teachers: Whom to ask; a further one (of a cascade) explains what the one before did not.
+        teachers: Whom to ask. Each further one (of a cascade) explains what those before did not.
         config: `rationale` and, for how answers are judged, `data`.
         stage: For the ledger.
         on_answers: For progress.
@@ -62,45 +62,20 @@ def explain(
     for number, (teacher, attempt) in enumerate(tries, start=1):
         if not pending:
             break
-        questions = (
-            Question(
-                teacher.prompts.render(
-                    "rationale",
-                    question=example.question,
-                    answer=example.answer,
-                    domain=example.domain,
-                ),
-                "rationale",
-                example.domain,
-                attempt=attempt,
-                subject=Subject(example.example_id, example.question, attempt),
-            )
-            for example in pending
-        )
+        questions = (_question(example, teacher.prompts, attempt) for example in pending)
         chosen = teacher.config.rationale
-        heat = chosen.temperature if attempt == 0 else max(chosen.temperature, RETRY_TEMPERATURE)
-        sampling = teacher.sampling(chosen, heat)
+        retry = max(chosen.temperature, RETRY_TEMPERATURE)
+        sampling = teacher.sampling(chosen, retry if attempt else None)
         answers = teacher.ask(questions, sampling, stage=stage, on_answers=on_answers)
-        last = number == len(tries)
-        pending = _judge(pending, answers, teacher.prompts, config, number, last, result)
-        fresh = {a.request_id for a in answers if a.standing == "answered"}
-        teacher.reject({r.request_id: r.reason for r in result.rejected if r.request_id in fresh})
+        is_last = number == len(tries)
+        pending = _judge(pending, answers, teacher.prompts, config, number, is_last, result)
+        new = {answer.request_id for answer in answers if answer.outcome == "answered"}
+        teacher.reject({r.request_id: r.reason for r in result.rejected if r.request_id in new})
     return result
 
 
 def label_only(example: Example) -> AnnotatedExample:
     """Return an example that teaches the gold answer without a rationale."""
-    return _annotated(example, rationale=None, verified=None, attempts=0, request_id=None)
-
-
-def _annotated(
-    example: Example,
-    *,
-    rationale: str | None,
-    verified: bool | None,
-    attempts: int,
-    request_id: str | None,
-) -> AnnotatedExample:
     return AnnotatedExample(
         example.example_id,
         example.domain,
@@ -108,10 +83,22 @@ def _annotated(
         example.answer,
         example.choices,
         source="real",
-        rationale=rationale,
-        verified=verified,
-        attempts=attempts,
-        request_id=request_id,
+        rationale=None,
+        verified=None,
+        attempts=0,
+        request_id=None,
+    )
+
+
+def _question(example: Example, prompts: PromptSet, attempt: int) -> Question:
+    return Question(
+        prompts.render(
+            "rationale", question=example.question, answer=example.answer, domain=example.domain
+        ),
+        "rationale",
+        example.domain,
+        attempt=attempt,
+        subject=Subject(example.example_id, example.question, attempt),
     )
 
 
@@ -121,52 +108,51 @@ def _judge(
     prompts: PromptSet,
     config: Config,
     attempts: int,
-    last: bool,
+    is_last: bool,
     result: Explained,
 ) -> list[Example]:
-    """Sort the answers into `result`; returns the examples to ask again."""
+    """Sort the answers into `result`; return the examples to ask again."""
     again = []
+    on_mismatch = config.rationale.on_mismatch if is_last else "ask again"
     for example, answer in zip(examples, answers, strict=True):
-        if answer.standing == "refused":
-            result.refused[example.example_id] = str(answer.detail)
+        if answer.outcome == "refused":
+            result.refused[example.example_id] = str(answer.reason)
             continue
-        judged_before = answer.detail if answer.standing == "rejected" else None
-        reason = judged_before or _fault(example, answer, prompts, config)
-        accepted = _annotated(
-            example,
+        reason = answer.reason or _fault(example, answer, prompts, config)
+        annotated = replace(
+            label_only(example),
             rationale=parse_solution(answer.text).rationale,
             verified=reason is None,
             attempts=attempts,
             request_id=answer.request_id,
         )
-        keep = last and config.rationale.on_mismatch == "keep" and accepted.rationale
-        if reason is None or keep:
-            result.annotated.append(accepted)
-            continue
-        answered = answer.standing == "answered"
-        if last and answered and config.rationale.on_mismatch == "label_only":
-            # the unit of the budget stays spent
-            result.annotated.append(replace(accepted, rationale=None, verified=False))
-            continue
-        result.rejected.append(
-            RejectedAnswer(
-                request_id=answer.request_id,
-                purpose="rationale",
-                domain=example.domain,
-                example_id=example.example_id,
-                reason=reason,
-                text=answer.text or answer.failure,
-            )
-        )
-        if last:
-            result.dropped[example.example_id] = example.domain
+        if reason is None or (on_mismatch == "keep" and annotated.rationale):
+            result.annotated.append(annotated)
+        elif on_mismatch == "label_only" and answer.outcome == "answered":
+            # not rejected: the example keeps its unit of the budget
+            result.annotated.append(replace(annotated, rationale=None, verified=False))
         else:
-            again.append(example)
+            result.rejected.append(_rejected(example, answer, reason))
+            if is_last:
+                result.dropped[example.example_id] = example.domain
+            else:
+                again.append(example)
     return again
 
 
+def _rejected(example: Example, answer: Answer, reason: str) -> RejectedAnswer:
+    return RejectedAnswer(
+        request_id=answer.request_id,
+        purpose="rationale",
+        domain=example.domain,
+        example_id=example.example_id,
+        reason=reason,
+        text=answer.text or answer.failure,
+    )
+
+
 def _fault(example: Example, answer: Answer, prompts: PromptSet, config: Config) -> str | None:
-    """Why an answer is no good rationale for the gold answer; None if it is."""
+    """Return why an answer is no good rationale for the gold answer; None if it is."""
     if not parse_solution(answer.text).rationale:
         return answer.because("empty rationale")
     task = config.task_of(example.domain)

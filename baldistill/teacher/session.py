@@ -1,4 +1,16 @@
-"""Questions on their way: reserved, answered, stored, settled, and asked again where need be."""
+"""The life of one `Teacher.ask`, from its questions to their answers.
+
+Every question goes through the same four steps:
+
+    reserve   The ledger grants a call, or names the cap that refuses it. An answer that the
+              response store has already is taken from there, and no call is made.
+    dispatch  The pool hands the granted calls to its engines.
+    store     The answer becomes durable, unless the engine has written it to its journal.
+    settle    The ledger records what the call cost, and frees what it held beyond that.
+
+Budget is reserved window by window while the engines work on the window before. So a crash leaves
+few calls open that were never made.
+"""
 
 from __future__ import annotations
 
@@ -7,263 +19,278 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from baldistill.answers.completion import Completion
-from baldistill.core.ledger import Release, Reserve, Settle
+from baldistill.core.ledger import Cap, Release, Reserve, Settle
+from baldistill.errors import UserError
+from baldistill.generation.engine import WorkStoppedError
 from baldistill.generation.pool import result_of
 from baldistill.generation.types import Request, Sampling
-from baldistill.records import request_id
 from baldistill.teacher.parsing import without_thoughts
-from baldistill.teacher.question import Answer, Question, prompt_bound
+from baldistill.teacher.question import Answer, Question, max_prompt_tokens, request_id_of
 
 if TYPE_CHECKING:
     from baldistill.teacher.teacher import Teacher
 
-_HELD = ("tokens", "cost")  # caps that a settlement sets something free of
-_MOST_SETTLING = 32  # settlements on their way to the ledger
-_LOOK_AGAIN = 0.5  # seconds until it is looked again for what another run is asking
+# A refusal by one of these caps is retried: settling a call refunds part of what it reserved.
+_REFUNDED_CAPS = ("tokens", "cost")
+_MAX_UNCONFIRMED = 32  # settlements sent to the ledger and not confirmed yet
+_POLL_SECONDS = 0.5  # between two looks for calls that another run is making
 
 
-@dataclass(slots=True)
 class AskSession:
-    """Questions while they are being answered.
+    """The questions of one `Teacher.ask`, by request id, and how far each has come."""
 
-    Attributes:
-        teacher: Who is asked.
-        sampling: How to write.
-        stage: For the ledger.
-        on_answers: Told how many answers came.
-        pending: Questions that were not looked at yet.
-        names: Request id of each question, in their order.
-        answers: What is known, by request id.
-        waiting: Questions refused while calls under way held what they would need.
-        failed: Questions whose call failed and may have been charged: another call may be answered.
-        elsewhere: Questions that another run on the same store is asking just now.
-        settling: Settlements that the ledger was sent, in their order.
-    """
+    def __init__(
+        self,
+        teacher: Teacher,
+        questions: Iterable[Question],
+        sampling: Sampling,
+        stage: int,
+        on_answers: Callable[[int], None],
+    ) -> None:
+        """Prepare; nothing is asked yet. The arguments are those of `Teacher.ask`."""
+        self._teacher = teacher
+        self._sampling = sampling
+        self._stage = stage
+        self._on_answers = on_answers
+        self._id = uuid.uuid4().hex  # names this session to the in-flight actor
+        self._unread = iter(questions)
+        self._has_unread = True
+        self._window_sizes = teacher.pool.feed_sizes()
+        self._request_ids: list[str] = []  # of all questions read, in their order
+        self._answers: dict[str, Answer] = {}
+        self._seen: set[str] = set()
+        self._to_ask_again: dict[str, Question] = {}
+        self._in_flight_elsewhere: dict[str, Question] = {}  # another run is asking these now
+        self._under_way: dict[str, Question] = {}
+        self._failures: Counter[str] = Counter()
+        self._unconfirmed: deque[Any] = deque()
 
-    teacher: Teacher
-    sampling: Sampling
-    stage: int
-    on_answers: Callable[[int], None]
-    pending: Iterator[Question]
-    names: list[str] = field(default_factory=list)
-    answers: dict[str, Answer] = field(default_factory=dict)
-    waiting: dict[str, Question] = field(default_factory=dict)
-    failed: dict[str, Question] = field(default_factory=dict)
-    elsewhere: dict[str, Question] = field(default_factory=dict)
-    settling: deque[Any] = field(default_factory=deque)
-    _asked: set[str] = field(default_factory=set)
-    _under_way: dict[str, Question] = field(default_factory=dict)
-    _failures: Counter[str] = field(default_factory=Counter)
-    _exhausted: bool = False
-    _holder: str = field(default_factory=lambda: uuid.uuid4().hex)
-    _sizes: Iterator[int] = field(init=False)
+    def run(self) -> list[Answer]:
+        """Return the answers in the order of the questions; see `Teacher.ask`."""
+        pool = self._teacher.pool
+        try:
+            while self._has_unread or self._to_ask_again or self._in_flight_elsewhere:
+                for completions in pool.stream(self.reserve(), self._sampling, self._saved_answers):
+                    self.record(completions)
+                self._confirm_settlements()
+        except WorkStoppedError as stopped:
+            self._confirm_settlements()
+            self._release(stopped.charged)
+            raise UserError(str(stopped)) from None
+        finally:
+            self._leave_in_flight()
+        return [self._answers[request_id] for request_id in self._request_ids]
 
-    def __post_init__(self) -> None:
-        self._sizes = self.teacher.pool.feed_sizes()
+    # Reserve
 
-    @property
-    def done(self) -> bool:
-        """Whether every question has its answer, once what is under way is settled."""
-        return self._exhausted and not (self.waiting or self.failed or self.elsewhere)
+    def reserve(self) -> Iterator[Request]:
+        """Reserve budget window by window; yield the calls that the engines are to make.
 
-    def reserved(self) -> Iterator[Request]:
-        """Reserve budget window by window; yields what the engines are to answer.
+        A call holds its bound on tokens and money until it is settled. Near such a cap the calls
+        under way may hold what the next call needs. The iterator ends there, and `run` asks the
+        refused questions again when all calls are settled. A question that is refused although no
+        call of this pass was granted is refused for good.
 
-        A call holds its bound on tokens and money until it is settled, so near a cap on these
-        the calls under way may hold what the next one needs. Then this ends early, and what was
-        refused is asked again once all of them are settled. It is refused for good when it does
-        not fit although none of them is under way. What another run is asking is looked at again
-        when nothing of ours is under way: so no two runs ever wait for each other.
+        Questions that another run is asking are looked at again when no call of this session is
+        under way. So no two runs ever wait for each other.
         """
-        under_way = 0
-        if self.elsewhere:
-            time.sleep(_LOOK_AGAIN)
-            self.waiting |= self.elsewhere
-            self.elsewhere = {}
-        while window := self._window():
-            refused: dict[str, str] = {}
-            requests = self._reserve(window, refused)
-            under_way += len(requests)
+        num_granted = 0
+        if self._in_flight_elsewhere:
+            time.sleep(_POLL_SECONDS)
+            self._to_ask_again |= self._in_flight_elsewhere
+            self._in_flight_elsewhere = {}
+        while window := self._next_window():
+            requests, refused = self._reserve_window(window)
+            num_granted += len(requests)
             yield from requests
-            if under_way and any(cap in _HELD for cap in refused.values()):
-                self.waiting = {name: window[name] for name in refused}
+            if num_granted and any(cap in _REFUNDED_CAPS for cap in refused.values()):
+                self._to_ask_again |= {request_id: window[request_id] for request_id in refused}
                 return
-            self._know(Answer(name, "refused", detail=cap) for name, cap in refused.items())
+            self._keep_answers(Answer(name, "refused", reason=cap) for name, cap in refused.items())
 
-    def _window(self) -> dict[str, Question]:
-        """The next questions by request id: those that wait or failed, else new ones, each once."""
-        window = self.waiting | self.failed
-        self.waiting, self.failed = {}, {}
+    def _next_window(self) -> dict[str, Question]:
+        """Return the questions to ask again, else new questions; each request id comes once."""
+        window, self._to_ask_again = self._to_ask_again, {}
         while not window:
-            questions = list(itertools.islice(self.pending, next(self._sizes)))
+            questions = list(itertools.islice(self._unread, next(self._window_sizes)))
             if not questions:
-                self._exhausted = True
+                self._has_unread = False
                 break
-            names = [self._name(question) for question in questions]
-            self.names += names
-            window = {
-                name: question
-                for name, question in zip(names, questions, strict=True)
-                if name not in self._asked
-            }
-            self._asked.update(window)
+            identity = self._teacher.config.identity
+            names = [request_id_of(question, identity, self._sampling) for question in questions]
+            self._request_ids += names
+            named = zip(names, questions, strict=True)
+            window = {name: question for name, question in named if name not in self._seen}
+            self._seen.update(window)
         return window
 
-    def _reserve(self, questions: Mapping[str, Question], refused: dict[str, str]) -> list[Request]:
-        """Reserve a window; returns the calls to make, and adds what a cap refused."""
-        tier, recorded = self.teacher.tier, self.teacher.config.recorded
-        questions = self._claimed(questions)
-        reserves = []
-        for name, question in questions.items():
-            prompt = 0 if recorded else prompt_bound(question.prompt, self.sampling)
-            reserves.append(
-                Reserve(
-                    name,
-                    question.purpose,
-                    self.stage,
-                    question.domain,
-                    units=question.units,
-                    max_tokens=0 if recorded else prompt + self.sampling.max_new_tokens,
-                    prompt_tokens=prompt,
-                    calls=0 if recorded else 1,
-                    tier=tier,
-                )
-            )
-        found_again = self.teacher.config.finds_again
-        grants, where = result_of(self.teacher.ledger.reserve.remote(reserves, found_again))
-        stored = self.teacher.store.read(where)
-        self._know(
-            replace(_answered(name, answer), standing="rejected", detail=grants.rejected[name])
-            if name in grants.rejected
-            else _answered(name, answer)
-            for name, answer in stored.items()
+    def _reserve_window(
+        self, window: Mapping[str, Question]
+    ) -> tuple[list[Request], dict[str, Cap]]:
+        """Reserve a window; return the calls to make, and the cap that refused each of the rest."""
+        teacher = self._teacher
+        questions = self._begin_in_flight(window)
+        reserves = [self._reservation(name, question) for name, question in questions.items()]
+        finds_again = teacher.config.finds_again
+        grants, where = result_of(teacher.ledger.reserve.remote(reserves, finds_again))
+        stored = teacher.store.read(where)
+        self._keep_answers(
+            _answer(completion, grants.rejected.get(name)) for name, completion in stored.items()
         )
-        refused.update(grants.refused)
-        called = {name: questions[name] for name in grants.granted if name not in stored}
-        self._under_way |= called
-        self._free(questions.keys() - called.keys())
-        return [
+        calls = {name: questions[name] for name in grants.granted if name not in stored}
+        self._under_way |= calls
+        self._finish_in_flight(questions.keys() - calls.keys())
+        requests = [
             Request(
                 name,
                 question.prompt,
                 seed=int(name[:15], 16),
-                subject=question.subject if recorded else None,
+                subject=question.subject if teacher.config.recorded else None,
                 failures=self._failures[name],
             )
-            for name, question in called.items()
+            for name, question in calls.items()
         ]
+        return requests, grants.refused
 
-    def _claimed(self, questions: Mapping[str, Question]) -> Mapping[str, Question]:
-        """Without those that another run is asking; their answers will be in the store."""
-        actor = self.teacher.store.in_flight
-        if actor is None or self.teacher.config.recorded:
-            return questions
-        claim = actor.claim.remote(list(questions), self._holder, self.teacher.ledger)
-        held = set(result_of(claim))
-        self.elsewhere |= {name: questions[name] for name in held}
-        return {name: question for name, question in questions.items() if name not in held}
+    def _reservation(self, name: str, question: Question) -> Reserve:
+        """Return what a call needs at most; a recorded answer costs its unit alone."""
+        teacher = self._teacher
+        reserve = Reserve(
+            name,
+            question.purpose,
+            self._stage,
+            question.domain,
+            units=question.units,
+            calls=0,
+            tier=teacher.tier,
+        )
+        if teacher.config.recorded:
+            return reserve
+        prompt = max_prompt_tokens(question.prompt, self._sampling)
+        tokens = prompt + self._sampling.max_new_tokens
+        return replace(reserve, calls=1, prompt_tokens=prompt, max_tokens=tokens)
 
-    def _free(self, names: Iterable[str]) -> None:
-        """Let other runs ask, or read from the store, what is not under way any more."""
-        if (actor := self.teacher.store.in_flight) is not None:
-            actor.free.remote(list(names), self._holder)
+    # Dispatch (the pool does it)
 
-    def _know(self, answers: Iterable[Answer]) -> None:
-        known = {answer.request_id: answer for answer in answers}
-        self.answers |= known
-        if known:
-            self.on_answers(len(known))
-
-    def kept(self, requests: Sequence[Request]) -> list[Completion | None]:
-        """Answers that an engine had written when it died; None for those to be asked again."""
-        answers = self.teacher.store.read_journals({request.request_id for request in requests})
+    def _saved_answers(self, requests: Sequence[Request]) -> list[Completion | None]:
+        """Return the answers that a dead engine had already written; None for the others."""
+        answers = self._teacher.store.read_journals({request.request_id for request in requests})
         return [answers.get(request.request_id) for request in requests]
 
-    def record(self, completions: Sequence[Completion]) -> None:
-        """Store answers that are not, then settle them; a call that failed gives its unit back.
+    # Store and settle
 
-        One that may be made again is: as a call of its own, which a cap may refuse. The tokens of
-        the one that failed stay held, for nobody knows what it cost.
+    def record(self, completions: Sequence[Completion]) -> None:
+        """Store answers, settle their calls, and tell the ledger which calls failed.
+
+        A retriable call is made again as a further call, which a cap may refuse. The bound of the
+        failed call stays held, because nobody knows what that call cost.
         """
-        for segment, answers in self._stored(completions).items():
-            settled = [self._settlement(completion) for completion in answers]
-            # not waited for: what is stored is settled by whoever reads the log after a crash
-            self.settling.append(self.teacher.ledger.settle.remote(settled, segment))
-            if len(self.settling) > _MOST_SETTLING:
-                result_of(self.settling.popleft())
-        failed = {c.request_id: c.error for c in completions if c.error is not None}
-        reasons = {name: error.partition(":")[0] for name, error in failed.items()}
-        self.teacher.reject(reasons)
-        self._free(completion.request_id for completion in completions)
+        answered = [completion for completion in completions if completion.error is None]
+        for segment, stored in self._store(answered).items():
+            self._settle(stored, segment)
+        failed = {c.request_id: _answer(c) for c in completions if c.error is not None}
+        self._teacher.reject({name: str(answer.reason) for name, answer in failed.items()})
+        self._finish_in_flight(completion.request_id for completion in completions)
+        final = []
         for completion in completions:
             name = completion.request_id
             question = self._under_way.pop(name)
             if completion.retriable:
-                self.failed[name] = question
+                self._to_ask_again[name] = question
                 self._failures[name] += 1
-                continue
-            self.answers[name] = (
-                Answer(name, "rejected", detail=reasons[name], failure=failed[name])
-                if name in failed
-                else _answered(name, completion)
-            )
-        self.on_answers(sum(not completion.retriable for completion in completions))
+            else:
+                final.append(failed.get(name) or _answer(completion))
+        self._keep_answers(final)
 
-    def _stored(self, completions: Iterable[Completion]) -> dict[str, list[Completion]]:
-        """Answers by the segment that has them: the engine's own, or one that is written now."""
-        answers: dict[str | None, list[Completion]] = {}
+    def _store(self, completions: Iterable[Completion]) -> dict[str, list[Completion]]:
+        """Write the answers that no engine has written; return all answers by segment."""
+        by_segment: dict[str | None, list[Completion]] = {}
         for completion in completions:
-            if completion.error is None:
-                answers.setdefault(completion.segment, []).append(completion)
+            by_segment.setdefault(completion.segment, []).append(completion)
         return {
-            self.teacher.store.append(some) if segment is None else segment: some
-            for segment, some in answers.items()
+            self._teacher.store.append(some) if segment is None else segment: some
+            for segment, some in by_segment.items()
         }
 
-    def release(self, charged: Iterable[Request]) -> None:
-        """Take back what was reserved and is not answered, after the engines have stopped.
+    def _settle(self, completions: Iterable[Completion], segment: str) -> None:
+        """Send settlements to the ledger, and do not wait for it.
+
+        After a crash whoever reads the ledger's log settles what the store holds.
+        """
+        settlements = [
+            Settle(c.request_id, reused=True)
+            if self._teacher.config.recorded
+            else Settle(c.request_id, c.prompt_tokens, c.completion_tokens)
+            for c in completions
+        ]
+        self._unconfirmed.append(self._teacher.ledger.settle.remote(settlements, segment))
+        if len(self._unconfirmed) > _MAX_UNCONFIRMED:
+            result_of(self._unconfirmed.popleft())
+
+    def _confirm_settlements(self) -> None:
+        """Wait until the ledger has settled all; raise the error that it met, if any."""
+        while self._unconfirmed:
+            result_of(self._unconfirmed.popleft())
+
+    def _release(self, charged: Iterable[Request]) -> None:
+        """Take back the reservations of calls under way, after the engines have stopped.
 
         Args:
-            charged: But not these, which may be paid for.
+            charged: Calls that may have been paid for: their reservations stay.
         """
         names = self._under_way.keys() - {request.request_id for request in charged}
-        releases = [Release(name) for name in names]
-        result_of(self.teacher.ledger.release.remote(releases))
+        result_of(self._teacher.ledger.release.remote([Release(name) for name in names]))
 
-    def leave(self) -> None:
-        """Let other runs ask whatever is still under way: this one asks no more."""
-        if (actor := self.teacher.store.in_flight) is not None:
-            actor.leave.remote(self._holder)
+    def _keep_answers(self, answers: Iterable[Answer]) -> None:
+        new = {answer.request_id: answer for answer in answers}
+        self._answers |= new
+        if new:
+            self._on_answers(len(new))
 
-    def wait(self) -> None:
-        """Let the ledger settle what it was sent; an error there is raised here."""
-        while self.settling:
-            result_of(self.settling.popleft())
+    # Runs that share the store
 
-    def _settlement(self, completion: Completion) -> Settle:
-        if self.teacher.config.recorded:
-            return Settle(completion.request_id, reused=True)
-        return Settle(completion.request_id, completion.prompt_tokens, completion.completion_tokens)
+    def _begin_in_flight(self, questions: Mapping[str, Question]) -> Mapping[str, Question]:
+        """Set aside the questions that another run is asking; return the others.
 
-    def _name(self, question: Question) -> str:
-        engine, model = self.teacher.config.identity
-        prompt: object = question.prompt
-        if not isinstance(question.prompt, str):
-            prompt = [[turn.role, turn.content] for turn in question.prompt]
-        return request_id(
-            engine=engine,
-            model=model,
-            prompt=prompt,
-            sampling={k: v for k, v in asdict(self.sampling).items() if v is not None},
-            attempt=question.attempt,
-        )
+        The answers of the questions set aside will be in the store.
+        """
+        actor = self._teacher.store.in_flight
+        if actor is None or self._teacher.config.recorded:
+            return questions
+        begin = actor.begin.remote(list(questions), self._id, self._teacher.ledger)
+        elsewhere = set(result_of(begin))
+        self._in_flight_elsewhere |= {name: questions[name] for name in elsewhere}
+        return {name: question for name, question in questions.items() if name not in elsewhere}
+
+    def _finish_in_flight(self, request_ids: Iterable[str]) -> None:
+        """Let other runs ask these, or read their answers from the store."""
+        if (actor := self._teacher.store.in_flight) is not None:
+            actor.finish.remote(list(request_ids), self._id)
+
+    def _leave_in_flight(self) -> None:
+        """Let other runs ask whatever is still under way: this session asks no more."""
+        if (actor := self._teacher.store.in_flight) is not None:
+            actor.leave.remote(self._id)
 
 
-def _answered(name: str, given: Completion) -> Answer:
-    """What was answered; what the teacher thought before is in the store alone."""
-    cut = given.finish_reason == "length"
-    return Answer(name, "answered", without_thoughts(given.text), cut=cut)
+def _answer(completion: Completion, rejected: str | None = None) -> Answer:
+    """Return the answer that a completion is.
+
+    Args:
+        completion: An answer, or a call that failed.
+        rejected: Why the answer was rejected before a resume.
+    """
+    name, error = completion.request_id, completion.error
+    if error is not None:
+        return Answer(name, "rejected", reason=error.partition(":")[0], failure=error)
+    return Answer(
+        name,
+        "answered" if rejected is None else "rejected",
+        without_thoughts(completion.text),
+        reason=rejected,
+        cut=completion.finish_reason == "length",
+    )

@@ -1,4 +1,4 @@
-"""Ask the teacher: reserve, generate, store, settle. The only way to a teacher in this package."""
+"""The teacher: the only way of this package to a paid model."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from baldistill.answers.store import ResponseStore
 from baldistill.config.engines import SamplingConfig
 from baldistill.config.teachers import TierConfig
 from baldistill.core.ledger import Reject
-from baldistill.errors import UserError
-from baldistill.generation.engine import WorkStoppedError
 from baldistill.generation.pool import Pool, result_of
 from baldistill.generation.types import Sampling
 from baldistill.teacher.prompts import PromptSet
@@ -27,10 +25,10 @@ class Teacher:
 
     Attributes:
         pool: The engines.
-        ledger: Handle of the ledger's actor.
+        ledger: Handle of the ledger's actor (`teacher.ledger_actor`).
         store: All answers.
-        config: Model, sampling and prices; its identity is part of each request's id.
-        prompts: How it is asked.
+        config: Model, sampling and prices; its identity is part of each request id.
+        prompts: The templates of its prompts.
         tier: Its place in a cascade, from 1.
     """
 
@@ -42,9 +40,10 @@ class Teacher:
     tier: int = 1
 
     def sampling(self, chosen: SamplingConfig, temperature: float | None = None) -> Sampling:
-        """How it is to write: as an option says, maybe at another temperature."""
-        heat = chosen.temperature if temperature is None else temperature
-        return Sampling(chosen.max_new_tokens, heat, chosen.top_p)
+        """Return the sampling that an option chooses, if wanted at another temperature."""
+        if temperature is None:
+            temperature = chosen.temperature
+        return Sampling(chosen.max_new_tokens, temperature, chosen.top_p)
 
     def ask(
         self,
@@ -54,38 +53,22 @@ class Teacher:
         stage: int,
         on_answers: Callable[[int], None] | None = None,
     ) -> list[Answer]:
-        """Answer questions, in their order; a question answered before costs nothing.
+        """Return the answers in the order of the questions; an answer in the store costs nothing.
 
-        Budget is reserved window by window, a window being what the engines can hold, while
-        they work on the window before: a crash leaves little more open than was in flight.
-        Where a cap on tokens or money refuses a question while calls of ours are under way, it
-        is asked again when they are settled: what is left in the end is less than the bound of
-        any call refused. A call that failed and may be charged for is made again as a further
-        call on the ledger. When the engines stop, what they did not ask is given back.
+        A cap on tokens or money is used up to within the bound of one call. A failed call that may
+        have been charged is made again as a further call on the ledger. When the engines stop, the
+        calls that they have not made are given back to the ledger.
 
         Args:
             questions: Consumed lazily.
             sampling: How to write.
             stage: For the ledger.
-            on_answers: Told how many answers came, for progress.
+            on_answers: Called with the number of answers that have come since the last call.
 
         Raises:
             UserError: Answers are missing from the store, or the engines cannot work.
         """
-        session = AskSession(self, sampling, stage, on_answers or _ignore, iter(questions))
-        try:
-            while not session.done:
-                answered = self.pool.stream(session.reserved(), sampling, session.kept)
-                for completions in answered:
-                    session.record(completions)
-                session.wait()
-        except WorkStoppedError as stopped:
-            session.wait()
-            session.release(stopped.charged)
-            raise UserError(str(stopped)) from None
-        finally:
-            session.leave()
-        return [session.answers[name] for name in session.names]
+        return AskSession(self, questions, sampling, stage, on_answers or _ignore).run()
 
     def reject(self, reasons: Mapping[str, str]) -> None:
         """Tell the ledger which answers became no example, and why (by request id)."""
@@ -95,4 +78,4 @@ class Teacher:
 
 
 def _ignore(number: int) -> None:
-    """For callers that show no progress."""
+    """Serve callers that show no progress."""

@@ -79,9 +79,9 @@ def test_a_call_that_two_runs_want_at_once_is_paid_once(tmp_path: Path, calls: i
         spent = [ray.get(one.ledger.summary.remote())["total"] for one in (first, second)]
     assert server.received.total() == len(server.received) == NUMBER
     assert [answer.text for answer in others] == [reply(f"Question {i}") for i in backwards]
-    answered = [answer for answer in mine if answer.standing == "answered"]
+    answered = [answer for answer in mine if answer.outcome == "answered"]
     assert len(answered) == calls
-    assert all(answer.detail == "calls" for answer in mine if answer not in answered)
+    assert all(answer.reason == "calls" for answer in mine if answer not in answered)
     assert [(one["calls"], one["reused"]) for one in spent] == [(calls, 0), (NUMBER - calls, calls)]
 
 
@@ -114,8 +114,8 @@ def wait_for_work(server: FaultServer) -> None:
 
 
 def ask_and_die(teacher: Teacher) -> None:
-    """Ask until the engines are killed, which nobody tells the in-flight actor."""
-    session = AskSession(teacher, GREEDY, 1, lambda number: None, iter(questions(range(NUMBER))))
+    """Ask until the engines are killed, and do not tell the in-flight actor, as a dead run."""
+    session = AskSession(teacher, questions(range(NUMBER)), GREEDY, 1, lambda number: None)
     with contextlib.suppress(Exception):
-        for completions in teacher.pool.stream(session.reserved(), GREEDY):
+        for completions in teacher.pool.stream(session.reserve(), GREEDY):
             session.record(completions)

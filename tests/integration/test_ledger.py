@@ -25,7 +25,7 @@ from baldistill.errors import UserError
 from baldistill.generation.dispatcher import SavedAnswers
 from baldistill.generation.types import Request, Sampling
 from baldistill.storage import Storage
-from baldistill.teacher.ledger_actor import LedgerLog, start_ledger
+from baldistill.teacher.ledger_actor import DurableLedger, start_ledger
 from baldistill.teacher.prompts import load_prompts
 from baldistill.teacher.teacher import Question, Teacher
 
@@ -82,9 +82,9 @@ class CrashingStorage(Storage):
 PRICES = (Prices(1e4, 2e4), Prices(1e5, 3e5))
 
 
-def opened(storage: Storage, caps: Caps) -> tuple[LedgerLog, ResponseStore]:
+def opened(storage: Storage, caps: Caps) -> tuple[DurableLedger, ResponseStore]:
     store = ResponseStore(storage.sub("responses"))
-    return LedgerLog(storage.sub("ledger"), store, caps, PRICES), store
+    return DurableLedger(storage.sub("ledger"), store, caps, PRICES), store
 
 
 def within(caps: Caps, total: dict[str, Any]) -> None:
@@ -96,7 +96,7 @@ def within(caps: Caps, total: dict[str, Any]) -> None:
     assert caps.cost is None or total["cost"] + total["held_cost"] <= caps.cost + 1e-9
 
 
-def work(log: LedgerLog, store: ResponseStore, names: Sequence[str], called: list[str]) -> None:
+def work(log: DurableLedger, store: ResponseStore, names: Sequence[str], called: list[str]) -> None:
     """What `Teacher.ask` does, in one process, in batches of three; one in five is rejected.
 
     At every second batch the engines stop before anything is sent, and it is asked for again.
@@ -195,8 +195,9 @@ def test_an_answer_that_was_stored_but_not_settled_is_not_paid_for_again(tmp_pat
 def test_a_second_run_gets_the_answers_of_the_first_at_no_call(tmp_path: Path) -> None:
     store = ResponseStore(Storage.open(tmp_path / "store"))
     caps = Caps(examples=3, calls=3)
-    first = LedgerLog(Storage.open(tmp_path / "first"), store, caps)
-    second = LedgerLog(Storage.open(tmp_path / "second"), store, caps)  # began before the answers
+    first = DurableLedger(Storage.open(tmp_path / "first"), store, caps)
+    # opened before the first run has answers
+    second = DurableLedger(Storage.open(tmp_path / "second"), store, caps)
     first.reserve(reserve("a", "b"))
     first.settle(settle("a", "b"), store.append([completion("a"), completion("b")]))
     first.reject([Reject("b", "wrong conclusion")])
@@ -210,7 +211,7 @@ def test_a_second_run_gets_the_answers_of_the_first_at_no_call(tmp_path: Path) -
     }
     total = second.summary()["total"]
     assert (total["units"], total["calls"], total["reused"]) == (3, 1, 2)
-    again = LedgerLog(Storage.open(tmp_path / "second"), store, caps)
+    again = DurableLedger(Storage.open(tmp_path / "second"), store, caps)
     assert again.summary() == second.summary()
 
 
@@ -263,7 +264,7 @@ def test_a_store_that_lost_answers_is_named(tmp_path: Path) -> None:
     log.settle(settle("a"), store.append([completion("a")]))
     other = ResponseStore(Storage.open(tmp_path / "other"))
     with pytest.raises(UserError, match=r"1 answers that this run paid for are not in .*/other"):
-        LedgerLog(Storage.open(tmp_path / "ledger"), other, Caps()).reserve(reserve("a"))
+        DurableLedger(Storage.open(tmp_path / "ledger"), other, Caps()).reserve(reserve("a"))
 
 
 def test_a_write_that_fails_leaves_the_ledger_as_the_log_has_it(tmp_path: Path) -> None:
@@ -370,9 +371,9 @@ def ask_all(
             for i in range(start, min(start + 10, number))
         ]
         answers = teacher.ask(questions, Sampling(8), stage=1)
-        bad = [a for a in answers if a.standing == "answered" and int(a.request_id, 16) % 7 == 0]
+        bad = [a for a in answers if a.outcome == "answered" and int(a.request_id, 16) % 7 == 0]
         teacher.reject({answer.request_id: "wrong conclusion" for answer in bad})
-        outcome += [(answer.standing, answer.text) for answer in answers]
+        outcome += [(answer.outcome, answer.text) for answer in answers]
     return outcome
 
 
@@ -397,7 +398,7 @@ def test_killed_workers_and_ledgers_overspend_nothing(ray_session: None, tmp_pat
     within(caps, summary["total"])
     assert summary["total"]["calls"] >= len(calls)
     index = store.index(store.segments())
-    replayed = LedgerLog(Storage.open(tmp_path / "ledger"), store, caps, PRICES)
+    replayed = DurableLedger(Storage.open(tmp_path / "ledger"), store, caps, PRICES)
     assert replayed.summary() == summary
     answers = store.read(index)
     assert {name for name, _ in calls} >= answers.keys()

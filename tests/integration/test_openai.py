@@ -113,13 +113,13 @@ def test_every_kind_of_answer_reaches_the_ledger_and_the_store(
         answers = asked.ask(wanted, GREEDY, stage=1)
         total = spent(asked)
         again = asked.ask(wanted[4:60], GREEDY, stage=1)
-    assert [a.standing for a in answers] == [
+    assert [a.outcome for a in answers] == [
         "rejected" if number in (3, 70) else "answered" for number in range(300)
     ]
-    assert [a.text for a in answers if a.standing == "answered"] == [
+    assert [a.text for a in answers if a.outcome == "answered"] == [
         reply(str(q.prompt)) for n, q in enumerate(wanted) if n not in (3, 70)
     ]
-    assert answers[3].detail == "request refused"
+    assert answers[3].reason == "request refused"
     assert answers[70].failure == "server error: no luck (HTTP 500)"
     assert again == answers[4:60]
     # what may have been charged for is a call of its own: two more for 70, one each for 71 and 200
@@ -156,7 +156,7 @@ def test_a_cap_on_calls_counts_those_that_may_have_been_charged(tmp_path: Path) 
     with running(server) as url, teacher(tmp_path, url, caps=Caps(calls=2)) as asked:
         (answer,) = asked.ask(wanted, GREEDY, stage=1)
         total = spent(asked)
-    assert (answer.standing, answer.detail) == ("refused", "calls")
+    assert (answer.outcome, answer.reason) == ("refused", "calls")
     assert server.received[prompt] == total["calls"] == 2
     assert total["units"] == 0
 
@@ -343,7 +343,7 @@ def test_a_key_of_the_workers_environment_reaches_the_server_and_nothing_else(
         server.key = "sk-another"  # this server repeats the key in its refusal
         with pytest.raises(UserError, match=f"key is read from {KEY_NAME}, which is set") as error:
             asked.ask(questions(5), GREEDY, stage=1)
-    assert [answer.standing for answer in answers] == ["answered"] * 3
+    assert [answer.outcome for answer in answers] == ["answered"] * 3
     assert key not in str(error.value)
     session = Path(ray._private.worker._global_node.get_session_dir_path())
     written = [file for folder in (tmp_path, session / "logs") for file in folder.rglob("*")]

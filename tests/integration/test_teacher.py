@@ -27,10 +27,10 @@ from baldistill.generation.pool import EngineActor, Pool
 from baldistill.generation.types import Request, Sampling
 from baldistill.records import AnnotatedExample, Example, RejectedAnswer, digest
 from baldistill.storage import Storage
-from baldistill.teacher.ledger_actor import LedgerLog, start_ledger
-from baldistill.teacher.near_duplicates import KnownQuestions
+from baldistill.teacher.ledger_actor import DurableLedger, start_ledger
+from baldistill.teacher.near_duplicates import ExistingQuestions
 from baldistill.teacher.prompts import load_prompts
-from baldistill.teacher.question import prompt_bound
+from baldistill.teacher.question import max_prompt_tokens
 from baldistill.teacher.rationale import Explained, explain
 from baldistill.teacher.synthesis import Synthesized, TailDomain, synthesize
 from baldistill.teacher.teacher import Question, Teacher
@@ -121,7 +121,7 @@ class ScriptedActor(EngineActor):
         self._engine = ScriptedEngine()
 
 
-class RestartedLedger(LedgerLog):
+class RestartedLedger(DurableLedger):
     """The ledger's actor, which can be begun anew in the process that is there."""
 
     def restart(self, *arguments: Any) -> None:
@@ -309,7 +309,7 @@ def bounds(examples: Sequence[Example]) -> tuple[int, float]:
     """The most tokens and money that a first call for one of these examples can cost."""
     sampling = Sampling(TransformersTeacher().rationale.max_new_tokens)
     prompts = [PROMPTS.render("rationale", **asdict(example)) for example in examples]
-    prompt = max(prompt_bound(text, sampling) for text in prompts)
+    prompt = max(max_prompt_tokens(text, sampling) for text in prompts)
     return prompt + sampling.max_new_tokens, (prompt * 1e3 + sampling.max_new_tokens * 2e3) / 1e6
 
 
@@ -396,7 +396,7 @@ def test_two_attempts_at_a_greedy_teacher_differ(lab: Lab) -> None:
 def domains(*names: str) -> dict[str, TailDomain]:
     known = ["Known?", "Evaluated?", f"{LONG} now?"]
     shown = [Example(str(i), "sums", f"What is {i} plus {i}?", str(2 * i)) for i in range(5)]
-    return {name: TailDomain(shown, KnownQuestions(0.9, known)) for name in names}
+    return {name: TailDomain(shown, ExistingQuestions(0.9, known)) for name in names}
 
 
 def synthesized(lab: Lab, wanted: dict[str, int], settings: Config) -> Synthesized:

@@ -18,14 +18,14 @@ from baldistill.yaml12 import NotYamlError, read_yaml
 
 Purpose: TypeAlias = Literal["student", "rationale", "solve", "synthesis"]
 
-_QUESTION = "31415926"  # must come through, whatever filter a template applies
+_QUESTION = "31415926"  # digits, which no filter of a template changes
 _VARIABLES: dict[Purpose, dict[str, object]] = {
     "student": {"question": _QUESTION},
     "rationale": {"question": _QUESTION, "answer": "a"},
     "solve": {"question": _QUESTION},
     "synthesis": {"demonstrations": [{"question": _QUESTION, "answer": "a"}]},
 }
-# what a template can raise: unknown or forbidden names, wrong types, division by zero, bad indices
+# What a template can raise: unknown or forbidden names, wrong types, division by zero, bad indices
 _FAULTS = (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _ENVIRONMENT = ImmutableSandboxedEnvironment(
     undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
@@ -34,13 +34,13 @@ _ENVIRONMENT = ImmutableSandboxedEnvironment(
 
 @dataclass(frozen=True, slots=True)
 class PromptSet:
-    """Templates by purpose: a text, or (role, text) turns. Picklable; compiled on use.
+    """Templates by purpose: a text, or turns of role and text. Picklable; compiled on use.
 
     Attributes:
         source: Name or path.
         templates: The texts.
-        labels: Those of the corpus: every template can show the ones that an answer may be as
-            `labels`, which is empty for a domain of another task.
+        labels: The labels of the corpus. A template sees those that an answer of the domain may be
+            as `labels`; there are none in a domain of another task.
     """
 
     source: str
@@ -48,18 +48,18 @@ class PromptSet:
     labels: Labels = field(default_factory=Labels)
 
     def with_labels(self, labels: Labels) -> PromptSet:
-        """The same templates for a corpus with these labels."""
+        """Return the same templates for a corpus with these labels."""
         return replace(self, labels=labels)
 
     def labels_of(self, domain: str) -> tuple[str, ...] | None:
-        """The labels of a classification domain; None where they are not known or not few."""
+        """Return the labels of a classification domain; None if they are unknown or too many."""
         return self.labels.among.get(domain)
 
     def render(self, purpose: Purpose, *, domain: str, **values: object) -> Prompt:
         """Fill in a template.
 
         Raises:
-            ConfigError: It cannot be filled in with these values.
+            ConfigError: The template cannot be filled in with these values.
         """
         template = self.templates[purpose]
         values = {

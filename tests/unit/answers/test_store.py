@@ -18,7 +18,7 @@ from baldistill.answers.store import ResponseStore
 from baldistill.core.ledger import Caps, Reserve, Settle
 from baldistill.errors import UserError
 from baldistill.storage import Storage
-from baldistill.teacher.ledger_actor import LedgerLog
+from baldistill.teacher.ledger_actor import DurableLedger
 
 
 def completion(name: str, text: str = "Seven.", cut: bool = False) -> Completion:
@@ -138,7 +138,7 @@ def test_a_disk_that_keeps_nothing_is_told_of(
 
 def test_the_ledger_follows_a_journal_that_another_run_goes_on_with(tmp_path: Path) -> None:
     store, journal = store_in(tmp_path)
-    ledger = LedgerLog(Storage.open(tmp_path / "ledger"), store, Caps())
+    ledger = DurableLedger(Storage.open(tmp_path / "ledger"), store, Caps())
     ledger.reserve([Reserve("a", "rationale", 1, "sums")])
     segment = journal.append(completion("a"))
     ledger.settle([Settle("a", 5, 3)], segment)
@@ -155,9 +155,9 @@ def test_an_answer_whose_run_died_is_settled_once_it_is_back(tmp_path: Path) -> 
     store, journal = store_in(tmp_path)
     log = Storage.open(tmp_path / "ledger")
     asked = [Reserve(name, "rationale", 1, "sums", max_tokens=20) for name in ("a", "b", "c")]
-    LedgerLog(log, store, Caps()).reserve(asked)
+    DurableLedger(log, store, Caps()).reserve(asked)
     journal.append(completion("a"))
-    ledger = LedgerLog(log, store, Caps())
+    ledger = DurableLedger(log, store, Caps())
     assert ledger.summary()["total"]["completion_tokens"] == 3
     journal.append(completion("b"))
     grants, where = ledger.reserve(asked[:2])

@@ -7,7 +7,7 @@ import pytest
 from baldistill.config.loading import validate
 from baldistill.core.label_sets import Labels
 from baldistill.teacher.judge import Judge
-from baldistill.teacher.near_duplicates import KnownQuestions
+from baldistill.teacher.near_duplicates import ExistingQuestions
 from baldistill.teacher.parsing import NewExample
 
 NEWS = ("earn", "money-fx", "tin")
@@ -26,7 +26,7 @@ def judged(task: str, domain: str, answer: str, question: str = "Why?") -> tuple
     bench = judge(task)
     example = bench.read(f"Question: {question}\nRationale: So.\nAnswer: {answer}", domain)
     assert example is not None
-    return example.answer, bench.fault(example, domain, KnownQuestions(0.95))
+    return example.answer, bench.fault(example, domain, ExistingQuestions(0.95))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_labels(domain: str, answer: str, kept: str, fault: str | None) -> None:
 
 def test_a_label_among_too_many_to_list_has_only_itself() -> None:
     bench = judge("classification", Labels({}, {"tin": "tin"}))
-    known = KnownQuestions(0.95)
+    known = ExistingQuestions(0.95)
     assert bench.fault(NewExample("Why?", "So.", "tin"), "tin", known) is None
     assert bench.fault(NewExample("Why?", "So.", "earn"), "tin", known) == "no such answer"
 

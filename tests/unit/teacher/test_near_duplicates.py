@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baldistill.teacher.near_duplicates import KnownQuestions
+from baldistill.teacher.near_duplicates import ExistingQuestions
 
 LONG = " ".join(f"word{i}" for i in range(40))
 
 
 def test_copies_differ_in_case_width_and_spaces_only() -> None:
-    known = KnownQuestions(0.95, ["What is 3 plus 4?"])
+    known = ExistingQuestions(0.95, ["What is 3 plus 4?"])
     assert known.fault("what  is 3 PLUS \uff14?") == "duplicate"
     assert known.fault("What is 3 plus 5?") is None
     assert known.fault("What is 34 plus 4?") is None
@@ -21,7 +21,7 @@ def test_copies_differ_in_case_width_and_spaces_only() -> None:
 
 
 def test_one_word_of_forty_is_a_near_duplicate_and_of_ten_is_not() -> None:
-    known = KnownQuestions(0.95, [LONG])
+    known = ExistingQuestions(0.95, [LONG])
     assert known.fault(LONG.replace("word7", "other")) == "near-duplicate"
     short = "one two three four five six seven eight nine ten"
     known.add(short)
@@ -34,28 +34,28 @@ def test_one_word_of_forty_is_a_near_duplicate_and_of_ten_is_not() -> None:
 def test_the_threshold_is_the_similarity_from_which_it_counts(
     threshold: float, fault: str | None
 ) -> None:
-    known = KnownQuestions(threshold, [LONG])  # 39 of 40 words: 2 * 39 / 80 = 0.975
+    known = ExistingQuestions(threshold, [LONG])  # 39 of 40 words: 2 * 39 / 80 = 0.975
     assert known.fault(LONG.replace("word7", "other")) == fault
 
 
 def test_what_domains_share_must_not_be_repeated_either() -> None:
-    evaluation = KnownQuestions(0.95, [LONG, "What is 3 plus 4?"])
-    known = KnownQuestions(0.95, ["What is 5 plus 6?"], evaluation)
+    evaluation = ExistingQuestions(0.95, [LONG, "What is 3 plus 4?"])
+    known = ExistingQuestions(0.95, ["What is 5 plus 6?"], evaluation)
     assert known.fault("what is 3 plus 4?") == "duplicate"
     assert known.fault(LONG.replace("word7", "other")) == "near-duplicate"
     assert known.fault("What is 7 plus 8?") is None
-    assert KnownQuestions(1.0, [], evaluation).fault(LONG) == "duplicate"
+    assert ExistingQuestions(1.0, [], evaluation).fault(LONG) == "duplicate"
 
 
 @given(st.lists(st.text()), st.text())
 def test_any_text_can_be_compared(questions: list[str], question: str) -> None:
-    known = KnownQuestions(0.9, questions)
+    known = ExistingQuestions(0.9, questions)
     known.add(question)
     assert known.fault(question) == "duplicate"
 
 
 def test_a_check_against_many_is_quick() -> None:
-    known = KnownQuestions(0.95, [f"{LONG} number {i} {i * i}" for i in range(5000)])
+    known = ExistingQuestions(0.95, [f"{LONG} number {i} {i * i}" for i in range(5000)])
     began = time.perf_counter()
     for i in range(10):
         known.fault(f"something else of {i} words, with {LONG[:50]}")
