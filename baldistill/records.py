@@ -1,4 +1,4 @@
-"""Arrow schemas of the tables that flow between the steps, and the ids in them.
+"""Tables that flow between the steps: Arrow schemas, row types, and the ids in them.
 
 corpus -> candidates -> scored -> selected (+ synthesized) -> annotated -> student -> responses
 """
@@ -22,7 +22,7 @@ _EXAMPLE = [
 ]
 
 EXAMPLES = pa.schema(_EXAMPLE)
-"""A valid row of the corpus or of the evaluation set. `choices` is null where there are none."""
+"""A valid row of the corpus or of the evaluation set. `choices` is null if there are none."""
 
 QUARANTINE = pa.schema(
     [
@@ -33,16 +33,16 @@ QUARANTINE = pa.schema(
         pa.field("content", pa.string()),  # the row as read, cut to 500 characters
     ]
 )
-"""A row that was left out, where it stands, and why."""
+"""A row that was left out of the corpus, its place, and the reason."""
 
 SCORED = pa.schema(
     [
         *_EXAMPLE,
-        pa.field("score", pa.float64()),  # null or NaN: the metric is undefined, ranks last
-        pa.field("response", pa.string()),  # the student's own, where the metric needs one
+        pa.field("score", pa.float64()),  # null or NaN: undefined, ranks last
+        pa.field("response", pa.string()),  # of the student, if the metric needs one
         pa.field("num_tokens", pa.int32()),
         pa.field("nll_conditional", pa.float64()),  # mean negative log-likelihood of y given x
-        pa.field("nll_unconditional", pa.float64()),  # of y alone
+        pa.field("nll_unconditional", pa.float64()),  # the same of y alone
         pa.field("error", pa.string()),
     ]
 )
@@ -55,10 +55,10 @@ ANNOTATED = pa.schema(
         pa.field("rationale", pa.string()),  # null when the student learns the label alone
         pa.field("verified", pa.bool_()),  # the teacher's conclusion equals the gold answer
         pa.field("attempts", pa.int32(), nullable=False),
-        pa.field("request_id", pa.string()),  # the teacher call that wrote it; null without one
+        pa.field("request_id", pa.string()),  # of the teacher call; null without a call
     ]
 )
-"""What the student learns from: one row is one unit of the budget B."""
+"""An example that the student learns from: one unit of the budget B."""
 
 REJECTED = pa.schema(
     [
@@ -70,7 +70,7 @@ REJECTED = pa.schema(
         pa.field("text", pa.string()),
     ]
 )
-"""A teacher's answer that did not become an annotated example, and why."""
+"""An answer of a teacher that did not become an annotated example, and the reason."""
 
 RESPONSES = pa.schema(
     [
@@ -156,7 +156,7 @@ class RejectedAnswer(_Row):
 
 
 def digest(value: Mapping[str, object], size: int = 16) -> str:
-    """Hex BLAKE2b of a JSON value with sorted keys: request ids, artifact inputs.
+    """Return the BLAKE2b hash, in hex, of a JSON value with sorted keys.
 
     Args:
         value: Anything `json.dumps` takes.
@@ -169,7 +169,7 @@ def digest(value: Mapping[str, object], size: int = 16) -> str:
 def request_id(
     *, engine: str, model: str, prompt: object, sampling: Mapping[str, object], attempt: int
 ) -> str:
-    """Identity of a teacher call: the same id is never paid for twice."""
+    """Return the identity of a teacher call: the same id is never paid for twice."""
     return digest(
         {
             "engine": engine,
@@ -182,9 +182,9 @@ def request_id(
 
 
 def seed_for(seed: int, purpose: str, stage: int = 0) -> int:
-    """A 60-bit seed for one purpose in one stage, unrelated to that of any other.
+    """Return a 60-bit seed for one purpose in one stage, unrelated to every other seed.
 
-    Rows that were chosen by a hash may not be chosen among again by the same one: of what the
-    evaluation set left, none has a high hash under the run's own seed.
+    Two choices by hash from the same rows need two seeds. The evaluation set, for example, takes
+    the rows with the highest hashes, so that no row with a high hash of that seed is left.
     """
     return int(digest({"seed": seed, "purpose": purpose, "stage": stage})[:15], 16)

@@ -124,9 +124,7 @@ def test_a_folder_that_is_not_mounted_is_not_made(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_disk_that_keeps_nothing_is_told_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_sync_of_a_full_disk_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, journal = store_in(tmp_path)
     journal.append(completion("a"))
     monkeypatch.setattr("baldistill.answers.journal.sync", full)
