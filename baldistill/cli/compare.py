@@ -27,7 +27,9 @@ def compare(
     methods: Annotated[
         str, typer.Option("--methods", help="Comma-separated presets, or `all`.")
     ] = "all",
-    seeds: Annotated[str, typer.Option("--seeds", help="Comma-separated.")] = "0,1,2",
+    seeds: Annotated[
+        str, typer.Option("--seeds", help="Seeds of each method, comma-separated.")
+    ] = "0,1,2",
     run_dir: RunDirOfMany = None,
     address: Address = None,
     parallel: Parallel = None,

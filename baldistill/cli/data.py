@@ -33,7 +33,7 @@ Corpus = Annotated[
 def describe(
     items: Corpus = None, address: Address = None, as_json: Json = False, verbose: Verbose = False
 ) -> None:
-    """Domains and their sizes, head and tail, how unequal they are."""
+    """Show the domains with their sizes, head and tail, and how unequal they are."""
     config = _config_of(items)
     from baldistill.commands.inspect_corpus import describe as show
     from baldistill.commands.inspect_corpus import inspect_corpus
@@ -53,7 +53,7 @@ def validate(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Rows that would be left out, with reasons and lines. Exit status 2 if a run would stop."""
+    """Show the rows that are left out, with reasons and lines. Status 2 if a run would stop."""
     config = _config_of(items)
     from baldistill.commands.inspect_corpus import inspect_corpus
     from baldistill.commands.inspect_corpus import validate as show

@@ -32,12 +32,18 @@ Resume = Annotated[
     str | None,
     typer.Option("--resume", metavar="DIR", help="Go on with the sweep in this folder."),
 ]
-Search = Annotated[str | None, typer.Option("--search", help="grid, random or optuna.")]
-Trials = Annotated[int | None, typer.Option("--trials", min=1, help="How many.")]
-Metric = Annotated[
-    str | None, typer.Option("--metric", help="Such as macro, or a trade-off: macro,natural.")
+Search = Annotated[
+    str | None, typer.Option("--search", help="How to search: grid, random or optuna.")
 ]
-Stopping = Annotated[str | None, typer.Option("--stopping", help="asha, median or none.")]
+Trials = Annotated[int | None, typer.Option("--trials", min=1, help="Number of trials.")]
+Metric = Annotated[
+    str | None,
+    typer.Option("--metric", help="What to raise, such as macro, or a trade-off: macro,natural."),
+]
+Stopping = Annotated[
+    str | None,
+    typer.Option("--stopping", help="What ends weak trials early: asha, median or none."),
+]
 Calls = Annotated[
     int | None, typer.Option("--calls", min=1, help="Cap on the teacher calls of all trials.")
 ]

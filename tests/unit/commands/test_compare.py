@@ -50,7 +50,7 @@ def test_a_folder_holds_one_subject(tmp_path: Path) -> None:
         )
 
 
-def test_nothing_to_compare_is_told(tmp_path: Path) -> None:
+def test_nothing_to_compare_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="at least one"):
         compare(lambda method, seed: load_config(), [], [0], run_dir=tmp_path, quiet=True)
 

@@ -1,4 +1,4 @@
-"""What a run knows before it reads the corpus."""
+"""Errors that a run raises before it reads the corpus."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from baldistill.storage import Storage
 
 
 @pytest.mark.parametrize("override", ["data.task=math", "data.domain_tasks={sums: math}"])
-def test_math_without_its_package_is_told_before_the_corpus_is_read(
+def test_math_without_its_package_is_an_error_before_the_corpus_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "math_verify", None)

@@ -60,7 +60,7 @@ def test_rows_are_counted_where_they_are_worked_on(ray_session: None) -> None:
     assert ray.get(counter.figures.remote()) == Figures(100)
 
 
-def test_no_cluster_at_an_address_is_told() -> None:
+def test_an_address_where_no_cluster_answers_is_an_error() -> None:
     import subprocess
     import sys
 
