@@ -1,7 +1,7 @@
 """Generation and scoring through vLLM: one engine in this process, fed by many threads at once.
 
-Prompts are encoded, cut and decoded by the code that serves the transformers engine too, so both
-see exactly the same tokens; log-probabilities are vLLM's `raw_logprobs`: those of the model at
+The code that encodes, cuts and decodes prompts serves the transformers engine, too, so both engines
+see exactly the same tokens. Log-probabilities are vLLM's `raw_logprobs`: those of the model at
 temperature 1, whatever the sampling is.
 """
 
@@ -16,8 +16,6 @@ import numpy as np
 from vllm import SamplingParams
 from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 from vllm.lora.request import LoRARequest
-from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
-from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
 from baldistill.answers.completion import Completion
@@ -28,7 +26,8 @@ from baldistill.generation.engine import EngineDiedError, OnEnded, ignore_ended
 from baldistill.generation.loading import load_all_but_weights
 from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.types import Request, Sampling
-from baldistill.generation.vllm.start import does_not_start, start_engine
+from baldistill.generation.vllm.patches import reload_weights, shut_down
+from baldistill.generation.vllm.start import cannot_start, start_engine
 from baldistill.generation.vllm.step_loop import Job, StepLoop
 
 _NOT_OF_THE_MODEL = ("_name_or_path", "dtype", "torch_dtype", "transformers_version", "use_cache")
@@ -66,19 +65,17 @@ class VllmEngine:
         self._shape: object = None
         self._tokenizer: Any = None
         self._ends: set[int] = set()
-        self._tokenizing = threading.Lock()  # a fast tokenizer is not for several threads at once
+        # A fast tokenizer is not safe for several threads at once.
+        self._tokenizing = threading.Lock()
 
     def load(self, model: ModelRef) -> None:
-        """Load a model; one of the same shape as the last only brings its weights."""
+        """Load a model; if it has the shape of the last, only its weights are loaded."""
         path = model.resolve()
         tokenizer, config, generation_config = load_all_but_weights(path)
         shape = _shape(tokenizer, config)
         if self._adapter is None and shape == self._shape:
-            self._shape = None  # weights that arrive half are no model
-            self._engine.collective_rpc("reload_weights", kwargs={"weights_path": path})
-            if current_platform.is_cpu():
-                self._engine.apply_model(_repack_head)
-            self._engine.reset_prefix_cache()  # holds the old model's keys and values
+            self._shape = None  # if this fails, the engine holds half of each model
+            reload_weights(self._engine, path)
         else:
             self._start(path)
         self._shape = shape
@@ -86,17 +83,17 @@ class VllmEngine:
         self._tokenizer = tokenizer
         if not self._chat_template:
             tokenizer.chat_template = None
-        try:  # what vLLM cannot compute shows at the first token only
+        try:  # vLLM notices only at the first token that it cannot compute a model
             self.generate([Request("", "")], Sampling(max_new_tokens=1))
         except EngineDiedError as error:
             self._close()
-            raise does_not_start(path, error) from None
+            raise cannot_start(path, error) from None
 
     def generate(
         self, requests: Sequence[Request], sampling: Sampling, on_ended: OnEnded = ignore_ended
     ) -> list[Completion]:
-        """Answer requests; a row that vLLM refuses is an error row with vLLM's reason."""
-        # a prompt has two tokens at least, so that a response always fits behind one when scored
+        """Answer requests; a row that vLLM refuses becomes an error row with vLLM's reason."""
+        # Scoring takes a token before the response and one behind it; so a prompt has two or more.
         limit = prompt_limit(self._context, sampling.max_new_tokens, least=2)
         with self._tokenizing:
             prompts = fit_prompts(
@@ -116,7 +113,7 @@ class VllmEngine:
             ]
 
     def score(self, token_ids: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Log-probabilities of texts without context, as those of prompts of one token more."""
+        """Log-probabilities of texts without context: those of a prompt of one more token."""
         start = context_token(self._tokenizer)
         prompts = [[start, *map(int, tokens)] for tokens in token_ids if len(tokens)]
         params = [
@@ -210,25 +207,15 @@ class VllmEngine:
         self._adapter = LoRARequest("adapter", 1, adapter) if adapter is not None else None
 
     def _close(self) -> None:
-        """Free what the last model's engine holds: two need not fit side by side."""
+        """Free what the engine of the last model holds: two need not fit side by side."""
         if self._loop is not None:
             self._loop.close()
-            self._engine.engine_core.shutdown()
+            shut_down(self._engine)
         self._loop = self._engine = self._shape = None
         cleanup_dist_env_and_memory()
 
 
-def _repack_head(model: Any) -> None:
-    """Bring new weights into the packed copy of a head that is tied to the embeddings.
-
-    vLLM 0.32 reloads the embeddings but not what its CPU kernels made of them for the head.
-    """
-    for module in model.modules():
-        if isinstance(module, ParallelLMHead):
-            module.quant_method.process_weights_after_loading(module)
-
-
 def _shape(tokenizer: Any, config: Any) -> object:
-    """What must be equal for two models to share an engine."""
+    """Return what two models must have in common to share an engine."""
     values = {k: v for k, v in config.to_dict().items() if k not in _NOT_OF_THE_MODEL}
     return json.dumps(values, sort_keys=True, default=str), tokenizer.get_vocab()

@@ -1,4 +1,4 @@
-"""How a vLLM engine is started: its environment, its arguments, and why it would not start."""
+"""Start a vLLM engine: its environment, its arguments, and the error where it does not start."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from baldistill.errors import UserError
 
 _CPU_CACHE_BYTES = 2**30  # of keys and values; vLLM's own default is most of the machine
 _CPU_STEP_TOKENS = 512  # see `engine_arguments`
-_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD")  # Ray shows an actor's variables to all
+_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD")  # ends of names
 _LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM can be built for
 
 
 def environment() -> dict[str, str]:
-    """Variables that vLLM reads when it is imported, for the actor's process.
+    """Return the variables that vLLM reads when the actor's process imports it.
 
-    The engine runs in the actor's own process (`VLLM_ENABLE_V1_MULTIPROCESSING=0`), on GPUs too:
-    why it does not start is then told in full and not in another process's log, a killed actor
-    leaves nobody who holds the memory, and on a CPU it starts in seconds instead of a minute.
-    Variables of vLLM's that the user has set win; keys among them stay where they are.
+    The engine runs in the actor's own process (`VLLM_ENABLE_V1_MULTIPROCESSING=0`), on GPUs too.
+    Then an error at the start reaches the actor in full, and not the log of another process; a
+    killed actor leaves no process that holds the memory; and on a CPU the engine starts in seconds
+    instead of a minute. A variable of vLLM's that the user has set wins. Keys are left out, because
+    Ray shows the variables of an actor to everybody.
     """
     variables = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -44,9 +45,10 @@ def start_engine(path: str, options: VllmOptions, adapter: str | None) -> Any:
     """
     from vllm.engine.arg_utils import EngineArgs
     from vllm.exceptions import VLLMError
-    from vllm.platforms import current_platform
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.llm_engine import LLMEngine
+
+    from baldistill.generation.vllm.patches import draw_no_token_before_the_prompt_is_read
 
     lora = {"enable_lora": True, "max_lora_rank": _lora_rank(adapter)} if adapter else {}
     try:
@@ -54,19 +56,18 @@ def start_engine(path: str, options: VllmOptions, adapter: str | None) -> Any:
         engine = LLMEngine.from_engine_args(
             EngineArgs(**arguments), usage_context=UsageContext.LLM_CLASS
         )
-        if current_platform.is_cpu():
-            engine.collective_rpc(_draw_nothing_for_cut_prompts)
+        draw_no_token_before_the_prompt_is_read(engine)
         return engine
     except (VLLMError, ValueError, RuntimeError, TypeError, OSError, AssertionError) as error:
-        raise does_not_start(path, error) from None
+        raise cannot_start(path, error) from None
 
 
 def engine_arguments(path: str, options: VllmOptions) -> dict[str, Any]:
-    """What vLLM's engine (or its class `LLM`) is given; `engine_kwargs` have the last word.
+    """Return the arguments of vLLM's engine (or of its class `LLM`); `engine_kwargs` win.
 
     On a CPU, oneDNN compiles each matrix product anew for each number of tokens in a step, which
-    costs 0.4 ms and hundreds of KiB. vLLM's own limit of 4,096 is seldom reached, so that hardly a
-    step has as many tokens as one before; steps of 512 are full while there is work, and alike.
+    costs 0.4 ms and hundreds of KiB. Steps seldom reach vLLM's own limit of 4,096 tokens, so hardly
+    any two have the same number. Steps of 512 are full as long as there is work, and so all alike.
     """
     from vllm.config import StructuredOutputsConfig
     from vllm.platforms import current_platform
@@ -80,7 +81,7 @@ def engine_arguments(path: str, options: VllmOptions) -> dict[str, Any]:
         "gpu_memory_utilization": options.gpu_memory_utilization,
         "distributed_executor_backend": _executor(options, current_platform.ray_device_key),
         "disable_log_stats": True,
-        "generation_config": "vllm",  # how to write is said with each request
+        "generation_config": "vllm",  # each request says how to write
         # JSON may hold white space anywhere, and small models then write nothing else
         "structured_outputs_config": StructuredOutputsConfig(
             backend="xgrammar", disable_any_whitespace=True
@@ -89,7 +90,7 @@ def engine_arguments(path: str, options: VllmOptions) -> dict[str, Any]:
     if current_platform.is_cpu():
         if options.dtype == "auto":
             arguments["dtype"] = "float32"
-        arguments["enforce_eager"] = True  # compiling wants a compiler, and minutes
+        arguments["enforce_eager"] = True  # compiling needs a compiler, and takes minutes
         if _takes_any_step(arguments | options.engine_kwargs):
             step = max(_CPU_STEP_TOKENS, 2 * options.rows_at_once(on_gpu=False))
             arguments["max_num_batched_tokens"] = step
@@ -99,7 +100,7 @@ def engine_arguments(path: str, options: VllmOptions) -> dict[str, Any]:
 
 
 def _takes_any_step(arguments: dict[str, Any]) -> bool:
-    """Whether prompts may be cut anywhere: hybrid models take whole blocks, some pictures whole."""
+    """Whether prompts may be cut anywhere: not blocks of hybrid models, and not pictures."""
     from vllm.engine.arg_utils import EngineArgs
 
     if not arguments.get("enable_chunked_prefill", True):
@@ -110,42 +111,19 @@ def _takes_any_step(arguments: dict[str, Any]) -> bool:
 
 
 def _executor(options: VllmOptions, ray_device: str) -> str:
-    """Who runs the model: this process, or workers, of which each has a GPU of its own.
+    """Choose what runs the model: this process, or workers with a GPU each.
 
-    `ray` puts a worker on each bundle of the placement group that this process is in. `mp` would
-    take the node's first GPUs, whoever has reserved them, and cannot leave the node; it is for
-    platforms whose devices Ray does not count: CPUs.
+    `ray` puts a worker on each bundle of the placement group that this process is in. `mp` takes
+    the node's first GPUs, whoever has reserved them, and cannot leave the node. So `mp` is only for
+    CPUs, which Ray does not count as devices.
     """
     if options.gpus_per_replica == 1:
         return "uni"
     return "ray" if ray_device else "mp"
 
 
-def _draw_nothing_for_cut_prompts(worker: Any) -> None:
-    """Let a row draw no token before its whole prompt is read.
-
-    vLLM 0.32 draws one, drops it, and takes the row's generator a draw back: those of a CPU cannot
-    go back, and the engine dies of the first seeded prompt that takes more than a step.
-    """
-    runner = worker.model_runner
-    if not hasattr(runner, "discard_request_mask"):  # vLLM's second runner, which wants Triton
-        return
-    sample = runner.sample_tokens
-
-    def sample_tokens(*args: Any, **kwargs: Any) -> Any:
-        generators = runner.input_batch.generators  # by row
-        cut = runner.discard_request_mask.np[: runner.input_batch.num_reqs].nonzero()[0]
-        kept = {row: generators.pop(row) for row in cut.tolist() if row in generators}
-        try:
-            return sample(*args, **kwargs)
-        finally:
-            generators.update(kept)
-
-    runner.sample_tokens = sample_tokens
-
-
-def does_not_start(path: str, error: Exception) -> UserError:
-    """What a user is told when vLLM cannot run a model."""
+def cannot_start(path: str, error: Exception) -> UserError:
+    """Make the error for a model that vLLM cannot run."""
     return UserError(
         f"vLLM cannot run {path!r} here: {error}\nIf memory is short, lower max_model_len (or "
         "engine_kwargs.max_num_seqs), raise gpu_memory_utilization (on a CPU "
@@ -155,7 +133,7 @@ def does_not_start(path: str, error: Exception) -> UserError:
 
 
 def _lora_rank(adapter: str) -> int:
-    """The smallest rank that vLLM can be built for and that holds the adapter's."""
+    """Return the smallest rank of those that vLLM offers that is not below the adapter's rank."""
     from peft import PeftConfig
 
     try:

@@ -1,8 +1,8 @@
-"""One thread steps a vLLM engine that many callers feed: batches do not wait for each other.
+"""Step a vLLM engine in one thread that many callers feed: batches do not wait for each other.
 
-A caller's rows join those of all other callers at the engine's next step, and a row that ends
-leaves its place to the next one in the queue. So the engine's batch stays full, whatever the
-longest row of a caller is.
+The rows of a caller join those of all other callers at the engine's next step, and a row that ends
+makes room for the next row in the queue. So the engine's batch stays full, even while the longest
+row of some caller is not finished.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from baldistill.generation.engine import EngineDiedError, OnEnded, ignore_ended
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A row for the engine: vLLM's form of a prompt, and how to write."""
+    """A row for the engine: a prompt as vLLM renders it, and how to write."""
 
     prompt: Any
     params: Any
@@ -59,7 +59,7 @@ class StepLoop:
     """A `vllm.v1.engine.llm_engine.LLMEngine` in the hands of one thread."""
 
     def __init__(self, engine: Any) -> None:
-        """Start the thread; it sleeps while there is nothing to do."""
+        """Start the thread, which sleeps while there is nothing to do."""
         self._engine = engine
         self._inbox: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._waiting: dict[str, tuple[_Batch, int]] = {}
@@ -75,7 +75,7 @@ class StepLoop:
             on_ended: Told of each job that has ended, by the stepping thread.
 
         Returns:
-            vLLM's `RequestOutput` of each job, or, as a text, why vLLM refused it.
+            vLLM's `RequestOutput` of each job; or a text that says why vLLM refused the job.
 
         Raises:
             EngineDiedError: A step failed; the engine cannot be used any more.
@@ -101,7 +101,7 @@ class StepLoop:
                     if output.finished:
                         self._settle(output.request_id, output)
             return
-        except Exception as error:  # noqa: BLE001  # whatever it was, those who wait must know
+        except Exception as error:  # noqa: BLE001  # callers wait and must hear of any error
             fault = f"{type(error).__name__}: {error}"
         for batch, _ in self._waiting.values():
             batch.fail(fault)
@@ -109,7 +109,7 @@ class StepLoop:
             late.fail(fault)
 
     def _admit(self) -> bool:
-        """Hand the engine all that came; waits where it would have nothing to do."""
+        """Give the engine all jobs that have come; wait for some if it has none. False: end."""
         while not self._waiting or not self._inbox.empty():
             batch = self._inbox.get()
             if batch is None:
