@@ -1,4 +1,4 @@
-"""Text to tokens, the same way in generation, scoring and training."""
+"""Turn text into tokens, the same way in generation, scoring and training."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from baldistill.generation.types import Prompt
 def encode_prompt(
     tokenizer: Any, prompt: Prompt, variables: Mapping[str, Any] | None = None
 ) -> list[int]:
-    """Tokens of a prompt, beginning-of-sequence included where the tokenizer has one.
+    """Return the tokens of a prompt, with beginning-of-sequence where the tokenizer has one.
 
-    A chat goes through the tokenizer's chat template; a template that knows no system turn gets
-    its text before the first other turn's. A base model without a template gets the turns'
-    contents joined by blank lines and a newline at the end, so that prompt and response are
-    tokenised separately as they would be together.
+    A chat goes through the tokenizer's chat template. A template without system turns gets the
+    text of the system turn in front of the text of the next turn. A base model without a template
+    gets the texts of the turns, joined by blank lines, and a newline at the end: so prompt and
+    response, tokenised apart, have the tokens that they have together.
 
     Args:
         tokenizer: Of the model.
         prompt: What to answer.
-        variables: For the chat template, such as `enable_thinking`.
+        variables: Of the chat template, such as `enable_thinking`.
     """
     (tokens,) = encode_prompts(tokenizer, [prompt], variables)
     return tokens
@@ -33,7 +33,7 @@ def encode_prompt(
 def encode_prompts(
     tokenizer: Any, prompts: Sequence[Prompt], variables: Mapping[str, Any] | None = None
 ) -> list[list[int]]:
-    """Tokens of several prompts; plain texts at once, which is faster than one by one."""
+    """Return the tokens of several prompts; plain texts go together, which is faster."""
     has_template = bool(getattr(tokenizer, "chat_template", None))
     encoded: list[list[int]] = [[] for _ in prompts]
     texts: dict[int, str] = {}
@@ -70,20 +70,20 @@ def _apply_template(
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
-    """Tokens of a response, without special tokens."""
+    """Return the tokens of a response, without special tokens."""
     return [int(token) for token in tokenizer(text, add_special_tokens=False)["input_ids"]]
 
 
 def start_tokens(tokenizer: Any) -> list[int]:
-    """The beginning-of-sequence token as a list; empty where the tokenizer has none."""
+    """Return the beginning-of-sequence token in a list, which is empty if there is none."""
     return [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
 
 
 def context_token(tokenizer: Any) -> int:
-    """The one token that stands before a text scored without context.
+    """Return the token that stands before a text that is scored without context.
 
-    Beginning-of-sequence, or end-of-sequence where the tokenizer has no other: so the first
-    token of the text is scored too, and PPL(y|x) and PPL(y) cover exactly the same tokens.
+    It is beginning-of-sequence, or else end-of-sequence, or else padding. With a token before it,
+    the first token of the text is scored too, so PPL(y|x) and PPL(y) cover the same tokens.
     """
     for token in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id):
         if token is not None:
@@ -92,7 +92,7 @@ def context_token(tokenizer: Any) -> int:
 
 
 def truncate_left(tokens: list[int], limit: int, start: list[int]) -> list[int]:
-    """Keep the end of a prompt that is too long, and its start-of-sequence token if it has one."""
+    """Cut a prompt that is too long: keep its end, and its start-of-sequence token if any."""
     if len(tokens) <= limit:
         return tokens
     start = start if tokens[: len(start)] == start else []
@@ -100,11 +100,11 @@ def truncate_left(tokens: list[int], limit: int, start: list[int]) -> list[int]:
 
 
 def prompt_limit(context: int, max_new_tokens: int, least: int = 1) -> int:
-    """Most tokens that a prompt may have.
+    """Return the most tokens that a prompt may have.
 
     Args:
         context: Tokens that prompt and response may have together.
-        max_new_tokens: Of them for the response.
+        max_new_tokens: Tokens of the response.
         least: Tokens that a prompt has at least.
 
     Raises:
@@ -119,13 +119,13 @@ def prompt_limit(context: int, max_new_tokens: int, least: int = 1) -> int:
     return limit
 
 
-def fit_prompts(
+def encode_and_cut(
     tokenizer: Any,
     prompts: Sequence[Prompt],
     limit: int,
     variables: Mapping[str, Any] | None = None,
 ) -> list[tuple[list[int], bool]]:
-    """Tokens of prompts, never none, and whether each lost its beginning to fit."""
+    """Return the tokens of each prompt, at least one, and whether its beginning was cut off."""
     start, filler = start_tokens(tokenizer), [context_token(tokenizer)]
     return [
         (truncate_left(tokens, limit, start) or filler, len(tokens) > limit)
@@ -134,7 +134,7 @@ def fit_prompts(
 
 
 def end_tokens(tokenizer: Any, generation_config: Any) -> set[int]:
-    """Tokens that end a response: the tokenizer's end of sequence, and those of the model."""
+    """Return the tokens that end a response: the tokenizer's and those of the model."""
     ends = generation_config.eos_token_id
     ids = {ends} if isinstance(ends, int) else set(ends or ())
     if tokenizer.eos_token_id is not None:

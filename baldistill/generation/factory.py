@@ -11,12 +11,12 @@ from baldistill.generation.engine import Engine
 
 
 def build_engine(config: EngineConfig, journals: str | None = None) -> Engine:
-    """Make the engine of a config; heavy imports happen here, in the actor's process.
+    """Make the engine of a config. Heavy imports happen here, in the actor's process.
 
     Args:
         config: Which engine.
-        journals: A folder on a disk for answers that would be lost, and paid again, if the process
-            were killed before it has returned them.
+        journals: A folder on a disk in which the engine may write answers. If the process is killed
+            before it returns an answer, an answer in the folder need not be paid again.
     """
     match config.kind:
         case "transformers":

@@ -23,7 +23,7 @@ def load_pretrained(path: str, dtype: torch.dtype) -> tuple[Any, Any]:
         UserError: There is no such model, or it cannot be used.
     """
     transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()  # our own limits are checked, and told, by us
+    transformers_logging.set_verbosity_error()  # our own code checks limits and reports them
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
@@ -35,7 +35,7 @@ def load_pretrained(path: str, dtype: torch.dtype) -> tuple[Any, Any]:
 
 
 def load_all_but_weights(path: str) -> tuple[Any, Any, Any]:
-    """Load tokenizer, config and generation config, for an engine that reads weights itself.
+    """Load tokenizer, config and generation config, for an engine that loads weights itself.
 
     Args:
         path: Hub id or folder.
@@ -50,7 +50,7 @@ def load_all_but_weights(path: str) -> tuple[Any, Any, Any]:
         raise _cannot_load(path, error) from None
     try:
         return tokenizer, config, GenerationConfig.from_pretrained(path)
-    except OSError:  # the model has none of its own
+    except OSError:  # the model has no generation config
         return tokenizer, config, GenerationConfig.from_model_config(config)
 
 
@@ -62,6 +62,6 @@ def _cannot_load(path: str, error: Exception) -> UserError:
 
 
 def context_size(model: Any) -> int:
-    """Most tokens that prompt and response may have together."""
+    """Return the most tokens that prompt and response may have together."""
     config = model.config.get_text_config()
     return int(getattr(config, "max_position_embeddings", None) or 2**20)

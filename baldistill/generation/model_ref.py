@@ -16,7 +16,7 @@ class ModelRef:
     storage: Storage | None = None
 
     def resolve(self) -> str:
-        """A hub id or a local path that `from_pretrained` takes, on whatever machine this is."""
+        """Return a hub id, or a path on this machine, for `from_pretrained`."""
         if self.storage is not None:
             return str(self.storage.local_dir(self.name))
         if self.name in ("bundled-teacher", "bundled-student"):

@@ -25,7 +25,7 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from baldistill.answers.completion import Completion
 from baldistill.config.engines import EngineConfig
-from baldistill.generation.bundles import alone, bundles_of, inside
+from baldistill.generation.bundles import options_for_bundle, options_for_group, reserve_bundles
 from baldistill.generation.dispatcher import (
     Call,
     Dispatcher,
@@ -48,7 +48,7 @@ from baldistill.ray_patches import CHILDREN_SEE_GPUS
 __all__ = ["EngineActor", "Pool", "result_of"]
 
 _FIRST_BATCHES = 8  # for each engine
-_LOOK_S = 0.05  # between two looks for the driver; one costs 20 microseconds
+_LOOK_S = 0.05  # seconds between two looks for the driver; a look takes 20 microseconds
 
 
 class EngineActor:
@@ -192,11 +192,10 @@ class Pool:
     ) -> Pool:
         """Start the actors; they load the model while the caller goes on.
 
-        A dead actor is restarted by Ray and its batches are done by the others; a batch that
-        kills four is an error. Where other jobs hold the resources, or an autoscaler still starts
-        nodes, the pool waits: that all steps of a run fit is checked before
-        (`placement/resources.py`). Of `replicas`, those that there is room for do the work, the
-        others join when there is.
+        Ray restarts an actor that dies, and the other actors do its batches. A batch that kills
+        four actors is an error. The pool waits for resources that other jobs hold, or that an
+        autoscaler is still bringing: `placement/resources.py` has checked that all steps of a run
+        fit. Replicas that there is room for start at once, the others join later.
 
         Args:
             config: Which engine, with its options.
@@ -205,21 +204,25 @@ class Pool:
             bundle: What an engine reserves: amounts of `CPU`, `GPU`, `accelerator_type:NAME` and
                 custom resources.
             batch_size: Prompts that one engine takes at once.
-            bundles: So many times, for an engine on several GPUs.
-            one_node: All of them on one node.
-            journals: Folder that the driver has made and all engines see; see `build_engine`.
+            bundles: How many of these bundles an engine reserves; several for several GPUs.
+            one_node: Whether all bundles of an engine must be on one node.
+            journals: A folder that the driver has made and all engines see; see `build_engine`.
         """
         variables = environment() if config.kind == "vllm" else {}
         variables["OMP_NUM_THREADS"] = str(max(1, int(bundle.get("CPU", 0.0) * bundles)))
         on_gpu = bundle.get("GPU", 0.0) > 0
         if not on_gpu:
-            variables["CUDA_VISIBLE_DEVICES"] = ""  # an engine without a share takes none
+            variables["CUDA_VISIBLE_DEVICES"] = (
+                ""  # hide the GPUs from an engine that reserves none
+            )
         groups: tuple[PlacementGroup, ...] = ()
-        places = [alone(bundle)] * replicas
-        if bundles > 1:  # the engine's own workers take them; it sees the GPUs, and takes none
+        places = [options_for_bundle(bundle)] * replicas
+        if bundles > 1:  # the engine's workers take them; the engine takes no GPU, but sees them
             variables |= CHILDREN_SEE_GPUS
-            groups = tuple(bundles_of(bundle, bundles, one_node=one_node) for _ in range(replicas))
-            places = [inside(group) for group in groups]
+            groups = tuple(
+                reserve_bundles(bundle, bundles, one_node=one_node) for _ in range(replicas)
+            )
+            places = [options_for_group(group) for group in groups]
         threads = config.threads(batch_size, on_gpu=on_gpu)
         options = {
             "max_restarts": -1,
@@ -242,7 +245,7 @@ class Pool:
         """Wait for the first engine to have the model in memory.
 
         Raises:
-            UserError: It does not fit, or is no model, or the engine's package is missing.
+            UserError: The model does not fit, or is none, or the package of the engine is missing.
         """
         loading = [actor.load.remote(self.model) for actor in self.actors]
         (first,), _ = ray.wait(loading, num_returns=1)

@@ -1,7 +1,7 @@
-"""Recorded completions as an engine: distil from what was already paid for.
+"""Replay recorded answers: distil from what was already paid for.
 
-The table may be far larger than memory. It is read once, in batches: its texts go to a scratch
-file that is mapped into memory, and what stays is an index of 16 bytes a recording.
+The table may be far larger than memory. It is read once, in batches. Its texts go to a scratch file
+that is mapped into memory, and only an index of 16 bytes a recording stays in memory.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _BATCH_ROWS = 4096
 
 
 class ReplayEngine:
-    """Answers with what was recorded for the example that a prompt is about."""
+    """Answers with the text that was recorded for the example that a prompt is about."""
 
     def __init__(self, config: ReplayOptions) -> None:
-        """Nothing is read yet."""
+        """Keep the options; `load` reads the table."""
         self._config = config
 
     def load(self, model: ModelRef) -> None:
-        """Index the recording; the model plays no part.
+        """Index the recordings; the model plays no part.
 
         Raises:
             UserError: There is no such table, or a column is missing.
@@ -50,7 +50,7 @@ class ReplayEngine:
     def generate(
         self, requests: Sequence[Request], sampling: Sampling, on_ended: OnEnded = ignore_ended
     ) -> list[Completion]:
-        """Answer all requests, in their order; how to write was decided by who recorded.
+        """Answer all requests, in their order; `sampling` plays no part.
 
         Raises:
             DataError: An example has no recording, and `missing` is `error`.
@@ -58,7 +58,7 @@ class ReplayEngine:
         return [self._answer(request) for request in requests]
 
     def score(self, token_ids: Sequence[npt.NDArray[np.int32]]) -> list[npt.NDArray[np.float32]]:
-        """A recording has no probabilities."""
+        """Raise: a recording has no probabilities."""
         raise UserError("teacher.kind `replay` cannot score texts: it only repeats them")
 
     def _answer(self, request: Request) -> Completion:
@@ -81,10 +81,10 @@ class ReplayEngine:
 
 
 class Recordings:
-    """Completions by key in a scratch file, and the index of their keys."""
+    """Recorded texts by key, in a scratch file, and the index of their keys."""
 
     def __init__(self, path: str, columns: ReplayColumns) -> None:
-        """Read the table once.
+        """Read the table, once.
 
         Args:
             path: File, folder or URI.
@@ -105,18 +105,18 @@ class Recordings:
                     hashes.append(_hashes(batch["key"].to_pylist()))
                     starts.append(starts[-1] + batch.num_rows)
             file.flush()
-            # mapped: its pages are read when they are looked at, and it has no name to clean up
+            # The mapping reads pages on use. The file needs no clean-up: it has lost its name.
             self._reader = pa.ipc.open_file(pa.memory_map(file.name))
         every = np.concatenate(hashes)
         self._rows = np.argsort(every, kind="stable")  # equal keys stay in the table's order
         self._hashes, self._starts = every[self._rows], np.array(starts)
 
     def __len__(self) -> int:
-        """Number of recordings."""
+        """Return the number of recordings."""
         return len(self._hashes)
 
     def find(self, subject: Subject) -> str | None:
-        """What was recorded for an example; an attempt is one of several recordings of it."""
+        """Return a text recorded for an example; attempt n gets the n-th of several, from 0."""
         key = subject.example_id if self._by_id else subject.question
         (hashed,) = _hashes([key])
         first = int(np.searchsorted(self._hashes, hashed))
@@ -125,7 +125,7 @@ class Recordings:
         for row in self._rows[first:last]:
             number = int(np.searchsorted(self._starts, row, side="right")) - 1
             batch, at = self._reader.get_batch(number), int(row - self._starts[number])
-            if batch["key"][at].as_py() != key:  # two keys of one hash
+            if batch["key"][at].as_py() != key:  # another key with the same hash
                 continue
             if found == subject.attempt:
                 return str(batch["text"][at].as_py())
@@ -134,7 +134,7 @@ class Recordings:
 
 
 def check_recording(config: ReplayOptions) -> None:
-    """See that the table is there with its columns, before anything starts.
+    """Check that the table exists and has its columns, before anything starts.
 
     Raises:
         DataError: It is not.
@@ -164,7 +164,7 @@ def _open(path: str) -> ds.Dataset:
 
 
 def _check_columns(path: str, dataset: ds.Dataset, columns: ReplayColumns) -> list[str]:
-    """The columns to read, the key's first."""
+    """Return the columns to read, the key's first."""
     named = {"id": columns.id} if columns.id else {"question": columns.question}
     named |= {"text": columns.text} if columns.text else {"rationale": columns.rationale}
     if columns.answer and not columns.text:
@@ -181,7 +181,7 @@ def _check_columns(path: str, dataset: ds.Dataset, columns: ReplayColumns) -> li
 def _recorded(
     dataset: ds.Dataset, wanted: list[str], columns: ReplayColumns
 ) -> Iterator[pa.RecordBatch]:
-    """Key and text of each row that has both, in the order of the table."""
+    """Yield key and text of each row that has both, in the order of the table."""
     try:
         for batch in dataset.to_batches(columns=wanted, batch_size=_BATCH_ROWS):
             key, text, *answer = (batch[name].cast(pa.string()) for name in wanted)
@@ -191,17 +191,17 @@ def _recorded(
             if answer:
                 text = pc.utf8_rtrim_whitespace(text)
                 whole = pc.binary_join_element_wise(text, answer[0], "\nAnswer: ")
-                text = pc.coalesce(whole, text)  # without a conclusion: the explanation alone
+                text = pc.coalesce(whole, text)  # rows without an answer: the explanation alone
             rows = pc.and_(pc.is_valid(key), pc.invert(blank))
-            kept = pa.RecordBatch.from_arrays([key, text], names=["key", "text"]).filter(rows)
-            if kept.num_rows:
-                yield kept
+            complete = pa.RecordBatch.from_arrays([key, text], names=["key", "text"]).filter(rows)
+            if complete.num_rows:
+                yield complete
     except pa.ArrowInvalid as error:
         raise DataError(f"teacher.path: a recording cannot be read as text: {error}") from None
 
 
 def _normalised(questions: pa.Array) -> pa.Array:
-    """As the corpus has them: NFC, Unix line ends, no whitespace at the ends."""
+    """Normalise questions as the corpus does: NFC, Unix line ends, no whitespace around."""
     questions = pc.utf8_normalize(questions, form="NFC")
     questions = pc.replace_substring(questions, "\r\n", "\n")
     return pc.utf8_trim_whitespace(pc.replace_substring(questions, "\r", "\n"))

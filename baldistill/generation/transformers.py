@@ -1,8 +1,8 @@
 """Generation and scoring through transformers: any causal language model, CPU or GPU.
 
-The decoding loop is our own, for three things that `model.generate` does not give: the
-log-probability of each token at no extra pass and without keeping [T, B, V] logits; sampling
-that depends on the row's own seed and not on its batch; and finished rows leaving the batch.
+The decoding loop is our own, because `model.generate` lacks three things: the log-probability of
+each token without another pass and without keeping logits of shape [T, B, V]; sampling that
+depends on the row's own seed and not on its batch; and finished rows that leave the batch.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from transformers import DynamicCache
 from baldistill.answers.completion import Completion
 from baldistill.generation.encoding import (
     context_token,
+    encode_and_cut,
     end_tokens,
-    fit_prompts,
     prompt_limit,
 )
 from baldistill.generation.engine import OnEnded, ignore_ended
@@ -44,7 +44,7 @@ class _Row:
 
 
 class TransformersEngine:
-    """A model in this process. Batches are sorted by length, so padding is small."""
+    """A model in this process. Batches are sorted by length, which keeps padding small."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class TransformersEngine:
         self._tokenizer: Any = None
 
     def load(self, model: ModelRef) -> None:
-        """Load a model in the place of the one before."""
+        """Load a model in place of the model before."""
         self._model = self._tokenizer = None  # two models need not fit side by side
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -81,10 +81,10 @@ class TransformersEngine:
     def generate(
         self, requests: Sequence[Request], sampling: Sampling, on_ended: OnEnded = ignore_ended
     ) -> list[Completion]:
-        """Answer a batch; a batch that does not fit the GPU is halved until it does."""
+        """Answer a batch; halve a batch that the GPU's memory does not hold."""
         limit = prompt_limit(context_size(self._model), sampling.max_new_tokens)
         prompts = [request.prompt for request in requests]
-        fitted = fit_prompts(self._tokenizer, prompts, limit, self._variables)
+        fitted = encode_and_cut(self._tokenizer, prompts, limit, self._variables)
         rows = []
         for index, (request, (prompt, truncated)) in enumerate(zip(requests, fitted, strict=True)):
             uniforms = np.empty(0)
@@ -114,7 +114,7 @@ class TransformersEngine:
                 tokens = torch.as_tensor(np.asarray(token_ids[i], dtype=np.int64))
                 inputs[row, 1 : len(tokens)] = tokens[:-1]
                 targets[row, : len(tokens)] = tokens
-            # causal, padded on the right: what stands after a text cannot change its scores
+            # The model is causal: padding on the right of a text cannot change its scores.
             logits = self._model(input_ids=inputs.to(self.device), use_cache=False).logits.float()
             chosen = logits.gather(-1, targets.to(self.device)[..., None])[..., 0]
             chosen = (chosen - logits.logsumexp(-1)).cpu().numpy()
@@ -172,9 +172,9 @@ class TransformersEngine:
                 break
             if len(keep) < len(active):
                 on_ended(len(active) - len(keep))
-                kept = torch.tensor(keep, device=self.device)
-                cache.batch_select_indices(kept)
-                mask, positions, chosen = mask[kept], positions[kept], chosen[kept]
+                places = torch.tensor(keep, device=self.device)
+                cache.batch_select_indices(places)
+                mask, positions, chosen = mask[places], positions[places], chosen[places]
                 active = [active[i] for i in keep]
             inputs = chosen[:, None]
             mask = torch.cat([mask, mask.new_ones((len(active), 1))], dim=-1)
@@ -183,7 +183,7 @@ class TransformersEngine:
     def _choose(
         self, logprobs: torch.Tensor, rows: list[_Row], step: int, sampling: Sampling
     ) -> torch.Tensor:
-        """The next token of each row, shape [B]: the best, or by inverse CDF of its uniform."""
+        """Choose the next token of each row, shape [B]: the best, or sampled by inverse CDF."""
         if sampling.temperature == 0:
             return logprobs.argmax(-1)
         ordered, ids = (logprobs / sampling.temperature).softmax(-1).sort(-1, descending=True)
@@ -211,7 +211,7 @@ class TransformersEngine:
 def _batches(
     order: Sequence[int], token_ids: Sequence[np.ndarray], vocabulary: int
 ) -> list[list[int]]:
-    """Split a length-sorted order so that a batch's logits stay under a fixed size."""
+    """Split rows, sorted by length, so that the logits of a batch stay under a fixed size."""
     batches: list[list[int]] = []
     for i in order:
         width = max(len(token_ids[i]), 1)

@@ -20,7 +20,7 @@ Prompt: TypeAlias = str | tuple[Message, ...]
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to write.
+    """How a model writes.
 
     Attributes:
         max_new_tokens: Longest response.
@@ -37,12 +37,12 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The example that a prompt is about, for an engine that looks its answer up.
+    """The example that a prompt is about, for an engine that looks up recorded answers.
 
     Attributes:
         example_id: As in the corpus: the user's own id where `data.columns.id` names one.
         question: As in the corpus.
-        attempt: 0 for the first time that it is asked about.
+        attempt: How often the example was asked about before.
     """
 
     example_id: str
@@ -55,11 +55,11 @@ class Request:
     """One prompt.
 
     Attributes:
-        request_id: Identity of the call.
+        request_id: Identifies the call.
         prompt: What to answer.
-        seed: Makes a sampled answer independent of its neighbours in the batch.
-        subject: What it is about; only an engine that replays recorded answers reads it.
-        failures: Calls that were made for it before and failed, though they may have been charged.
+        seed: Decides a sampled answer, whatever else is in the batch.
+        subject: What the prompt is about; read by the replay engine alone.
+        failures: How many earlier calls for this prompt failed, and may have been charged.
     """
 
     request_id: str

@@ -11,7 +11,7 @@ import ray
 from baldistill.answers.store import ResponseStore
 from baldistill.config import Config
 from baldistill.config.engines import EngineConfig
-from baldistill.generation.bundles import alone
+from baldistill.generation.bundles import options_for_bundle
 from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.openai.key import check_key
 from baldistill.generation.pool import Pool, result_of
@@ -136,7 +136,7 @@ def base_student(config: Config) -> ModelRef:
 def _check_keys(teachers: Sequence[EngineConfig], shapes: Sequence[PoolShape]) -> None:
     """Check the keys on nodes where engines would run: the driver's node may differ."""
     checks = [
-        ray.remote(check_key).options(**alone(shape.bundle)).remote(teacher)
+        ray.remote(check_key).options(**options_for_bundle(shape.bundle)).remote(teacher)
         for teacher, shape in zip(teachers, shapes, strict=True)
         if teacher.kind == "openai"
     ]

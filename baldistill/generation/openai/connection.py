@@ -1,7 +1,7 @@
 """The connection of an engine to an OpenAI-compatible server: one client in one event loop.
 
-All batches that the actor is given share one event loop in a thread of its own, one client, and
-its view of the server. What stops one of them stops all.
+All batches of an engine share one event loop, which runs in its own thread; one client; and one
+view of the server. An error that stops one batch stops all of them.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from baldistill.generation.types import Request, Sampling
 T = TypeVar("T")
 
 _CONNECT_S = 10.0
-_NO_KEY = "none"  # the client wants one, also for servers that want none
+_NO_KEY = "none"  # for servers without keys: the client requires one
 
 
 class ServerEngine(ABC):
-    """A model behind a server, however it is asked: `_answer` is what its subclasses add.
+    """A model behind a server; subclasses ask it, in `_answer`.
 
-    `generate` may be called by several threads at once. What stops one of them stops all, until
-    `resume`.
+    `generate` may be called by several threads at once. An error that stops one call stops all, and
+    all later ones, until `resume`.
 
     Attributes:
-        works_on: Whether the server goes on with what it was sent, and charges for it, when we
-            stop.
+        works_on: Whether the server goes on with the requests that it has, and charges for them,
+            when the engine stops.
     """
 
     works_on: ClassVar[bool] = False
@@ -72,17 +72,17 @@ class ServerEngine(ABC):
         self._run(self._connect())
 
     def resume(self) -> None:
-        """A new piece of work begins: the user may have mended what stopped the one before."""
+        """Accept calls again: the user may have mended what stopped the engine."""
         self._run(self._resume())
 
     def generate(
         self, requests: Sequence[Request], sampling: Sampling, on_ended: OnEnded = ignore_ended
     ) -> Sequence[Completion | None]:
-        """Answer a batch; None stands for a row that goes on, and is to be asked for again.
+        """Answer a batch; None stands for a row that is still under way.
 
         Raises:
             EngineStoppedError: The server refuses to work at all, or was away too long. The calls
-                of other threads end too: nothing more is sent.
+                of other threads end, too, and nothing more is sent.
         """
         answers, stop = self._run(self._batch(requests, sampling))
         if stop is not None:
@@ -90,7 +90,7 @@ class ServerEngine(ABC):
         return answers
 
     def score(self, token_ids: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """A server writes; it is no student.
+        """Refuse: servers of this kind do not score texts.
 
         Raises:
             UserError: Always.
@@ -98,7 +98,7 @@ class ServerEngine(ABC):
         raise UserError("a server behind the openai engine cannot score texts: use transformers")
 
     def notice(self) -> str:
-        """What is new: what the server does not take, and that nobody is answered."""
+        """Return what is new: which fields the server refuses, and whether it is away."""
         learnt, self._learnt = self._learnt, []
         return "\n".join([*dict.fromkeys(learnt), *filter(None, [self._outage.notice()])])
 
@@ -133,7 +133,7 @@ class ServerEngine(ABC):
     async def _batch(
         self, requests: Sequence[Request], sampling: Sampling
     ) -> tuple[list[Completion | None], UserError | None]:
-        """Answers in order, and the error because of which rows have none and never will."""
+        """Return answers in order, and the error that leaves rows without an answer for good."""
         answers = await self._answer(requests, sampling)
         return answers, self._stop if None in answers else None
 
@@ -141,23 +141,23 @@ class ServerEngine(ABC):
     async def _answer(
         self, requests: Sequence[Request], sampling: Sampling
     ) -> list[Completion | None]:
-        """Answers in order; None for rows that go on, or have none because all has to stop."""
+        """Return answers in order; None for rows under way, and for all others after a stop."""
 
     def _stop_all(self, error: UserError) -> None:
-        """Let nothing more be sent; the first reason stands."""
+        """Stop sending; later errors do not replace the first."""
         self._stop = self._stop or error
         self._stopped.set()
         self._outage.wake()
 
     async def _pause(self, seconds: float) -> None:
-        """Sleep, but not past a stop."""
+        """Sleep until the time is over or the engine stops."""
         if seconds > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._stopped.wait()
 
     def _stopped_by(self, fault: Fault) -> str:
-        """The message for a refusal of all requests."""
+        """Return the message for a fault that stops the engine."""
         name = self._options.api_key_env
         text = f"{self._server} refuses to work: {fault}. "
         if fault.status in (401, 403):

@@ -1,4 +1,4 @@
-"""Requests and answers of OpenAI-compatible servers, which differ in what they understand."""
+"""Requests and answers of OpenAI-compatible servers, which differ in what they accept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from baldistill.config.engines import OpenAIOptions
 from baldistill.generation.openai.faults import Fault, UnusableAnswerError
 from baldistill.generation.types import Prompt, Request, Sampling
 
-_LETTERS_PER_TOKEN = 4  # a guess, for servers and limits that must do without a count
+_LETTERS_PER_TOKEN = 4  # a guess, where no server has counted
 _UNKNOWN = re.compile(
     r"(?i)unsupported|not support|unknown|unrecogni[sz]ed|unexpected|extra|not permitted|"
     r"not allowed|additional propert|does not support|only the default|invalid"
@@ -29,13 +29,13 @@ _OPTIONAL = ("seed", "logprobs", "top_p", "temperature")
 
 @dataclass(slots=True)
 class Dialect:
-    """What a server turned out to understand; shared by all its requests.
+    """The fields that a server accepts, as learnt from its refusals; shared by all requests.
 
     Attributes:
-        options: What the user wants.
-        dropped: Fields that it refused.
-        long_name: It wants `max_completion_tokens` where others want `max_tokens`.
-        schema_level: 2: answers follow a JSON schema; 1: they are JSON; 0: it promises nothing.
+        options: Of the config.
+        dropped: Fields that the server refused.
+        long_name: The server wants `max_completion_tokens` where others want `max_tokens`.
+        schema_level: 2: its answers follow a JSON schema; 1: they are JSON; 0: neither.
     """
 
     options: OpenAIOptions
@@ -44,13 +44,13 @@ class Dialect:
     schema_level: int = 2
 
     def is_chat(self, prompt: Prompt) -> bool:
-        """Whether a prompt goes to /chat/completions."""
+        """Return whether a prompt goes to /chat/completions."""
         if self.options.api == "auto":
             return not isinstance(prompt, str)
         return self.options.api == "chat"
 
     def body(self, model: str, request: Request, sampling: Sampling) -> dict[str, Any]:
-        """The fields of a request."""
+        """Return the fields of a request."""
         chat = self.is_chat(request.prompt)
         longest = "max_completion_tokens" if chat and self.long_name else "max_tokens"
         body: dict[str, Any] = {
@@ -75,14 +75,14 @@ class Dialect:
         return {**body, **self.options.extra_body}
 
     def learn(self, fault: Fault, sent: dict[str, Any]) -> str | None:
-        """Do without what the server refused; returns what to tell the user, None if nothing."""
+        """Leave out what the server refused; return what to tell the user, None if nothing."""
         if fault.status not in (400, 422):
             return None
         named = {fault.field} if fault.field else set(re.findall(r"\w+", fault.detail))
         if "response_format" in sent and (
             "response_format" in named or _SCHEMA.search(f"{fault.field} {fault.detail}")
         ):
-            # another row may have learnt it meanwhile
+            # another row may have lowered it meanwhile
             level = 2 if sent["response_format"]["type"] == "json_schema" else 1
             self.schema_level = min(self.schema_level, level - 1)
             return f"the server takes no {sent['response_format']['type']}: {fault.detail}"
@@ -98,11 +98,11 @@ class Dialect:
         return None
 
     def to_text(self) -> str:
-        """What was learnt, for another process to `adopt`."""
+        """Return what was learnt, for another process to `adopt`."""
         return json.dumps([sorted(self.dropped), self.long_name, self.schema_level])
 
     def adopt(self, text: str) -> None:
-        """Know what another process learnt of the same server and model."""
+        """Add what another process learnt of the same server and model."""
         dropped, long_name, schema_level = json.loads(text)
         self.dropped |= set(dropped)
         self.long_name |= long_name
@@ -113,13 +113,13 @@ class Dialect:
             return {"type": "json_object"}
         fields = json.loads(schema)
         named: dict[str, Any] = {"name": "answer", "schema": fields}
-        if fields.get("additionalProperties") is False:  # which OpenAI's strict mode wants
+        if fields.get("additionalProperties") is False:  # OpenAI's strict mode requires it
             named["strict"] = True
         return {"type": "json_schema", "json_schema": named}
 
 
 def estimated_tokens(prompt: Prompt) -> int:
-    """Tokens of a prompt, before a server has counted them."""
+    """Estimate the tokens of a prompt before a server has counted them."""
     return 1 + len(_text(prompt).encode()) // _LETTERS_PER_TOKEN
 
 
@@ -127,7 +127,7 @@ def completion_of(request: Request, answer: Any) -> Completion:
     """Read a server's answer.
 
     Raises:
-        UnusableAnswerError: It is none.
+        UnusableAnswerError: There is no answer in it.
     """
     try:
         choice = answer["choices"][0]
@@ -141,10 +141,10 @@ def completion_of(request: Request, answer: Any) -> Completion:
         return Completion.failed(request.request_id, "content filter: the server withheld it")
     if text is None and message and message.get("refusal"):
         return Completion.failed(request.request_id, f"model refused: {message['refusal']}")
-    if finish not in _CUT | _ENDED:  # `error`, `abort`: what is there of a text is a part of one
+    if finish not in _CUT | _ENDED:  # `error`, `abort`: the text is cut
         raise UnusableAnswerError(f"finish_reason {finish!r} in {str(choice)[:200]}")
     if text is None and finish in _CUT:
-        text = ""  # a reasoning model that did not come to an answer
+        text = ""  # a reasoning model that was cut before its answer
     if not isinstance(text, str):
         raise UnusableAnswerError(f"no text in {str(choice)[:200]}")
     try:
@@ -154,7 +154,7 @@ def completion_of(request: Request, answer: Any) -> Completion:
     return Completion(
         request_id=request.request_id,
         text=text,
-        token_ids=np.empty(0, np.int32),  # a server tells texts
+        token_ids=np.empty(0, np.int32),  # servers return texts alone
         logprobs=logprobs,
         prompt_tokens=usage.get("prompt_tokens") or estimated_tokens(request.prompt),
         finish_reason="length" if finish in _CUT else "stop",
@@ -163,7 +163,7 @@ def completion_of(request: Request, answer: Any) -> Completion:
 
 
 def _logprobs(given: Any, text: str, finish: str) -> np.ndarray:
-    """Of a chat's content, or of a completion's tokens; empty where the server gave none."""
+    """Read log-probabilities of a chat or a completion; empty if the server gave none."""
     tokens: list[tuple[str, float]] = []
     if isinstance(given, dict) and isinstance(given.get("content"), list):
         tokens = [(token["token"], token["logprob"]) for token in given["content"]]
@@ -181,7 +181,7 @@ def _turns(prompt: Prompt) -> list[dict[str, str]]:
 
 
 def _text(prompt: Prompt) -> str:
-    """A prompt as plain text: turns as for a model without a chat template."""
+    """Return a prompt as plain text: turns as for a model without a chat template."""
     if isinstance(prompt, str):
         return prompt
     return "\n\n".join(turn.content for turn in prompt) + "\n"

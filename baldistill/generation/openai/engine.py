@@ -1,20 +1,20 @@
 """Generation by an OpenAI-compatible server: one client, many requests in flight.
 
-All batches that the actor is given share the client's places, rates and view of the server; so
-the number in flight stays full although batches end at different times, and a row that hangs or
-waits holds up no other: a call returns what is there soon after its first answer, and whoever made
-it calls again for the rest.
+All batches of the engine share the client's slots, its rates and its view of the server. So the
+number of requests in flight stays at its limit although batches end at different times. A row that
+hangs holds up no other row: a call returns the answers that are there soon after the first one, and
+the caller calls again for the rest.
 
-Where the response store is on a disk, an answer is written there the moment it is received: so it
-outlives this process and the driver, whatever becomes of them before it is settled.
+Where the response store is on a disk, an answer is written there the moment it is received. So the
+answer outlives this process and the driver, even if they die before the ledger has settled it.
 
-What the server refused without working on it is asked again here. A call that failed and may have
-been charged for is handed back: whoever keeps the accounts decides on another one.
+A request that the server refused without working on it is sent again here. A call that failed and
+may have been charged for is handed back, because the ledger decides whether another one is made.
 
 The `openai` client builds, sends and checks the requests, over its aiohttp transport and without
-its typed models, which were measured to halve the processor time of a request. Its own retries
-are off: they hold the place of a request while it waits, and end after a number of tries, where
-a server that restarts wants to be waited for.
+its typed models, which was measured to halve the processor time of a request. The client's own
+retries are off: a waiting retry would hold a slot, and retries end after a number of tries, while a
+server that restarts may be away for longer.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from baldistill.generation.openai.faults import Fault, UnusableAnswerError, faul
 from baldistill.generation.openai.limits import Rate, Slots, backoff
 from baldistill.generation.types import Request, Sampling
 
-_GATHER_S = 0.05  # for answers that come soon after the first of their batch
-_LONGEST_S = 1.0  # for the first: another batch may want the thread
+_GATHER_S = 0.05  # to wait for more answers after the first of a batch
+_LONGEST_S = 1.0  # to wait for the first: another batch may need the thread
 
 
 class OpenAIEngine(ServerEngine):
-    """A model behind a server that answers each request at once."""
+    """A model behind a server that answers each request by itself."""
 
     def __init__(self, options: OpenAIOptions, journals: str | None = None) -> None:
         """Start the event loop; `load` makes the client.
@@ -68,7 +68,7 @@ class OpenAIEngine(ServerEngine):
     def generate(
         self, requests: Sequence[Request], sampling: Sampling, on_ended: OnEnded = ignore_ended
     ) -> Sequence[Completion | None]:
-        """Answer a batch, as `ServerEngine.generate`; what it tells of is on the disk."""
+        """Answer a batch as `ServerEngine.generate` does; the answers are on the disk."""
         try:
             return super().generate(requests, sampling, on_ended)
         finally:
@@ -89,7 +89,7 @@ class OpenAIEngine(ServerEngine):
         rows = [self._under_way(request, sampling) for request in requests]
         await asyncio.wait(rows, timeout=_LONGEST_S, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.wait(rows, timeout=_GATHER_S)
-        if self._stop is not None:  # what was sent may be charged for: it is waited for
+        if self._stop is not None:  # requests in flight may be charged for: wait for them
             await asyncio.wait(rows)
         for request, row in zip(requests, rows, strict=True):
             if row.done():
@@ -97,7 +97,7 @@ class OpenAIEngine(ServerEngine):
         return [row.result() if row.done() else None for row in rows]
 
     def _under_way(self, request: Request, sampling: Sampling) -> asyncio.Task[Completion | None]:
-        """A row that is being answered: since an earlier call, or from now on."""
+        """Return the task that answers a row; start it unless an earlier call has."""
         name = request.request_id
         if name not in self._rows:
             row = self._row(request, sampling, next(self._ages))
@@ -105,9 +105,9 @@ class OpenAIEngine(ServerEngine):
         return self._rows[name]
 
     async def _row(self, request: Request, sampling: Sampling, age: int) -> Completion | None:
-        """Ask until there is an answer, or a call that failed and may be charged for.
+        """Ask until there is an answer, or a failed call that may be charged for.
 
-        None where all has to stop: then the server has done nothing for the row.
+        Return None if the engine stops and the server has done nothing for the row.
         """
         failures, refusals = request.failures, 0
         while True:
@@ -126,7 +126,7 @@ class OpenAIEngine(ServerEngine):
                 if fault.remedy == "wait":
                     refusals += 1
                     wait = self._outage.refused(fault, refusals)
-                    # a gateway may have no answer to this one row, while it answers others
+                    # A gateway may be unable to answer this one row, while it answers others.
                     failures += fault.status != 429 and self._outage.answers > others
             except UserError as error:
                 self._stop_all(error)
@@ -139,7 +139,7 @@ class OpenAIEngine(ServerEngine):
                 return Completion.failed(request.request_id, str(fault), retriable=True)
 
     def _written(self, completion: Completion) -> Completion:
-        """An answer with the segment that has it; none where the driver is to write it."""
+        """Write an answer to the journal; without a segment, the driver must write it."""
         if self._journal is None or completion.error is not None:
             return completion
         try:
@@ -148,7 +148,7 @@ class OpenAIEngine(ServerEngine):
             return completion
 
     def _given_up(self, request: Request, fault: Fault) -> Completion:
-        """An error row; all stops where the server has nothing else for any row."""
+        """Return an error row; stop the engine if the last rows all failed."""
         if fault.remedy == "row":
             self._outage.answered()
         else:
@@ -161,7 +161,7 @@ class OpenAIEngine(ServerEngine):
     async def _try(
         self, request: Request, sampling: Sampling, age: int
     ) -> Completion | tuple[Fault, int] | None:
-        """Ask once: the answer, or what went wrong and how many answers had come before."""
+        """Ask once; return the answer, or the fault and how many answers had come before."""
         cost = estimated_tokens(request.prompt) + sampling.max_new_tokens
         async with self._slots.hold(age):
             while self._stop is None:
@@ -187,7 +187,7 @@ class OpenAIEngine(ServerEngine):
         return None
 
     async def _send(self, body: dict[str, Any]) -> Any:
-        """The server's JSON, or the fault."""
+        """Return the server's JSON, or the fault."""
         path = "/chat/completions" if "messages" in body else "/completions"
         self._outage.in_flight += 1
         try:
@@ -209,7 +209,7 @@ class OpenAIEngine(ServerEngine):
         await self._pause(max(waits, default=0.0))
 
     def _settle(self, unused: float) -> None:
-        """Give back to the limit what was reserved and not used."""
+        """Give back tokens that the rate limit reserved and the call did not use."""
         if self._tokens is not None:
             self._tokens.give_back(unused, time.monotonic())
 
@@ -225,7 +225,7 @@ def _json(response: httpx2.Response) -> Any:
 
 
 def _replicas(options: OpenAIOptions) -> int:
-    """Engines that share a teacher's limits; `auto` is one for a server."""
+    """Return how many engines share a teacher's limits; `auto` is one for a server."""
     chosen = options.resources.replica_range if isinstance(options, OpenAITeacher) else None
     return 1 if chosen is None else chosen[1]
 

@@ -1,6 +1,6 @@
-"""What went wrong with a request, and what follows: again, wait, give the row up, or stop.
+"""What went wrong with a request, and what to do: ask again, wait, give the row up, or stop.
 
-The table in docs/teachers-http.md is this module in words.
+The table in docs/teachers-http.md says the same in words.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Fault:
 
     Attributes:
         words: A few fixed words, to count by.
-        remedy: `again`: ask again, so many times; `wait`: the server is away or busy, which is
-            no fault of the row: ask again while patience lasts; `row`: this row gets no answer;
-            `stop`: no row would.
+        remedy: `again`: ask again, `max_retries` times at most; `wait`: the server is away or
+            busy, so ask again until `patience_s` have passed; `row`: this row gets no answer;
+            `stop`: no row would get one.
         detail: What exactly, without any key.
         status: HTTP status; 0 without an answer.
         wait: Seconds that the server asks to wait.
-        field: The request's field that the server names, if it does.
+        field: The field of the request that the server names, if any.
     """
 
     words: str
@@ -49,12 +49,12 @@ class Fault:
     field: str | None = None
 
     def __str__(self) -> str:
-        """As an error row has it."""
+        """Return the text of an error row."""
         return f"{self.words}: {self.detail}"
 
 
 class UnusableAnswerError(Exception):
-    """The server said that all is well, but there is no answer in what it sent."""
+    """The server reported success, but there is no answer in what it sent."""
 
 
 def fault_of(error: Exception, key: str) -> Fault:
@@ -62,7 +62,7 @@ def fault_of(error: Exception, key: str) -> Fault:
 
     Args:
         error: Of the client, a timeout, or `UnusableAnswerError`.
-        key: What must not be quoted.
+        key: The API key, which must not be quoted.
     """
     if isinstance(error, openai.APIStatusError):
         wait = asked_wait(error.response.headers, time.time())
@@ -84,7 +84,7 @@ def refusal(status: int, body: Any, key: str, wait: float | None = None) -> Faul
     Args:
         status: HTTP status, of a request or of a row in a batch.
         body: What came with it: an error object, wrapped or not, or a text.
-        key: What must not be quoted.
+        key: The API key, which must not be quoted.
         wait: Seconds that the server asks to wait.
     """
     body = _error_object(body)
@@ -98,7 +98,7 @@ def refusal(status: int, body: Any, key: str, wait: float | None = None) -> Faul
 
     if status == 429 and code & _EMPTY_PURSE:
         return fault("no credit left", "stop")
-    if status == 401:  # servers repeat the key in part or whole: nothing of this is quoted
+    if status == 401:  # servers repeat the key in part or whole: quote nothing
         return fault("key refused", "stop", "the server does not accept the key (HTTP 401)")
     if status == 403 and _MODERATION & set(body.get("metadata") or ()):
         return fault("request refused", "row")
@@ -112,11 +112,13 @@ def refusal(status: int, body: Any, key: str, wait: float | None = None) -> Faul
 
 
 def of_one_row(fault: Fault, answers: int) -> Fault:
-    """The same, or that of a row alone: gateways say 403 to one moderated input, too.
+    """Return the fault, made one of its row alone if it is a 403 of a server that answers others.
+
+    Gateways answer 403 to a moderated input, too.
 
     Args:
         fault: Of a row.
-        answers: How many rows the server had said something else to.
+        answers: How many other rows the server had answered.
     """
     if fault.status == 403 and fault.remedy == "stop" and answers:
         return replace(fault, words="request refused", remedy="row")
@@ -124,7 +126,7 @@ def of_one_row(fault: Fault, answers: int) -> Fault:
 
 
 def _error_object(body: Any) -> dict[str, Any]:
-    """The error object, which servers wrap or not; the text of what is no JSON."""
+    """Return the error object, which some servers wrap; for other bodies one with their text."""
     if isinstance(body, dict) and isinstance(body.get("error"), dict):
         body = body["error"]
     if isinstance(body, dict):
@@ -133,7 +135,7 @@ def _error_object(body: Any) -> dict[str, Any]:
 
 
 def quoted(text: str, key: str) -> str:
-    """A text from outside: one line, not too long, and without keys."""
+    """Return a text from outside as one line, not too long, and without keys."""
     text = " ".join((text.replace(key, "***") if key else text).split())
     text = _KEY_LIKE.sub("***", text)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -1,4 +1,4 @@
-"""The key of an OpenAI-compatible server: from the environment, and nowhere else."""
+"""The key of an OpenAI-compatible server, which comes from the environment alone."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ OPENAI_URL = "https://api.openai.com/v1"
 
 
 def read_key(options: OpenAIOptions) -> str:
-    """The key, on the machine that will talk to the server; empty where there is none.
+    """Return the key, on the machine that will talk to the server; empty if there is none.
 
     Raises:
-        UserError: There is none and the server wants one, or what is there cannot be a key.
+        UserError: There is none and the server wants one, or the text cannot be a key.
     """
     name = options.api_key_env
     key = os.environ.get(name, "").strip()
@@ -31,7 +31,7 @@ def read_key(options: OpenAIOptions) -> str:
 
 
 def check_key(options: OpenAIOptions) -> None:
-    """Check the key, on the machine that will talk to the server, where it stays.
+    """Check the key on the machine that will talk to the server; the key stays there.
 
     Raises:
         UserError: As `read_key`.

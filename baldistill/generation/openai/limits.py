@@ -1,4 +1,4 @@
-"""When the next request may go out: places, rates, and the waits that a server asks for."""
+"""When the next request may go out: slots, rates, and the waits that a server asks for."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-_BURST_S = 1.0  # what may go at once after a pause: servers count by the second, too
+_BURST_S = 1.0  # seconds of the rate that may go out at once: servers count by the second, too
 _BACKOFF_S = 0.5
 _BACKOFF_MAX_S = 30.0
 
 
 class Rate:
-    """A token bucket that lends: whoever comes is told how long to wait, in the order of coming.
+    """A token bucket that lends: callers learn how long to wait, in the order of their calls.
 
     Pure: the time is an argument.
     """
@@ -26,7 +26,7 @@ class Rate:
         """Start full.
 
         Args:
-            per_minute: What flows in.
+            per_minute: How much flows in.
         """
         self._per_second = per_minute / 60
         self._capacity = max(1.0, self._per_second * _BURST_S)
@@ -34,15 +34,15 @@ class Rate:
         self._then = -math.inf
 
     def take(self, amount: float, now: float) -> float:
-        """Take some, maybe more than is there; returns the seconds until it is one's own."""
+        """Take an amount, maybe more than is there; return the seconds to wait for it."""
         self._fill(now)
-        # more than the bucket holds at once can only be waited for from a full one
+        # An amount above the capacity waits for a full bucket only.
         missing = min(amount, self._capacity) - self._level
         self._level -= amount
         return max(0.0, missing / self._per_second)
 
     def give_back(self, amount: float, now: float) -> None:
-        """Return what was not used; a negative amount takes what was used beyond."""
+        """Return an amount that was not used; a negative one takes what was used in excess."""
         self._fill(now)
         self._level = min(self._capacity, self._level + amount)
 
@@ -53,20 +53,20 @@ class Rate:
 
 
 class Slots:
-    """Places for requests in flight, given to the oldest row that waits.
+    """Slots for requests in flight, given to the oldest row that waits.
 
-    So a row that was refused and asks again does not stand behind all that came after it.
+    So a row that was refused and asks again does not wait behind all later rows.
     """
 
     def __init__(self, count: int) -> None:
-        """Start with `count` places."""
+        """Start with `count` free slots."""
         self._free = count
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
 
     @asynccontextmanager
     async def hold(self, age: int) -> AsyncIterator[None]:
-        """Hold a place while the block runs.
+        """Hold a slot while the block runs.
 
         Args:
             age: Lower is older.
@@ -79,7 +79,7 @@ class Slots:
             try:
                 await turn
             except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():  # the place had just been given
+                if turn.done() and not turn.cancelled():  # the slot had just been given
                     self._release()
                 raise
         try:
@@ -97,7 +97,7 @@ class Slots:
 
 
 def asked_wait(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds that a refusal asks to wait; None if it does not say.
+    """Return the seconds that a refusal asks to wait; None if it does not say.
 
     Args:
         headers: `retry-after-ms`, or `retry-after` as seconds or as an HTTP date.
@@ -118,6 +118,6 @@ def asked_wait(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def backoff(failures: int) -> float:
-    """Seconds to wait after so many failures: doubling, with jitter that spreads a crowd."""
+    """Return the seconds to wait after so many failures: doubling, with random jitter."""
     longest = min(_BACKOFF_MAX_S, _BACKOFF_S * 2.0 ** min(failures - 1, 16))
     return longest * random.uniform(0.75, 1.0)

@@ -1,4 +1,4 @@
-"""A server that is away, or refuses everybody: all requests wait as one, for a limited time."""
+"""A server that is away, or refuses all requests: they wait together, for a limited time."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from baldistill.errors import UserError
 from baldistill.generation.openai.faults import Fault
 from baldistill.generation.openai.limits import backoff
 
-_REFUSALS = 8  # at least, one after the other, without an answer between them
+_REFUSALS = 8  # without an answer between them: the server may be down
 _PROBE_EVERY = 5.0  # seconds at most, unless the server asks for more
-_LOST_ROWS = 10  # given up one after the other: so would be the others
+_LOST_ROWS = 10  # given up without an answer between them: no row would be answered
 
 
 class Outage:
-    """Whether the server can be asked. Not thread-safe: lives in one event loop.
+    """Knows whether the server can be asked. Not thread-safe: it belongs to one event loop.
 
     Attributes:
-        answers: How many came in all, refusals of single rows among them.
-        in_flight: Requests that the server has neither answered nor refused yet.
+        answers: How many rows were answered, or refused for what is in them.
+        in_flight: Requests that wait for the server.
     """
 
     def __init__(self, server: str, patience: float) -> None:
         """Assume that the server is there.
 
         Args:
-            server: How to call it in messages.
-            patience: Seconds without any answer after which to stop.
+            server: Its name in messages.
+            patience: Seconds without any answer after which the engine stops.
         """
         self._server, self._patience = server, patience
         self.answers = 0
@@ -42,29 +42,29 @@ class Outage:
 
     @property
     def is_down(self) -> bool:
-        """Whether nobody is answered.
+        """Whether no request is answered.
 
         A server that works on more requests than it has refused since its last answer is only
-        busy: many sent at once are refused at once, and answered later.
+        busy: of many requests that are sent at once it refuses some, and answers them later.
         """
         return self._refusals >= max(_REFUSALS, self.in_flight)
 
     def wake(self) -> None:
-        """The engine stops: let nobody wait any more."""
+        """Let all waiting requests go on, because the engine stops."""
         self._stopping = True
         self._back.set()
 
     def resume(self) -> None:
-        """The engine starts, maybe again: forget what was."""
+        """Forget earlier refusals, because the engine starts, maybe again."""
         self._stopping = False
         self._refusals = self._lost_rows = 0
         self._since = None
 
     async def over(self) -> None:
-        """Wait until the server is there, or until it is one's turn to try.
+        """Wait until the server is back, or until it is this request's turn to try.
 
         Raises:
-            UserError: It was away too long.
+            UserError: The server was away too long.
         """
         while self.is_down and not self._stopping:
             self._check_patience()
@@ -80,21 +80,21 @@ class Outage:
                 continue
 
     def answered(self) -> None:
-        """The server is there: it answered a row, or refused it for what is in it."""
+        """Note that the server answered a row, or refused it for what is in it."""
         self.answers += 1
         self._refusals = self._lost_rows = 0
         self._since = None
         self._back.set()
 
     def refused(self, fault: Fault, times: int) -> float:
-        """The server is not there for this request; returns the seconds to wait.
+        """Note that the server is away for this request; return the seconds to wait.
 
         Args:
-            fault: What it said.
+            fault: What the server said.
             times: How often this request was refused by now.
 
         Raises:
-            UserError: It was away too long, or asks to wait longer than that.
+            UserError: The server was away too long, or asks for a wait beyond that.
         """
         now = time.monotonic()
         self._since = now if self._since is None else self._since
@@ -107,7 +107,7 @@ class Outage:
         return wait
 
     def row_lost(self, fault: Fault) -> None:
-        """A row was given up for want of an answer that says anything about it.
+        """Note that a row was given up although the server said nothing about its content.
 
         Raises:
             UserError: No row is answered.
@@ -120,7 +120,7 @@ class Outage:
             )
 
     def notice(self) -> str:
-        """What to tell the user; empty if the server is there."""
+        """Return what to tell the user; empty if the server is there."""
         if not self.is_down or self._since is None:
             return ""
         return (

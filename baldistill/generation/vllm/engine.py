@@ -21,7 +21,7 @@ from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from baldistill.answers.completion import Completion
 from baldistill.config.engines import VllmOptions
 from baldistill.errors import UserError
-from baldistill.generation.encoding import context_token, end_tokens, fit_prompts, prompt_limit
+from baldistill.generation.encoding import context_token, encode_and_cut, end_tokens, prompt_limit
 from baldistill.generation.engine import EngineDiedError, OnEnded, ignore_ended
 from baldistill.generation.loading import load_all_but_weights
 from baldistill.generation.model_ref import ModelRef
@@ -96,7 +96,7 @@ class VllmEngine:
         # Scoring takes a token before the response and one behind it; so a prompt has two or more.
         limit = prompt_limit(self._context, sampling.max_new_tokens, least=2)
         with self._tokenizing:
-            prompts = fit_prompts(
+            prompts = encode_and_cut(
                 self._tokenizer, [request.prompt for request in requests], limit, self._variables
             )
         outputs = self._run(

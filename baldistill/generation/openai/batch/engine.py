@@ -1,23 +1,24 @@
 """Generation by the Batch API of an OpenAI-compatible server: files of requests, polled for.
 
-Nothing is paid twice, wherever a crash falls, because the server's own list of batches is the
-record of what was sent, and nothing is sent before it was read:
+No answer is paid twice, wherever a crash falls. The server's own list of batches records what was
+sent, and the engine reads that list before it sends anything:
 
-- `custom_id` is the request's id, a hash of all that decides its answer; so an answer is right
+- `custom_id` is the request's id, a hash of all that decides its answer. So an answer is right
   whatever batch it came in, and whichever process had sent it.
-- Each call of `generate` first lists the batches. The metadata of ours tell which of its requests
-  a batch may hold (`openai_batch_files`), so that only those are looked into: of one that ended
-  the output is read; one under way is waited for, with the rows that its input file names. All
-  other rows are sent meanwhile.
-- A batch without an answer to our creating it may exist: the list is read again, for a batch of
-  the uploaded file, before it is created once more. An upload alone costs nothing.
-- A row that failed in an earlier process's batch is sent again as if for the first time: the
+- Each call of `generate` first lists the batches. The metadata of our batches say which requests a
+  batch may hold (`files.py`), and only batches that may hold requests of the call are opened. Of a
+  batch that has ended, the engine reads the output. Of a batch under way, it reads which rows are
+  in the input file and waits for them. All other rows are sent meanwhile.
+- If the server does not answer when a batch is created, the batch may exist all the same. The
+  engine looks for a batch of the uploaded file in the list before it creates one again. An upload
+  alone costs nothing.
+- A row that failed in the batch of an earlier process is sent again as if for the first time: the
   Batch API charges for answers only.
 
-So nothing is cancelled when a run stops: answers under way are found when it goes on.
+So nothing is cancelled when a run stops: the next run finds the answers.
 
-Rows that fail are judged by the table of the engine that asks directly, and sent again in a batch
-of their own once the others of their batch are there.
+Rows that fail are judged as in the engine that sends requests one by one (`faults.py`). They are
+sent again in a batch of their own once the rest of their batch is answered.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from baldistill.generation.types import Request, Sampling
 
 @dataclass(slots=True)
 class _Row:
-    """A request until it has its answer."""
+    """A request, and its answer once there is one."""
 
     request: Request
     failures: int = 0
@@ -72,17 +73,17 @@ class OpenAIBatchEngine(BatchServerEngine):
         return [rows[request.request_id].answer for request in requests]
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do work; what stops it stops all."""
+        """Do work; an error that stops it stops the engine."""
         try:
             await work
         except UserError as error:
             self._stop_all(error)
 
     async def _answer_all(self, rows: Mapping[str, _Row], sampling: Sampling) -> None:
-        """Take what was answered, wait for what is under way, send the rest; again for failures."""
-        found = await self._find(rows)
-        held = {name for _, names in found for name in names}
-        work = [self._await(batch, rows) for batch, _ in found]
+        """Take existing answers, wait for rows under way, send the rest; send failed rows again."""
+        under_way = await self._take_ended(rows)
+        held = {name for _, names in under_way for name in names}
+        work = [self._await(batch, rows) for batch, _ in under_way]
         while work or any(row.answer is None for row in rows.values()):
             wanted = {n: row for n, row in rows.items() if row.answer is None and n not in held}
             bodies = {
@@ -94,8 +95,8 @@ class OpenAIBatchEngine(BatchServerEngine):
             self._check_stop()
             held, work = set(), []
 
-    async def _find(self, rows: Mapping[str, _Row]) -> list[tuple[Any, set[str]]]:
-        """Take answers of batches that ended; returns those under way, with the rows they hold."""
+    async def _take_ended(self, rows: Mapping[str, _Row]) -> list[tuple[Any, set[str]]]:
+        """Take the answers of ended batches; return batches under way with the rows they hold."""
         under_way = []
         batches = await self._ask(self._listed)
         self._adopt(batches)
@@ -109,7 +110,7 @@ class OpenAIBatchEngine(BatchServerEngine):
         return under_way
 
     def _adopt(self, batches: Sequence[Any]) -> None:
-        """Learn from the last batch that was answered: by errors of our own it would take a day."""
+        """Learn the dialect from the last answered batch: an own error would take a day to come."""
         for batch in [] if self._adopted else batches:
             if is_ours(batch.metadata, self._model) and batch.output_file_id:
                 with contextlib.suppress(ValueError, TypeError):  # of another version
@@ -118,7 +119,7 @@ class OpenAIBatchEngine(BatchServerEngine):
         self._adopted = True
 
     async def _names_of(self, batch: Any, names: set[str]) -> frozenset[str]:
-        """Requests of a batch under way; `names` where the server does not give its file."""
+        """Return the requests of a batch under way; `names` if the server withholds its file."""
         if batch.id not in self._names:
             lines = await self._lines(batch.input_file_id, or_none=True)
             if lines is None:
@@ -130,16 +131,16 @@ class OpenAIBatchEngine(BatchServerEngine):
         """Wait for a batch that was found under way, and take its answers.
 
         Raises:
-            UserError: It was cancelled meanwhile.
+            UserError: The batch was cancelled meanwhile.
         """
         self._check_cancelled(await self._take(batch, rows))
 
     async def _take(self, batch: Any, rows: Mapping[str, _Row]) -> Any:
-        """Take the answers of a batch to rows of ours once it has ended; returns it as it is then.
+        """Wait for a batch to end, take its answers to these rows, and return the ended batch.
 
-        One that had been cancelled before this run began was given up: its rows are sent again.
+        A batch that was cancelled before this run began may lack answers: its rows are sent again.
         """
-        if batch.id not in self._reading:  # several calls may want the same
+        if batch.id not in self._reading:  # several calls may wait for the same batch
             self._reading[batch.id] = asyncio.create_task(self._outputs(batch))
         try:
             batch, lines = await self._reading[batch.id]
@@ -158,7 +159,7 @@ class OpenAIBatchEngine(BatchServerEngine):
         return batch, await self._lines(batch.output_file_id, or_none=True) or {}
 
     async def _send(self, file: BatchFile, rows: Mapping[str, _Row]) -> None:
-        """Have a file answered, and judge what came for each of its rows."""
+        """Have a file answered, and judge the outcome of each of its rows."""
         batch = await self._ended(file)
         lines: Lines = {}
         for file_id in filter(None, (batch.error_file_id, batch.output_file_id)):

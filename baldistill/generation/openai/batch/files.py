@@ -1,9 +1,9 @@
 """What a batch consists of: the file of its requests, its metadata, the lines of its answers.
 
-The metadata of a batch say which requests it may hold, in the 16 short texts that the server has
-room for: a Bloom filter (Bloom 1970, "Space/time trade-offs in hash coding with allowable errors",
-Communications of the ACM 13(7)) of their ids. It never denies a request that is there; up to some
-1,500 requests it affirms one of 300,000 that are not.
+The metadata of a batch say which requests the batch may hold. The server has room for 16 short
+texts, so they hold a Bloom filter of the ids (Bloom 1970, "Space/time trade-offs in hash coding
+with allowable errors", Communications of the ACM 13(7)). The filter never denies a request that is
+in the batch. With up to some 1,500 requests it affirms one of 300,000 that are not in the batch.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from baldistill.generation.types import Request
 
 MOST_ROWS, MOST_BYTES = 50_000, 200_000_000  # of a file, by OpenAI's rules
 _OURS = "baldistill"
-_FIELDS, _LETTERS = 13, 512  # for the filter: 16 pairs, of which three say what it is
+_FIELDS, _LETTERS = 13, 512  # of the filter: 3 of the 16 texts describe the batch
 _MOST_BITS = _FIELDS * _LETTERS * 6
-_BITS, _LEAST_BITS = 40, 960  # for a request, where there is room; for all of them
+_BITS, _LEAST_BITS = 40, 960  # of the filter: for each request while there is room; in all
 _MOST_HASHES = 28
 _QUOTED_ERRORS = 3
 
@@ -44,7 +44,7 @@ class BatchFile:
     """Requests of one batch.
 
     Attributes:
-        endpoint: What all of them ask.
+        endpoint: Where all of them go.
         bodies: Their fields, by request id.
         content: JSON lines.
     """
@@ -55,7 +55,7 @@ class BatchFile:
 
 
 def batch_files(bodies: Mapping[str, dict[str, Any]]) -> list[BatchFile]:
-    """Files for requests: one endpoint each, and no more than the server takes.
+    """Put requests into files: one endpoint a file, and no more than the server takes.
 
     Args:
         bodies: Fields by request id.
@@ -82,35 +82,35 @@ def batch_files(bodies: Mapping[str, dict[str, Any]]) -> list[BatchFile]:
 
 
 def metadata_of(model: str, names: Collection[str], learnt: str = "") -> dict[str, str]:
-    """What a batch of these requests is known by.
+    """Return the metadata by which a later process finds a batch of these requests.
 
     Args:
         model: Their model.
         names: Their ids.
-        learnt: What is known of the server's dialect.
+        learnt: The server's dialect, as `Dialect.to_text` writes it.
     """
     bits = np.zeros(_num_bits(len(names)), bool)
     bits[_positions(names, len(names))] = True
     text = base64.b64encode(np.packbits(bits).tobytes()).decode()
-    parts = {
+    fields = {
         f"requests_{i:02d}": text[start : start + _LETTERS]
         for i, start in enumerate(range(0, len(text), _LETTERS))
     }
-    return {_OURS: learnt, "model": model[:_LETTERS], "count": str(len(names)), **parts}
+    return {_OURS: learnt, "model": model[:_LETTERS], "count": str(len(names)), **fields}
 
 
 def is_ours(metadata: Mapping[str, str] | None, model: str) -> bool:
-    """Whether a batch is one of ours, for a model."""
+    """Return whether a batch is one of ours, for a model."""
     return metadata is not None and _OURS in metadata and metadata.get("model") == model[:_LETTERS]
 
 
 def learnt_of(metadata: Mapping[str, str]) -> str:
-    """What was known of the server's dialect when a batch of ours was created."""
+    """Return the server's dialect as it was known when a batch of ours was created."""
     return metadata[_OURS]
 
 
 def may_hold(metadata: Mapping[str, str] | None, model: str, names: Sequence[str]) -> set[str]:
-    """Those of the requests that a batch of such metadata may hold; none if it is not ours."""
+    """Return the requests that a batch with this metadata may hold; none if it is not ours."""
     if not metadata or not is_ours(metadata, model):
         return set()
     text = "".join(metadata[key] for key in sorted(metadata) if key.startswith("requests_"))
@@ -118,7 +118,7 @@ def may_hold(metadata: Mapping[str, str] | None, model: str, names: Sequence[str
         count = int(metadata["count"])
         bits = np.unpackbits(np.frombuffer(base64.b64decode(text, validate=True), np.uint8))
     except (KeyError, ValueError, binascii.Error):
-        return set(names)  # a server that shortens texts
+        return set(names)  # the server has shortened the texts
     if count < 1 or len(bits) != _num_bits(count):
         return set(names)
     held = bits[_positions(names, count)].all(axis=1)
@@ -131,25 +131,25 @@ def _num_bits(count: int) -> int:
 
 
 def _positions(names: Collection[str], count: int) -> np.ndarray:
-    """Bits of each name in a filter of `count` names, shape [names, hashes]."""
+    """Return the bits of each name in a filter of `count` names, shape [names, hashes]."""
     digests = b"".join(hashlib.blake2b(name.encode(), digest_size=16).digest() for name in names)
     pairs = np.frombuffer(digests, "<u8").reshape(-1, 2)
     num_bits = _num_bits(count)
     num_hashes = min(_MOST_HASHES, max(1, round(num_bits / count * float(np.log(2)))))
     steps = np.arange(num_hashes, dtype=np.uint64)
-    # two hashes serve as many: Kirsch and Mitzenmacher 2006, "Less hashing, same performance"
+    # two hashes make many: Kirsch and Mitzenmacher 2006, "Less hashing, same performance"
     return (pairs[:, :1] + steps * (pairs[:, 1:] | np.uint64(1))) % np.uint64(num_bits)
 
 
 def read_lines(content: bytes) -> dict[str, dict[str, Any]]:
-    """Lines of a file, requests or answers, by request id.
+    """Return the lines of a file, requests or answers, by request id.
 
     Raises:
-        UnusableAnswerError: It is another kind of file, or a part of one: to judge by it what was
-            answered would be to pay for the rest again.
+        UnusableAnswerError: It is another kind of file, or is cut. Rows that are missing from a cut
+            file would be sent, and paid, again.
     """
     lines: dict[str, dict[str, Any]] = {}
-    for text in content.split(b"\n"):  # not splitlines: answers have other ends of lines in them
+    for text in content.split(b"\n"):  # not splitlines: answers hold other line ends
         if not text.strip():
             continue
         try:
@@ -161,12 +161,12 @@ def read_lines(content: bytes) -> dict[str, dict[str, Any]]:
 
 
 def outcome_of(request: Request, line: Mapping[str, Any] | None, key: str) -> Completion | Fault:
-    """The answer to a request, or what went wrong.
+    """Return the answer to a request, or the fault.
 
     Args:
         request: What was asked.
         line: Of the output or error file; None where there is none.
-        key: What must not be quoted.
+        key: The API key, which must not be quoted.
     """
     if line is None:
         return Fault("unusable answer", "again", "the batch has no line for the request")
@@ -186,11 +186,11 @@ def outcome_of(request: Request, line: Mapping[str, Any] | None, key: str) -> Co
 
 
 def failure_of(errors: Any, key: str) -> Fault:
-    """Why a whole batch failed.
+    """Return why a whole batch failed.
 
     Args:
         errors: The batch's own, which have code, message and line.
-        key: What must not be quoted.
+        key: The API key, which must not be quoted.
     """
     given = list(getattr(errors, "data", None) or [])
     codes = {str(error.code) for error in given}

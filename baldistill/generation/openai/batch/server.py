@@ -1,8 +1,8 @@
 """The files and batches of an OpenAI-compatible server: created once, polled with patience.
 
-What the server does not answer is asked again until `patience_s` have passed, as for requests that
-are sent directly (`openai_outage`); a batch is looked for in the server's list before it is created
-a second time, for the first may have been heard.
+A call that the server does not answer is made again until `patience_s` have passed, as for requests
+that are sent one by one (`outage.py`). Before a batch is created a second time, it is looked for in
+the server's list, because the server may have heard the first call.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from baldistill.generation.openai.limits import backoff
 Lines: TypeAlias = dict[str, dict[str, Any]]
 
 ENDED = frozenset({"completed", "expired", "cancelled", "failed"})
-_TELL_EVERY = 60.0  # seconds between two words on progress
+_PROGRESS_EVERY = 60.0  # seconds between two notices of progress
 _LONGEST_PAUSE = 600.0  # between two tries while the server's queue is full
 _GONE = (400, 403, 404, 410)
 
@@ -40,7 +40,7 @@ class _RefusedError(UserError):
 
 
 class BatchServerEngine(ServerEngine):
-    """An engine's calls about files and batches."""
+    """Makes an engine's calls about files and batches."""
 
     def __init__(self, options: OpenAIOptions) -> None:
         """Start the event loop; `load` makes the client."""
@@ -49,22 +49,22 @@ class BatchServerEngine(ServerEngine):
         self._under_way: dict[str, Any] = {}
         self._names: dict[str, frozenset[str]] = {}  # requests of batches under way
         self._num_ended = 0
-        self._forgetful = False  # the server keeps no metadata
-        self._tell_next, self._told = 0.0, ""
+        self._forgetful = False  # whether the server keeps no metadata
+        self._next_progress, self._last_progress = 0.0, ""
 
     def notice(self) -> str:
-        """What is new: also how far the batches are."""
+        """Return what is new, also how far the batches are."""
         return "\n".join(filter(None, [super().notice(), self._progress()]))
 
     async def _listed(self) -> list[Any]:
-        """All batches that the server knows."""
+        """Return all batches that the server knows."""
         try:
             return [batch async for batch in self._client.batches.list(limit=100)]
-        except AttributeError:  # of the client: it takes a text for a page
+        except AttributeError:  # raised by the client, if the answer is a text and no page
             raise UnusableAnswerError("no list of batches") from None
 
     async def _ended(self, file: BatchFile) -> Any:
-        """Have the server work on a file; returns the batch when it has ended."""
+        """Have the server work on a file; return the batch when it has ended."""
         upload = ("requests.jsonl", file.content, "application/jsonl")
         uploaded = await self._ask(
             lambda: self._client.files.create(file=upload, purpose="batch"), "id"
@@ -93,14 +93,13 @@ class BatchServerEngine(ServerEngine):
             await self._pause(min(_LONGEST_PAUSE, self._config.poll_s * 2.0 ** min(tries, 16)))
 
     async def _create(self, file_id: str, file: BatchFile) -> Any:
-        """Create a batch, unless an earlier try did so without our hearing of it."""
+        """Create a batch, unless an earlier try did so and its answer was lost."""
         metadata = metadata_of(self._model, file.bodies, self._dialect.to_text())
         tried = False
 
         async def create() -> Any:
             nonlocal tried
-            known = await self._listed() if tried else []
-            for batch in known:
+            for batch in await self._listed() if tried else []:
                 if batch.input_file_id == file_id and batch.status != "failed":
                     return batch
             tried = True
@@ -122,7 +121,7 @@ class BatchServerEngine(ServerEngine):
         return batch
 
     async def _wait(self, batch: Any) -> Any:
-        """Look at a batch until it has ended."""
+        """Poll a batch until it has ended."""
         self._under_way[batch.id] = batch
         try:
             while batch.status not in ENDED:
@@ -136,17 +135,17 @@ class BatchServerEngine(ServerEngine):
             self._names.pop(batch.id, None)
 
     async def _wait_for_room(self) -> None:
-        """Wait until one of the batches under way has ended, and left its place in the queue."""
+        """Wait until a batch under way has ended and so made room in the server's queue."""
         before = self._num_ended
         while self._under_way and self._num_ended == before:
             await self._pause(self._config.poll_s)
             self._check_stop()
 
     async def _lines(self, file_id: str | None, or_none: bool = False) -> Lines | None:
-        """Lines of a file by request id; None where the server does not have it or give it away.
+        """Return the lines of a file by request id; None if the server has lost or withholds it.
 
         Raises:
-            UserError: It cannot be read, or is refused although not `or_none`.
+            UserError: The file cannot be read; or it is withheld, and `or_none` is false.
         """
         fault: Fault | None = None
         for failures in range(self._options.max_retries + 1):
@@ -163,14 +162,14 @@ class BatchServerEngine(ServerEngine):
         raise UserError(f"{self._server} gives no readable file {file_id}: {fault}")
 
     async def _ask(self, call: Callable[[], Awaitable[Any]], *attributes: str) -> Any:
-        """What the server answers; it is waited for while patience lasts.
+        """Make a call, again and again while the server is away, and return the answer.
 
         Args:
-            call: May be made again.
-            attributes: What a usable answer has.
+            call: May be made more than once.
+            attributes: Those that a usable answer has.
 
         Raises:
-            UserError: It was away too long, or refuses, or all has to stop.
+            UserError: The server was away too long, or refuses; or the engine stops.
         """
         times = 0
         while True:
@@ -196,7 +195,7 @@ class BatchServerEngine(ServerEngine):
             raise UserError(str(self._stop))
 
     def _refused_by(self, fault: Fault) -> str:
-        """The message for a refusal of a call about files or batches."""
+        """Return the message for a refused call about files or batches."""
         if fault.status in (404, 405, 410, 501):
             return (
                 f"{self._server} has no Batch API: {fault}. Leave teacher.batch_api out to send "
@@ -205,9 +204,9 @@ class BatchServerEngine(ServerEngine):
         return self._stopped_by(fault)
 
     def _progress(self) -> str:
-        """How far the batches are; empty where there is nothing new."""
+        """Say how far the batches are; return an empty text if nothing is new."""
         batches = list(self._under_way.values())
-        if not batches or time.monotonic() < self._tell_next:
+        if not batches or time.monotonic() < self._next_progress:
             return ""
         counts = [batch.request_counts for batch in batches]
         done = sum(getattr(count, "completed", 0) for count in counts)
@@ -218,7 +217,7 @@ class BatchServerEngine(ServerEngine):
         names = ", ".join(sorted(batch.id for batch in batches)[:3])
         more = f" and {len(batches) - 3} more" if len(batches) > 3 else ""
         text = f"batch{'es' if len(batches) > 1 else ''} {names}{more}: {text}"
-        if text == self._told:
+        if text == self._last_progress:
             return ""
-        self._tell_next, self._told = time.monotonic() + _TELL_EVERY, text
+        self._next_progress, self._last_progress = time.monotonic() + _PROGRESS_EVERY, text
         return text

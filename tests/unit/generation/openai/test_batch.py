@@ -435,7 +435,7 @@ def test_a_server_that_is_away_is_waited_for(lab: Lab, monkeypatch: pytest.Monke
         lab.ask(["Hello"], base_url=url, patience_s=0.5)
 
 
-def test_progress_is_told(lab: Lab) -> None:
+def test_progress_is_in_the_notices(lab: Lab) -> None:
     lab.server.held = True
     engine = lab.engine()
     thread = threading.Thread(target=lambda: engine.generate(requests("abc"), GREEDY))
@@ -443,7 +443,7 @@ def test_progress_is_told(lab: Lab) -> None:
     while not (told := engine.notice()):
         time.sleep(0.01)
     assert told == "batch batch_1: 0 of 3 answered"
-    engine._tell_next = 0.0
+    engine._next_progress = 0.0
     assert engine.notice() == ""  # nothing new
     lab.server.batches["batch_1"].fields["request_counts"]["completed"] = 2
     while not (told := engine.notice()):

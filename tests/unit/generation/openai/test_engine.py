@@ -416,7 +416,7 @@ def test_replicas_share_a_teachers_limits() -> None:
     assert [one.take(1, 0.0) for _ in range(9)] == [three.take(1, 0.0) for _ in range(9)]
 
 
-def test_an_answer_is_written_before_anybody_is_told(lab: Lab, tmp_path: Path) -> None:
+def test_an_answer_is_on_the_disk_before_it_is_returned(lab: Lab, tmp_path: Path) -> None:
     """Those of a batch that goes on, too, for which nobody has called again."""
     store = ResponseStore(Storage.open(tmp_path))
     engine = lab.engine(tmp_path, concurrency=8)
@@ -451,7 +451,7 @@ def test_an_answer_that_cannot_be_written_is_left_to_the_driver(lab: Lab, tmp_pa
     assert (answer.text, answer.segment) == (reply("Question"), None)
 
 
-def test_what_the_disk_does_not_keep_is_not_told(
+def test_answers_that_the_disk_does_not_keep_are_not_returned(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(path: Path) -> None:
