@@ -11,11 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,136 +21,25 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from baldistill.answers.completion import Completion
 from baldistill.config.engines import EngineConfig
+from baldistill.generation.actor import EngineActor
 from baldistill.generation.bundles import options_for_bundle, options_for_group, reserve_bundles
 from baldistill.generation.dispatcher import (
     Call,
     Dispatcher,
     OnProgress,
     SavedAnswers,
-    from_bytes,
     no_saved_answers,
     result_of,
-    to_bytes,
 )
-from baldistill.generation.engine import Engine, OnEnded, Stoppable, WithNotices
-from baldistill.generation.factory import build_engine
 from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.types import Request, Sampling
 from baldistill.generation.vllm.start import environment
-from baldistill.generation.watch import Report
 from baldistill.processes import ProcessId
 from baldistill.ray_patches import CHILDREN_SEE_GPUS
 
 __all__ = ["EngineActor", "Pool", "result_of"]
 
 _FIRST_BATCHES = 8  # for each engine
-_LOOK_S = 0.05  # seconds between two looks for the driver; a look takes 20 microseconds
-
-
-class EngineActor:
-    """One engine in its own process.
-
-    Rows come and go as bytes (`dispatcher.to_bytes`).
-    """
-
-    def __init__(
-        self, config: EngineConfig, driver: ProcessId | None = None, journals: str | None = None
-    ) -> None:
-        """Remember what to build; the first call builds it, so that the caller gets its errors.
-
-        Args:
-            config: Which engine.
-            driver: The process with which this one ends.
-            journals: See `build_engine`.
-        """
-        if driver is not None:
-            threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
-        self._config = config
-        self._journals = journals
-        self._changed = threading.Condition()
-        self._num_calls = 0
-        self._engine: Engine | None = None
-        self._model: ModelRef | None = None
-        self._status = ""
-        self._ended: dict[str, int] = {}
-
-    # No retries by Ray: when an engine dies, the dispatcher gives its rows to another engine.
-    @ray.method(max_task_retries=0)  # type: ignore[untyped-decorator]
-    def generate(self, model: ModelRef, requests: bytes, sampling: Sampling) -> bytes:
-        """Answer with the given model, loading it first if another is in memory."""
-        with self._using(model) as engine, self._counting() as on_ended:
-            return to_bytes(engine.generate(from_bytes(requests), sampling, on_ended))
-
-    @ray.method(max_task_retries=0)  # type: ignore[untyped-decorator]
-    def score(self, model: ModelRef, token_ids: bytes) -> bytes:
-        """Score with the given model, loading it first if another is in memory."""
-        with self._using(model) as engine:
-            return to_bytes(engine.score(from_bytes(token_ids)))
-
-    def load(self, model: ModelRef) -> None:
-        """Load a model ahead of the first batch of a piece of work."""
-        with self._using(model) as engine:
-            if isinstance(engine, Stoppable):
-                engine.resume()
-
-    @ray.method(concurrency_group="reports")  # type: ignore[untyped-decorator]
-    def report(self, with_notice: bool) -> Report:
-        """Say what the engine is doing, also while all its other threads are at work."""
-        notice = ""
-        if with_notice and isinstance(self._engine, WithNotices):
-            notice = self._engine.notice()
-        return Report(self._status, dict(self._ended), notice)
-
-    @contextmanager
-    def _using(self, model: ModelRef) -> Iterator[Engine]:
-        """Yield the engine with a model, which is swapped once no thread uses the one before."""
-        with self._changed:
-            while model != self._model and self._num_calls > 0:
-                self._changed.wait()
-            try:
-                if self._engine is None:
-                    self._status = "starting the engine"
-                    self._engine = build_engine(self._config, self._journals)
-                if model != self._model:
-                    self._status = "loading the model"
-                    self._model = None  # a load that fails leaves none
-                    self._engine.load(model)
-                    self._model = model
-            finally:
-                self._status = ""
-            self._num_calls += 1
-            engine = self._engine
-        try:
-            yield engine
-        finally:
-            with self._changed:
-                self._num_calls -= 1
-                self._changed.notify_all()
-
-    @contextmanager
-    def _counting(self) -> Iterator[OnEnded]:
-        """Yield a function that counts the ended rows of this call until it returns."""
-        call = ray.get_runtime_context().get_task_id()
-        self._ended[call] = 0
-
-        def on_ended(number: int) -> None:
-            self._ended[call] += number
-
-        try:
-            yield on_ended
-        finally:
-            del self._ended[call]
-
-
-def _end_with(driver: ProcessId) -> None:
-    """End this process when the driver has ended, however the driver ended.
-
-    Ray would end this process later. Until then an engine would make calls whose answers nobody
-    keeps.
-    """
-    while not driver.is_gone():
-        time.sleep(_LOOK_S)
-    os._exit(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +97,7 @@ class Pool:
         variables["OMP_NUM_THREADS"] = str(max(1, int(bundle.get("CPU", 0.0) * bundles)))
         on_gpu = bundle.get("GPU", 0.0) > 0
         if not on_gpu:
-            variables["CUDA_VISIBLE_DEVICES"] = (
-                ""  # hide the GPUs from an engine that reserves none
-            )
+            variables["CUDA_VISIBLE_DEVICES"] = ""  # an engine that reserves no GPU sees none
         groups: tuple[PlacementGroup, ...] = ()
         places = [options_for_bundle(bundle)] * replicas
         if bundles > 1:  # the engine's workers take them; the engine takes no GPU, but sees them
