@@ -178,7 +178,7 @@ def test_an_engine_that_dies_is_replaced_and_no_row_is_lost(
     assert process_of(victim) != pid
 
 
-def test_a_model_that_is_missing_is_the_users_problem(pool: Pool, requests: list[Request]) -> None:
+def test_a_model_that_is_missing_is_a_user_error(pool: Pool, requests: list[Request]) -> None:
     with pytest.raises(UserError, match="cannot load the model '/no/such/model'") as raised:
         pool.using(ModelRef("/no/such/model")).generate(requests[:3], SAMPLING)
     assert "Traceback" not in str(raised.value)

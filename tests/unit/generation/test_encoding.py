@@ -68,7 +68,7 @@ def test_a_template_without_system_turn_gets_its_text_in_the_first_other(tmp_pat
     assert text == "<bos><user>Be brief.\n\nWhat is 1 plus 2?<eos><assistant>"
 
 
-def test_a_template_that_takes_no_such_prompt_is_the_users_problem(tmp_path: Path) -> None:
+def test_a_template_that_refuses_a_prompt_is_a_user_error(tmp_path: Path) -> None:
     tokenizer = loaded(tmp_path, chat_template="{{ raise_exception('never') }}")
     with pytest.raises(UserError, match="chat template does not take a prompt: never"):
         encode_prompt(tokenizer, TURNS)

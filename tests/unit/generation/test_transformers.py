@@ -198,7 +198,7 @@ def test_an_over_long_prompt_loses_its_beginning_but_not_bos(
     assert not whole.truncated
 
 
-def test_no_room_for_a_prompt_is_the_users_problem(engine: TransformersEngine) -> None:
+def test_no_room_for_a_prompt_is_a_user_error(engine: TransformersEngine) -> None:
     with pytest.raises(UserError, match="max_new_tokens=1024 leaves no room"):
         engine.generate([Request("0", "x")], Sampling(1024))
 
@@ -209,7 +209,7 @@ def test_nothing_asked_is_nothing_answered(engine: TransformersEngine) -> None:
 
 
 @pytest.mark.parametrize("broken", ["missing", "empty", "torn"])
-def test_a_model_that_cannot_be_loaded_is_the_users_problem(tmp_path: Path, broken: str) -> None:
+def test_a_model_that_cannot_be_loaded_is_a_user_error(tmp_path: Path, broken: str) -> None:
     folder = tmp_path / broken
     if broken != "missing":
         folder.mkdir()

@@ -137,7 +137,7 @@ def test_a_row_that_fails_every_time_is_an_error_row(lab: Lab, step: str, words:
     assert fine.text == reply("Fine")
 
 
-def test_many_rows_that_fail_every_time_stop_no_run_that_is_answered(lab: Lab) -> None:
+def test_many_failing_rows_do_not_stop_a_run_with_answers(lab: Lab) -> None:
     prompts = [f"<500 500> {i}" for i in range(20)]
     *lost, fine = lab.ask([*prompts, "Fine"], max_retries=1)
     assert fine.error is None
@@ -146,8 +146,8 @@ def test_many_rows_that_fail_every_time_stop_no_run_that_is_answered(lab: Lab) -
         lab.ask([f"<500 500> new {i}" for i in range(20)], max_retries=1)
 
 
-def test_many_rows_that_are_refused_stop_no_run(lab: Lab) -> None:
-    """Nor a 403 among answers, which gateways give to one moderated input."""
+def test_many_refused_rows_do_not_stop_a_run(lab: Lab) -> None:
+    """A 403 among answers does not stop it either: gateways give it to a moderated input."""
     *lost, moderated, fine = lab.ask([*[f"<400> {i}" for i in range(20)], "<403> x", "Fine"])
     assert {answer.error is None for answer in lost} == {False}
     assert moderated.error == "request refused: no luck (HTTP 403)"
@@ -185,7 +185,7 @@ def test_fields_that_the_server_rejects_are_left_out_of_the_next_batch(lab: Lab)
 # ------------------------------------------------------------------ nothing is paid twice
 
 
-def test_a_batch_in_progress_is_waited_for_by_whoever_comes_next(lab: Lab) -> None:
+def test_a_later_process_waits_for_a_batch_under_way(lab: Lab) -> None:
     lab.server.held = True
     prompts = [f"Question {i}" for i in range(30)]
     lab.begin(prompts[:10])
@@ -230,7 +230,7 @@ def test_calls_that_want_the_same_batch_read_it_once(lab: Lab) -> None:
     assert lab.server.calls["content:batch_output"] == 1
 
 
-def test_an_input_file_that_is_not_given_away_is_done_without(lab: Lab) -> None:
+def test_a_withheld_input_file_is_not_needed(lab: Lab) -> None:
     lab.server.gives = ("batch_output",)
     lab.server.held = True
     lab.begin(["a", "b"])
@@ -240,8 +240,8 @@ def test_an_input_file_that_is_not_given_away_is_done_without(lab: Lab) -> None:
     assert set(lab.server.submitted.values()) == {1}
 
 
-def test_ended_batches_are_read_if_they_hold_what_is_asked(lab: Lab) -> None:
-    """Of eight batches one is downloaded; what failed in it is sent again."""
+def test_only_ended_batches_that_may_hold_the_requests_are_read(lab: Lab) -> None:
+    """One of eight batches is downloaded; rows that failed in it are sent again."""
     groups = [[f"Group {g} question {i}" for i in range(20)] for g in range(8)]
     groups[3][7] = "<500 500 500> x"
     for group in groups:
@@ -260,7 +260,7 @@ def test_ended_batches_are_read_if_they_hold_what_is_asked(lab: Lab) -> None:
     assert lab.server.submitted[groups[0][0]] == 2
 
 
-def test_outputs_that_are_gone_are_asked_for_again(lab: Lab) -> None:
+def test_rows_of_a_lost_output_are_sent_again(lab: Lab) -> None:
     lab.ask(["a", "b"])
     lab.server.files.clear()
     assert [a.text for a in lab.ask(["a", "b"])] == [reply("a"), reply("b")]
@@ -269,17 +269,17 @@ def test_outputs_that_are_gone_are_asked_for_again(lab: Lab) -> None:
 
 @pytest.mark.parametrize("fault", ["lost", "drop", "500", "503", "429", "html", "badjson"])
 @pytest.mark.parametrize("kind", ["upload", "create", "retrieve", "list", "content"])
-def test_calls_about_batches_are_made_again_and_create_one_batch(
+def test_calls_about_batches_are_repeated_and_create_one_batch(
     lab: Lab, kind: str, fault: str
 ) -> None:
-    """Also where the server did what it was told, and the answer did not arrive."""
+    """Also where the server did the work and its answer did not arrive."""
     lab.server.faults[kind] = [fault, fault]
     assert [a.text for a in lab.ask(["a", "b"])] == [reply("a"), reply("b")]
     assert lab.server.submitted == {"a": 1, "b": 1}
     assert len(lab.server.batches) == 1
 
 
-def test_a_server_without_metadata_is_told_of(lab: Lab) -> None:
+def test_the_user_learns_that_a_server_keeps_no_metadata(lab: Lab) -> None:
     lab.server.keeps_metadata = False
     engine = lab.engine()
     assert engine.generate(requests(["a"]), GREEDY)[0].error is None
@@ -289,7 +289,7 @@ def test_a_server_without_metadata_is_told_of(lab: Lab) -> None:
 # ----------------------------------------------------------------------- how batches end
 
 
-def test_what_an_expired_batch_answered_is_kept_and_the_rest_sent_again(lab: Lab) -> None:
+def test_answers_of_an_expired_batch_are_kept_and_the_rest_sent_again(lab: Lab) -> None:
     lab.server.endings = ["expired", "expired"]
     prompts = [f"Question {i}" for i in range(8)]
     assert [a.text for a in lab.ask(prompts)] == [reply(prompt) for prompt in prompts]
@@ -337,8 +337,8 @@ def test_a_full_queue_is_waited_for(lab: Lab) -> None:
         lab.ask(["b"], patience_s=0.3)
 
 
-def test_a_full_queue_waits_for_batches_of_ours(lab: Lab) -> None:
-    """However long those take: patience is for a server that takes nothing."""
+def test_a_full_queue_waits_for_our_own_batches(lab: Lab) -> None:
+    """For any time: `patience_s` is for a server that accepts no batch at all."""
     engine = lab.engine(patience_s=0.1)
     lab.server.held = True
     first = threading.Thread(target=lambda: engine.generate(requests(["a"]), GREEDY))
@@ -367,7 +367,7 @@ def test_a_full_queue_waits_for_batches_of_ours(lab: Lab) -> None:
 # ------------------------------------------------------------------------------ refusals
 
 
-def test_a_server_without_a_batch_api_is_told_at_once(lab: Lab) -> None:
+def test_a_server_without_a_batch_api_is_an_error_at_once(lab: Lab) -> None:
     with (
         running(FaultServer()) as url,
         pytest.raises(EngineStoppedError, match=r"has no Batch API: .*Leave teacher\.batch_api"),
@@ -391,7 +391,7 @@ def test_a_refusal_stops_at_once(lab: Lab, kind: str) -> None:
      ("404", r"does not exist.*Check teacher.model \('some-model'\)"),
      ("quota", "no credit left: You exceeded your current quota")],
 )  # fmt: skip
-def test_a_row_refusal_of_everything_stops_and_keeps_the_others(
+def test_a_row_that_refuses_everything_stops_and_keeps_the_others(
     lab: Lab, step: str, message: str
 ) -> None:
     engine = lab.engine()
@@ -480,7 +480,7 @@ def test_files_keep_to_the_servers_limits(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @given(st.sets(st.text(min_size=1), min_size=1), st.sets(st.text(min_size=1)))
-def test_metadata_deny_no_request_that_is_there(names: set[str], others: set[str]) -> None:
+def test_metadata_deny_no_request_of_the_batch(names: set[str], others: set[str]) -> None:
     metadata = metadata_of("m", sorted(names))
     assert names <= may_hold(metadata, "m", sorted(names | others))
     assert may_hold(metadata, "another", sorted(names)) == set()

@@ -35,7 +35,7 @@ def test_the_address_may_come_from_the_environment(monkeypatch: pytest.MonkeyPat
     assert OpenAITeacher(model="m").identity == ("openai", "m")
 
 
-def test_what_decides_the_answers_is_the_identity_and_nothing_else() -> None:
+def test_the_identity_is_what_decides_the_answers() -> None:
     one = OpenAITeacher(model="m")
     same = {"concurrency": 3, "timeout_s": 1, "patience_s": 2, "logprobs": True, "max_retries": 0}
     same |= {"requests_per_minute": 9, "tokens_per_minute": 9, "api_key_env": "X"}
@@ -45,7 +45,7 @@ def test_what_decides_the_answers_is_the_identity_and_nothing_else() -> None:
         assert other.identity != one.identity
 
 
-def test_the_batch_api_decides_no_answers() -> None:
+def test_the_batch_api_is_not_part_of_the_identity() -> None:
     one, batch = (
         OpenAITeacher.model_validate({"model": "m", "batch_api": b}) for b in (False, True)
     )
@@ -65,7 +65,7 @@ def test_the_rows_under_way_follow_the_concurrency() -> None:
     assert OpenAIOptions(concurrency=4096).threads(1, on_gpu=False) == 2048
 
 
-def test_rates_of_requests_go_with_no_batches() -> None:
+def test_rates_of_requests_are_refused_with_batches() -> None:
     with pytest.raises(ValidationError, match=r"say nothing about batch_api.*leave them out"):
         OpenAITeacher.model_validate({"batch_api": {}, "requests_per_minute": 3})
     with pytest.raises(ValidationError, match="completion_window"):

@@ -102,7 +102,7 @@ def test_a_text_goes_to_completions_and_a_chat_to_chat(lab: Lab) -> None:
 
 
 def test_answers_do_not_wait_for_a_row_that_hangs(lab: Lab) -> None:
-    """And what goes on is neither lost nor asked twice when the engine is called again."""
+    """The next call returns the row that hangs, and the server is asked for it once."""
     lab.server.answers_at_most = 3
     engine = lab.engine()
     asked = [Request(f"r{i}", f"Question {i}") for i in range(8)]
@@ -119,7 +119,7 @@ def test_answers_do_not_wait_for_a_row_that_hangs(lab: Lab) -> None:
     ["429:0.05", "429ms:20", "429date:0", "500", "503", "408:0.01",
      "drop", "badjson", "nochoices", "strange", "html"],
 )  # fmt: skip
-def test_what_passes_is_asked_again(lab: Lab, step: str) -> None:
+def test_a_passing_fault_is_asked_again(lab: Lab, step: str) -> None:
     prompt = f"<{step} {step}> What is it?"
     fine, mended = lab.ask(["Fine", prompt])
     assert (fine.text, mended.text) == (reply("Fine"), reply(prompt))
@@ -151,7 +151,7 @@ def test_a_row_that_fails_every_time_is_an_error_row(lab: Lab, step: str, words:
 
 @pytest.mark.parametrize(("step", "asked"), [("429:0.01", 3), ("503", 3), ("500", 1), ("drop", 1)])
 def test_a_call_that_may_be_charged_for_is_handed_back(lab: Lab, step: str, asked: int) -> None:
-    """Whoever keeps the accounts decides on another; what was refused at the door costs nothing."""
+    """The ledger decides on another call; a call that was refused at once costs nothing."""
     engine, prompt = lab.engine(), f"<{step} {step}> What is it?"
     answer = None
     while answer is None:
@@ -160,14 +160,14 @@ def test_a_call_that_may_be_charged_for_is_handed_back(lab: Lab, step: str, aske
     assert lab.server.received[prompt] == asked
 
 
-def test_rows_that_are_refused_stop_no_run(lab: Lab) -> None:
-    """Nor when nothing else is left to ask, as where a run goes on that they had stopped."""
+def test_refused_rows_do_not_stop_a_run(lab: Lab) -> None:
+    """Not even when only refused rows are left, as in a run that goes on after a stop."""
     prompts = [f"<400 400> {i}" for i in range(15)]
     answers = lab.ask([*prompts, "Fine"], concurrency=4)
     assert [answer.error is None for answer in answers] == [False] * 15 + [True]
 
 
-def test_a_403_is_the_rows_own_once_others_were_answered(lab: Lab) -> None:
+def test_a_403_concerns_its_row_alone_once_others_were_answered(lab: Lab) -> None:
     engine = lab.engine(concurrency=1)
     asked = [Request("a", "Fine"), Request("b", "<403> Moderated"), Request("c", "Fine, too")]
     fine, moderated, too = answers_to(engine, asked, GREEDY)
@@ -175,12 +175,12 @@ def test_a_403_is_the_rows_own_once_others_were_answered(lab: Lab) -> None:
     assert moderated.error == "request refused: no luck (HTTP 403)"
 
 
-def test_a_403_stops_where_it_is_the_first_that_the_server_says(lab: Lab) -> None:
+def test_a_403_stops_if_it_is_the_first_answer(lab: Lab) -> None:
     with pytest.raises(EngineStoppedError, match=r"refused: no luck .*The key is read from"):
         lab.ask(["<403> a"])
 
 
-def test_a_403_that_names_what_was_flagged_is_the_rows_own() -> None:
+def test_a_403_that_names_the_flagged_input_concerns_its_row_alone() -> None:
     body = {"error": {"message": "flagged", "metadata": {"reasons": ["violence"]}}}
     assert refusal(403, body, "").remedy == "row"
     assert refusal(403, {"error": {"message": "no such project"}}, "").remedy == "stop"
@@ -216,7 +216,7 @@ def test_cut_and_withheld_answers_say_so(lab: Lab) -> None:
      ("404", r"does not exist.*Check teacher.model \('some-model'\)"),
      ("quota", "no credit left: You exceeded your current quota")],
 )  # fmt: skip
-def test_a_refusal_of_everything_stops_at_once_and_keeps_what_was_answered(
+def test_a_refusal_of_everything_stops_at_once_and_keeps_the_answers(
     lab: Lab, step: str, message: str
 ) -> None:
     engine = lab.engine(concurrency=1)
@@ -251,7 +251,7 @@ def test_no_key_reaches_an_error(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> N
     assert "sk-another" not in repr(vars(engine)["_options"]) + repr(engine) + repr(engine._client)
 
 
-def test_a_missing_key_is_told_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_key_is_an_error_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     engine = OpenAIEngine(OpenAIOptions())
@@ -294,7 +294,7 @@ def test_a_server_that_is_away_is_waited_for(lab: Lab) -> None:
     assert engine.notice() == ""
 
 
-def test_refusals_beside_requests_that_are_worked_on_are_no_outage(lab: Lab) -> None:
+def test_refusals_while_the_server_works_are_no_outage(lab: Lab) -> None:
     """Many rows are sent at once, and a busy server refuses some before it answers any."""
     lab.server.answers_at_most = 0
     engine = lab.engine()
@@ -311,7 +311,7 @@ def test_refusals_beside_requests_that_are_worked_on_are_no_outage(lab: Lab) -> 
     assert [answer.text for answer in answers] == [reply(prompt) for prompt in prompts]
 
 
-def test_the_wait_after_a_refusal_is_the_rows_own() -> None:
+def test_the_wait_after_a_refusal_grows_by_row() -> None:
     outage, fault = Outage("here", patience=60), refusal(429, "slow down", "", wait=1.0)
     outage.in_flight = 40
     assert {outage.refused(fault, times=1) for _ in range(40 - 1)} == {1.0}
@@ -351,7 +351,7 @@ def test_a_field_that_the_server_rejects_is_left_out(lab: Lab, field: str) -> No
     assert f"takes no {field}, it is left out" in engine.notice()
 
 
-def test_new_models_want_another_name_for_the_longest_answer(lab: Lab) -> None:
+def test_new_models_want_max_completion_tokens(lab: Lab) -> None:
     lab.server.rejects = frozenset({"max_tokens"})
     (answer,) = lab.ask([(Message("user", "Hi"),)])
     assert answer.text == reply("Hi")
@@ -384,8 +384,8 @@ def test_log_probabilities_where_they_are_offered(lab: Lab) -> None:
     assert len(lab.ask(["Hello"])[0].logprobs) == 0
 
 
-def test_batches_of_several_threads_share_the_places(lab: Lab) -> None:
-    """The places stay full although each batch has a slow row."""
+def test_batches_of_several_threads_share_the_slots(lab: Lab) -> None:
+    """The slots stay full although each batch has a slow row."""
     lab.server.latency = 0.05
     engine = lab.engine(concurrency=6)
     batches = [[Request(f"{b}-{i}", f"<{'500' * (i == 0)}> {b} {i}") for i in range(4)]
@@ -417,7 +417,7 @@ def test_replicas_share_a_teachers_limits() -> None:
 
 
 def test_an_answer_is_on_the_disk_before_it_is_returned(lab: Lab, tmp_path: Path) -> None:
-    """Those of a batch that goes on, too, for which nobody has called again."""
+    """So are answers of a batch under way that nobody has called for again."""
     store = ResponseStore(Storage.open(tmp_path))
     engine = lab.engine(tmp_path, concurrency=8)
     asked = [Request(f"r{i}", f"Question {i}") for i in range(8)]
@@ -436,7 +436,7 @@ def test_an_answer_is_on_the_disk_before_it_is_returned(lab: Lab, tmp_path: Path
     }
 
 
-def test_what_is_no_answer_is_not_written(lab: Lab, tmp_path: Path) -> None:
+def test_errors_are_not_written(lab: Lab, tmp_path: Path) -> None:
     store = ResponseStore(Storage.open(tmp_path))
     prompts = ["<400> a", "<500> b", "<badjson> c", "<content_filter> d", "<length> e"]
     answers = lab.ask(prompts, journals=tmp_path)

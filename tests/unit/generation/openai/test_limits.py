@@ -35,7 +35,7 @@ def test_no_window_of_time_gets_more_than_its_rate_and_one_burst(
             assert total <= allowed * (1 + 1e-6) + granted[first][1] + 1e-6
 
 
-def test_what_is_given_back_can_be_taken_again() -> None:
+def test_an_amount_given_back_can_be_taken_again() -> None:
     rate = Rate(600)
     assert rate.take(10, 0.0) == 0.0
     assert rate.take(10, 0.0) == pytest.approx(1.0)
@@ -45,7 +45,7 @@ def test_what_is_given_back_can_be_taken_again() -> None:
     assert rate.take(1, 0.0) == pytest.approx(1.6)
 
 
-def test_a_row_larger_than_the_bucket_is_not_waited_for_for_ever() -> None:
+def test_a_row_larger_than_the_bucket_has_its_turn() -> None:
     rate = Rate(60)
     assert rate.take(100, 0.0) == 0.0
     assert rate.take(100, 1000.0) == 0.0
@@ -77,7 +77,7 @@ def test_the_backoff_doubles_up_to_a_limit() -> None:
         assert 0.75 * longest <= backoff(failures) <= longest
 
 
-def test_the_oldest_row_gets_the_next_place() -> None:
+def test_the_oldest_row_gets_the_next_slot() -> None:
     order: list[int] = []
 
     async def row(slots: Slots, age: int) -> None:
