@@ -311,7 +311,7 @@ def test_refusals_while_the_server_works_are_no_outage(lab: Lab) -> None:
     assert [answer.text for answer in answers] == [reply(prompt) for prompt in prompts]
 
 
-def test_the_wait_after_a_refusal_grows_by_row() -> None:
+def test_a_refused_row_waits_as_long_as_it_was_asked_to() -> None:
     outage, fault = Outage("here", patience=60), refusal(429, "slow down", "", wait=1.0)
     outage.in_flight = 40
     assert {outage.refused(fault, times=1) for _ in range(40 - 1)} == {1.0}
