@@ -31,6 +31,8 @@ from baldistill.placement.storage_check import check_storage_is_shared
 from baldistill.progress.display import Display
 from baldistill.report.comparison import Outcome, write_comparison
 from baldistill.run_folder import layout
+from baldistill.run_folder.identity import adopt_comparison
+from baldistill.run_folder.reader import corpus_counts
 from baldistill.storage import Storage
 from baldistill.teacher.in_flight import start_in_flight
 from baldistill.teacher.shared import from_other_runs
@@ -85,7 +87,7 @@ def compare(
     display = Display(quiet=quiet)
     jobs = [Job(name, seed, config_of(name, seed)) for name in methods for seed in seeds]
     for job in jobs:
-        _claim(folder, job.config)
+        adopt_comparison(folder, job.config)
     with connected(address, verbose=verbose) as cluster:
         check_storage_is_shared(folder)
         width = num_parallel_runs([job.config for job in jobs], cluster, len(jobs), parallel)
@@ -172,13 +174,12 @@ def _run_one(job: Job, folder: Storage, store: ResponseStore, engines: Engines |
     start = time.monotonic()
     if not _is_complete(storage, job.config):
         run(job.config, run_dir=storage.uri, store=store, engines=engines, quiet=True)
-    corpus = storage.read_json(layout.marker(layout.CORPUS_STEP))["figures"]
     metrics = storage.read_json(layout.METRICS)
     return Outcome(
         method=job.method,
         seed=job.seed,
         metrics=metrics,
-        counts=corpus["counts"],
+        counts=corpus_counts(storage),
         reused=from_other_runs(metrics["budget"], job.config.teacher.tiers),
         seconds=time.monotonic() - start,
     )
@@ -190,22 +191,6 @@ def _is_complete(storage: Storage, config: Config) -> bool:
         and storage.exists(layout.CONFIG)
         and storage.read_text(layout.CONFIG) == dump_config(config)
     )
-
-
-def _claim(folder: Storage, config: Config) -> None:
-    """The runs of a folder may differ in method and seed, not in corpus or models."""
-    mine = {
-        "data": config.data.model_dump(mode="json"),
-        "teacher": [teacher.signature() for teacher in config.teacher.tiers],
-        "student": config.student.model,
-    }
-    if not folder.exists(layout.SUBJECT):
-        folder.write_json(layout.SUBJECT, mine)
-    elif folder.read_json(layout.SUBJECT) != mine:
-        raise ConfigError(
-            f"{folder.uri} holds a comparison on another corpus, teacher or student: use "
-            "another --run-dir"
-        )
 
 
 def _line(outcome: Outcome, done: int, total: int) -> str:

@@ -28,7 +28,7 @@ from baldistill.placement.storage_check import check_storage_is_shared
 from baldistill.progress.counter import start_counter
 from baldistill.progress.display import Display
 from baldistill.run_folder import layout
-from baldistill.run_folder.identity import claim
+from baldistill.run_folder.identity import adopt_run
 from baldistill.run_folder.layout import StageLayout
 from baldistill.run_folder.lock import only_run_in
 from baldistill.run_folder.log import RunLog
@@ -85,7 +85,7 @@ def run(
     storage = Storage.open(run_dir or layout.new_folder(config.name))
     with only_run_in(storage, Display(quiet=quiet).say), RunLog(storage) as log:
         responses = _responses(storage, store)
-        claim(storage, config, responses.storage.uri)
+        adopt_run(storage, config, responses.storage.uri)
         display = Display(log, quiet=quiet)
         start = time.monotonic()
         display.say(f"run folder: {storage.uri}")

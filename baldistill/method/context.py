@@ -12,7 +12,7 @@ import ray
 
 from baldistill.answers.store import ResponseStore
 from baldistill.config import Config
-from baldistill.core.ledger import Caps, Ledger, Prices
+from baldistill.core.ledger import Caps, Prices
 from baldistill.data.prepare import CorpusSummary
 from baldistill.generation.dispatcher import OnProgress
 from baldistill.generation.model_ref import ModelRef
@@ -22,9 +22,10 @@ from baldistill.progress.display import Display
 from baldistill.records import seed_for
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import StageLayout
+from baldistill.run_folder.spending import replay
 from baldistill.run_folder.steps import Step
 from baldistill.storage import Storage
-from baldistill.teacher.ledger_actor import read_log, start_ledger
+from baldistill.teacher.ledger_actor import start_ledger
 from baldistill.teacher.prompts import PromptSet
 from baldistill.teacher.teacher import Teacher
 
@@ -105,8 +106,7 @@ class Context:
 
     def spending(self) -> dict[str, Any]:
         """The ledger's summary, also where no teacher was needed."""
-        _, entries = read_log(self.storage.sub(layout.LEDGER))
-        return Ledger.replay(self.caps, entries, self.prices).summary().to_dict()
+        return replay(self.storage, self.caps, self.prices).summary().to_dict()
 
     def close(self) -> None:
         """End the actors that belong to this run alone."""

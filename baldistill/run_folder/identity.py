@@ -1,8 +1,8 @@
-"""A run folder belongs to one run: what of its config may change when it goes on, and what not.
+"""A folder belongs to one run, one comparison or one sweep: what of its config may change.
 
-What decides how fast a run goes, and not what it finds, may always change. The rest may until the
-step that it decides is committed: a stage that was trained would otherwise be annotated again, from
-a budget that is spent.
+In a run folder, options that decide how fast the run goes, and not what it finds, may always
+change. Any other option may change until a step that it decides is committed. Otherwise a trained
+stage would be annotated again, from a budget that is spent.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from baldistill.config import BudgetConfig, Config
@@ -22,7 +22,7 @@ from baldistill.run_folder.steps import committed
 from baldistill.storage import Storage
 
 PLACEMENT = {"resources", "num_workers", "worker_resources", "engine"}
-"""Of the student's options: where it runs, not what it learns."""
+"""The student's options that decide where it runs, not what it learns."""
 
 CAPS = ("calls", "tokens", "cost")
 """Of the budget's options: what ends a run early."""
@@ -34,16 +34,16 @@ _TRAINING = {
 }  # fmt: skip
 
 
-def claim(storage: Storage, config: Config, answers: str) -> None:
-    """Write config and versions into a new run folder, or check that the run may go on with them.
+def adopt_run(storage: Storage, config: Config, answers: str) -> None:
+    """Write config and versions into a new run folder, or check that its run may go on with them.
 
     Args:
         storage: The run folder.
-        config: Becomes the folder's.
-        answers: Path or URI of the teacher's answers.
+        config: The run's config, which becomes the folder's.
+        answers: Path or URI of the teacher's answers, for the error.
 
     Raises:
-        ConfigError: The folder holds a run that another config decided.
+        ConfigError: The folder holds steps that another config decided.
     """
     text = dump_config(config)
     if not storage.exists(layout.CONFIG):
@@ -62,8 +62,55 @@ def claim(storage: Storage, config: Config, answers: str) -> None:
     storage.write_text(layout.CONFIG, text)
 
 
+def adopt_comparison(folder: Storage, config: Config) -> None:
+    """Write what is compared into a new folder, or check that it is the same.
+
+    The runs of a comparison may differ in method and seed, not in corpus, teacher or student.
+
+    Raises:
+        ConfigError: The folder holds another comparison.
+    """
+    subject = {
+        "data": config.data.model_dump(mode="json"),
+        "teacher": [teacher.signature() for teacher in config.teacher.tiers],
+        "student": config.student.model,
+    }
+    if not folder.exists(layout.SUBJECT):
+        folder.write_json(layout.SUBJECT, subject)
+    elif folder.read_json(layout.SUBJECT) != subject:
+        raise ConfigError(
+            f"{folder.uri} holds a comparison on another corpus, teacher or student: use "
+            "another --run-dir"
+        )
+
+
+def adopt_sweep(
+    folder: Storage, config: Config, space: str, is_same_space: Callable[[str], bool]
+) -> None:
+    """Write config and space into a new folder, or check that it is the same sweep.
+
+    Args:
+        folder: The sweep's.
+        config: The config that its trials vary.
+        space: The space as YAML.
+        is_same_space: Tells whether the sweep may go on from the space that the folder holds.
+
+    Raises:
+        ConfigError: The folder holds another sweep.
+    """
+    if folder.exists(layout.CONFIG):
+        same_config = folder.read_text(layout.CONFIG) == dump_config(config)
+        if not (is_same_space(folder.read_text(layout.SPACE)) and same_config):
+            raise ConfigError(
+                f"{folder.uri} holds a sweep of another config or space: use another --run-dir, or "
+                f"go on with that one by --resume {folder.uri}"
+            )
+    folder.write_text(layout.SPACE, space)
+    folder.write_text(layout.CONFIG, dump_config(config))
+
+
 def changes(storage: Storage, before: Config, after: Config) -> list[str]:
-    """The keys that decided what the folder holds, and differ."""
+    """Return the keys that decided what the folder holds, and differ."""
     if committed(storage, layout.CORPUS_STEP) is None:
         return []
     trained = committed(storage, StageLayout(1).step("student")) is not None
@@ -100,12 +147,12 @@ def _decisive(config: Config, trained: bool) -> dict[str, Any]:
         },
     )
     tiers = {str(number): tier.signature() for number, tier in enumerate(config.teacher.tiers)}
-    # one teacher's options stand in `teacher`, several in `teacher.tiers`
+    # The keys are named as users write them: `teacher.tiers` exists in a cascade alone.
     return values | {"teacher": tiers["0"] if len(tiers) == 1 else {"tiers": tiers}}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys and their values."""
+    """Return dotted keys and their values."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:

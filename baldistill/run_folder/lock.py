@@ -1,17 +1,19 @@
 """One run at a time in a run folder.
 
-On a local disk the system's file lock: it is freed when the process ends, however it ends.
+On a local disk the run at work holds the system's file lock, which is freed when its process ends,
+however it ends.
 
-An object store has none. There each run keeps a claim in `_lock/`, a small object that it writes
-anew every five seconds. Who comes writes a claim of its own first and then looks at the others;
-the store lists what was written before, so of two that come at once at least one sees the other.
+An object store has no locks. There each run writes a small object, its sign of life, into `_lock/`,
+and writes it again every five seconds. A newcomer first writes its own and then looks at the
+others. The store lists what was written before, so of two runs that come at once at least one sees
+the other.
 
-- An owner whose claim changes is alive: the newcomer withdraws, with an error.
-- An owner is dead if it ran on this machine and its process is gone (told at once), or if its
-  claim does not change for a minute. No clocks are compared.
-- Of two that both only ask, the one with the smaller name goes first.
-- A run that was silent for so long that another took its folder finds its claim gone, and stops
-  before its next commit.
+- An owner is alive if its sign of life changes: the newcomer gives up, with an error.
+- An owner is dead if it ran on this machine and its process is gone, which shows at once, or if its
+  sign of life does not change for a minute. No clocks are compared.
+- Of two newcomers, the one with the smaller name goes first.
+- A run that was silent for so long that another run took its folder finds its sign of life gone,
+  and stops before its next commit.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ _UNKNOWN: dict[str, Any] = {
     **{"machine": None, "started": None, "state": "holds"},
 }
 _lost: set[str] = set()
-"""Folders that another run has taken from this process."""
+"""URIs of the folders that another run has taken from this process."""
 
 
 @contextmanager
@@ -53,42 +55,42 @@ def only_run_in(
     """Hold the run folder until the block ends.
 
     Args:
-        storage: The run's.
-        say: Told what is waited for.
-        beat: Seconds between two signs of life of an owner.
-        silence: Seconds without one after which an owner is taken for dead.
+        storage: The run's folder.
+        say: Called with a line about what this run waits for.
+        beat: Seconds after which an owner writes its sign of life again.
+        silence: Seconds without a change after which an owner counts as dead.
 
     Raises:
-        UserError: Another run is at work there, or the storage cannot be written.
+        UserError: Another run is at work there, or the storage cannot be written to.
     """
     if storage.is_local and os.name == "posix":
         with _flock(storage):
             yield
         return
-    claim = _Claim(storage, beat, silence)
+    presence = _Presence(storage, beat, silence)
     try:
-        claim.acquire(say)
+        presence.acquire(say)
     except OSError as error:
         raise UserError(
             f"cannot write to {storage.uri}: {error}. Check that the bucket exists, and the "
             "credentials in the environment"
         ) from None
     stop = threading.Event()
-    beating = threading.Thread(target=claim.keep, args=(stop,), daemon=True)
+    beating = threading.Thread(target=presence.keep, args=(stop,), daemon=True)
     beating.start()
     try:
         yield
     finally:
         stop.set()
         beating.join()
-        claim.release()
+        presence.release()
 
 
 def check_still_held(storage: Storage) -> None:
-    """Stop a run that lost its folder.
+    """Stop a run that has lost its folder.
 
     Raises:
-        UserError: Another run has taken it.
+        UserError: Another run has taken the folder.
     """
     if storage.uri in _lost:
         raise UserError(
@@ -114,8 +116,8 @@ def _flock(storage: Storage) -> Iterator[None]:
 
 
 @dataclass(slots=True)
-class _Claim:
-    """This run's claim, and what it knows of others."""
+class _Presence:
+    """This run's sign of life beside those of other runs."""
 
     storage: Storage
     beat: float
@@ -124,7 +126,11 @@ class _Claim:
     _content: dict[str, Any] = field(default_factory=lambda: {**_who_am_i(), "beats": 0})
 
     def acquire(self, say: Callable[[str], None]) -> None:
-        """Wait until every other owner has shown that it is dead."""
+        """Hold the folder as soon as no other run is alive.
+
+        Raises:
+            FolderInUseError: Another run is alive.
+        """
         _lost.discard(self.storage.uri)
         seen: dict[str, tuple[dict[str, Any], float]] = {}
         try:
@@ -150,18 +156,18 @@ class _Claim:
             raise
 
     def keep(self, stop: threading.Event) -> None:
-        """Show signs of life until told to stop."""
+        """Write the sign of life again and again until `stop` is set."""
         while not stop.wait(self.beat):
             try:
                 if not self.storage.exists(self._path):
                     _lost.add(self.storage.uri)
                     return
                 self._write("holds")
-            except OSError:  # out of reach for now: silence is what others see, too
+            except OSError:  # the store cannot be reached: others see this run as silent
                 continue
 
     def release(self) -> None:
-        """Withdraw the claim."""
+        """Remove the sign of life."""
         self.storage.delete(self._path)
 
     @property
@@ -173,16 +179,16 @@ class _Claim:
         self.storage.write_json(self._path, self._content)
 
     def _others(self) -> dict[str, dict[str, Any]]:
-        """Claims of those that may be alive."""
+        """Return the signs of life of runs that may be alive; remove those of dead ones."""
         found: dict[str, dict[str, Any]] = {}
         for name in self.storage.list(layout.LOCK):
             if name == self.name:
                 continue
             try:
                 content = self.storage.read_json(f"{layout.LOCK}/{name}")
-            except FileNotFoundError:  # withdrawn since
+            except FileNotFoundError:  # removed since it was listed
                 continue
-            except json.JSONDecodeError:  # half written, on a store where that can be seen
+            except json.JSONDecodeError:  # half written, on a store that shows such objects
                 content = dict(_UNKNOWN)
             if _is_gone(content):
                 self.storage.delete(f"{layout.LOCK}/{name}")
@@ -205,5 +211,5 @@ def _describe(content: dict[str, Any]) -> str:
 
 
 def _is_gone(content: dict[str, Any]) -> bool:
-    """Whether an owner ran on this machine and does so no more."""
+    """Tell whether a run was a process of this machine that has ended."""
     return ProcessId(content["machine"], content["pid"], content["started"]).is_gone()

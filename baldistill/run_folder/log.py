@@ -1,4 +1,4 @@
-"""`log.txt` of a run folder, wherever that is."""
+"""The log of a run folder, on a disk or on an object store."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _SAVE_EVERY = 10.0
 
 
 class RunLog:
-    """Adds lines with their time to `log.txt`; a resumed run goes on with the same file.
+    """Appends lines with their time to `log.txt`; a resumed run appends to the same file.
 
-    An object cannot be added to: there the file is written anew, ten seconds after a line came
-    and at the end. A run that is killed loses the lines of its last ten seconds.
+    Nothing can be appended to an object of a store. There the whole log is written again ten
+    seconds after a new line, and at the end. A killed run loses the lines of its last ten seconds.
     """
 
     def __init__(self, storage: Storage) -> None:
-        """Write nothing yet."""
+        """Read the log of an earlier start, where the log is written whole."""
         self._storage = storage
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
@@ -30,7 +30,7 @@ class RunLog:
             self._text = storage.read_text(layout.LOG)
 
     def write(self, text: str) -> None:
-        """Add a message."""
+        """Append a message."""
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n"
         if self._storage.is_local:
             with Path(self._storage.path(layout.LOG)).open("a", encoding="utf-8") as file:
@@ -52,7 +52,7 @@ class RunLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Write what is not yet written."""
+        """Write the lines that are not written yet."""
         with self._lock:
             if self._timer is None:
                 return
@@ -67,5 +67,5 @@ class RunLog:
             self._timer = None
             try:
                 self._storage.write_text(layout.LOG, self._text)
-            except OSError:  # the next line, or the end, tries again: a log ends no run
+            except OSError:  # a log must not end a run; the next line, or the end, tries again
                 return

@@ -1,4 +1,4 @@
-"""What a run left in its folder, finished or not: the committed steps and their figures."""
+"""Reading a run folder, finished or not: its config, committed steps and figures."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class StageFolder:
     Attributes:
         stage: From 0.
         seconds: How long each committed step took, in the order of the steps.
-        plan: `plan.json`; empty before the plan is committed. The next three alike.
+        plan: `plan.json`; empty until that step is committed, as the next three.
         annotation: Figures of the annotation.
         training: Figures of the training, with `losses` as pairs of step and loss.
-        metrics: The student's figures on the evaluation set.
+        metrics: Figures of the student on the evaluation set.
         sources: Domain -> source (real, synthetic, repeated) -> annotated rows.
     """
 
@@ -48,17 +48,17 @@ class StageFolder:
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """A run as its folder tells it.
+    """A run, read from its folder.
 
     Attributes:
         storage: The run's folder.
-        config_text: `config.yaml` as it stands.
-        config: The same, parsed. Read leniently: a run of another version still has its report.
+        config_text: The text of `config.yaml`.
+        config: Its keys, not validated: a run of another version still gets its report.
         versions: Package -> version.
-        corpus: Figures of the corpus; empty before it is committed.
+        corpus: Figures of the corpus; empty until that step is committed.
         corpus_seconds: How long the corpus took.
-        stages: Stage 0 (if the base student was evaluated) and the stages begun.
-        final: `metrics.json`; empty on an unfinished run.
+        stages: Stage 0, if the base student was evaluated, and the stages that have begun.
+        final: `metrics.json`; empty while the run is not finished.
     """
 
     storage: Storage
@@ -72,10 +72,10 @@ class RunFolder:
     counts: dict[str, int] = field(init=False)
     """Domain -> examples of the corpus, largest first."""
     head: frozenset[str] = field(init=False)
-    """The smallest set of largest domains that hold `evaluation.head_mass` of the corpus."""
+    """The largest domains that together hold `evaluation.head_mass` of the corpus."""
 
     def __post_init__(self) -> None:
-        """Sort the domains and tell head from tail."""
+        """Sort the domains, and divide them into head and tail."""
         counts: dict[str, int] = self.corpus.get("counts", {})
         ordered = by_size(counts)
         head = head_domains(counts, self.setting("evaluation.head_mass", 0.8)) if counts else ()
@@ -83,7 +83,7 @@ class RunFolder:
         object.__setattr__(self, "head", frozenset(head))
 
     def setting(self, key: str, default: Any) -> Any:
-        """A value of the config by its dotted key."""
+        """Return a value of the config by its dotted key."""
         value: Any = self.config
         for part in key.split("."):
             if not isinstance(value, Mapping) or part not in value:
@@ -98,22 +98,22 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end."""
+        """Whether the run has finished."""
         return bool(self.final)
 
     @property
     def budget(self) -> int:
-        """B."""
+        """B, the budget of annotated examples."""
         return int(self.setting("budget.total", 0))
 
     @property
     def num_stages(self) -> int:
-        """K; 0 where nothing was to be annotated."""
+        """K, the number of stages; 0 if there is nothing to annotate."""
         return int(self.setting("stages", 0)) if self.budget else 0
 
     @property
     def distilled(self) -> tuple[StageFolder, ...]:
-        """The stages begun, without the base student's."""
+        """The stages that have begun, without stage 0."""
         return tuple(stage for stage in self.stages if stage.stage > 0)
 
     @property
@@ -123,25 +123,38 @@ class RunFolder:
 
     @property
     def annotated(self) -> int:
-        """Annotated examples of all committed stages: units of B."""
+        """Annotated examples of all committed stages, in units of B."""
         return sum(stage.annotation.get("annotated", 0) for stage in self.stages)
 
     @property
     def seconds(self) -> float:
-        """Time of all committed steps."""
+        """Time of all committed steps together."""
         return self.corpus_seconds + sum(sum(s.seconds.values()) for s in self.stages)
 
     @property
     def measure(self) -> str:
-        """What the evaluation measures: accuracy, F1 (of labels), word F1, or a mix of them."""
+        """What the evaluation measures: accuracy, F1 (of labels), word F1, or score for a mix."""
         named = {str(m.get("metric", "accuracy")) for m in self.evaluated.values()}
         if len(named) > 1:
             return "score"
         return _MEASURES.get(named.pop() if named else "accuracy", "score")
 
 
+@dataclass(frozen=True, slots=True)
+class _Marker:
+    """What a committed step reports, and how long it took."""
+
+    figures: dict[str, Any]
+    seconds: float
+
+
+def corpus_counts(storage: Storage) -> dict[str, int]:
+    """Return the examples of each domain in a run's corpus; empty until it is committed."""
+    return dict(_marker(storage, layout.CORPUS_STEP).figures.get("counts", {}))
+
+
 def title(stage: int) -> str:
-    """How a stage is called."""
+    """Return the name of a stage in tables."""
     return f"stage {stage}" if stage else "base"
 
 
@@ -152,7 +165,7 @@ def read_run(run: str | Path) -> RunFolder:
         run: Path or URI of the run folder.
 
     Raises:
-        UserError: It is not a run folder, or its config cannot be read.
+        UserError: It is not a run folder, or its config or its markers cannot be read.
     """
     storage = Storage.open(run)
     if not storage.exists(layout.CONFIG):
@@ -167,26 +180,22 @@ def read_run(run: str | Path) -> RunFolder:
         raise UserError(f"{storage.uri_of(layout.CONFIG)} is not YAML: {error}") from None
     if not isinstance(config, Mapping):
         raise UserError(f"{storage.uri_of(layout.CONFIG)} holds no keys: is it a run's?")
-    corpus = (
-        _marker(storage, layout.CORPUS_STEP)
-        if storage.exists(layout.marker(layout.CORPUS_STEP))
-        else {}
-    )
+    corpus = _marker(storage, layout.CORPUS_STEP)
     stages = int(config.get("stages", 0))
     return RunFolder(
         storage=storage,
         config_text=text,
         config=config,
         versions=storage.read_json(layout.VERSIONS) if storage.exists(layout.VERSIONS) else {},
-        corpus=corpus.get("figures", {}),
-        corpus_seconds=corpus.get("seconds", 0.0),
-        stages=tuple(_stages(storage, stages)) if corpus else (),
+        corpus=corpus.figures,
+        corpus_seconds=corpus.seconds,
+        stages=tuple(_stages(storage, stages)) if corpus.figures else (),
         final=storage.read_json(layout.METRICS) if storage.exists(layout.METRICS) else {},
     )
 
 
 def _stages(storage: Storage, num_stages: int) -> list[StageFolder]:
-    """Every stage of which a step is committed; they are made one after the other."""
+    """Read every stage that has a committed step; stages are made one after the other."""
     found = []
     for number in range(num_stages + 1):
         stage = StageLayout(number)
@@ -202,7 +211,7 @@ def _stages(storage: Storage, num_stages: int) -> list[StageFolder]:
 def _stage(storage: Storage, number: int, steps: list[StepName]) -> StageFolder:
     stage = StageLayout(number)
     markers = {step: _marker(storage, stage.step(step)) for step in steps}
-    figures = {step: marker["figures"] for step, marker in markers.items()}
+    figures = {step: marker.figures for step, marker in markers.items()}
     sources: dict[str, dict[str, int]] = {}
     if "annotated" in steps:
         rows = storage.read_table(stage.annotated, ["domain", "source"])
@@ -210,7 +219,7 @@ def _stage(storage: Storage, number: int, steps: list[StepName]) -> StageFolder:
             sources.setdefault(row["domain"], {})[row["source"]] = row["count_all"]
     return StageFolder(
         stage=number,
-        seconds={step: marker["seconds"] for step, marker in markers.items()},
+        seconds={step: marker.seconds for step, marker in markers.items()},
         plan=storage.read_json(stage.plan) if "plan" in steps else {},
         annotation=figures.get("annotated", {}),
         training=figures.get("student", {}),
@@ -219,6 +228,18 @@ def _stage(storage: Storage, number: int, steps: list[StepName]) -> StageFolder:
     )
 
 
-def _marker(storage: Storage, name: str) -> dict[str, Any]:
-    marker: dict[str, Any] = storage.read_json(layout.marker(name))
-    return marker
+def _marker(storage: Storage, step: str) -> _Marker:
+    """Read the marker of a step; an empty one if the step is not committed."""
+    name = layout.marker(step)
+    if not storage.exists(name):
+        return _Marker({}, 0.0)
+    try:
+        values = storage.read_json(name)
+        return _Marker(dict(values["figures"]), float(values["seconds"]))
+    except (KeyError, TypeError, ValueError):
+        raise UserError(
+            f"{storage.uri_of(name)} was written by another version of baldistill and cannot be "
+            "read: use that version, or run again in a new folder, with "
+            f"--store {storage.uri_of(layout.RESPONSES)} so that the teacher's answers are not "
+            "paid again"
+        ) from None

@@ -1,4 +1,7 @@
-"""What the teacher was paid for: the ledger of a run, replayed from its log."""
+"""The ledger of a run folder: its log, read and replayed.
+
+`teacher/ledger_actor.py` writes the log.
+"""
 
 from __future__ import annotations
 
@@ -22,18 +25,18 @@ from baldistill.run_folder import layout
 from baldistill.run_folder.reader import RunFolder
 from baldistill.storage import Storage
 
-_READERS = 16  # segments read at once: an object store answers each in its own time
+_READERS = 16  # segments read at once: an object store takes long for each
 
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """The ledger's figures.
+    """The figures of a ledger.
 
     Attributes:
-        summary: What was spent along each side, the caps and what remains under them.
-        by_stage: Per stage, in order.
+        summary: What was spent by stage, domain, purpose and teacher; caps and what remains.
+        by_stage: What each stage spent, in order.
         calls: Stage -> purpose -> calls.
-        teachers: What each tier is called; one, or several of a cascade.
+        teachers: Name of each teacher: one, or several of a cascade.
         priced: Whether any teacher has a price.
         requests: Every request, in the order of their first reservations.
     """
@@ -47,47 +50,45 @@ class Spending:
 
     @property
     def total(self) -> SpentFigures:
-        """All of them."""
+        """What all requests spent together."""
         return self.summary.total
 
     @property
     def by_purpose(self) -> Mapping[str, SpentFigures]:
-        """Per purpose of a call: rationale, synthesis, verification."""
+        """What each purpose of a call spent: rationale, synthesis, verification."""
         return self.summary.by_purpose
 
     @property
     def by_teacher(self) -> dict[str, SpentFigures]:
-        """Per teacher, the first asked first; teachers that were never asked are left out."""
+        """What each teacher spent, in the order of the cascade, without those never asked."""
         tiers = self.summary.by_tier
         return {self.teacher(int(tier)): spent for tier, spent in tiers.items()}
 
     @property
     def money(self) -> float | None:
-        """Cost in the currency of the prices; None without prices."""
+        """The cost in the currency of the prices; None without prices."""
         return self.total.cost if self.priced else None
 
     def teacher(self, tier: int) -> str:
-        """What a tier is called."""
+        """Return the name of a teacher by its place in the cascade, from 1."""
         name = self.teachers[tier - 1] if tier <= len(self.teachers) else "?"
         return f"{tier}: {name}" if len(self.teachers) > 1 else name
 
 
 def read_spending(run: RunFolder) -> Spending | None:
-    """Replay the ledger; None where no teacher was asked.
+    """Return the figures of a run's ledger; None if no teacher was asked.
 
-    The log is there whether the run is finished, stopped or at work, and knows more than the
-    summary in `metrics.json`: each request. Caps and prices are those of `config.yaml`.
+    The run may be finished, stopped or at work. Caps and prices are those of `config.yaml`.
     """
-    entries = _entries(run.storage.sub(layout.LEDGER))
-    if not entries:
-        return None
     teacher = run.setting("teacher", {})
     tiers = teacher.get("tiers") or [teacher]
     prices = tuple(Prices(**tier.get("prices", {})) for tier in tiers)
     budget = run.setting("budget", {})
     caps = Caps(run.budget, *(budget.get(name) for name in ("calls", "tokens", "cost")))
-    ledger = Ledger.replay(caps, entries, prices)
+    ledger = replay(run.storage, caps, prices)
     summary, requests = ledger.summary(), tuple(ledger.requests())
+    if not requests:
+        return None
     return Spending(
         summary=summary,
         by_stage=dict(sorted((int(stage), spent) for stage, spent in summary.by_stage.items())),
@@ -98,16 +99,34 @@ def read_spending(run: RunFolder) -> Spending | None:
     )
 
 
-def _entries(log: Storage) -> list[Entry]:
-    """The log: JSON lines in numbered segments, in the order of their names."""
+def replay(storage: Storage, caps: Caps, prices: tuple[Prices, ...] = ()) -> Ledger:
+    """Return the ledger of a run folder.
+
+    A call that a crash left open counts as made.
+
+    Args:
+        storage: The run folder.
+        caps: The caps that the summary counts the remainder from.
+        prices: Prices of each teacher.
+    """
+    _, entries = read_log(storage.sub(layout.LEDGER))
+    return Ledger.replay(caps, entries, prices)
+
+
+def read_log(log: Storage) -> tuple[list[str], list[Entry]]:
+    """Read the log of a ledger: numbered segments of JSON lines.
+
+    Returns:
+        The names of the segments in their order, and all entries.
+    """
     names = [name for name in log.list() if name.endswith(".jsonl")]
     with ThreadPoolExecutor(_READERS) as readers:
         texts = list(readers.map(log.read_text, names))
-    return [from_record(json.loads(line)) for text in texts for line in text.splitlines()]
+    return names, [from_record(json.loads(line)) for text in texts for line in text.splitlines()]
 
 
 def _calls(requests: tuple[RequestFigures, ...]) -> dict[int, dict[str, int]]:
-    """Calls by stage and purpose; a request belongs to the stage that reserved it first."""
+    """Count calls by stage and purpose; a request belongs to the stage that reserved it first."""
     calls: dict[int, dict[str, int]] = {}
     for request in requests:
         stage = calls.setdefault(request.stage, {})
@@ -116,7 +135,7 @@ def _calls(requests: tuple[RequestFigures, ...]) -> dict[int, dict[str, int]]:
 
 
 def _name(teacher: Mapping[str, Any]) -> str:
-    """Engine and model, or what is replayed."""
+    """Name a teacher by its engine and its model, or by the recording that it replays."""
     kind = str(teacher.get("kind", "transformers"))
     what = teacher.get("path") if kind == "replay" else teacher.get("model", "bundled")
     return f"{kind} {str(what).rpartition('/')[2]}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -27,14 +26,13 @@ from baldistill.core.ledger import (
     Release,
     Reserve,
     Settle,
-    from_record,
     to_record,
 )
 from baldistill.errors import UserError
+from baldistill.run_folder.spending import read_log
 from baldistill.storage import Storage
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False).encode
-_READERS = 16  # segments read at once: an object store answers each in its own time
 
 
 class DurableLedger:
@@ -171,14 +169,6 @@ class DurableLedger:
             self._log.write_text(f"{self._next:08d}-{self._owner}.jsonl", "\n".join(lines) + "\n")
             self._next += 1
             self._current = True
-
-
-def read_log(log: Storage) -> tuple[list[str], list[Entry]]:
-    """The segments of a log, in their order, and the entries in them."""
-    names = [name for name in log.list() if name.endswith(".jsonl")]
-    with ThreadPoolExecutor(_READERS) as readers:
-        texts = list(readers.map(log.read_text, names))
-    return names, [from_record(json.loads(line)) for text in texts for line in text.splitlines()]
 
 
 def _settlements(store: ResponseStore, where: dict[str, str], *, reused: bool) -> list[Settle]:

@@ -12,6 +12,7 @@ from baldistill.config.loading import dump_config
 from baldistill.errors import ConfigError
 from baldistill.report.sweep import SweepTables, SweepTrial, write_tables
 from baldistill.run_folder import layout
+from baldistill.run_folder.reader import corpus_counts
 from baldistill.storage import Storage
 from baldistill.tune.plan import SweepPlan, config_of
 from baldistill.tune.record import (
@@ -53,8 +54,6 @@ def write_result(folder: Storage, plan: SweepPlan) -> SweepResult:
 def _trial(folder: Storage, plan: SweepPlan, record: TrialRecord) -> SweepTrial:
     history = stage_results(folder, record.name)
     run = run_folder(folder, record.name)
-    marker = layout.marker(layout.CORPUS_STEP)
-    has_corpus = run.exists(marker)
     spent = spent_by(folder, record.name)
     last = history[-1][1] if record.is_final else None
     scores = [metric_of(name, last) for name in plan.space.metric] if last else []
@@ -69,7 +68,7 @@ def _trial(folder: Storage, plan: SweepPlan, record: TrialRecord) -> SweepTrial:
         calls=spent.calls,
         reused=spent.reused,
         seconds=record.seconds,
-        counts=run.read_json(marker)["figures"]["counts"] if has_corpus else {},
+        counts=corpus_counts(run),
     )
 
 

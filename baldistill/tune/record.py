@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
 from baldistill.config.loading import read_mapping, validate
-from baldistill.core.ledger import Caps, Ledger
+from baldistill.core.ledger import Caps
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import StageLayout
+from baldistill.run_folder.spending import replay
 from baldistill.storage import Storage
-from baldistill.teacher.ledger_actor import read_log
 from baldistill.teacher.shared import from_other_runs
 
 Standing: TypeAlias = Literal["running", "done", "stopped", "failed", "skipped"]
@@ -114,7 +114,6 @@ def spent_by(folder: Storage, name: str) -> Spent:
         return Spent(calls=0, reused=0)
     run = run_folder(folder, name)
     config = validate(read_mapping(run.read_text(layout.CONFIG), run.uri_of(layout.CONFIG)), name)
-    _, entries = read_log(run.sub(layout.LEDGER))
-    summary = Ledger.replay(Caps(), entries).summary().to_dict()
+    summary = replay(run, Caps()).summary().to_dict()
     reused = from_other_runs(summary, config.teacher.tiers)
     return Spent(calls=int(summary["total"]["calls"]), reused=reused)

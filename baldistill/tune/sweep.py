@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from baldistill.config import Config
-from baldistill.config.loading import dump_config, load_config, read_mapping, validate
+from baldistill.config.loading import load_config, read_mapping, validate
 from baldistill.errors import ConfigError, UserError
 from baldistill.placement.cluster import connected
 from baldistill.placement.storage_check import check_storage_is_shared
 from baldistill.progress.display import Display
 from baldistill.ray_patches import TUNE_SETTINGS
 from baldistill.run_folder import layout
+from baldistill.run_folder.identity import adopt_sweep
 from baldistill.run_folder.lock import only_run_in
 from baldistill.storage import Storage
 from baldistill.tune.outcome import check_seeds, validate_best, write_result
@@ -70,7 +72,7 @@ def sweep(
     folder = Storage.open(run_dir or layout.new_folder("sweep"))
     display = Display(quiet=quiet)
     with only_run_in(folder):
-        _claim(folder, config, space)
+        adopt_sweep(folder, config, dump_space(space), partial(_is_same, folder, space))
         for name, value in TUNE_SETTINGS.items():  # before a local Ray starts, which inherits them
             os.environ.setdefault(name, value)
         with connected(address, verbose=verbose) as cluster:
@@ -115,23 +117,11 @@ def read_sweep(
     return config, parse_space(storage.read_text(layout.SPACE), names[1], changes)
 
 
-def _claim(folder: Storage, config: Config, space: Space) -> None:
-    """Write config and space into a new folder, or check that it is the same sweep.
+def _is_same(folder: Storage, space: Space, text: str) -> bool:
+    """Tell whether a sweep may go on from the space that its folder holds.
 
-    A sweep that goes on may have another cap, other trackers, another stopping rule, and more
-    trials.
+    It may have another cap, other trackers, another stopping rule, and more trials.
     """
-    if folder.exists(layout.CONFIG):
-        same = folder.read_text(layout.CONFIG) == dump_config(config)
-        before = parse_space(folder.read_text(layout.SPACE), f"{folder.uri}/{layout.SPACE}")
-        if not same or _identity(before) != _identity(space):
-            raise ConfigError(
-                f"{folder.uri} holds a sweep of another config or space: use another --run-dir, or "
-                f"go on with that one by --resume {folder.uri}"
-            )
-    folder.write_text(layout.SPACE, dump_space(space))
-    folder.write_text(layout.CONFIG, dump_config(config))
-
-
-def _identity(space: Space) -> dict[str, Any]:
-    return space.model_dump(mode="json", include=_IDENTITY)
+    before = parse_space(text, f"{folder.uri}/{layout.SPACE}")
+    old, new = (one.model_dump(mode="json", include=_IDENTITY) for one in (before, space))
+    return bool(old == new)

@@ -17,8 +17,9 @@ from baldistill.core.ledger import Caps, Ledger
 from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import Pool
 from baldistill.records import Example
+from baldistill.run_folder.spending import read_log
 from baldistill.storage import Storage
-from baldistill.teacher.ledger_actor import read_log, start_ledger
+from baldistill.teacher.ledger_actor import start_ledger
 from baldistill.teacher.prompts import load_prompts
 from baldistill.teacher.rationale import explain
 from baldistill.teacher.teacher import Teacher

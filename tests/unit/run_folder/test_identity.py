@@ -9,7 +9,7 @@ import pytest
 
 from baldistill.config.loading import load_config
 from baldistill.errors import ConfigError
-from baldistill.run_folder.identity import CAPS, caps_of, claim
+from baldistill.run_folder.identity import CAPS, adopt_run, caps_of
 from baldistill.run_folder.steps import commit
 from baldistill.storage import Storage
 from baldistill.yaml12 import read_yaml
@@ -21,7 +21,7 @@ CORPUS, STUDENT = "corpus", "stages/01/student"
 def folder(path: Path, *done: str) -> Storage:
     """A run folder in which some steps are committed."""
     storage = Storage.open(path)
-    claim(storage, load_config(None, BASE), "answers")
+    adopt_run(storage, load_config(None, BASE), "answers")
     for name in done:
         commit(storage, name, inputs=(), options={}, make=dict)
     return storage
@@ -46,7 +46,7 @@ def folder(path: Path, *done: str) -> Storage:
 def test_what_decides_nothing_may_change_at_any_time(tmp_path: Path, override: str) -> None:
     storage = folder(tmp_path, CORPUS, STUDENT)
     config = load_config(None, [*BASE, override])
-    claim(storage, config, "answers")
+    adopt_run(storage, config, "answers")
     assert load_config(tmp_path / "config.yaml") == config
 
 
@@ -70,11 +70,11 @@ def test_what_decides_a_committed_step_may_change_until_then(
 ) -> None:
     config = load_config(None, [*BASE, override])
     before = {CORPUS: (), STUDENT: (CORPUS,)}[decided_by]
-    claim(folder(tmp_path / "before", *before), config, "answers")
+    adopt_run(folder(tmp_path / "before", *before), config, "answers")
     storage = folder(tmp_path / "after", *before, decided_by)
     held = storage.read_text("config.yaml")
     with pytest.raises(ConfigError, match="holds a run with another config") as raised:
-        claim(storage, config, "s3://bucket/answers")
+        adopt_run(storage, config, "s3://bucket/answers")
     assert f"({key})" in str(raised.value)
     assert "--store s3://bucket/answers" in str(raised.value)
     assert storage.read_text("config.yaml") == held
@@ -84,7 +84,7 @@ def test_the_versions_are_those_of_the_start(tmp_path: Path) -> None:
     storage = folder(tmp_path, CORPUS)
     assert storage.read_json("versions.json")["pydantic"]
     storage.write_json("versions.json", {"then": "1"})
-    claim(storage, load_config(None, [*BASE, "name=other"]), "answers")
+    adopt_run(storage, load_config(None, [*BASE, "name=other"]), "answers")
     assert storage.read_json("versions.json") == {"then": "1"}
     assert read_yaml(storage.read_text("config.yaml"))["name"] == "other"
 

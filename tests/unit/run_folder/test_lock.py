@@ -21,19 +21,19 @@ from baldistill.storage import Storage
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Storage:
-    """Objects appear whole there, as on S3."""
+    """A store in memory, whose objects appear whole, as on S3."""
     fs = pafs.PyFileSystem(pafs.FSSpecHandler(fsspec.filesystem("memory")))
     return Storage(f"test://{tmp_path.name}", fs, f"/{tmp_path.name}")
 
 
-def claims(storage: Storage) -> list[str]:
+def signs_of_life(storage: Storage) -> list[str]:
     return storage.list("_lock")
 
 
-def claim_of(storage: Storage, **changes: object) -> None:
-    """A claim as a run elsewhere would have left it."""
+def leave_sign_of_life(storage: Storage) -> None:
+    """Write the sign of life of a run on another machine."""
     owner = {"user": "u", "host": "elsewhere", "pid": 1, "since": "today", "machine": "another"}
-    content = {**owner, "started": "1", "state": "holds", "beats": 7, **changes}
+    content = {**owner, "started": "1", "state": "holds", "beats": 7}
     storage.write_text("_lock/0000.json", json.dumps(content))
 
 
@@ -42,8 +42,8 @@ def test_a_second_run_is_refused_while_the_first_shows_life(storage: Storage) ->
     with only_run_in(storage, beat=0.02):
         with refused, only_run_in(storage, beat=0.02):
             pytest.fail("two runs in one folder")
-        assert len(claims(storage)) == 1, "the one that was refused withdrew"
-    assert claims(storage) == []
+        assert len(signs_of_life(storage)) == 1, "the one that was refused left no sign of life"
+    assert signs_of_life(storage) == []
     with only_run_in(storage, beat=0.02):
         pass
 
@@ -76,10 +76,10 @@ def test_of_many_that_come_at_once_one_gets_in(storage: Storage) -> None:
 
 
 def test_a_silent_owner_elsewhere_is_dead_after_a_while(storage: Storage) -> None:
-    claim_of(storage)
+    leave_sign_of_life(storage)
     said: list[str] = []
     with only_run_in(storage, said.append, beat=0.02, silence=0.2):
-        assert len(claims(storage)) == 1
+        assert len(signs_of_life(storage)) == 1
     assert said == ["waiting for a sign of life of process 1 of u on elsewhere, since today ..."]
 
 
@@ -105,7 +105,7 @@ def test_a_killed_process_of_this_machine_is_dead_at_once(tmp_path: Path) -> Non
     assert holder.stdout.readline() == "in\n"
     holder.kill()
     while Path(f"/proc/{holder.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
-        time.sleep(0.01)  # not yet waited for: a zombie is dead, too
+        time.sleep(0.01)  # a zombie counts as dead, too
     with only_run_in(Storage("test://x", fs, "run"), beat=0.01, silence=1000.0):
         pass
     holder.wait()
@@ -122,7 +122,7 @@ def test_a_run_that_lost_its_folder_commits_no_more(storage: Storage) -> None:
 
     with only_run_in(storage, beat=0.02):
         step("first")
-        storage.delete("_lock")  # as a run does that took this one for dead
+        storage.delete("_lock")  # as a run does that counts this one as dead
         with pytest.raises(UserError, match="another run took over"):
             until_refused()
         assert storage.list("_commits") == ["first.json"]
