@@ -1,1 +1,1 @@
-"""The page and the pictures of a run, from its artifacts alone: no ray, no torch."""
+"""Pages, pictures and tables from artifacts alone: no ray, no torch."""

@@ -1,4 +1,4 @@
-"""A few rows to look at: what the teacher wrote, what was rejected, what the student answers."""
+"""Choose rows for the page: what the teacher wrote, what was rejected, what the student answers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Example:
     """A row as the page shows it.
 
     Attributes:
-        tag: In a word: where it comes from, or why it was rejected.
+        tag: Where the row comes from, or why it was rejected, in a word.
         good: Whether the tag is good news.
         domain: The domain.
         question: The question; None where the tables do not have it.
-        answer: The gold answer; None alike.
+        answer: The gold answer; None where the tables do not have it.
         text: What the model wrote.
         note: A remark.
     """
@@ -45,11 +45,11 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """What was left out of the corpus.
+    """Rows that were left out of the corpus.
 
     Attributes:
-        counts: Rows by reason.
-        rows: Some of them, as file, row, reason, detail and content.
+        counts: Number of rows by reason.
+        rows: Some of the rows, as file, row, reason, detail and content.
     """
 
     counts: dict[str, int]
@@ -57,7 +57,7 @@ class Quarantine:
 
 
 def annotated(run: RunFolder, most: int = 3) -> list[Example]:
-    """Examples of each source from the last stage that was annotated."""
+    """Choose examples of each source from the last stage that was annotated."""
     stage = max((s.stage for s in run.distilled if s.annotation), default=None)
     if stage is None:
         return []
@@ -67,7 +67,7 @@ def annotated(run: RunFolder, most: int = 3) -> list[Example]:
         for row in _spread_rows(table.filter(pc.equal(table["source"], source)), most):
             verified = {True: "", False: "not verified", None: ""}[row["verified"]]
             attempts = f"attempt {row['attempts']}" if row["attempts"] > 1 else ""
-            note = ", ".join(part for part in (verified, attempts) if part)
+            note = ", ".join(filter(None, (verified, attempts)))
             text = row["rationale"]
             found.append(
                 Example(source, True, row["domain"], row["question"], row["answer"], text, note)
@@ -76,7 +76,7 @@ def annotated(run: RunFolder, most: int = 3) -> list[Example]:
 
 
 def rejected(run: RunFolder, most: int = 2) -> list[Example]:
-    """Rejected answers of each reason, from the last stage that has any."""
+    """Choose rejected answers of each reason from the last stage that has any."""
     stages = [s.stage for s in run.distilled if s.annotation.get("rejected")]
     if not stages:
         return []
@@ -103,7 +103,7 @@ def rejected(run: RunFolder, most: int = 2) -> list[Example]:
 def _questions(
     run: RunFolder, names: StageLayout, ids: Sequence[str]
 ) -> dict[str | None, tuple[str, str]]:
-    """Question and gold answer by id: the rejected table names real examples only by id."""
+    """Read question and gold answer by id: the rejected table has only the ids of real examples."""
     columns = ["example_id", "question", "answer"]
     table = run.storage.read_table(names.selected, columns)
     table = table.filter(pc.is_in(table["example_id"], pa.array(ids, pa.string())))
@@ -111,15 +111,15 @@ def _questions(
 
 
 def responses(run: RunFolder, most: int = 4) -> tuple[list[Example], str]:
-    """Right and wrong responses of the last student evaluated, and what went wrong how often."""
+    """Choose right and wrong responses of the last student, and count those without an answer."""
     stage = max((s.stage for s in run.stages if s.metrics), default=None)
     if stage is None:
         return [], ""
     table = run.storage.read_table(StageLayout(stage).responses)
     right = pc.greater_equal(table["score"], 0.5)
     found = []
-    for good, part in ((True, table.filter(right)), (False, table.filter(pc.invert(right)))):
-        for row in _spread_rows(part, most):
+    for good, rows in ((True, table.filter(right)), (False, table.filter(pc.invert(right)))):
+        for row in _spread_rows(rows, most):
             tag = "right" if good else "wrong"
             note = row["error"] or (
                 "no answer found" if row["prediction"] is None else f"read as: {row['prediction']}"
@@ -135,7 +135,7 @@ def responses(run: RunFolder, most: int = 4) -> tuple[list[Example], str]:
 
 
 def _spread_rows(table: pa.Table, most: int) -> list[dict[str, Any]]:
-    """Rows evenly spread over a table, which is sorted by domain."""
+    """Choose rows evenly spread over a table, which is sorted by domain."""
     rows: list[dict[str, Any]] = table.take(
         pa.array(spread(len(table), most), pa.int64())
     ).to_pylist()
@@ -143,7 +143,7 @@ def _spread_rows(table: pa.Table, most: int) -> list[dict[str, Any]]:
 
 
 def quarantine(run: RunFolder, most: int = 3) -> Quarantine:
-    """Counts by reason, and the first rows of each that are met; the table may be huge."""
+    """Count rows by reason, and choose the first of each reason; the table may be huge."""
     counts = dict(run.corpus.get("quarantined", {}))
     if not counts:
         return Quarantine(counts)
@@ -155,9 +155,9 @@ def quarantine(run: RunFolder, most: int = 3) -> Quarantine:
     num_read = 0
     for batch in source.to_batches():
         for reason in [reason for reason, count in missing.items() if count]:
-            part = batch.filter(pc.equal(batch["reason"], reason)).slice(0, missing[reason])
-            rows += part.to_pylist()
-            missing[reason] -= len(part)
+            found = batch.filter(pc.equal(batch["reason"], reason)).slice(0, missing[reason])
+            rows += found.to_pylist()
+            missing[reason] -= len(found)
         num_read += len(batch)
         if num_read > _MOST_QUARANTINED_READ or not any(missing.values()):
             break

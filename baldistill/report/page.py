@@ -1,4 +1,4 @@
-"""`report/index.html`: a run on one page, from what its folder holds."""
+"""Write `report/index.html`: a run on one page, from its folder."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Tile:
     """A figure at the top of the page.
 
     Attributes:
-        name: What it is.
+        name: Name of the figure.
         value: The figure.
-        detail: What to compare it with.
+        detail: What to compare the figure with.
     """
 
     name: str
@@ -91,13 +91,13 @@ def _environment() -> Environment:
 
 
 def _cut(text: str) -> str:
-    """A text of many lines, at a length that a page can hold."""
+    """Cut a text of many lines to a length that the page can hold."""
     text = readable(text)
     return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]} [...]"
 
 
 def _status(run: RunFolder) -> str:
-    """What is missing; empty for a finished run."""
+    """Say what is missing; nothing for a finished run."""
     if run.finished:
         return ""
     again = f"Run the same command with --run-dir {run.storage.uri} to go on."
@@ -111,7 +111,7 @@ def _status(run: RunFolder) -> str:
 
 
 def _notes(run: RunFolder) -> list[str]:
-    """What a person should know before reading the figures."""
+    """Collect what a person should know before reading the figures."""
     notes = list(run.corpus.get("warnings", []))
     if run.finished and run.num_stages == 0:
         notes.append("budget.total is 0: nothing was annotated, only the base student evaluated.")
@@ -134,7 +134,7 @@ def _notes(run: RunFolder) -> list[str]:
 
 
 def _scores(run: RunFolder) -> list[Tile]:
-    """The last student against the first that was evaluated."""
+    """Compare the last student with the first that was evaluated."""
     if not run.evaluated:
         return []
     stages = list(run.evaluated.items())

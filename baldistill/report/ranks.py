@@ -1,4 +1,4 @@
-"""Which of many domains a figure shows."""
+"""Choose which of many domains a figure shows."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 MOST_ROWS = 36
-"""More domains than this are not drawn by name."""
+"""The most domains that are drawn by name."""
 
 
 def both_ends(ordered: Sequence[str], most: int = MOST_ROWS) -> list[str | None]:
-    """The largest and the smallest domains, with None for those between them.
+    """Return the largest and the smallest domains, with None for those between them.
 
     Args:
         ordered: Domains, largest first.
-        most: If there are no more than this, all of them are shown.
+        most: Up to this number, all domains are returned.
     """
     if len(ordered) <= most:
         return list(ordered)
@@ -30,7 +30,7 @@ def rank_bins(ordered: Sequence[str], most: int = 24) -> list[Sequence[str]]:
 
 
 def spread(count: int, most: int) -> list[int]:
-    """At most `most` of the numbers 0 .. count-1, evenly, first and last among them."""
+    """Choose at most `most` of the numbers 0 .. count-1 evenly, with the first and the last."""
     if count <= most:
         return list(range(count))
     return sorted({round(i * (count - 1) / (most - 1)) for i in range(most)})

@@ -1,4 +1,4 @@
-"""`baldistill ledger`: what a run has spent so far, as tables, as JSON and as a CSV of requests."""
+"""Show what a run has spent so far: tables, JSON and a CSV of requests (`baldistill ledger`)."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from baldistill.run_folder.reader import RunFolder, read_run
 from baldistill.run_folder.spending import Spending, read_spending
 
 _MOST_ROWS = 40
-_WIDTH = 140  # of a table where there is no terminal to ask
-_KEYS = {"examples": "total"}  # in `budget`, where it differs from the cap's name
+_WIDTH = 140  # columns of a table that is not shown on a terminal
+_KEYS = {"examples": "total"}  # keys of `budget` that differ from the name of the cap
 
 
 def ledger(run: str | Path, *, csv_path: str | Path | None = None) -> Spending | None:
-    """Read the ledger of a run: finished, stopped or at work; None where no teacher was asked.
+    """Read the ledger of a run, finished or not; return None where no teacher was asked.
 
     Args:
         run: Path or URI of the run folder.
-        csv_path: Write every request there too.
+        csv_path: Where to write every request, too.
 
     Raises:
         UserError: It is not a run folder, or the file cannot be written.
@@ -61,13 +61,13 @@ def show(run: str | Path, spending: Spending | None, console: Console | None = N
     for side, figures in sides.items():
         console.print(_table(side, figures, spending))
     if reasons := spending.total.rejected:
-        told = sorted(reasons.items(), key=lambda item: -item[1])
-        console.print("rejected: " + ", ".join(f"{n:,} {reason}" for reason, n in told))
+        ordered = sorted(reasons.items(), key=lambda item: -item[1])
+        console.print("rejected: " + ", ".join(f"{n:,} {reason}" for reason, n in ordered))
     _say_retries(spending, folder, console)
 
 
 def to_dict(spending: Spending | None) -> dict[str, Any]:
-    """The same as JSON values; empty where no teacher was asked."""
+    """Return the figures as JSON values; empty where no teacher was asked."""
     if spending is None:
         return {}
     teachers = {tier: spending.teacher(int(tier)) for tier in spending.summary.by_tier}
@@ -80,14 +80,14 @@ def to_dict(spending: Spending | None) -> dict[str, Any]:
 
 
 def _caps(spending: Spending) -> list[tuple[str, float, float]]:
-    """Each cap that is set, its limit, and what is left under it."""
+    """Return each cap that is set, its limit, and what is left under it."""
     caps, left = asdict(spending.summary.caps), asdict(spending.summary.remaining)
     names = [field.name for field in fields(Caps) if caps[field.name] is not None]
     return [(name, caps[name], left[name]) for name in names]
 
 
 def _table(side: str, figures: Mapping[str, SpentFigures], spending: Spending) -> Table:
-    """A row for each name; columns without a figure in the whole run are left out."""
+    """Make a row for each name; leave out columns without a figure in the whole run."""
     columns = {heading: cell for heading, cell in _CELLS.items() if cell(spending.total)}
     table = Table(side, box=box.SIMPLE_HEAD, title=f"by {side}", title_justify="left")
     for heading in columns:
@@ -122,7 +122,7 @@ def _figure(value: float) -> str:
 
 
 def _retries(spending: Spending) -> int:
-    """Calls made again because one failed, or was lost in a crash."""
+    """Count calls that were made again because one failed, or was lost in a crash."""
     return sum(max(0, request.calls - 1) for request in spending.requests)
 
 

@@ -1,4 +1,4 @@
-"""The tables of the page, as text."""
+"""The tables of the page, their cells as text."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Table:
     """A table on the page.
 
     Attributes:
-        columns: Their heads.
-        rows: Cells, as many as columns.
-        summary: Rows that sum up, set apart.
-        words: How many of the first columns are words; the others are numbers.
-        note: What is to be said about it.
+        columns: Heads of the columns.
+        rows: A cell for each column.
+        summary: Rows that sum up, set apart at the bottom.
+        words: How many of the first columns hold words; the others hold numbers.
+        note: A remark below the table.
     """
 
     columns: list[str]
@@ -34,7 +34,7 @@ class Table:
 
 
 def accuracy(run: RunFolder) -> Table:
-    """Each domain's figure after each stage, largest domain first, and the change over all."""
+    """Show each domain's figure after each stage, largest domain first, and the whole change."""
     stages = run.evaluated
     counts = dict.fromkeys(_evaluated_domains(run), 0) | run.counts
     ordered = by_size(counts)
@@ -64,12 +64,12 @@ def accuracy(run: RunFolder) -> Table:
 
 
 def stages(run: RunFolder) -> Table:
-    """What each stage planned, annotated, trained on and reached."""
+    """Show what each stage planned, annotated, trained on and achieved."""
     columns = ["stage", "macro", "micro", "budget", "real", "synthetic", "repeated", "dropped"]
     columns += ["rejected", "trained on", "steps", "loss", "seconds"]
     rows = [_stage_row(stage) for stage in run.stages]
-    told = [i for i in range(len(columns)) if i == 0 or any(row[i] not in "-0" for row in rows)]
-    return Table([columns[i] for i in told], [[row[i] for i in told] for row in rows], [])
+    filled = [i for i in range(len(columns)) if i == 0 or any(row[i] not in "-0" for row in rows)]
+    return Table([columns[i] for i in filled], [[row[i] for i in filled] for row in rows], [])
 
 
 def _stage_row(stage: StageFolder) -> list[str]:
@@ -93,12 +93,12 @@ _SOURCES = ("real", "synthetic", "repeated")
 
 
 def teacher(spent: Spending) -> Table:
-    """What was asked of the teacher, by purpose."""
+    """Show what the teacher was asked for, by purpose and by teacher."""
     columns = ["purpose", "calls", "reused", "rejected", "units of B", "prompt tokens"]
     columns += ["completion tokens", *(["cost"] if spent.priced else [])]
-    parts = dict(spent.by_purpose)
+    sides = dict(spent.by_purpose)
     if len(spent.teachers) > 1:
-        parts |= {f"teacher {name}": figures for name, figures in spent.by_teacher.items()}
+        sides |= {f"teacher {name}": figures for name, figures in spent.by_teacher.items()}
     rows = [
         [
             purpose,
@@ -110,19 +110,19 @@ def teacher(spent: Spending) -> Table:
             _count(figures.completion_tokens),
             *([f"{figures.cost:,.4f}"] if spent.priced else []),
         ]
-        for purpose, figures in [*parts.items(), ("all", spent.total)]
+        for purpose, figures in [*sides.items(), ("all", spent.total)]
     ]
     note = "The cost is in the currency of teacher.prices." if spent.priced else ""
     return Table(columns, rows[:-1], rows[-1:], note=note)
 
 
 def score(value: float | None) -> str:
-    """A figure in [0, 1], or a loss."""
+    """Write a figure in [0, 1], or a loss."""
     return "-" if value is None else f"{value:.3f}"
 
 
 def change(before: float | None, after: float | None) -> str:
-    """The difference with its sign."""
+    """Write a difference with its sign."""
     return "-" if before is None or after is None else f"{after - before:+.3f}"
 
 

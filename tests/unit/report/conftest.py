@@ -1,4 +1,4 @@
-"""Runs as folders, written by the code that real runs write them with, but for the models."""
+"""Write run folders with the code that real runs use, without models."""
 
 from __future__ import annotations
 

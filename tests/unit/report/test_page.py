@@ -1,3 +1,5 @@
+"""The page of a run: complete, unfinished, empty, with strange names; the same every time."""
+
 from __future__ import annotations
 
 import json
@@ -30,7 +32,7 @@ STRANGE = ("<script>alert(1)</script>", "$x^2$ \\frac", "a&b \"'", "日本語", 
 
 
 class _Page(HTMLParser):
-    """Checks that tags nest, and collects them, the text, and what is fetched from elsewhere."""
+    """Checks that tags nest; collects tags, ids, text and addresses outside the page."""
 
     _EMPTY = frozenset(("meta", "link", "br", "img", "input", "hr"))
 
@@ -78,7 +80,7 @@ def page_of(run: str) -> _Page:
 
 
 def figures_of(run: str) -> dict[str, ElementTree.Element]:
-    """The figures by name, each parsed; for each there is a PNG."""
+    """Parse the figures, by name, and check that each has a PNG."""
     folder = Path(run) / "report"
     found = {path.stem: ElementTree.parse(path).getroot() for path in folder.glob("*.svg")}
     for name, root in found.items():

@@ -31,15 +31,15 @@ parameters: {student.epochs: {kind: choice, values: [1, 2, 3]}}
 METRICS = {"macro": 0.5, "micro": 0.4, "natural": 0.3, "head": 0.6, "tail": 0.4}
 
 
-class Told(Listed):
-    """Remembers what it was told."""
+class Learner(Listed):
+    """Remembers the scores that it learnt."""
 
     def __init__(self, points: Any) -> None:
         super().__init__(points)
-        self.told: list[Any] = []
+        self.learnt: list[Any] = []
 
     def tell(self, point: Any, scores: Any) -> None:
-        self.told.append((point["student.epochs"], scores))  # of a choice, the value's number
+        self.learnt.append((point["student.epochs"], scores))  # of a choice, the value's number
 
 
 class Sweep:
@@ -48,7 +48,7 @@ class Sweep:
     def __init__(self, folder: Path, slots: int = 1, most: int = 0, **changes: Any) -> None:
         self.folder = Storage.open(folder)
         plan = make_plan(load_config(), parse_space(SPACE, "test", changes))
-        self.source = Told(plan.points)
+        self.source = Learner(plan.points)
         self.refused: set[str] = set()
 
         def forecast(record: TrialRecord, config: Config) -> int:
@@ -101,7 +101,7 @@ def test_every_trial_is_recorded_before_it_starts_and_when_it_ends(tmp_path: Pat
     assert sweep.standings() == {"t001": "done", "t002": "stopped", "t003": "failed"}
     assert read_records(sweep.folder)["t002"].reason == "weak after stage 2"
     assert read_records(sweep.folder)["t003"].reason == "no such layer"
-    assert sweep.source.told == [(0, [0.5]), (1, [0.5]), (2, None)]
+    assert sweep.source.learnt == [(0, [0.5]), (1, [0.5]), (2, None)]
     assert spent_by(sweep.folder, "t001").calls == 7
     assert [stage for stage, _ in stage_results(sweep.folder, "t002")] == [1, 2]
 
@@ -125,7 +125,7 @@ def test_a_resumed_sweep_hands_out_the_recorded_trials_first(tmp_path: Path) -> 
     again.search.on_trial_complete("c", {"progress": 25.0, "stage": 1, **METRICS})
     assert again.standings()["t001"] == "done", "what a replay looks like changes no record"
     assert again.suggest("d") == {"trial": "t002", "slot": 0, "student.epochs": 2}
-    assert again.source.told == [(0, [0.5])], "the source learns of recorded trials"
+    assert again.source.learnt == [(0, [0.5])], "the source learns of recorded trials"
 
 
 def test_trials_side_by_side_have_engines_of_their_own(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_trial_that_does_not_fit_is_told_and_the_next_one_starts(tmp_path: Pat
     sweep.refused = {"t001"}
     assert sweep.suggest("a")["trial"] == "t002"
     assert read_records(sweep.folder)["t001"].reason == "it does not fit"
-    assert sweep.source.told == [(0, None)]
+    assert sweep.source.learnt == [(0, None)]
 
 
 def test_nothing_of_the_searcher_is_pickled(tmp_path: Path) -> None:
