@@ -64,12 +64,17 @@ def first_line(text: str) -> str:
 def fold(text: str) -> str:
     """Return text as people compare it: NFKC, no case, single spaces, no outer punctuation.
 
-    Letters that are spelled out (`y a j o`, `y-a-j-o`) are one word.
+    Letters that are spelled out (`y a j o`, `y-a-j-o`) are one word. Folding twice changes nothing:
+    what casefold() or joining letters takes apart is composed again.
     """
-    text = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-    text = re.sub(r" ?, ?", ", ", text)
-    text = text.strip(_QUOTES + " ").rstrip(".!?;:,").strip(_QUOTES + " ")
-    return re.sub(r"[ -]", "", text) if _SPELLED_OUT.fullmatch(text) else text
+    text = _composed(_composed(text).casefold())
+    text = re.sub(r" ?, ?", ", ", " ".join(text.split()))
+    text = text.lstrip(_QUOTES + " ").rstrip(_QUOTES + " .!?;:,")
+    return _composed(re.sub(r"[ -]", "", text)) if _SPELLED_OUT.fullmatch(text) else text
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFKC", text)
 
 
 def words(text: str) -> list[str]:
@@ -77,7 +82,7 @@ def words(text: str) -> list[str]:
 
     A date in words is the word that the same date in figures is: April 30, 2021 is 04/30/2021.
     """
-    text = _DATE.sub(_date_in_figures, unicodedata.normalize("NFKC", text))
+    text = _DATE.sub(_date_in_figures, _composed(text))
     return [word for word in _WORD.findall(text.casefold()) if word not in _ARTICLES]
 
 
@@ -88,7 +93,7 @@ def _date_in_figures(date: re.Match[str]) -> str:
 
 def squad_normalise(text: str) -> str:
     """Return text without case, punctuation, articles and extra spaces (SQuAD 1.1 evaluation)."""
-    text = unicodedata.normalize("NFKC", text).casefold().translate(_PUNCTUATION)
+    text = _composed(text).casefold().translate(_PUNCTUATION)
     return " ".join(word for word in text.split() if word not in _ARTICLES)
 
 

@@ -52,7 +52,8 @@ def extract(
 
     Returns:
         A capital letter (multiple choice), a label as given in `choices` (classification), a
-        number or expression in canonical form (math), or text.
+        number or expression in canonical form (math), or text. Quotes and stops alone are no
+        answer.
     """
     marked = marked_answer(text)
     match task:
@@ -75,7 +76,7 @@ def extract(
             said = _stated_text(text) if marked is None else first_line(marked)
         case _:
             raise ValueError(f"unknown task type {task!r}")
-    return said.strip() or None if said else None
+    return said.strip() if said and fold(said) else None
 
 
 def proper_answer(

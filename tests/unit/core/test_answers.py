@@ -3,10 +3,10 @@ import sys
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from baldistill.core.answer_text import squad_normalise
+from baldistill.core.answer_text import fold, squad_normalise
 from baldistill.core.answers import equal, extract, marked_answer, word_f1
 
 CHOICES = ["library", "bank", "department store", "mall"]
@@ -329,7 +329,31 @@ def test_word_f1_is_symmetric_and_bounded(a, b):
 TASKS = ["free_text", "multiple_choice", "classification", "math", "qa"]
 
 
-@given(st.sampled_from(TASKS), st.text(alphabet="aA0(): .,\n$%/=-\\{}^yes no"), st.booleans())
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("text", ["", ",:", ". . .", "\"'.'\"", "***", "\uff0c"])
+def test_quotes_and_stops_are_no_answer(task, text):
+    assert extract(task, f"Answer: {text}") is None
+
+
+COMPOSED_LATE = "\u1100\u1161\u11a8\u0345\u0301\u030c\u03b1\u01f0\u0130\u1e9e\u00b4\uff0c"
+"""Letters that become one letter, or several, only once others were folded."""
+
+
+@given(st.text() | st.text(alphabet="aB1 ,.:;!?'\"`*-\u2018\n" + COMPOSED_LATE))
+@example(",:")
+@example(". .")
+@example("\u01f0")
+@example("\u1100 \u1161")
+def test_folding_twice_changes_nothing(text):
+    assert fold(fold(text)) == fold(text)
+
+
+@given(
+    st.sampled_from(TASKS),
+    st.text(alphabet="aA0(): .,;!?'\"*\n$%/=-\\{}^yes no"),
+    st.booleans(),
+)
+@example("math", ",:", True)
 def test_any_text_gives_an_answer_that_equals_itself_or_none(task, text, marked):
     choices = ["yes", "no", "a 0"] if task in ("multiple_choice", "classification") else None
     answer = extract(task, f"Answer: {text}" if marked else text, choices)
