@@ -75,7 +75,6 @@ class RunPlan:
         """Return the plan as JSON values."""
         return {
             **asdict(self),
-            "stages": [stage.to_dict() for stage in self.stages],
             "imbalance": imbalance(self.counts).to_dict(),
         }
 

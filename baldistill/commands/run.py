@@ -13,14 +13,16 @@ from typing import Any
 from baldistill.answers.store import ResponseStore
 from baldistill.config import Config, DataConfig
 from baldistill.config.loading import load_config
+from baldistill.core.metrics import Metrics
 from baldistill.data.labels import label_sets
 from baldistill.data.prepare import CorpusSummary, prepare_corpus
 from baldistill.errors import MissingPackageError
 from baldistill.generation.replay import check_recording
 from baldistill.method.context import Context
+from baldistill.method.earlier import annotated_before
 from baldistill.method.evaluate import accuracy_table, evaluate
 from baldistill.method.plan import plan_all, quota_table, teacher_warnings
-from baldistill.method.stage import cap_reached, examine, run_stage
+from baldistill.method.stage import evaluate_stage, run_stage
 from baldistill.placement.cluster import connected
 from baldistill.placement.engines import Engines
 from baldistill.placement.resources import place
@@ -28,11 +30,12 @@ from baldistill.placement.storage_check import check_storage_is_shared
 from baldistill.progress.counter import start_counter
 from baldistill.progress.display import Display
 from baldistill.run_folder import layout
+from baldistill.run_folder.caps import cap_reached
 from baldistill.run_folder.identity import adopt_run
 from baldistill.run_folder.layout import StageLayout
 from baldistill.run_folder.lock import only_run_in
 from baldistill.run_folder.log import RunLog
-from baldistill.run_folder.steps import Step, commit
+from baldistill.run_folder.steps import Chain
 from baldistill.storage import Storage
 from baldistill.teacher.prompts import load_prompts
 
@@ -100,9 +103,8 @@ def run(
             try:
                 if not storage.exists(layout.METRICS):
                     own.warm(display.say)
-                result = _run_stages(
-                    prepare(config, storage, responses, own, display), on_stage or _ignore
-                )
+                context, chain = prepare(config, storage, responses, own, display)
+                result = _run_stages(context, chain, on_stage or _ignore)
             finally:
                 if engines is None:
                     own.close()
@@ -116,9 +118,12 @@ def _responses(storage: Storage, store: str | Path | ResponseStore | None) -> Re
     return ResponseStore(Storage.open(store) if store else storage.sub(layout.RESPONSES))
 
 
-def _run_stages(context: Context, on_stage: Callable[[int, dict[str, Any]], None]) -> RunResult:
+def _run_stages(
+    context: Context, chain: Chain, on_stage: Callable[[int, dict[str, Any]], None]
+) -> RunResult:
     """The method: every stage on what the stage before left."""
-    config, storage, display = context.config, context.storage, context.display
+    config, display = context.config, context.display
+    stopped_by: str | None = None
     try:
         stages: dict[str, dict[str, Any]] = {}
         num_stages = config.stages if config.budget.total > 0 else 0
@@ -128,48 +133,45 @@ def _run_stages(context: Context, on_stage: Callable[[int, dict[str, Any]], None
             display.show(quota_table(shown, context.corpus.counts, rows=16))
         for warning in teacher_warnings(config, planned):
             display.say(f"  warning: {warning}")
-        step = context.corpus_step
         if config.evaluation.base_student or num_stages == 0:
-            stages["base"] = commit(
-                storage,
-                StageLayout(0).step("metrics"),
-                inputs=(step,),
-                options={"student": config.student.model, "prompts": config.student.prompts},
-                make=lambda: evaluate(context, 0),
-            ).figures
+            options = {"student": config.student.model, "prompts": config.student.prompts}
+            base = chain.branch(StageLayout(0).folder)
+            metrics = base.step("metrics", options, lambda: evaluate(context, 0), Metrics)
+            stages["base"] = metrics.to_dict()
         for stage in range(1, num_stages + 1):
-            after = run_stage(context, stage, step)
-            if after is None:
+            before, chain = chain, chain.branch(StageLayout(stage).folder)
+            result = run_stage(context, stage, chain)
+            stopped_by = stopped_by or result.cap
+            if not result.trained:
                 num_stages = stage - 1
                 display.say(f"the run ends with the student of stage {num_stages}")
-                if "macro" not in step.figures:
-                    stages[f"stage {num_stages}"] = examine(context, num_stages, step).figures
+                if f"stage {num_stages}" not in stages:
+                    last = evaluate_stage(context, num_stages, before)
+                    stages[f"stage {num_stages}"] = last.to_dict()
                 break
-            step = after
-            if "macro" in step.figures:
-                stages[f"stage {stage}"] = step.figures
+            if result.metrics is not None:
+                stages[f"stage {stage}"] = result.metrics.to_dict()
                 display.show(accuracy_table(context.corpus.counts, stages))
-                on_stage(stage, step.figures)
-        return _finish(context, stages, num_stages)
+                on_stage(stage, stages[f"stage {stage}"])
+        return _finish(context, stages, num_stages, stopped_by)
     finally:
         context.close()
 
 
 def prepare(
     config: Config, storage: Storage, responses: ResponseStore, engines: Engines, display: Display
-) -> Context:
-    """Validate prompts and corpus, and put together what the steps need."""
+) -> tuple[Context, Chain]:
+    """Validate prompts and corpus, and put together what the stages need."""
     student_prompts = load_prompts(config.student.prompts, model=config.student.model)
     teacher_prompts = tuple(load_prompts(t.prompts, model=t.model) for t in config.teacher.tiers)
     check_teachers(config)
-    corpus_step, corpus = validated_corpus(config, storage, display)
+    chain, corpus = validated_corpus(config, storage, display)
     labels = label_sets(config, corpus.counts, storage)
 
-    return Context(
+    context = Context(
         config=config,
         storage=storage,
         corpus=corpus,
-        corpus_step=corpus_step,
         engines=engines,
         responses=responses,
         student_prompts=student_prompts.with_labels(labels),
@@ -177,6 +179,7 @@ def prepare(
         display=display,
         counter=start_counter(),
     )
+    return context, chain
 
 
 def check_teachers(config: Config) -> None:
@@ -202,8 +205,8 @@ def _check_packages(data: DataConfig) -> None:
 
 def validated_corpus(
     config: Config, storage: Storage, display: Display
-) -> tuple[Step, CorpusSummary]:
-    """Read, validate and split the corpus, once.
+) -> tuple[Chain, CorpusSummary]:
+    """Read, validate and split the corpus, once; it is the first step of the chain.
 
     Raises:
         MissingPackageError: Its answers could not be compared.
@@ -211,32 +214,36 @@ def validated_corpus(
     """
     _check_packages(config.data)
     display.say("reading the corpus ...")
-    step = commit(
-        storage,
+    chain = Chain(storage)
+    corpus = chain.step(
         layout.CORPUS_STEP,
-        inputs=(),
-        options={"data": config.data.model_dump(mode="json"), "seed": config.seed},
-        make=lambda: prepare_corpus(
+        {"data": config.data.model_dump(mode="json"), "seed": config.seed},
+        lambda: prepare_corpus(
             config.data, config.seed, storage, partial(display.task, brief=True)
-        ).to_dict(),
+        ),
+        CorpusSummary,
     )
-    corpus = CorpusSummary.from_dict(step.figures)
     display.say(
         f"corpus: {sum(corpus.counts.values()):,} examples in {len(corpus.counts)} domains, "
         f"{sum(corpus.evaluation_counts.values()):,} to evaluate on, "
-        f"{sum(corpus.quarantined.values()):,} rows in quarantine ({step.seconds:.1f} s)"
+        f"{sum(corpus.quarantined.values()):,} rows in quarantine ({chain.seconds:.1f} s)"
     )
     for warning in corpus.warnings:
         display.say(f"  warning: {warning}")
-    return step, corpus
+    return chain, corpus
 
 
-def _finish(context: Context, stages: dict[str, dict[str, Any]], num_stages: int) -> RunResult:
+def _finish(
+    context: Context,
+    stages: dict[str, dict[str, Any]],
+    num_stages: int,
+    stopped_by: str | None,
+) -> RunResult:
     storage, display = context.storage, context.display
     spent = context.spending()
-    annotated = sum(len(table) for _, table in context.each_annotated(num_stages + 1))
+    annotated = len(annotated_before(storage, num_stages + 1))
     spent["annotated"] = annotated
-    spent["stopped_by"] = context.stopped_by
+    spent["stopped_by"] = stopped_by
     final = list(stages.values())[-1]
     metrics = {**final, "stages": stages, "budget": spent}
     storage.write_json(layout.METRICS, metrics)
@@ -248,8 +255,8 @@ def _finish(context: Context, stages: dict[str, dict[str, Any]], num_stages: int
         f"{annotated:,} of {context.config.budget.total:,} examples of the budget"
         + (f"; cost {total['cost']:,.4g}" if total["cost"] else "")
     )
-    if context.stopped_by:
-        display.say(cap_reached(context.stopped_by))
+    if stopped_by:
+        display.say(cap_reached(stopped_by))
     display.say(
         f"macro {final['macro']:.3f}  micro {final['micro']:.3f}  "
         f"head {_figure(final['head'])}  tail {_figure(final['tail'])}"

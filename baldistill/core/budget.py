@@ -15,7 +15,6 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
 
 from baldistill.core.longtail import DomainCounts, check_counts, exact, head_domains
 from baldistill.core.policies import (
@@ -31,7 +30,8 @@ from baldistill.core.policies import (
 )
 
 
-class TailQuota(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TailQuota:
     """How a tail domain's quota is met: all unused real examples, then synthesised ones."""
 
     real: int

@@ -1,241 +1,206 @@
-"""Annotation: fill each domain's quota with explained, synthesised or repeated examples."""
+"""Annotation: fill each domain's quota with explained, synthesised or repeated examples.
+
+`filling.py` decides what to ask for next; here the teachers are asked and the tables are written.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from baldistill.core.budget import redistribute
-from baldistill.data.corpus import read_corpus
 from baldistill.method.candidates import Candidates
 from baldistill.method.context import Context
-from baldistill.method.plan import StagePlan
+from baldistill.method.earlier import annotated_before
+from baldistill.method.filling import Action, Draw, Explain, Filling, Repeat, Synthesize
+from baldistill.method.plan import StagePlan, StudentErrors, policy_of
+from baldistill.method.tail import repeat_real, tail_domains
 from baldistill.progress.display import Task
-from baldistill.records import EXAMPLES, AnnotatedExample, Example, RejectedAnswer
-from baldistill.run_folder import layout
+from baldistill.records import AnnotatedExample, RejectedAnswer
+from baldistill.run_folder.caps import cap_reached, write_caps_of_stage
 from baldistill.run_folder.layout import StageLayout
-from baldistill.teacher.near_duplicates import ExistingQuestions
 from baldistill.teacher.rationale import explain, label_only
 from baldistill.teacher.synthesis import TailDomain, synthesize
 
 
-@dataclass(slots=True)
-class _Filling:
-    """A stage's quotas while they are being met.
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What a stage annotated, in figures.
 
     Attributes:
-        candidates: Real examples that are still to try.
-        annotated: What was accepted.
-        rejected: Answers that were not.
-        dropped: Domain of each real example that was given up, by id.
-        refused: The cap of the ledger that ended the work.
+        annotated: Accepted examples; with `unfilled` they are `budget`.
+        budget: B_i.
+        unfilled: Units of B_i that are missing, by reason.
+        quotas: Those of the plan, after dry domains gave to the others.
+        by_source: Accepted examples by source (real, synthetic, repeated).
+        by_domain: Accepted examples by domain.
+        rejected: Rejected answers by reason.
+        dropped: Real examples that were given up.
+        dry: Domains that could not fill their quota.
+        refused: The cap of the ledger that ended the stage; None for none.
     """
 
+    annotated: int
+    budget: int
+    unfilled: dict[str, int]
+    quotas: dict[str, int]
+    by_source: dict[str, int]
+    by_domain: dict[str, int]
+    rejected: dict[str, int]
+    dropped: int
+    dry: list[str]
+    refused: str | None
+
+    def describe(self) -> str:
+        """Describe the annotation in one line."""
+        sources = ", ".join(f"{count} {source}" for source, count in self.by_source.items())
+        rejected = ", ".join(f"{count} {reason}" for reason, count in self.rejected.items())
+        text = f"{self.annotated}/{self.budget} ({sources})"
+        text += f"; rejected: {rejected}" if rejected else ""
+        text += f"; ran dry: {', '.join(self.dry)}" if self.dry else ""
+        return text + (f"; {cap_reached(self.refused)}" if self.refused else "")
+
+
+def annotate(
+    context: Context, plan: StagePlan, errors: StudentErrors, caps: dict[str, Any]
+) -> Annotation:
+    """Fill the quotas of a stage; write what was annotated, rejected and dropped.
+
+    Args:
+        context: The run.
+        plan: The stage's.
+        errors: What the plan's policy knows of the student.
+        caps: The caps of the budget that the stage is annotated under.
+    """
+    config = context.config
+    candidates = Candidates(context, plan.stage)
+    filling = Filling(
+        plan.quotas,
+        at_hand=candidates.at_hand(),
+        unused=plan.unused,
+        fill=config.tail.fill,
+        redistribute=partial(
+            redistribute,
+            policy_of(config, errors),
+            context.corpus.counts,
+            plan.stage,
+            config.stages,
+        ),
+    )
+    with context.display.task("annotate", plan.budget) as task:
+        work = _Annotator(context, plan.stage, candidates, task)
+        for action in filling.actions():
+            accepted, refused = work.do(action)
+            filling.record(action, Counter(row.domain for row in accepted), refused)
+        task.update(len(work.annotated))
+    return _write(context, plan, work, filling, caps)
+
+
+@dataclass(slots=True)
+class _Annotator:
+    """Does the actions of a stage.
+
+    Attributes:
+        context: The run.
+        stage: From 1.
+        candidates: Real examples that are still to try.
+        task: Shows the progress.
+        annotated: Accepted examples.
+        rejected: Answers that were not accepted.
+        dropped: Domain of each real example that was given up, by id.
+        tail: Domains that got new examples.
+    """
+
+    context: Context
+    stage: int
     candidates: Candidates
+    task: Task
     annotated: list[AnnotatedExample] = field(default_factory=list)
     rejected: list[RejectedAnswer] = field(default_factory=list)
     dropped: dict[str, str] = field(default_factory=dict)
-    refused: str | None = None
+    tail: dict[str, TailDomain] = field(default_factory=dict)
 
-    def missing(self, quotas: Mapping[str, int]) -> dict[str, int]:
-        """What each domain still lacks."""
-        done = Counter(row.domain for row in self.annotated)
-        return {d: quota - done[d] for d, quota in quotas.items() if quota > done[d]}
+    def do(self, action: Action) -> tuple[list[AnnotatedExample], str | None]:
+        """Do an action; return what it added, and the cap that refused a part of it."""
+        accepted: list[AnnotatedExample] = []
+        refused: str | None = None
+        match action:
+            case Draw():
+                self.candidates.draw(action)
+            case Explain(counts) if self.context.config.student.target == "label":
+                accepted = [label_only(example) for example in self.candidates.take(counts)]
+            case Explain(counts):
+                accepted, refused = self._explain(counts)
+            case Synthesize(counts):
+                accepted, refused = self._synthesize(counts)
+            case Repeat(counts):
+                before = annotated_before(self.context.storage, self.stage)
+                rows = [*AnnotatedExample.from_table(before), *self.annotated]
+                accepted = repeat_real(counts, rows)
+        self.annotated += accepted
+        return accepted, refused
 
-    def real(self) -> Counter[str]:
-        """Real examples of each domain that were accepted."""
-        return Counter(row.domain for row in self.annotated if row.source == "real")
-
-
-def annotate(context: Context, plan: StagePlan) -> dict[str, Any]:
-    """Meet the quotas of a stage; writes annotated, synthesized and rejected tables.
-
-    Real examples first, in the order of selection; then, where they ran out, new ones (or repeated
-    ones, by option). What a dry domain could not fill goes to the others by the same policy.
-    """
-    config, quotas = context.config, dict(plan.quotas)
-    filling = _Filling(Candidates(context, plan))
-    tail: dict[str, TailDomain] = {}
-    dry: set[str] = set()
-    with context.display.task("annotate", plan.budget) as task:
-        while missing := filling.missing(quotas):
-            _explain(context, plan.stage, missing, filling, task)
-            missing = filling.missing(quotas)
-            _fill_tail(context, plan, missing, tail, filling, task)
-            missing = filling.missing(quotas)
-            if filling.refused or not missing:
-                break  # what a cap left undone has not run dry
-            dry |= set(missing)
-            if config.tail.fill == "none":
-                break
-            extra = _given_to_others(context, plan, missing, dry)
-            if not extra:
-                break
-            for domain, count in missing.items():
-                quotas[domain] -= count
-            for domain, count in extra.items():
-                quotas[domain] += count
-        task.update(len(filling.annotated))
-    return _write(context, plan, quotas, filling, dry)
-
-
-def _explain(
-    context: Context, stage: int, missing: Mapping[str, int], filling: _Filling, task: Task
-) -> None:
-    """Take real examples until the quotas are met or there are no more to try."""
-    wanted = dict(missing)
-    while not filling.refused:
-        examples = filling.candidates.take(wanted)
-        if not examples:
-            lacking = {domain: number for domain, number in wanted.items() if number > 0}
-            if filling.candidates.draw(lacking, filling.real()):
-                continue
-            return
-        if context.config.student.target == "label":
-            rows = [label_only(example) for example in examples]
-            filling.annotated += rows
-        else:
-            result = explain(
-                examples,
-                context.teachers(task.report),
-                context.config,
-                stage=stage,
-                on_answers=task.advance,
-            )
-            rows = result.annotated
-            filling.annotated += rows
-            filling.rejected += result.rejected
-            filling.dropped |= result.dropped
-            filling.refused = filling.refused or next(iter(result.refused.values()), None)
-        for row in rows:
-            wanted[row.domain] -= 1
-
-
-def _fill_tail(
-    context: Context,
-    plan: StagePlan,
-    missing: Mapping[str, int],
-    tail: dict[str, TailDomain],
-    filling: _Filling,
-    task: Task,
-) -> None:
-    """Give domains whose real examples ran out what these could not."""
-    if context.config.tail.fill == "repeat":
-        filling.annotated += _repeated(context, plan, missing, filling)
-        return
-    wanted = {d: n for d, n in missing.items() if filling.candidates.ran_out(d)}
-    if not wanted or filling.refused or context.config.tail.fill == "none":
-        return
-    tail |= _tail_domains(context, plan.stage, sorted(set(wanted) - set(tail)))
-    result = synthesize(
-        wanted,
-        tail,
-        context.teachers(task.report),
-        context.config,
-        stage=plan.stage,
-        on_answers=task.advance,
-    )
-    filling.annotated += result.annotated
-    filling.rejected += result.rejected
-    filling.refused = filling.refused or result.refused
-
-
-def _repeated(
-    context: Context, plan: StagePlan, missing: Mapping[str, int], filling: _Filling
-) -> list[AnnotatedExample]:
-    """Repeat annotated real examples of a domain, each as often as the others."""
-    before = context.annotated_before(plan.stage)
-    earlier = AnnotatedExample.from_table(before) if before is not None else []
-    rows = [*earlier, *filling.annotated]
-    repeated = []
-    for domain in sorted(missing):
-        real = [r for r in rows if r.domain == domain and r.source == "real"]
-        real.sort(key=lambda row: row.example_id)
-        for number in range(missing[domain] if real else 0):
-            repeated.append(replace(real[number % len(real)], source="repeated"))
-    return repeated
-
-
-def _given_to_others(
-    context: Context, plan: StagePlan, missing: Mapping[str, int], dry: set[str]
-) -> dict[str, int]:
-    config = context.config
-    return redistribute(
-        plan.policy,
-        context.corpus.counts,
-        plan.stage,
-        config.stages,
-        sum(missing.values()),
-        dry,
-    )
-
-
-def _tail_domains(context: Context, stage: int, names: list[str]) -> dict[str, TailDomain]:
-    """Demonstrations and known questions of domains of which every row was tried: few rows."""
-    if not names:
-        return {}
-    known: dict[str, list[str]] = {name: [] for name in names}
-    real: dict[str, list[Example]] = {name: [] for name in names}
-    for row in _rows_of(context, layout.TRAIN, names, EXAMPLES.names):
-        example = Example(**row)
-        real[example.domain].append(example)
-        known[example.domain].append(example.question)
-    # without answers: nothing before the metrics reads those of the evaluation set
-    domains = sorted(context.corpus.evaluation_counts)
-    examined = _rows_of(context, layout.EVALUATION, domains, ["domain", "question"])
-    before = context.annotated_before(stage)
-    for row in before.select(["domain", "question"]).to_pylist() if before is not None else ():
-        if row["domain"] in known:
-            known[row["domain"]].append(row["question"])
-    threshold = context.config.tail.near_duplicate
-    evaluation = ExistingQuestions(threshold, (row["question"] for row in examined))
-    return {
-        name: TailDomain(
-            sorted(real[name], key=lambda example: example.example_id),
-            ExistingQuestions(threshold, sorted(known[name]), evaluation),
+    def _explain(self, counts: dict[str, int]) -> tuple[list[AnnotatedExample], str | None]:
+        context = self.context
+        result = explain(
+            self.candidates.take(counts),
+            context.teachers(self.task.report),
+            context.config,
+            stage=self.stage,
+            on_answers=self.task.advance,
         )
-        for name in names
-    }
+        self.rejected += result.rejected
+        self.dropped |= result.dropped
+        return result.annotated, next(iter(result.refused.values()), None)
 
-
-def _rows_of(
-    context: Context, part: str, domains: list[str], columns: list[str]
-) -> list[dict[str, Any]]:
-    def only(block: pa.Table) -> pa.Table:
-        return block.select(columns).filter(pc.is_in(block["domain"], pa.array(domains)))
-
-    return list(read_corpus(context.storage, part, only).iter_rows())
+    def _synthesize(self, counts: dict[str, int]) -> tuple[list[AnnotatedExample], str | None]:
+        context = self.context
+        self.tail |= tail_domains(context, self.stage, counts.keys() - self.tail.keys())
+        result = synthesize(
+            counts,
+            self.tail,
+            context.teachers(self.task.report),
+            context.config,
+            stage=self.stage,
+            on_answers=self.task.advance,
+        )
+        self.rejected += result.rejected
+        return result.annotated, result.refused
 
 
 def _write(
-    context: Context,
-    plan: StagePlan,
-    quotas: Mapping[str, int],
-    filling: _Filling,
-    dry: set[str],
-) -> dict[str, Any]:
+    context: Context, plan: StagePlan, work: _Annotator, filling: Filling, caps: dict[str, Any]
+) -> Annotation:
+    """Write the tables and the caps of a stage, and return its figures."""
     names, storage = StageLayout(plan.stage), context.storage
-    order = sorted(filling.annotated, key=lambda row: (row.domain, row.source, row.example_id))
-    annotated = AnnotatedExample.to_table(order)
-    new = pc.equal(annotated["source"], "synthetic")
+    rows = sorted(work.annotated, key=lambda row: (row.domain, row.source, row.example_id))
+    annotated = AnnotatedExample.to_table(rows)
     storage.write_table(names.annotated, annotated)
+    new = pc.equal(annotated["source"], "synthetic")
     storage.write_table(names.synthesized, annotated.filter(new))
-    rejected = RejectedAnswer.to_table(filling.rejected)
-    storage.write_table(names.rejected, rejected)
-    storage.write_json(names.dropped, dict(sorted(filling.dropped.items())))
-    return {
-        "annotated": len(annotated),
-        "budget": plan.budget,
-        "quotas": dict(quotas),  # the plan's, after dry domains gave to the others
-        "by_source": dict(Counter(row.source for row in order)),
-        "by_domain": dict(sorted(Counter(row.domain for row in order).items())),
-        "rejected": dict(sorted(Counter(row.reason for row in filling.rejected).items())),
-        "dropped": len(filling.dropped),
-        "dry": sorted(dry),
-        "refused": filling.refused,
-    }
+    storage.write_table(names.rejected, RejectedAnswer.to_table(work.rejected))
+    storage.write_json(names.dropped, dict(sorted(work.dropped.items())))
+    write_caps_of_stage(storage, plan.stage, caps, filling.refused)
+    unfilled = filling.unfilled()
+    assert len(rows) + sum(unfilled.values()) == plan.budget
+    return Annotation(
+        annotated=len(rows),
+        budget=plan.budget,
+        unfilled=unfilled,
+        quotas=filling.quotas,
+        by_source=dict(Counter(row.source for row in rows)),
+        by_domain=_counted(row.domain for row in rows),
+        rejected=_counted(answer.reason for answer in work.rejected),
+        dropped=len(work.dropped),
+        dry=sorted(filling.dry),
+        refused=filling.refused,
+    )
+
+
+def _counted(values: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(values).items()))

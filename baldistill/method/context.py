@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import ray
 
 from baldistill.answers.store import ResponseStore
@@ -23,7 +20,6 @@ from baldistill.records import seed_for
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import StageLayout
 from baldistill.run_folder.spending import replay
-from baldistill.run_folder.steps import Step
 from baldistill.storage import Storage
 from baldistill.teacher.ledger_actor import start_ledger
 from baldistill.teacher.prompts import PromptSet
@@ -38,27 +34,23 @@ class Context:
         config: What the user wants.
         storage: The run folder.
         corpus: Sizes of the validated corpus.
-        corpus_step: The commit of the corpus: the root of all keys.
         engines: Teacher's and student's pools.
         responses: Where the teacher's answers are kept.
         student_prompts: How the student is asked.
         teacher_prompts: How each teacher is asked: one, or several in a cascade.
         display: What the user sees.
         counter: Actor in which workers count what they did.
-        stopped_by: The cap of the budget that was reached first, once one is.
     """
 
     config: Config
     storage: Storage
     corpus: CorpusSummary
-    corpus_step: Step
     engines: Engines
     responses: ResponseStore
     student_prompts: PromptSet
     teacher_prompts: tuple[PromptSet, ...]
     display: Display
     counter: Any
-    stopped_by: str | None = None
     _ledger: Any = None
 
     @property
@@ -119,22 +111,3 @@ class Context:
         if stage > 0:
             return ModelRef(StageLayout(stage).student, self.storage)
         return base_student(self.config)
-
-    def annotated_before(self, stage: int) -> pa.Table | None:
-        """All that was annotated in earlier stages; None before the first."""
-        tables = [table for _, table in self.each_annotated(stage)]
-        return pa.concat_tables(tables) if tables else None
-
-    def each_annotated(self, stage: int) -> Iterator[tuple[int, pa.Table]]:
-        """Stage and annotated table of each earlier stage."""
-        for earlier in range(1, stage):
-            yield earlier, self.storage.read_table(StageLayout(earlier).annotated)
-
-    def tried_before(self, stage: int) -> set[str]:
-        """Ids of real examples that earlier stages annotated or gave up: at most a few B."""
-        tried: set[str] = set()
-        for earlier, table in self.each_annotated(stage):
-            real = pc.not_equal(table["source"], "synthetic")
-            tried.update(table.filter(real)["example_id"].to_pylist())
-            tried.update(self.storage.read_json(StageLayout(earlier).dropped))
-        return tried

@@ -13,9 +13,11 @@ from rich.table import Table
 
 from baldistill.core.label_metrics import metrics_of_responses
 from baldistill.core.longtail import by_size, head_domains
-from baldistill.core.policies import Asked
+from baldistill.core.metrics import Metrics
+from baldistill.core.policies import Asked, Errors
 from baldistill.data.corpus import read_corpus, sample
 from baldistill.method.context import Context
+from baldistill.method.plan import StudentErrors
 from baldistill.method.select import WAITING_CPUS
 from baldistill.progress.counter import Report, counted
 from baldistill.records import EXAMPLES, RESPONSES
@@ -31,7 +33,7 @@ _TITLES = {
 }
 
 
-def evaluate(context: Context, stage: int) -> dict[str, Any]:
+def evaluate(context: Context, stage: int) -> Metrics:
     """Examine the student of a stage; writes `responses.parquet` and `metrics.json`.
 
     The evaluation set is at most `evaluation_max_per_domain` questions a domain, so its
@@ -50,21 +52,24 @@ def evaluate(context: Context, stage: int) -> dict[str, Any]:
         context.student_prompts.labels.own,
         counts=context.corpus.counts,
         head=head,
-    ).to_dict()
-    storage.write_json(names.metrics, metrics)
+    )
+    storage.write_json(names.metrics, metrics.to_dict())
     return metrics
 
 
-def student_errors(context: Context, stage: int, questions: int) -> dict[str, Asked]:
-    """How the student of a stage does on real examples of the corpus, by domain.
+def ask_student(context: Context, stage: int) -> StudentErrors:
+    """Let the last student answer real examples, if the policy asks for its errors.
 
-    Some of them it was trained on (in a small domain, all): their errors are too few, but a
-    domain that it has not mastered shows in them all the same.
+    The student was trained on some of these examples (in a small domain, on all), so it makes too
+    few errors on them. A domain that it has not mastered shows all the same.
     """
-    counts = context.corpus.counts
+    policy = context.config.budget.policy
+    if not isinstance(policy, Errors) or stage == 1:
+        return StudentErrors()
+    counts, stage = context.corpus.counts, stage - 1
     examples = sample(
         context.storage,
-        {domain: min(questions, count) for domain, count in counts.items()},
+        {domain: min(policy.questions, count) for domain, count in counts.items()},
         counts,
         tried=set(),
         seed=context.seed("errors", stage),
@@ -75,7 +80,7 @@ def student_errors(context: Context, stage: int, questions: int) -> dict[str, As
     asked: Counter[str] = Counter(responses["domain"].to_pylist())
     right = responses.filter(pc.greater_equal(responses["score"], 0.5))
     known: Counter[str] = Counter(right["domain"].to_pylist())
-    return {domain: Asked(number, number - known[domain]) for domain, number in asked.items()}
+    return StudentErrors({d: Asked(n, n - known[d]) for d, n in sorted(asked.items())})
 
 
 def answers_of(

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from rich.table import Table
 
 from baldistill.config import Config
 from baldistill.core.budget import TailQuota, partition, quotas, stage_budgets
 from baldistill.core.longtail import by_size
-from baldistill.core.policies import Policy
+from baldistill.core.policies import Asked, Errors, MeasuredErrors, Policy
 from baldistill.errors import ConfigError
 
 _MOST_CANDIDATES = 1_000_000  # half a gigabyte of rows of 500 bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StudentErrors:
+    """What the `errors` policy asks the student.
+
+    Attributes:
+        answers: How the last student did on real examples of each domain; empty for other
+            policies, and before there is a student.
+    """
+
+    answers: dict[str, Asked] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +34,6 @@ class StagePlan:
 
     Attributes:
         stage: From 1.
-        policy: What balanced it; with the student's answers, where it asks for them.
         budget: B_i.
         quotas: Examples of each domain; they sum to B_i.
         unused: Real examples of each domain that no earlier stage tried.
@@ -32,26 +42,28 @@ class StagePlan:
     """
 
     stage: int
-    policy: Policy
     budget: int
     quotas: dict[str, int]
     unused: dict[str, int]
     head: dict[str, int]
     tail: dict[str, TailQuota]
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values (`plan.json`)."""
-        return {
-            "stage": self.stage,
-            "budget": self.budget,
-            "quotas": self.quotas,
-            "unused": self.unused,
-            "head": self.head,
-            "tail": {
-                domain: {"real": tail.real, "synthetic": tail.synthetic}
-                for domain, tail in self.tail.items()
-            },
-        }
+    def describe(self) -> str:
+        """Describe the quotas in one line."""
+        new = sum(tail.synthetic for tail in self.tail.values())
+        real = sum(tail.real for tail in self.tail.values())
+        return (
+            f"{self.budget} examples: {sum(self.head.values())} selected in {len(self.head)} head "
+            f"domains, {real} real + {new} new in {len(self.tail)} tail domains"
+        )
+
+
+def policy_of(config: Config, errors: StudentErrors) -> Policy:
+    """Return the balancing policy; it knows the student's errors where it asks for them."""
+    policy: Policy = config.budget.policy
+    if isinstance(policy, Errors) and errors.answers:
+        return MeasuredErrors(policy.floor, errors.answers)
+    return policy
 
 
 def plan_stage(
@@ -74,7 +86,7 @@ def plan_stage(
     budget = stage_budgets(config.budget.total, config.stages)[stage - 1]
     quota = quotas(policy, counts, stage, config.stages, budget)
     parts = partition(quota, unused)
-    return StagePlan(stage, policy, budget, quota, dict(unused), parts.head, parts.tail)
+    return StagePlan(stage, budget, quota, dict(unused), parts.head, parts.tail)
 
 
 def plan_all(config: Config, counts: Mapping[str, int]) -> list[StagePlan]:

@@ -9,7 +9,7 @@ reading three columns.
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -17,21 +17,52 @@ import pyarrow.compute as pc
 import ray
 import ray.data
 
+from baldistill.config import Config
 from baldistill.core.selection import partial_top_k
 from baldistill.data.corpus import sample
 from baldistill.method.context import Context
+from baldistill.method.earlier import tried_before
+from baldistill.method.filling import SPARES
 from baldistill.method.plan import StagePlan
 from baldistill.progress.counter import Report, counted
 from baldistill.records import EXAMPLES, SCORED
 from baldistill.run_folder.layout import StageLayout
 from baldistill.student.score import score_responses
 
-SPARES = 8  # candidates beyond the quota, at least, to refill dropped rows from
-
 WAITING_CPUS = 0.25  # of a task that only waits for engines
 
 
-def score_candidates(context: Context, plan: StagePlan) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """How many candidates a stage has.
+
+    Attributes:
+        candidates: Rows that were sampled.
+        scored: Of them, those that the student answered.
+        undefined: Of these, those whose answer has no score.
+    """
+
+    candidates: int
+    scored: int
+    undefined: int
+
+    def describe_undefined(self, metric: str) -> str:
+        """Say how many candidates could not be scored."""
+        return (
+            f"{self.undefined:,} of {self.scored:,} candidates have no {metric} (the student's "
+            "answer is empty or one token): they rank last"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """How many candidates were ranked, and how many of them fill the quotas."""
+
+    ranked: int
+    selected: int
+
+
+def score_candidates(context: Context, plan: StagePlan) -> Scored:
     """Sample candidates of each domain and score them; writes `scored/`.
 
     Tail domains and random selection need no student: their score is the seeded hash that drew
@@ -43,11 +74,11 @@ def score_candidates(context: Context, plan: StagePlan) -> dict[str, Any]:
         context.storage,
         wanted,
         plan.unused,
-        tried=context.tried_before(stage),
+        tried=tried_before(context.storage, stage),
         seed=context.seed("candidates", stage),
     )
     is_head = pc.is_in(candidates["domain"], pa.array(sorted(plan.head), pa.string()))
-    by_metric = uses_metric(context, stage)
+    by_metric = uses_metric(config, stage)
     head = candidates.filter(is_head) if by_metric else candidates.slice(0, 0)
     rest = candidates.filter(pc.invert(is_head)) if by_metric else candidates
     target = StageLayout(stage).scored
@@ -56,12 +87,12 @@ def score_candidates(context: Context, plan: StagePlan) -> dict[str, Any]:
     undefined = 0
     if len(head):
         undefined = _score(context, plan, head.select(EXAMPLES.names), target)
-    return {"candidates": len(candidates), "scored": len(head), "undefined": undefined}
+    return Scored(len(candidates), len(head), undefined)
 
 
-def uses_metric(context: Context, stage: int) -> bool:
-    """Whether this stage's head domains are selected by the student's scores."""
-    selection = context.config.selection
+def uses_metric(config: Config, stage: int) -> bool:
+    """Return whether a stage selects its head domains by the student's scores."""
+    selection = config.selection
     if selection.metric == "random":
         return False
     return stage > 1 or selection.first_stage == "metric"
@@ -113,7 +144,7 @@ def _unscored(candidates: pa.Table) -> pa.Table:
     return pa.table(arrays, schema=SCORED)
 
 
-def select(context: Context, plan: StagePlan) -> dict[str, Any]:
+def select(context: Context, plan: StagePlan) -> Selected:
     """Rank the scored candidates of each domain; writes `selected.parquet`.
 
     The first rows of a domain fill its quota; those behind are spares that replace what the
@@ -132,4 +163,4 @@ def select(context: Context, plan: StagePlan) -> dict[str, Any]:
         rank < quota.get(domain, 0)
         for domain, rank in zip(ranked["domain"].to_pylist(), ranks.tolist(), strict=True)
     ]
-    return {"ranked": len(ranked), "selected": sum(chosen)}
+    return Selected(len(ranked), sum(chosen))

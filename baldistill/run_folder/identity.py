@@ -13,19 +13,17 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from baldistill.config import BudgetConfig, Config
+from baldistill.config import Config
 from baldistill.config.loading import dump_config, read_mapping, validate
 from baldistill.errors import ConfigError
 from baldistill.run_folder import layout
+from baldistill.run_folder.caps import CAPS
 from baldistill.run_folder.layout import StageLayout
-from baldistill.run_folder.steps import committed
+from baldistill.run_folder.steps import is_committed
 from baldistill.storage import Storage
 
 PLACEMENT = {"resources", "num_workers", "worker_resources", "engine"}
 """The student's options that decide where it runs, not what it learns."""
-
-CAPS = ("calls", "tokens", "cost")
-"""Of the budget's options: what ends a run early."""
 
 _PACKAGES = ("baldistill", "ray", "torch", "transformers", "peft", "numpy", "pyarrow", "pydantic")
 _TRAINING = {
@@ -111,9 +109,9 @@ def adopt_sweep(
 
 def changes(storage: Storage, before: Config, after: Config) -> list[str]:
     """Return the keys that decided what the folder holds, and differ."""
-    if committed(storage, layout.CORPUS_STEP) is None:
+    if not is_committed(storage, layout.CORPUS_STEP):
         return []
-    trained = committed(storage, StageLayout(1).step("student")) is not None
+    trained = is_committed(storage, StageLayout(1).step("student"))
     old, new = _flat(_decisive(before, trained)), _flat(_decisive(after, trained))
     changed = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
     for cap in CAPS:
@@ -121,17 +119,6 @@ def changes(storage: Storage, before: Config, after: Config) -> list[str]:
         if most is not None and (least is None or most < least):
             changed.append(f"budget.{cap}, which may be raised only")
     return changed
-
-
-def caps_of(storage: Storage, stage: int, budget: BudgetConfig) -> dict[str, Any]:
-    """The caps that a stage is annotated under: those it was, unless it ended at one of them.
-
-    A cap that is raised later lets that stage go on, and leaves those before it as they are.
-    """
-    done = committed(storage, StageLayout(stage).step("annotated"))
-    if done is not None and not done.figures["refused"]:
-        return dict(done.figures["caps"])
-    return budget.model_dump(mode="json", include=set(CAPS))
 
 
 def _decisive(config: Config, trained: bool) -> dict[str, Any]:

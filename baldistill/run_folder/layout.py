@@ -79,6 +79,7 @@ class StageLayout:
         synthesized: The rows of `annotated` that the teacher wrote.
         rejected: Answers of the teacher that were not accepted.
         dropped: Domain of each real example that was given up.
+        caps: The caps of the budget that the stage was annotated under.
         student: The fine-tuned model.
         responses: The student's answers to the evaluation set.
         metrics: The student's figures on the evaluation set.
@@ -95,6 +96,7 @@ class StageLayout:
         self.synthesized = f"{folder}/synthesized.parquet"
         self.rejected = f"{folder}/rejected.parquet"
         self.dropped = f"{folder}/dropped.json"
+        self.caps = f"{folder}/caps.json"
         self.student = f"{folder}/student"
         self.responses = f"{folder}/responses.parquet"
         self.metrics = f"{folder}/metrics.json"

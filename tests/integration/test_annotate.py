@@ -21,13 +21,12 @@ from baldistill.generation.engine import OnEnded, ignore_ended
 from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import EngineActor, Pool
 from baldistill.generation.types import Request, Sampling
-from baldistill.method.annotate import annotate
+from baldistill.method.annotate import Annotation, annotate
 from baldistill.method.context import Context
-from baldistill.method.plan import StagePlan, plan_stage
+from baldistill.method.plan import StagePlan, StudentErrors, plan_stage
 from baldistill.method.select import candidate_counts
 from baldistill.progress.display import Display
 from baldistill.records import EXAMPLES
-from baldistill.run_folder.steps import Step
 from baldistill.storage import Storage
 from baldistill.teacher.prompts import load_prompts
 
@@ -113,7 +112,6 @@ def context_of(
         config=config,
         storage=storage,
         corpus=CorpusSummary(sum(counts.values()), counts, {"none": 1}, {}, 0, []),
-        corpus_step=Step("corpus", {}, 0.0),
         engines=OneTeacher(pool),  # type: ignore[arg-type]
         responses=ResponseStore(storage.sub("responses")),
         student_prompts=PROMPTS,
@@ -124,9 +122,9 @@ def context_of(
     return context, plan
 
 
-def annotated(context: Context, plan: StagePlan) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def annotated(context: Context, plan: StagePlan) -> tuple[Annotation, list[dict[str, Any]]]:
     """Figures and rows."""
-    figures = annotate(context, plan)
+    figures = annotate(context, plan, StudentErrors(), {})
     rows = context.storage.read_table("stages/01/annotated.parquet").to_pylist()
     assert len({row["example_id"] for row in rows}) == len(rows), "no example twice"
     return figures, rows
@@ -156,8 +154,8 @@ def test_the_budget_is_spent_while_real_rows_are_unused(tmp_path: Path, pool: Po
         assert annotated(context, plan) == (figures, rows)
     finally:
         context.close()
-    assert figures["annotated"] == 50
-    assert figures["dry"] == ["mute", "none"]
+    assert figures.annotated == 50
+    assert figures.dry == ["mute", "none"]
     found = Counter((row["domain"], row["source"]) for row in rows)
     assert found[("mute", "real")] == 2
     assert min(found[("large", "real")], found[("few", "real")]) > 10
@@ -180,5 +178,5 @@ def test_a_domain_without_a_quota_takes_what_is_left_over(tmp_path: Path, pool: 
         figures, rows = annotated(context, plan)
     finally:
         context.close()
-    assert figures["dry"] == ["mute"]
+    assert figures.dry == ["mute"]
     assert Counter(row["domain"] for row in rows) == {"large": 15, "mute": 5}

@@ -10,6 +10,7 @@ import pytest
 
 from baldistill.core.selection import hash_score, partial_top_k
 from baldistill.data.corpus import sample
+from baldistill.method.select import Scored
 from baldistill.records import EXAMPLES, seed_for
 from baldistill.storage import Storage
 
@@ -77,3 +78,8 @@ def test_the_hash_of_one_purpose_knows_nothing_of_anothers() -> None:
     share = (hash_score(seed_for(3, "candidates", 1), left) >= 0.98).mean()
     assert share == pytest.approx(0.02, abs=0.004)
     assert not (hash_score(3, left) >= 0.98).any()
+
+
+def test_candidates_without_a_score_are_counted_in_a_line() -> None:
+    line = Scored(candidates=4000, scored=3000, undefined=12).describe_undefined("ifd")
+    assert line.startswith("12 of 3,000 candidates have no ifd ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from baldistill.config import Config
 from baldistill.config.loading import dump_config
 from baldistill.core.ledger import Caps, Ledger, Reject, Reserve, Settle, to_record
 from baldistill.core.longtail import head_domains
-from baldistill.core.metrics import metrics_from_scores
+from baldistill.core.metrics import Metrics, metrics_from_scores
 from baldistill.data.summary import CorpusSummary
-from baldistill.method.plan import plan_all
+from baldistill.method.annotate import Annotation
+from baldistill.method.plan import StagePlan, plan_all
+from baldistill.method.select import Scored, Selected
 from baldistill.records import ANNOTATED, QUARANTINE, REJECTED, RESPONSES
-from baldistill.run_folder.steps import commit
+from baldistill.run_folder.steps import Chain
 from baldistill.storage import Storage
+from baldistill.student.train import TrainingResult
 
 STEPS = ("plan", "scored", "selected", "annotated", "student", "metrics")
 EVALUATED = 4  # questions a domain
@@ -50,11 +54,10 @@ class RunWriter:
         self.storage.write_text("config.yaml", dump_config(config))
         self.storage.write_json("versions.json", {"python": "3.11", "peft": None})
 
-    def commit(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        figures = commit(self.storage, name, inputs=(), options={}, make=make).figures
+    def commit(self, name: str, make: Callable[[], Any], result_type: type[Any]) -> None:
+        Chain(self.storage).step(name, {}, make, result_type)
         marker = self.storage.read_json(f"_commits/{name}.json")
         self.storage.write_json(f"_commits/{name}.json", {**marker, "seconds": 2.5})
-        return figures
 
     def corpus(self, quarantined: Mapping[str, int]) -> None:
         rows = [
@@ -72,28 +75,29 @@ class RunWriter:
             num_capped=0,
             warnings=[f"a warning about {self.text}"],
         )
-        self.commit("corpus", summary.to_dict)
+        self.commit("corpus", lambda: summary, CorpusSummary)
 
     def stage(self, number: int, steps: tuple[str, ...] = STEPS) -> None:
         folder = f"stages/{number:02d}"
         plan = plan_all(self.config, self.counts)[number - 1]
         for step in steps:
             if step == "plan":
-                self.storage.write_json(f"{folder}/plan.json", plan.to_dict())
-                self.commit(f"{folder}/plan", lambda: {"quotas": plan.quotas})
+                self.storage.write_json(f"{folder}/plan.json", asdict(plan))
+                self.commit(f"{folder}/plan", lambda: plan, StagePlan)
             elif step == "annotated":
-                self.commit(f"{folder}/annotated", lambda: self.annotate(plan, folder))
+                self.commit(f"{folder}/annotated", lambda: self.annotate(plan, folder), Annotation)
             elif step == "student":
-                losses = [[i, 2 * math.exp(-i / 20)] for i in range(2, 60, 2)]
-                figures = {"num_examples": 10, "num_steps": 60, "loss": 0.4, "losses": losses}
-                figures |= {"truncated": 1, "dropped": 0}
-                self.commit(f"{folder}/student", lambda figures=figures: figures)
+                losses = tuple((i, 2 * math.exp(-i / 20)) for i in range(2, 60, 2))
+                trained = TrainingResult(10, 60, 0.4, losses, truncated=1, dropped=0)
+                self.commit(f"{folder}/student", lambda result=trained: result, TrainingResult)
             elif step == "metrics":
                 self.evaluate(number)
+            elif step == "scored":
+                self.commit(f"{folder}/scored", lambda: Scored(9, 6, 0), Scored)
             else:
-                self.commit(f"{folder}/{step}", dict)
+                self.commit(f"{folder}/selected", lambda: Selected(9, 6), Selected)
 
-    def annotate(self, plan: Any, folder: str) -> dict[str, Any]:
+    def annotate(self, plan: StagePlan, folder: str) -> Annotation:
         rows, rejected, entries = [], [], []
         for domain, quota in plan.quotas.items():
             new = plan.tail[domain].synthetic if domain in plan.tail else 0
@@ -137,15 +141,18 @@ class RunWriter:
         sources = {row["source"]: 0 for row in rows}
         for row in rows:
             sources[row["source"]] += 1
-        return {
-            "annotated": len(rows),
-            "budget": plan.budget,
-            "by_source": sources,
-            "rejected": {"wrong conclusion": 1},
-            "dropped": 1,
-            "dry": [min(plan.quotas)],
-            "refused": None,
-        }
+        return Annotation(
+            annotated=len(rows),
+            budget=plan.budget,
+            unfilled={},
+            quotas=plan.quotas,
+            by_source=sources,
+            by_domain=plan.quotas,
+            rejected={"wrong conclusion": 1},
+            dropped=1,
+            dry=[min(plan.quotas)],
+            refused=None,
+        )
 
     def evaluate(self, number: int) -> None:
         folder = f"stages/{number:02d}"
@@ -162,9 +169,9 @@ class RunWriter:
         head = head_domains(self.counts)
         metrics = metrics_from_scores(
             responses["domain"], responses["score"], counts=self.counts, head=head
-        ).to_dict()
-        self.evaluated["base" if number == 0 else f"stage {number}"] = metrics
-        self.commit(f"{folder}/metrics", lambda: metrics)
+        )
+        self.evaluated["base" if number == 0 else f"stage {number}"] = metrics.to_dict()
+        self.commit(f"{folder}/metrics", lambda: metrics, Metrics)
 
     def finish(self) -> None:
         last = list(self.evaluated.values())[-1]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from baldistill.config.loading import load_config
 from baldistill.errors import ConfigError
-from baldistill.run_folder.identity import CAPS, adopt_run, caps_of
-from baldistill.run_folder.steps import commit
+from baldistill.run_folder.identity import adopt_run
+from baldistill.run_folder.steps import Chain
 from baldistill.storage import Storage
 from baldistill.yaml12 import read_yaml
 
@@ -18,12 +18,17 @@ BASE = ["budget.calls=100", "teacher.kind=openai", "teacher.model=m"]
 CORPUS, STUDENT = "corpus", "stages/01/student"
 
 
+@dataclass(frozen=True)
+class Nothing:
+    """The result of a step that reports nothing."""
+
+
 def folder(path: Path, *done: str) -> Storage:
     """A run folder in which some steps are committed."""
     storage = Storage.open(path)
     adopt_run(storage, load_config(None, BASE), "answers")
     for name in done:
-        commit(storage, name, inputs=(), options={}, make=dict)
+        Chain(storage).step(name, {}, Nothing, Nothing)
     return storage
 
 
@@ -87,30 +92,3 @@ def test_the_versions_are_those_of_the_start(tmp_path: Path) -> None:
     adopt_run(storage, load_config(None, [*BASE, "name=other"]), "answers")
     assert storage.read_json("versions.json") == {"then": "1"}
     assert read_yaml(storage.read_text("config.yaml"))["name"] == "other"
-
-
-def test_a_raised_cap_reopens_the_stage_that_it_ended_alone(tmp_path: Path) -> None:
-    storage = Storage.open(tmp_path)
-    old, new = (load_config(None, [f"budget.calls={n}"]).budget for n in (100, 200))
-
-    def annotate(stage: int, budget: Any, refused: str | None = None) -> bool:
-        """Whether it was made, and not there already."""
-        caps, made = caps_of(storage, stage, budget), []
-        commit(
-            storage,
-            f"stages/{stage:02d}/annotated",
-            inputs=(),
-            options={"caps": caps},
-            make=lambda: made.append(stage) or {"refused": refused, "caps": caps},  # type: ignore[func-returns-value]
-        )
-        return bool(made)
-
-    assert annotate(1, old)
-    assert annotate(2, old, "calls")
-    assert not annotate(1, old)
-    assert not annotate(2, old)
-    assert not annotate(1, new)
-    assert annotate(2, new)
-    assert not annotate(2, new)
-    assert caps_of(storage, 3, new) == {"calls": 200, "tokens": None, "cost": None}
-    assert set(CAPS) == set(caps_of(storage, 1, new))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import fsspec
@@ -15,8 +16,13 @@ import pytest
 
 from baldistill.errors import UserError
 from baldistill.run_folder.lock import only_run_in
-from baldistill.run_folder.steps import commit
+from baldistill.run_folder.steps import Chain
 from baldistill.storage import Storage
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """The result of a step that reports nothing."""
 
 
 @pytest.fixture
@@ -113,7 +119,7 @@ def test_a_killed_process_of_this_machine_is_dead_at_once(tmp_path: Path) -> Non
 
 def test_a_run_that_lost_its_folder_commits_no_more(storage: Storage) -> None:
     def step(name: str) -> None:
-        commit(storage, name, inputs=(), options={}, make=lambda: {})
+        Chain(storage).step(name, {}, Nothing, Nothing)
 
     def until_refused() -> None:
         while True:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from baldistill.run_folder.steps import Step, commit
+from baldistill.core.budget import Asked, TailQuota
+from baldistill.errors import UserError
+from baldistill.method.plan import StagePlan, StudentErrors
+from baldistill.run_folder.steps import Chain, is_committed
 from baldistill.storage import Storage
+from baldistill.student.train import TrainingResult
+
+
+@dataclass(frozen=True)
+class Done:
+    """The result of `Work`."""
+
+    times: int
 
 
 class Work:
@@ -18,39 +29,86 @@ class Work:
         self.times = 0
         self.fail = False
 
-    def __call__(self) -> dict[str, Any]:
+    def __call__(self) -> Done:
         self.times += 1
         if self.fail:
             raise OSError("the disk is full")
-        return {"times": self.times}
+        return Done(self.times)
 
 
 def test_a_committed_step_is_skipped(tmp_path: Path) -> None:
     storage, work = Storage.open(tmp_path), Work()
-    first = commit(storage, "a/b", inputs=(), options={"seed": 0}, make=work)
-    again = commit(storage, "a/b", inputs=(), options={"seed": 0}, make=work)
-    assert (work.times, first) == (1, again)
+    assert not is_committed(storage, "a/b")
+    first, again = Chain(storage, "a"), Chain(storage).branch("a")
+    results = [chain.step("b", {"seed": 0}, work, Done) for chain in (first, again)]
+    assert results == [Done(1), Done(1)]
+    assert (first.key, first.seconds) == (again.key, again.seconds)
+    assert is_committed(storage, "a/b")
 
 
-@pytest.mark.parametrize("change", ["options", "inputs", "name"])
+@pytest.mark.parametrize("change", ["options", "step before", "name", "folder"])
 def test_a_changed_step_is_done_again(tmp_path: Path, change: str) -> None:
-    storage, work = Storage.open(tmp_path), Work()
-    base = Step("key", {}, 0.0)
-    commit(storage, "a", inputs=(base,), options={"seed": 0}, make=work)
-    commit(
-        storage,
-        "b" if change == "name" else "a",
-        inputs=(Step("other", {}, 0.0),) if change == "inputs" else (base,),
-        options={"seed": 1 if change == "options" else 0},
-        make=work,
-    )
+    work = Work()
+    chain = Chain(Storage.open(tmp_path), "a", key="before")
+    replace(chain).step("b", {"seed": 0}, work, Done)
+    if change == "step before":
+        chain = replace(chain, key="another")
+    if change == "folder":
+        chain = chain.branch("c")
+    name = "c" if change == "name" else "b"
+    chain.step(name, {"seed": 1 if change == "options" else 0}, work, Done)
     assert work.times == 2
+
+
+def test_a_step_that_is_done_again_does_those_behind_it_again(tmp_path: Path) -> None:
+    storage, work = Storage.open(tmp_path), Work()
+    for seed in (0, 0, 1, 1):
+        chain = Chain(storage)
+        chain.step("first", {"seed": seed}, work, Done)
+        chain.step("second", {}, work, Done)
+    assert work.times == 4
 
 
 def test_a_step_that_failed_is_not_committed(tmp_path: Path) -> None:
     storage, work = Storage.open(tmp_path), Work()
     work.fail = True
     with pytest.raises(OSError, match="disk"):
-        commit(storage, "a", inputs=(), options={}, make=work)
+        Chain(storage).step("a", {}, work, Done)
     work.fail = False
-    assert commit(storage, "a", inputs=(), options={}, make=work).figures == {"times": 2}
+    assert Chain(storage).step("a", {}, work, Done) == Done(2)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        StudentErrors({"a": Asked(5, 2)}),
+        StagePlan(1, 9, {"a": 2, "b": 7}, {"a": 8, "b": 3}, {"a": 2}, {"b": TailQuota(3, 4)}),
+        TrainingResult(7, 40, 0.5, ((20, 1.5), (40, 0.5)), 0, 1),
+    ],
+    ids=lambda result: type(result).__name__,
+)
+def test_a_result_is_read_as_it_was_made(
+    tmp_path: Path, result: StudentErrors | StagePlan | TrainingResult
+) -> None:
+    storage = Storage.open(tmp_path)
+    for _ in range(2):
+        assert Chain(storage).step("a", {}, lambda: result, type(result)) == result
+
+
+@pytest.mark.parametrize(
+    ("figures", "differing"),
+    [({}, "times"), ({"times": 1, "seconds": 2}, "seconds"), ({"times": "many"}, "times")],
+)
+def test_a_folder_of_another_version_cannot_go_on(
+    tmp_path: Path, figures: dict[str, object], differing: str
+) -> None:
+    storage = Storage.open(tmp_path)
+    Chain(storage).step("a", {}, Work(), Done)
+    marker = storage.read_json("_commits/a.json")
+    storage.write_json("_commits/a.json", marker | {"figures": figures})
+    with pytest.raises(
+        UserError, match=rf"by another version of baldistill \(see {differing}\)"
+    ) as raised:
+        Chain(storage).step("a", {}, Work(), Done)
+    assert "use another --run-dir, with --store" in str(raised.value)
+    assert storage.uri_of("responses") in str(raised.value)

@@ -1,0 +1,54 @@
+"""What the earlier stages of a run annotated, and which real examples they used up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from baldistill.records import ANNOTATED
+from baldistill.run_folder.layout import StageLayout
+from baldistill.storage import Storage
+
+
+def annotated_before(storage: Storage, stage: int) -> pa.Table:
+    """Return all rows that the stages before this one annotated, in the order of the stages."""
+    return pa.concat_tables([ANNOTATED.empty_table(), *_annotated_tables(storage, stage)])
+
+
+def unused_before(storage: Storage, stage: int, counts: Mapping[str, int]) -> dict[str, int]:
+    """Return how many real examples of each domain no earlier stage annotated or dropped.
+
+    Args:
+        storage: The run folder.
+        stage: From 1.
+        counts: Examples of each domain in the corpus.
+    """
+    used = Counter(_dropped_before(storage, stage).values())
+    for table in _annotated_tables(storage, stage):
+        used.update(table.filter(pc.equal(table["source"], "real"))["domain"].to_pylist())
+    return {domain: count - used[domain] for domain, count in counts.items()}
+
+
+def tried_before(storage: Storage, stage: int) -> set[str]:
+    """Return the ids of real examples that earlier stages annotated or dropped: a few B at most."""
+    tried = set(_dropped_before(storage, stage))
+    for table in _annotated_tables(storage, stage):
+        real = pc.not_equal(table["source"], "synthetic")
+        tried.update(table.filter(real)["example_id"].to_pylist())
+    return tried
+
+
+def _annotated_tables(storage: Storage, stage: int) -> Iterator[pa.Table]:
+    for earlier in range(1, stage):
+        yield storage.read_table(StageLayout(earlier).annotated)
+
+
+def _dropped_before(storage: Storage, stage: int) -> dict[str, str]:
+    """Return the domain of each dropped example by its id."""
+    dropped: dict[str, str] = {}
+    for earlier in range(1, stage):
+        dropped |= storage.read_json(StageLayout(earlier).dropped)
+    return dropped

@@ -1,0 +1,75 @@
+"""What fills a domain whose real examples ran out: material for new examples, or repeated ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from baldistill.data.corpus import read_corpus
+from baldistill.method.context import Context
+from baldistill.method.earlier import annotated_before
+from baldistill.records import EXAMPLES, AnnotatedExample, Example
+from baldistill.run_folder import layout
+from baldistill.storage import Storage
+from baldistill.teacher.near_duplicates import ExistingQuestions
+from baldistill.teacher.synthesis import TailDomain
+
+
+def tail_domains(context: Context, stage: int, names: Iterable[str]) -> dict[str, TailDomain]:
+    """Read the demonstrations and the known questions of domains.
+
+    Every row of these domains was tried, so they have fewer rows than their quota.
+    """
+    names = sorted(names)
+    if not names:
+        return {}
+    storage, threshold = context.storage, context.config.tail.near_duplicate
+    real: dict[str, list[Example]] = {name: [] for name in names}
+    for row in _rows(storage, layout.TRAIN, names, EXAMPLES.names):
+        real[row["domain"]].append(Example(**row))
+    known = {name: [example.question for example in real[name]] for name in names}
+    for row in annotated_before(storage, stage).select(["domain", "question"]).to_pylist():
+        if row["domain"] in known:
+            known[row["domain"]].append(row["question"])
+    # Only questions: nothing before the metrics reads the answers of the evaluation set.
+    domains = sorted(context.corpus.evaluation_counts)
+    held_out = _rows(storage, layout.EVALUATION, domains, ["domain", "question"])
+    evaluation = ExistingQuestions(threshold, (row["question"] for row in held_out))
+    return {
+        name: TailDomain(
+            sorted(real[name], key=lambda example: example.example_id),
+            ExistingQuestions(threshold, sorted(known[name]), evaluation),
+        )
+        for name in names
+    }
+
+
+def repeat_real(
+    counts: Mapping[str, int], rows: Iterable[AnnotatedExample]
+) -> list[AnnotatedExample]:
+    """Repeat annotated real examples of each domain, each as often as the others.
+
+    Args:
+        counts: Wanted rows of each domain. A domain without a real example gets none.
+        rows: All annotated examples so far.
+    """
+    rows = sorted((row for row in rows if row.source == "real"), key=lambda row: row.example_id)
+    repeated = []
+    for domain in sorted(counts):
+        real = [row for row in rows if row.domain == domain]
+        for number in range(counts[domain] if real else 0):
+            repeated.append(replace(real[number % len(real)], source="repeated"))
+    return repeated
+
+
+def _rows(
+    storage: Storage, part: str, domains: list[str], columns: list[str]
+) -> list[dict[str, Any]]:
+    def select(block: pa.Table) -> pa.Table:
+        return block.select(columns).filter(pc.is_in(block["domain"], pa.array(domains)))
+
+    return list(read_corpus(storage, part, select).iter_rows())
