@@ -14,7 +14,8 @@ from rich.table import Table
 
 from baldistill.config import Config
 from baldistill.core.longtail import by_size, head_domains, imbalance
-from baldistill.data.prepare import CorpusSummary, prepare_corpus
+from baldistill.data.prepare import prepare_corpus
+from baldistill.data.summary import CorpusSummary
 from baldistill.errors import DataError
 from baldistill.placement.cluster import connected
 from baldistill.progress.display import Display

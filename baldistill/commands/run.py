@@ -15,7 +15,8 @@ from baldistill.config import Config, DataConfig
 from baldistill.config.loading import load_config
 from baldistill.core.metrics import Metrics
 from baldistill.data.labels import label_sets
-from baldistill.data.prepare import CorpusSummary, prepare_corpus
+from baldistill.data.prepare import prepare_corpus
+from baldistill.data.summary import CorpusSummary
 from baldistill.errors import MissingPackageError
 from baldistill.generation.replay import check_recording
 from baldistill.method.context import Context

@@ -17,6 +17,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from baldistill.core.selection import hash_score
+from baldistill.data.rows import count_values
 from baldistill.storage import Storage
 
 _BATCH_ROWS = 8192
@@ -26,8 +27,7 @@ def count_domains(fs: pafs.FileSystem, files: Sequence[str]) -> dict[str, int]:
     """Count the rows of each domain of Parquet files, in order of name."""
     counts: Counter[str] = Counter()
     for batch in _batches(fs, files, ["domain"]):
-        for value in batch.column("domain").value_counts().to_pylist():
-            counts[value["values"]] += value["counts"]
+        counts.update(count_values(batch.column("domain")))
     return dict(sorted(counts.items()))
 
 

@@ -4,7 +4,7 @@ Four passes follow each other, each of independent tasks (`ray_pass.py`). Before
 big JSONL files are counted, so that line numbers are exact wherever a file is cut.
 
 1. read: each unit of 32 MiB is parsed, checked, normalised and staged; bad rows are written to
-   the quarantine folder (`staging.py`).
+   the quarantine folder (`read_unit.py`).
 2. duplicates: each range of the key space is searched for keys that occur twice
    (`duplicates.py`). If there are more than 2 M rows, a pass before it divides their keys by range.
 3. split: each part gives its top-k of every domain by a seeded hash, and the driver merges them
@@ -24,7 +24,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import ray
 
 from baldistill.config import DataConfig
@@ -45,12 +44,18 @@ from baldistill.data.duplicates import (
     repeated_keys,
 )
 from baldistill.data.file_format import inspect_files
-from baldistill.data.ray_pass import Track, run_reports, run_tasks, run_tasks_as_refs, untracked
+from baldistill.data.ray_pass import Track, run_tasks, run_tasks_as_refs, untracked
+from baldistill.data.read_unit import ReadPlan, count_segment, read_unit
 from baldistill.data.rows import mapped_columns
-from baldistill.data.sources import SourceFile, find_files, write_bundled
-from baldistill.data.split import CandidateMerge, EvaluationSet, part_candidates, split_sizes
+from baldistill.data.sources import find_files, write_bundled
+from baldistill.data.split import (
+    CandidateMerge,
+    Candidates,
+    EvaluationSet,
+    part_candidates,
+    split_sizes,
+)
 from baldistill.data.staged_part import ReadReport
-from baldistill.data.staging import ReadPlan, count_segment, read_unit
 from baldistill.data.summary import CorpusSummary, summarise
 from baldistill.data.units import (
     Segment,
@@ -59,14 +64,12 @@ from baldistill.data.units import (
     plan_segments,
     segments_to_count,
 )
-from baldistill.data.validate import EVALUATION, TRAIN, Rules
+from baldistill.data.validate import EVALUATION, TRAIN
 from baldistill.data.write_corpus import WriteReport, write_part
 from baldistill.errors import DataError
 from baldistill.records import QUARANTINE
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
-
-__all__ = ["CorpusSummary", "prepare_corpus"]
 
 _FOLDERS = (
     layout.TRAIN,
@@ -128,46 +131,28 @@ def _prepare(config: DataConfig, seed: int, storage: Storage, track: Track) -> C
 
 def _plan(config: DataConfig, track: Track) -> ReadPlan:
     """Find the files, look at each, and cut them into units."""
-    columns = mapped_columns(config.columns, with_split=config.evaluation is None)
-    evaluation_columns = mapped_columns(config.columns, with_split=False)
-    train = find_files(_as_list(config.train), "train", config.format)
-    evaluation = (
-        find_files(_as_list(config.evaluation), "evaluation", config.format, len(train))
-        if config.evaluation is not None
-        else []
-    )
+    train = find_files(config.train, "train", config.format)
+    evaluation = find_files(config.evaluation or (), "evaluation", config.format, len(train))
     both = {file.path for file in train} & {file.path for file in evaluation}
     if both:
         raise DataError(
             f"{min(both)} is in data.train and in data.evaluation: to divide one file, leave "
             "data.evaluation out, or map data.columns.split"
         )
-    found = inspect_files(train, columns) + inspect_files(evaluation, evaluation_columns)
+    found = [
+        *inspect_files(train, mapped_columns(config, "train")),
+        *inspect_files(evaluation, mapped_columns(config, "evaluation")),
+    ]
     files = {file.index: file for file in found}
     segments = plan_segments(found)
-    open_segments = segments_to_count(segments)
-    num_lines = dict(zip(open_segments, _count_lines(files, open_segments, track), strict=True))
-    return ReadPlan(
-        files=files,
-        units=group_segments(number_rows(segments, num_lines)),
-        columns=columns,
-        evaluation_columns=evaluation_columns,
-        rules=Rules(config.max_question_chars, config.max_answer_chars),
-    )
+    cut_files = segments_to_count(segments)
 
+    def count(index: int) -> Iterator[tuple[Segment, int]]:
+        segment = cut_files[index]
+        yield segment, count_segment(files[segment.file], segment)
 
-def _count_lines(
-    files: dict[int, SourceFile], segments: Sequence[Segment], track: Track
-) -> list[int]:
-    def task(index: int) -> Iterator[pa.Table]:
-        segment = segments[index]
-        count = count_segment(files[segment.file], segment)
-        yield pa.table({"segment": [index], "lines": [count]})
-
-    counts: dict[int, int] = {}
-    for table in run_tasks(task, len(segments), "count lines", track):
-        counts |= zip(table["segment"].to_pylist(), table["lines"].to_pylist(), strict=True)
-    return [counts[index] for index in range(len(segments))]
+    num_lines = dict(run_tasks(count, len(cut_files), "count lines", track))
+    return ReadPlan(files, group_segments(number_rows(segments, num_lines)), config)
 
 
 def _read(plan: ReadPlan, storage: Storage, track: Track) -> list[ReadReport]:
@@ -177,7 +162,7 @@ def _read(plan: ReadPlan, storage: Storage, track: Track) -> list[ReadReport]:
         return read_unit(ray.get(shared), storage, unit)
 
     reports: list[ReadReport] = []
-    for report in run_reports(task, ReadReport, len(plan.units), "read and check", track):
+    for report in run_tasks(task, len(plan.units), "read and check", track):
         if report.error is not None:
             raise DataError(report.error)
         reports.append(report)
@@ -188,21 +173,18 @@ def _find_duplicates(
     reports: Sequence[ReadReport], storage: Storage, track: Track
 ) -> ray.ObjectRef[Duplicates]:
     groups = group_parts(reports)
-    num_partitions = count_partitions(sum(report.num_keys for report in reports))
+    num_keys = sum(report.num_keys for report in reports)
+    num_partitions = count_partitions(num_keys)
     partitions: list[int | None] = list(range(num_partitions))
     names = [f"group-{number:06d}" for number in range(len(groups))]
     if num_partitions == 1:
         partitions, names = [None], [name for group in groups for name in group]
     else:
 
-        def divide(number: int) -> Iterator[pa.Table]:
-            count = divide_keys(storage, groups[number], num_partitions, names[number])
-            yield pa.table({"keys": [count]})
+        def divide(number: int) -> Iterator[int]:
+            yield divide_keys(storage, groups[number], num_partitions, names[number])
 
-        counts = run_tasks(divide, len(groups), "divide keys", track)
-        assert sum(pc.sum(table["keys"]).as_py() for table in counts) == sum(
-            report.num_keys for report in reports
-        )
+        assert sum(run_tasks(divide, len(groups), "divide keys", track)) == num_keys
 
     def search(number: int) -> Iterator[pa.Table]:
         yield repeated_keys(storage, names, partitions[number])
@@ -224,12 +206,12 @@ def _choose_evaluation(
     seeded = config.evaluation is None and config.columns.split is None
     role = TRAIN if seeded else EVALUATION
 
-    def task(index: int) -> Iterator[pa.Table]:
+    def task(index: int) -> Iterator[Candidates]:
         yield part_candidates(storage, parts[index], ray.get(duplicates), role, seed, most)
 
     merge = CandidateMerge(most)
-    for table in run_tasks(task, len(parts), "choose evaluation set", track):
-        merge.add(table)
+    for candidates in run_tasks(task, len(parts), "choose evaluation set", track):
+        merge.add(candidates)
         check_num_domains(len(merge.counts), config)
     if seeded:
         chosen = merge.top(split_sizes(merge.counts, config.evaluation_fraction, most))
@@ -255,8 +237,4 @@ def _write_corpus(
             storage, parts[index], ray.get(names), ray.get(duplicates), ray.get(evaluation)
         )
 
-    return list(run_reports(task, WriteReport, len(parts), "write corpus", track))
-
-
-def _as_list(sources: str | Sequence[str]) -> list[str]:
-    return [sources] if isinstance(sources, str) else list(sources)
+    return list(run_tasks(task, len(parts), "write corpus", track))

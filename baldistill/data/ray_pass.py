@@ -7,17 +7,16 @@ store. So memory stays flat from a laptop to a hundred nodes.
 
 from __future__ import annotations
 
-import json
+import pickle
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 import pyarrow as pa
 import ray
 import ray.data
 
-Report = TypeVar("Report", bound=Any)
+Report = TypeVar("Report")
 
 
 class Advancing(Protocol):
@@ -43,41 +42,29 @@ def untracked(title: str, total: int) -> AbstractContextManager[Advancing]:
 
 
 def run_tasks(
-    task: Callable[[int], Iterable[pa.Table]], num_tasks: int, title: str, track: Track
-) -> Iterator[pa.Table]:
-    """Run `task(i)` for i < num_tasks on the cluster; yield the tables as they come.
+    task: Callable[[int], Iterable[Report]], num_tasks: int, title: str, track: Track
+) -> Iterator[Report]:
+    """Run `task(i)` for i < num_tasks on the cluster; yield the reports as they come.
 
     Args:
-        task: Gives tables of one schema. It is pickled: put large values into a `ray.ObjectRef`.
+        task: Gives small values. It is pickled: put large values into a `ray.ObjectRef`.
         num_tasks: How many.
         title: What the pass does.
-        track: Shows its progress; a task that gives several tables counts as several.
+        track: Shows its progress; a task that gives several reports counts as several.
     """
     if num_tasks == 0:
         return
-    tables = _dataset(task, num_tasks).iter_batches(batch_size=None, batch_format="pyarrow")
-    with track(title, num_tasks) as progress:
-        for table in tables:
-            progress.advance()
-            yield table
-
-
-def run_reports(
-    task: Callable[[int], Iterable[Report]],
-    kind: type[Report],
-    num_tasks: int,
-    title: str,
-    track: Track,
-) -> Iterator[Report]:
-    """Run tasks that give reports, which are dataclasses `kind` of JSON values; see `run_tasks`."""
 
     def tables(number: int) -> Iterator[pa.Table]:
         for report in task(number):
-            yield pa.table({"report": [json.dumps(asdict(report))]})
+            yield pa.table({"report": [pickle.dumps(report)]})
 
-    for table in run_tasks(tables, num_tasks, title, track):
-        for text in table["report"].to_pylist():
-            yield kind(**json.loads(text))
+    batches = _dataset(tables, num_tasks).iter_batches(batch_size=None, batch_format="pyarrow")
+    with track(title, num_tasks) as progress:
+        for batch in batches:
+            progress.advance()
+            for data in batch["report"].to_pylist():
+                yield pickle.loads(data)
 
 
 def run_tasks_as_refs(

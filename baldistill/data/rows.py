@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from baldistill.config import Columns
+from baldistill.config import DataConfig
+from baldistill.data.sources import Role
 from baldistill.records import QUARANTINE
 
 Reason: TypeAlias = Literal[
@@ -88,13 +89,19 @@ def cut(text: str) -> str:
     return short.encode("utf-8", "replace").decode("utf-8")
 
 
-def mapped_columns(columns: Columns, *, with_split: bool) -> dict[str, str]:
+def mapped_columns(config: DataConfig, role: Role) -> dict[str, str]:
     """Return our name -> the user's column, for the columns to read."""
+    columns = config.columns
     names = {"question": columns.question, "answer": columns.answer, "domain": columns.domain}
     optional = {"id": columns.id, "choices": columns.choices}
-    if with_split:
+    if role == "train" and config.evaluation is None:
         optional["split"] = columns.split
     return names | {ours: theirs for ours, theirs in optional.items() if theirs is not None}
+
+
+def count_values(column: pa.Array | pa.ChunkedArray) -> dict[str, int]:
+    """Return each value of a column with the number of its rows."""
+    return {item["values"]: item["counts"] for item in column.value_counts().to_pylist()}
 
 
 def quarantine_table(files: Sequence[str], bad: Sequence[BadRow]) -> pa.Table:

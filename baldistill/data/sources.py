@@ -63,7 +63,7 @@ class SourceFile:
 
 
 def find_files(
-    sources: Sequence[str], role: Role, given: Format | Literal["auto"], first_index: int = 0
+    sources: str | Sequence[str], role: Role, given: Format | Literal["auto"], first_index: int = 0
 ) -> list[SourceFile]:
     """List the files of `data.train` or `data.evaluation`, in order, each once.
 
@@ -78,7 +78,7 @@ def find_files(
     """
     files: list[SourceFile] = []
     seen: set[tuple[str, str]] = set()
-    for source in sources:
+    for source in [sources] if isinstance(sources, str) else sources:
         key = f"data.{role}"
         for fs, info, shown in _expand(source, key, any_ending=given != "auto"):
             if (fs.type_name, info.path) in seen:

@@ -9,38 +9,51 @@ rows and files, and the candidates stay few, whatever the size of the corpus.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from baldistill.core.selection import hash_score, merge_top_k, partial_top_k
 from baldistill.data.duplicates import Duplicates
+from baldistill.data.rows import count_values
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
 
 CANDIDATES = pa.schema(
     [
-        pa.field("domain", pa.string()),
-        pa.field("example_id", pa.string()),
-        pa.field("position", pa.int64()),
-        pa.field("question_key", pa.uint64()),
-        pa.field("score", pa.float64()),
-        pa.field("count", pa.int64()),  # of rows of the domain; then the rest is null
+        ("domain", pa.string()),
+        ("example_id", pa.string()),
+        ("position", pa.int64()),
+        ("question_key", pa.uint64()),
+        ("score", pa.float64()),
     ]
 )
 _COLUMNS = ["domain", "example_id", "position", "role", "key", "id_key", "question_key"]
 _MERGE_ROWS = 100_000
 
 
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The rows of a part that may be evaluation rows.
+
+    Attributes:
+        rows: The best of each domain (CANDIDATES).
+        counts: Domain -> rows of the part to choose among.
+    """
+
+    rows: pa.Table
+    counts: Mapping[str, int]
+
+
 def part_candidates(
     storage: Storage, name: str, duplicates: Duplicates, role: int, seed: int, most: int
-) -> pa.Table:
-    """Return the rows of a part that may be evaluation rows, and its number of rows per domain.
+) -> Candidates:
+    """Return the rows of a staged part that may be evaluation rows: at most `most` a domain.
 
     Args:
         storage: Where the part is staged.
@@ -49,9 +62,6 @@ def part_candidates(
         role: Of the rows to choose among.
         seed: Of the hash.
         most: Evaluation rows of a domain at most.
-
-    Returns:
-        Schema CANDIDATES.
     """
     table = pq.read_table(
         storage.path(f"{layout.STAGING}/rows/{name}.parquet"),
@@ -66,20 +76,10 @@ def part_candidates(
             & (duplicates.originals(table["id_key"].to_numpy(), table["position"].to_numpy()) < 0)
         )
     )
-    counts = table.group_by("domain").aggregate([([], "count_all")])
+    counts = count_values(table["domain"])
     scored = table.append_column("score", pa.array(hash_score(seed, table["example_id"])))
-    best = partial_top_k(scored, "score", dict.fromkeys(counts["domain"].to_pylist(), most))
-    tallies = pa.table(
-        {
-            field.name: {"domain": counts["domain"], "count": counts["count_all"]}.get(
-                field.name, pa.nulls(len(counts), field.type)
-            )
-            for field in CANDIDATES
-        },
-        schema=CANDIDATES,
-    )
-    best = best.append_column("count", pa.nulls(len(best), pa.int64()))
-    return pa.concat_tables([best.select(CANDIDATES.names).cast(CANDIDATES), tallies])
+    best = partial_top_k(scored, "score", dict.fromkeys(counts, most))
+    return Candidates(best.select(CANDIDATES.names).cast(CANDIDATES), counts)
 
 
 @dataclass(slots=True)
@@ -87,18 +87,15 @@ class CandidateMerge:
     """Merges the candidates of the parts and holds about `most` rows a domain at a time."""
 
     most: int
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
     _tables: list[pa.Table] = field(default_factory=list)
     _num_rows: int = 0
 
-    def add(self, table: pa.Table) -> None:
-        """Take the candidates and counts of a part."""
-        is_count = pc.is_valid(table["count"])
-        tallies = table.filter(is_count).select(["domain", "count"]).to_pydict()
-        for domain, count in zip(tallies["domain"], tallies["count"], strict=True):
-            self.counts[domain] = self.counts.get(domain, 0) + count
-        self._tables.append(table.filter(pc.invert(is_count)))
-        self._num_rows += len(self._tables[-1])
+    def add(self, candidates: Candidates) -> None:
+        """Take the candidates of a part."""
+        self.counts.update(candidates.counts)
+        self._tables.append(candidates.rows)
+        self._num_rows += len(candidates.rows)
         if self._num_rows > _MERGE_ROWS:
             self._tables = [self.top(dict.fromkeys(self.counts, self.most))]
             self._num_rows = -len(self._tables[0])  # merge again after as many new rows

@@ -36,7 +36,7 @@ class ReadReport:
     num_read: int = 0
     num_valid: int = 0
     num_keys: int = 0
-    bad: dict[str, int] = field(default_factory=dict)
+    bad: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
     error: str | None = None
 
@@ -58,7 +58,7 @@ class PartWriter:
         name, report = self.report.name, self.report
         report.num_read += staged.num_rows + len(bad)
         report.num_valid += staged.num_rows
-        report.bad = dict(Counter(report.bad) + Counter(item.reason for item in bad))
+        report.bad.update(item.reason for item in bad)
         room = _NUM_EXAMPLES - len(report.examples)
         report.examples += [
             f"{file}, row {item.row}: {item.reason}: {item.detail}: {item.content[:80]!r}"

@@ -106,13 +106,10 @@ def number_rows(segments: Sequence[Segment], num_lines: dict[Segment, int]) -> l
         num_lines: Lines of each segment that `segments_to_count` names.
     """
     numbered: list[Segment] = []
+    lines_before = 0
     for segment in segments:
-        before = segments[len(numbered) - 1] if numbered else None
-        if before is not None and before in num_lines and before.file == segment.file:
-            first_row = numbered[-1].first_row + num_lines[before]
-            numbered.append(replace(segment, first_row=first_row))
-        else:
-            numbered.append(segment)
+        numbered.append(replace(segment, first_row=segment.first_row + lines_before))
+        lines_before = lines_before + num_lines[segment] if segment in num_lines else 0
     return numbered
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from baldistill.config import DataConfig
 from baldistill.data.choices import check_choices, show_choices
 from baldistill.data.rows import BadRow, RawBlock, Reason
 from baldistill.data.sources import Role
@@ -36,19 +37,6 @@ _TRAIN_NAMES = ("train", "training")
 _MAX_NAME_CHARS = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The bounds of a valid row.
-
-    Attributes:
-        max_question_chars: A longer question is over-long.
-        max_answer_chars: A longer answer is over-long.
-    """
-
-    max_question_chars: int
-    max_answer_chars: int
-
-
 @dataclass(slots=True)
 class _Verdicts:
     """The first problem found with each row of a block; rows without one are open."""
@@ -67,12 +55,12 @@ class _Verdicts:
 
 
 def check(
-    block: RawBlock, rules: Rules, role: Role, file_index: int
+    block: RawBlock, config: DataConfig, role: Role, file_index: int
 ) -> tuple[pa.Table, list[BadRow]]:
     """Divide a block into valid rows (STAGED) and bad ones; together they are all its rows."""
     columns = {name: normalise(column) for name, column in block.columns.items()}
     verdicts = _Verdicts({}, np.ones(len(block.rows), np.bool_))
-    _check_texts(columns, rules, verdicts)
+    _check_texts(columns, config, verdicts)
     if block.choices is not None:
         columns["question"] = _check_choices(columns, block.choices, verdicts)
     good = np.flatnonzero(verdicts.is_open)
@@ -89,10 +77,10 @@ def check(
     return staged, [*block.bad, *bad]
 
 
-def _check_texts(columns: dict[str, pa.Array], rules: Rules, verdicts: _Verdicts) -> None:
+def _check_texts(columns: dict[str, pa.Array], config: DataConfig, verdicts: _Verdicts) -> None:
     limits: dict[str, tuple[int, Reason]] = {
-        "question": (rules.max_question_chars, "question_too_long"),
-        "answer": (rules.max_answer_chars, "answer_too_long"),
+        "question": (config.max_question_chars, "question_too_long"),
+        "answer": (config.max_answer_chars, "answer_too_long"),
         "domain": (_MAX_NAME_CHARS, "domain_too_long"),
         "id": (_MAX_NAME_CHARS, "id_too_long"),
     }

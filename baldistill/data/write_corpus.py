@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from baldistill.data.duplicates import Duplicates
-from baldistill.data.rows import BadRow, Reason, content_of, quarantine_table
+from baldistill.data.rows import BadRow, Reason, content_of, count_values, quarantine_table
 from baldistill.data.split import EvaluationSet
 from baldistill.data.staged_part import open_parquet
 from baldistill.data.validate import EVALUATION, ROW_BITS
@@ -28,9 +29,9 @@ _CONTENT = ["position", "domain", "question", "answer"]
 class WriteReport:
     """Counts of the rows of a part, by the folder that they were written to."""
 
-    train: dict[str, int] = field(default_factory=dict)
-    evaluation: dict[str, int] = field(default_factory=dict)
-    quarantined: dict[str, int] = field(default_factory=dict)
+    train: Counter[str] = field(default_factory=Counter)
+    evaluation: Counter[str] = field(default_factory=Counter)
+    quarantined: Counter[str] = field(default_factory=Counter)
     num_capped: int = 0
     num_with_choices: int = 0
 
@@ -104,7 +105,7 @@ def _write_batch(
     ):
         rows = table.filter(pa.array(mask)).select(EXAMPLES.names).cast(EXAMPLES)
         writers.write(folder, rows)
-        _add_counts(counts, rows)
+        counts.update(count_values(rows["domain"]))
 
     report.num_with_choices += len(table) - table["choices"].null_count
 
@@ -119,8 +120,7 @@ def _write_batch(
             found = "in_evaluation_set", "the same question is in the evaluation set"
         problems.append((int(index), *found))
     writers.write(layout.QUARANTINE, _quarantined(table, problems, file_names))
-    for _, reason, _ in problems:
-        report.quarantined[reason] = report.quarantined.get(reason, 0) + 1
+    report.quarantined.update(reason for _, reason, _ in problems)
     report.num_capped += len(table) - int(is_train.sum() + chosen.sum()) - len(problems)
 
 
@@ -140,8 +140,3 @@ def _quarantined(
 def _place(position: npt.NDArray[np.int64], file_names: Mapping[int, str]) -> str:
     file, row = divmod(int(position), 1 << ROW_BITS)
     return f"row {row} of {file_names[file]}"
-
-
-def _add_counts(counts: dict[str, int], rows: pa.Table) -> None:
-    for value in rows["domain"].combine_chunks().value_counts().to_pylist():
-        counts[value["values"]] = counts.get(value["values"], 0) + value["counts"]

@@ -10,7 +10,7 @@ import ray
 from baldistill.answers.store import ResponseStore
 from baldistill.config import Config
 from baldistill.core.ledger import Caps, Prices
-from baldistill.data.prepare import CorpusSummary
+from baldistill.data.summary import CorpusSummary
 from baldistill.generation.dispatcher import OnProgress
 from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.types import Sampling

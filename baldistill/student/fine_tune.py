@@ -6,9 +6,9 @@ import os
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import ray
@@ -27,6 +27,21 @@ from baldistill.teacher.prompts import PromptSet
 
 _SCRATCH = "_train"  # Ray Train wants a folder
 _ATTEMPTS = 3  # a training that loses a worker, as by preemption, starts again
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What each worker needs to train; see `fine_tune`."""
+
+    annotated: ray.ObjectRef[pa.Table]
+    init: ModelRef
+    storage: Storage
+    name: str
+    prompts: PromptSet
+    config: StudentConfig
+    seed: int
+    on_progress: Callable[[Progress], None] | None
+    is_local: bool
 
 
 def fine_tune(
@@ -60,17 +75,17 @@ def fine_tune(
     Raises:
         UserError: As `train` raises it.
     """
-    work = {
-        "annotated": ray.put(annotated.select(["domain", "question", "answer", "rationale"])),
-        "init": init,
-        "storage": storage,
-        "name": name,
-        "prompts": prompts,
-        "config": config,
-        "seed": seed,
-        "on_progress": on_progress,
-        "is_local": num_workers == 0,
-    }
+    work = _Work(
+        annotated=ray.put(annotated.select(["domain", "question", "answer", "rationale"])),
+        init=init,
+        storage=storage,
+        name=name,
+        prompts=prompts,
+        config=config,
+        seed=seed,
+        on_progress=on_progress,
+        is_local=num_workers == 0,
+    )
     if num_workers == 0:  # half the cores: threads spin against the processes of idle engines
         torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     scaling = ray.train.ScalingConfig(
@@ -79,12 +94,11 @@ def fine_tune(
         resources_per_worker=dict(worker),
     )
     result = _fit_with_retries(work, scaling)
-    values = result.return_value
-    assert isinstance(values, dict), "the train function returns its result"
-    return TrainingResult(**{**values, "losses": tuple(map(tuple, values["losses"]))})
+    assert isinstance(result.return_value, TrainingResult), "worker 0 returns its result"
+    return result.return_value
 
 
-def _fit_with_retries(work: dict[str, Any], scaling: ray.train.ScalingConfig) -> ray.train.Result:
+def _fit_with_retries(work: _Work, scaling: ray.train.ScalingConfig) -> ray.train.Result:
     """Train; start again if a worker was lost, but not if training itself failed.
 
     A training that failed would fail again. When a worker is lost the others often raise before
@@ -94,13 +108,13 @@ def _fit_with_retries(work: dict[str, Any], scaling: ray.train.ScalingConfig) ->
     lost = lost_worker_errors()
     if scaling.num_workers > 1:
         lost = (*lost, RuntimeError)
-    scratch: Storage = work["storage"].sub(_SCRATCH)  # every worker must see it
+    scratch = work.storage.sub(_SCRATCH)  # every worker must see it
     try:
         for attempt in range(_ATTEMPTS):
-            if scaling.num_workers and work["on_progress"] is not None:
+            if scaling.num_workers and work.on_progress is not None:
                 again = "a worker was lost: " if attempt else ""
                 status = f"{again}starting {scaling.num_workers} training workers"
-                work["on_progress"](Progress(status=status))
+                work.on_progress(Progress(status=status))
             # a fresh name: Ray Train silently resumes a run whose name and path it has seen
             run = ray.train.RunConfig(
                 name=f"fine-tune-{uuid.uuid4().hex}",
@@ -108,7 +122,7 @@ def _fit_with_retries(work: dict[str, Any], scaling: ray.train.ScalingConfig) ->
                 storage_filesystem=scratch.fs,
             )
             trainer = TorchTrainer(
-                _train_on_worker, train_loop_config=work, scaling_config=scaling, run_config=run
+                partial(_train_on_worker, work), scaling_config=scaling, run_config=run
             )
             try:
                 return trainer.fit()
@@ -121,28 +135,29 @@ def _fit_with_retries(work: dict[str, Any], scaling: ray.train.ScalingConfig) ->
                 if not was_lost or attempt + 1 == _ATTEMPTS:
                     raise
     finally:
-        work["storage"].delete(_SCRATCH)
+        work.storage.delete(_SCRATCH)
     raise AssertionError("the last attempt returns or raises")
 
 
-def _train_on_worker(work: dict[str, Any]) -> dict[str, Any]:
-    """Train as one Ray Train worker; worker 0 writes the model and returns the result."""
+def _train_on_worker(work: _Work) -> TrainingResult:
+    """Train as one Ray Train worker; worker 0 also writes the model."""
     # a training in this process has one worker, and no context where it is a Ray Tune trial
-    is_main = work["is_local"] or ray.train.get_context().get_world_rank() == 0
-    table: pa.Table = ray.get(work["annotated"])
-    storage, prompts = work["storage"], work["prompts"]
-    rows = table.to_pylist()
+    is_main = work.is_local or ray.train.get_context().get_world_rank() == 0
+    rows = ray.get(work.annotated).to_pylist()
     with tempfile.TemporaryDirectory(prefix="baldistill-student-") as scratch:
         result = train(
-            [prompts.render("student", question=r["question"], domain=r["domain"]) for r in rows],
-            [target_text(r["rationale"], r["answer"]) for r in rows],
-            init=work["init"].resolve(),
+            [
+                work.prompts.render("student", question=row["question"], domain=row["domain"])
+                for row in rows
+            ],
+            [target_text(row["rationale"], row["answer"]) for row in rows],
+            init=work.init.resolve(),
             output=Path(scratch),
-            config=work["config"],
-            seed=work["seed"],
-            on_progress=work["on_progress"] if is_main else None,
+            config=work.config,
+            seed=work.seed,
+            on_progress=work.on_progress if is_main else None,
             is_main=is_main,
         )
         if is_main:
-            storage.upload_dir(Path(scratch), work["name"])
-    return asdict(result)
+            work.storage.upload_dir(Path(scratch), work.name)
+    return result

@@ -1,11 +1,13 @@
 """The seeded split: sizes, and the merge of what the parts give."""
 
+from collections import Counter
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baldistill.data.split import CANDIDATES, CandidateMerge, EvaluationSet, split_sizes
+from baldistill.data.split import CANDIDATES, CandidateMerge, Candidates, EvaluationSet, split_sizes
 
 
 @given(
@@ -24,7 +26,7 @@ def test_sizes_leave_a_row_to_train_on(counts: dict[str, int], fraction: float, 
         assert num_rows == 1 or abs(sizes[domain] - wanted) <= 1
 
 
-def candidates(rows: list[tuple[str, int, float]]) -> pa.Table:
+def candidates(rows: list[tuple[str, int, float]]) -> Candidates:
     table = [
         {
             "domain": domain,
@@ -35,11 +37,8 @@ def candidates(rows: list[tuple[str, int, float]]) -> pa.Table:
         }
         for domain, number, score in rows
     ]
-    counts = [
-        {"domain": name, "count": sum(row[0] == name for row in rows)}
-        for name in {row[0] for row in rows}
-    ]
-    return pa.Table.from_pylist(table + counts, schema=CANDIDATES)
+    counts = Counter(domain for domain, _, _ in rows)
+    return Candidates(pa.Table.from_pylist(table, schema=CANDIDATES), counts)
 
 
 @given(

@@ -7,10 +7,11 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from baldistill.config import DataConfig
 from baldistill.data.rows import RawBlock
-from baldistill.data.validate import EVALUATION, ROW_BITS, STAGED, TRAIN, Rules, check
+from baldistill.data.validate import EVALUATION, ROW_BITS, STAGED, TRAIN, check
 
-RULES = Rules(max_question_chars=10, max_answer_chars=5)
+RULES = DataConfig(max_question_chars=10, max_answer_chars=5)
 
 
 def block(rows: list[dict[str, Any]], first: int = 1, choices: Any = None) -> RawBlock:

@@ -7,15 +7,14 @@ import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 import pytest
 
-from baldistill.data import staging
+from baldistill.config import DataConfig
+from baldistill.data import read_unit as reading
+from baldistill.data.read_unit import ReadPlan, read_unit
 from baldistill.data.sources import find_files
-from baldistill.data.staging import ReadPlan, read_unit
 from baldistill.data.units import Segment
-from baldistill.data.validate import ROW_BITS, Rules
+from baldistill.data.validate import ROW_BITS
 from baldistill.run_folder.layout import STAGING
 from baldistill.storage import Storage
-
-COLUMNS = {"question": "question", "answer": "answer", "domain": "domain"}
 
 
 @pytest.fixture
@@ -29,13 +28,13 @@ def storage(tmp_path: Path) -> Storage:
 def make_plan(path: Path) -> ReadPlan:
     files = find_files([str(path)], "train", "auto")
     units = [[Segment(file.index, file.size) for file in files]]
-    return ReadPlan(dict(enumerate(files)), units, COLUMNS, COLUMNS, Rules(100, 100))
+    return ReadPlan(dict(enumerate(files)), units, DataConfig())
 
 
 def test_a_unit_is_divided_into_parts(
     tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(staging, "PART_ROWS", 1500)
+    monkeypatch.setattr(reading, "PART_ROWS", 1500)
     lines = ["question,answer,domain"] + [f"q{i},{i},d" for i in range(4000)] + ["bad"]
     (tmp_path / "a.csv").write_text("\n".join(lines))
     row = {"question": "last", "answer": 1, "domain": "d"}

@@ -9,15 +9,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from baldistill.config import DataConfig
 from baldistill.data.csv_records import csv_blocks
 from baldistill.data.json_lines import parse_lines
 from baldistill.data.lines import count_lines, line_blocks
 from baldistill.data.parquet_rows import parquet_blocks
-from baldistill.data.rows import RawBlock
+from baldistill.data.rows import RawBlock, mapped_columns
 from baldistill.data.sources import SourceFile
 from baldistill.data.staged_part import PartWriter, ReadReport
 from baldistill.data.units import Segment
-from baldistill.data.validate import Rules, check
+from baldistill.data.validate import check
 from baldistill.errors import DataError
 from baldistill.storage import Storage
 
@@ -31,16 +32,12 @@ class ReadPlan:
     Attributes:
         files: By index.
         units: The segments that each task reads.
-        columns: Our name -> the user's column, for train files.
-        evaluation_columns: The same for evaluation files (no split).
-        rules: The bounds of a valid row.
+        config: Names the columns and the bounds of a valid row.
     """
 
     files: Mapping[int, SourceFile]
     units: Sequence[Sequence[Segment]]
-    columns: Mapping[str, str]
-    evaluation_columns: Mapping[str, str]
-    rules: Rules
+    config: DataConfig
 
 
 def count_segment(file: SourceFile, segment: Segment) -> int:
@@ -60,8 +57,7 @@ def read_unit(plan: ReadPlan, storage: Storage, unit: int) -> Iterator[ReadRepor
     writer = PartWriter(storage, _name(unit, part))
     for segment in plan.units[unit]:
         file = plan.files[segment.file]
-        columns = plan.columns if file.role == "train" else plan.evaluation_columns
-        blocks = _readable_blocks(file, segment, columns)
+        blocks = _readable_blocks(file, segment, mapped_columns(plan.config, file.role))
         while True:
             try:
                 block = next(blocks, None)
@@ -70,7 +66,7 @@ def read_unit(plan: ReadPlan, storage: Storage, unit: int) -> Iterator[ReadRepor
                 return
             if block is None:
                 break
-            staged, bad = check(block, plan.rules, file.role, file.index)
+            staged, bad = check(block, plan.config, file.role, file.index)
             writer.write(staged, bad, file.shown)
             if writer.report.num_read >= PART_ROWS:
                 yield writer.close()
