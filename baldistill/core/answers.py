@@ -86,17 +86,12 @@ def proper_answer(
 
     A label as given in `choices`; of a multiple-choice question, which must have choices, the text
     or else the letter of one; other answers as they stand.
-
-    Args:
-        task: The task type.
-        answer: What stands after `Answer:`.
-        choices: As in `extract`.
-        question: As in `extract`.
+    `choices` and `question` are those of `extract`.
     """
     if task == "classification" and choices:
         return label_of_answer(answer, choices)
     if task != "multiple_choice":
-        return answer
+        return answer if fold(answer) else None
     by_letter = _choices(choices, question)
     letter = choice_of_answer(answer, by_letter) if len(by_letter) > 1 else None
     if letter is not None and fold(by_letter[letter]) == fold(answer):
@@ -113,12 +108,8 @@ def equal(
 ) -> bool:
     """Return whether two answers are the same; None, no answer, equals nothing.
 
-    Args:
-        task: The task type: letters for multiple choice, values for math, words for the rest.
-        a: An answer, such as `extract` returned.
-        b: Another, such as the gold answer.
-        choices: As in `extract`: with it, a letter equals its choice's text.
-        question: As in `extract`.
+    Letters are compared for multiple choice, values for math, words for the rest. `choices` and
+    `question` are those of `extract`: with either, a letter equals its choice's text.
 
     Raises:
         ModuleNotFoundError: A math answer holds LaTeX and the extra `baldistill[math]` is not

@@ -24,44 +24,18 @@ MIN_TOKENS = 2
 """A response of fewer tokens has no IFD: its one token is often just the end of the text."""
 
 
-def perplexity(logprobs: LogProbs) -> float:
-    """Return exp of the mean negative log-likelihood of the tokens; NaN without tokens.
-
-    Args:
-        logprobs: Natural-log probability of each token, shape (num_tokens,).
-    """
-    (mean_nll,) = _mean_nll([logprobs])
-    return float(_exp(mean_nll))
-
-
-def ifd(conditional: LogProbs, unconditional: LogProbs) -> float:
-    """Return the IFD of one response: above 1, the question made it harder to predict.
-
-    Args:
-        conditional: log p(token | question, tokens before), shape (num_tokens,).
-        unconditional: log p(token | tokens before) without the question, of the same tokens.
-
-    Returns:
-        The ratio of the perplexities; NaN for a response of fewer than two tokens or with a
-        log-probability that is not finite.
-
-    Raises:
-        ValueError: The two lengths differ.
-    """
-    return float(ifd_batch([conditional], [unconditional])[0])
-
-
 def ifd_batch(
     conditional: Sequence[LogProbs], unconditional: Sequence[LogProbs]
 ) -> npt.NDArray[np.float64]:
-    """Return the IFD of many responses of any lengths.
+    """Return the IFD of many responses: above 1, the question made the response harder to predict.
 
     Args:
-        conditional: One array of log-probabilities per response, as in `ifd`.
-        unconditional: The same tokens' log-probabilities without the question.
+        conditional: Of each response, log p(token | question, tokens before), shape (num_tokens,).
+        unconditional: log p(token | tokens before) of the same tokens, without the question.
 
     Returns:
-        Shape (num_responses,), float64, NaN where `ifd` is NaN.
+        The ratios of the perplexities, shape (num_responses,). NaN for a response of fewer than
+        two tokens, or with a log-probability that is not finite.
 
     Raises:
         ValueError: The numbers of responses, or of the tokens of one of them, differ.
@@ -82,7 +56,8 @@ def ifd_batch(
     with np.errstate(invalid="ignore"):
         difference = _mean_nll(conditional) - _mean_nll(unconditional)
     scored = (lengths >= MIN_TOKENS) & np.isfinite(difference)
-    return _exp(np.where(scored, difference, np.nan))
+    with np.errstate(over="ignore"):
+        return np.asarray(np.exp(np.where(scored, difference, np.nan)), dtype=np.float64)
 
 
 def _lengths(responses: Sequence[LogProbs]) -> npt.NDArray[np.int64]:
@@ -99,8 +74,3 @@ def _mean_nll(responses: Sequence[LogProbs]) -> npt.NDArray[np.float64]:
         starts = np.cumsum(lengths[filled]) - lengths[filled]
         means[filled] = -np.add.reduceat(flat, starts) / lengths[filled]
     return means
-
-
-def _exp(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    with np.errstate(over="ignore"):
-        return np.asarray(np.exp(values), dtype=np.float64)

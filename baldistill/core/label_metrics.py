@@ -19,7 +19,7 @@ from baldistill.core.metrics import (
     DomainScore,
     Metric,
     Metrics,
-    metrics_from_scores,
+    mean_scores,
     over_domains,
 )
 
@@ -33,13 +33,8 @@ def label_f1(predictions: Sequence[str | None], golds: Sequence[str]) -> dict[st
 
     Args:
         predictions: Predicted label of each example, None where there was none.
-        golds: Gold label of each example.
-
-    Raises:
-        ValueError: The lengths differ.
+        golds: Gold label of each example, as many.
     """
-    if len(golds) != len(predictions):
-        raise ValueError(f"{len(golds)} examples but {len(predictions)} predictions")
     labels = sorted(set(golds))
     code = {label: number for number, label in enumerate(labels)}
     gold = np.array([code[label] for label in golds], dtype=np.int64)
@@ -56,40 +51,12 @@ def label_f1(predictions: Sequence[str | None], golds: Sequence[str]) -> dict[st
     }
 
 
-def metrics_from_labels(
-    predictions: Sequence[str | None],
-    golds: Sequence[str],
-    counts: DomainCounts | None = None,
-    head: Collection[str] | None = None,
-) -> Metrics:
-    """Return F1 figures of a classification task whose labels are the domains (R52, Reuters).
-
-    Macro is the mean F1 over the labels; micro is F1 over all decisions, which for one label an
-    example equals accuracy.
-
-    Args:
-        predictions: Predicted label of each example, None where there was none.
-        golds: Gold label of each example.
-        counts: Examples per label of the training corpus.
-        head: The head labels; not given, `head_domains(counts)`.
-
-    Raises:
-        ValueError: There are no examples, or the lengths differ.
-    """
-    per_label = label_f1(predictions, golds)
-    if not golds:
-        raise ValueError("there are no evaluation examples to measure on")
-    pairs = zip(predictions, golds, strict=True)
-    micro = float(np.mean([prediction == gold for prediction, gold in pairs]))
-    return over_domains("f1", per_label, micro, counts, head)
-
-
 def metrics_of_responses(
     responses: pa.Table,
     task_of: Callable[[str], Task],
     own: Mapping[str, str],
-    counts: DomainCounts | None = None,
-    head: Collection[str] | None = None,
+    counts: DomainCounts,
+    head: Collection[str],
 ) -> Metrics:
     """Return the figures of a student's marked responses, each domain by its own task.
 
@@ -107,19 +74,20 @@ def metrics_of_responses(
         task_of: Task of a domain.
         own: Label of each domain that is a label; told from the training answers
             (`core.label_sets`), so that no figure hangs on which evaluation rows there are.
-        counts: Examples per domain of the training corpus.
-        head: The head domains; not given, `head_domains(counts)`.
+        counts: Examples per domain of the training corpus. A domain without any counts as tail.
+        head: The head domains of the corpus.
 
     Raises:
-        ValueError: As `metrics_from_scores`.
+        ValueError: As `mean_scores`.
     """
-    by_score = metrics_from_scores(responses["domain"], responses["score"], counts, head)
-    tasks = {domain: task_of(domain) for domain in by_score.per_domain}
+    by_score = mean_scores(responses)
+    tasks = {domain: task_of(domain) for domain in by_score}
     kinds = {_METRICS.get(task, "accuracy") for task in tasks.values()}
     labelled = {domain for domain, task in tasks.items() if task == "classification"}
-    figures = by_score.per_domain | _classification(responses, labelled, own)
+    figures = by_score | _classification(responses, labelled, own)
     metric: Metric = next(iter(kinds)) if len(kinds) == 1 else "mixed"
-    return over_domains(metric, figures, by_score.micro, counts, head)
+    micro = float(responses["score"].cast(pa.float64()).to_numpy().mean())
+    return over_domains(metric, figures, micro, counts, head)
 
 
 def _classification(

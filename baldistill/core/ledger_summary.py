@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from baldistill.core.ledger_entries import Caps, Purpose
@@ -49,33 +49,17 @@ class Spent:
 
     def add(self, other: Spent) -> None:
         """Add another group's counts to this one's."""
-        self.requests += other.requests
-        self.calls += other.calls
-        self.units += other.units
-        self.reused += other.reused
-        self.rejected += other.rejected
-        self.prompt_tokens += other.prompt_tokens
-        self.completion_tokens += other.completion_tokens
-        self.cost += other.cost
-        self.held_tokens += other.held_tokens
-        self.held_cost += other.held_cost
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 @dataclass(frozen=True, slots=True)
 class SpentFigures:
-    """The counts of one group as people read them; see `Spent`.
+    """The counts of one group as people read them; `Spent` describes the others.
 
     Attributes:
-        requests: Different requests granted.
-        calls: Calls made or possibly under way.
-        units: Annotated examples held.
-        reused: Requests that a shared store or a recording answered.
-        rejected: Requests whose answer became no example, by reason.
-        prompt_tokens: Prompt tokens of settled calls.
-        completion_tokens: Completion tokens of settled calls.
-        held_tokens: Token bounds of calls without a settlement.
         cost: Cost of the settled calls, in the currency of the prices.
-        held_cost: Cost bound of the calls without a settlement.
+        held_cost: Cost bound of the calls without a settlement, in the same currency.
     """
 
     requests: int
@@ -88,10 +72,6 @@ class SpentFigures:
     held_tokens: int
     cost: float
     held_cost: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as a JSON-ready dictionary."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 Figures: TypeAlias = Mapping[str, SpentFigures]
@@ -121,20 +101,7 @@ class LedgerSummary:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the summary as a JSON-ready dictionary."""
-        tables = {
-            name: {key: figures.to_dict() for key, figures in table.items()}
-            for name, table in (
-                ("by_stage", self.by_stage),
-                ("by_domain", self.by_domain),
-                ("by_purpose", self.by_purpose),
-                ("by_tier", self.by_tier),
-            )
-        }
-        caps = {
-            name: {cap: getattr(which, cap) for cap in Caps.__slots__}
-            for name, which in (("caps", self.caps), ("remaining", self.remaining))
-        }
-        return {"total": self.total.to_dict(), **tables, **caps}
+        return asdict(self)
 
 
 def summarise(
@@ -158,8 +125,11 @@ def summarise(
             sums.setdefault(key(group), Spent()).add(spent)
         return {str(side): _figures(sums[side], money) for side in sorted(sums)}
 
+    total = Spent()
+    for spent in groups.values():
+        total.add(spent)
     return LedgerSummary(
-        total=_figures(_sum(groups.values()), money),
+        total=_figures(total, money),
         by_stage=table(lambda group: group.stage),
         by_domain=table(lambda group: group.domain),
         by_purpose=table(lambda group: group.purpose),
@@ -167,13 +137,6 @@ def summarise(
         caps=caps,
         remaining=remaining,
     )
-
-
-def _sum(parts: Iterable[Spent]) -> Spent:
-    whole = Spent()
-    for part in parts:
-        whole.add(part)
-    return whole
 
 
 def _figures(spent: Spent, money: int) -> SpentFigures:

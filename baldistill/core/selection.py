@@ -51,56 +51,42 @@ def hash_score(seed: int, example_ids: Strings) -> npt.NDArray[np.float64]:
     return score
 
 
-def partial_top_k(
-    table: pa.Table,
-    score: str,
-    k: Mapping[str, int],
-    domain: str = "domain",
-    id: str = "example_id",
-) -> pa.Table:
+def partial_top_k(table: pa.Table, score: str, k: Mapping[str, int]) -> pa.Table:
     """Keep the k[domain] highest-scored rows of each domain.
 
     Rows of equal score rank by id. A score that is null or NaN ranks last: such a row is taken
     only when nothing else fills the quota. Ids must be unique for the result to be determined.
 
     Args:
-        table: Any table with the three named columns; the other columns come along.
+        table: Any table with `domain`, `example_id` and the score; other columns come along.
         score: Name of a numeric column.
         k: Rows to keep per domain. A domain that is not named (or null) is dropped.
-        domain: Name of the column of domains.
-        id: Name of the column of ids.
 
     Returns:
         Rows of `table`, sorted by domain and rank, with its schema.
 
     Raises:
-        ValueError: A named column is missing.
+        ValueError: A column is missing.
     """
-    missing = [name for name in (score, domain, id) if name not in table.column_names]
+    missing = [name for name in (score, "domain", "example_id") if name not in table.column_names]
     if missing:
         raise ValueError(f"no column {missing} to select by; the table has {table.column_names}")
     names = sorted(name for name, quota in k.items() if quota > 0)
     limits = np.array([k[name] for name in names], dtype=np.int64)
-    codes = pc.index_in(_as_strings(table[domain]), pa.array(names, pa.large_string()))
+    codes = pc.index_in(_as_strings(table["domain"]), pa.array(names, pa.large_string()))
     wanted = np.flatnonzero(codes.is_valid().to_numpy(zero_copy_only=False))
     group = codes.take(pa.array(wanted)).to_numpy(zero_copy_only=False).astype(np.int64)
     value = _scores(table[score].take(pa.array(wanted)))
 
     contending = _contending(group, value, limits)
     wanted, group, value = wanted[contending], group[contending], value[contending]
-    order = _rank_order(group, value, _as_strings(table[id].take(pa.array(wanted))))
+    order = _rank_order(group, value, _as_strings(table["example_id"].take(pa.array(wanted))))
     group = group[order]
     in_top_k = _position_in_group(group) < limits[group]
     return table.take(pa.array(wanted[order][in_top_k]))
 
 
-def merge_top_k(
-    partial_results: Iterable[pa.Table],
-    score: str,
-    k: Mapping[str, int],
-    domain: str = "domain",
-    id: str = "example_id",
-) -> pa.Table:
+def merge_top_k(partial_results: Iterable[pa.Table], score: str, k: Mapping[str, int]) -> pa.Table:
     """Merge the partial results of several blocks; the arguments are `partial_top_k`'s.
 
     Raises:
@@ -109,7 +95,7 @@ def merge_top_k(
     tables = list(partial_results)
     if not tables:
         raise ValueError("nothing to merge: no block gave a partial result")
-    return partial_top_k(pa.concat_tables(tables), score, k, domain, id)
+    return partial_top_k(pa.concat_tables(tables), score, k)
 
 
 _GOLDEN = 0x9E37_79B9_7F4A_7C15

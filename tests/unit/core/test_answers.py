@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from baldistill.core.answer_text import fold, squad_normalise
-from baldistill.core.answers import equal, extract, marked_answer, word_f1
+from baldistill.core.answers import equal, extract, marked_answer, proper_answer, word_f1
 
 CHOICES = ["library", "bank", "department store", "mall"]
 QUESTION = "Where is it?\nA) library\nB) bank\nC) department store\nD) mall"
@@ -333,6 +333,7 @@ TASKS = ["free_text", "multiple_choice", "classification", "math", "qa"]
 @pytest.mark.parametrize("text", ["", ",:", ". . .", "\"'.'\"", "***", "\uff0c"])
 def test_quotes_and_stops_are_no_answer(task, text):
     assert extract(task, f"Answer: {text}") is None
+    assert proper_answer(task, text) is None
 
 
 COMPOSED_LATE = "\u1100\u1161\u11a8\u0345\u0301\u030c\u03b1\u01f0\u0130\u1e9e\u00b4\uff0c"

@@ -6,14 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baldistill.core.metrics import DomainScore, metrics_from_scores
+from baldistill.core.label_metrics import metrics_of_responses
+from baldistill.core.metrics import DomainScore, Metrics
 
 CORPUS = {"a": 80, "b": 15, "c": 5}
 
 
+def measured(domains, scores, counts=CORPUS, head=("a",)) -> Metrics:
+    table = pa.table({"domain": pa.array(domains, pa.string()), "score": pa.array(scores)})
+    for name in ("answer", "prediction"):  # already marked: neither is read again
+        table = table.append_column(name, pa.nulls(len(table), pa.string()))
+    return metrics_of_responses(table, lambda _: "math", {}, counts, head)
+
+
 def test_by_hand():
     domains = ["a", "a", "a", "a", "b", "b", "c"]
-    result = metrics_from_scores(domains, [True, True, True, False, True, False, False], CORPUS)
+    result = measured(domains, [True, True, True, False, True, False, False])
     assert result.per_domain == {
         "a": DomainScore(0.75, 4),
         "b": DomainScore(0.5, 2),
@@ -27,21 +35,21 @@ def test_by_hand():
 
 
 def test_json_keys():
-    figures = json.loads(json.dumps(metrics_from_scores(["a"], np.array([1.0]), CORPUS).to_dict()))
+    figures = json.loads(json.dumps(measured(["a"], np.array([1.0])).to_dict()))
     keys = ["macro", "micro", "head", "tail", "natural", "metric", "accuracy", "per_domain"]
     assert list(figures) == keys
     assert figures["tail"] is None
     assert figures["per_domain"] == {"a": {"score": 1.0, "count": 1}}
 
 
-def test_without_a_corpus_there_is_no_head():
-    result = metrics_from_scores(["a", "b"], [0.25, 0.5])
-    assert (result.head, result.tail, result.natural) == (None, None, None)
+def test_without_domains_of_the_corpus_there_is_no_head_and_no_natural_figure():
+    result = measured(["x", "y"], [0.25, 0.5])
+    assert (result.head, result.tail, result.natural) == (None, 0.375, None)
     assert result.macro == result.micro == 0.375
 
 
 def test_a_domain_that_the_corpus_lacks_is_tail_and_has_no_natural_weight():
-    result = metrics_from_scores(["a", "new"], [1, 0], CORPUS)
+    result = measured(["a", "new"], [1, 0])
     assert (result.head, result.tail, result.natural) == (1, 0, 1)
 
 
@@ -49,9 +57,9 @@ ROWS = st.lists(st.tuples(st.sampled_from("abcd"), st.floats(0, 1)), min_size=1,
 
 
 @given(ROWS, st.randoms())
-def test_it_is_the_definition_in_any_order_and_any_container(rows, random):
+def test_it_is_the_definition_in_any_order(rows, random):
     domains, scores = zip(*rows, strict=True)
-    result = metrics_from_scores(list(domains), list(scores), CORPUS)
+    result = measured(domains, scores)
     means = {
         name: np.mean([score for domain, score in rows if domain == name])
         for name in sorted(set(domains))
@@ -60,33 +68,30 @@ def test_it_is_the_definition_in_any_order_and_any_container(rows, random):
     assert result.macro == pytest.approx(np.mean(list(means.values())))
     assert result.micro == pytest.approx(np.mean(scores))
     random.shuffle(rows)
-    columns = pa.array([r[0] for r in rows]), pa.chunked_array([[r[1] for r in rows]])
-    again = metrics_from_scores(*columns, CORPUS)
+    again = measured(*zip(*rows, strict=True))
     assert again.macro == pytest.approx(result.macro)
     assert again.natural == pytest.approx(result.natural)
 
 
-def test_the_head_may_be_given():
-    result = metrics_from_scores(["a", "b", "c"], [1, 0.5, 0], CORPUS, head={"a", "b"})
+def test_the_head_is_as_given():
+    result = measured(["a", "b", "c"], [1, 0.5, 0], head={"a", "b"})
     assert (result.head, result.tail) == (0.75, 0)
-    alone = metrics_from_scores(["a", "b", "c"], [1, 0.5, 0], head={"a", "b"})
-    assert (alone.head, alone.tail, alone.natural) == (0.75, 0, None)
 
 
 def test_natural_is_micro_when_the_evaluation_set_follows_the_corpus():
     domains = np.repeat(["a", "b", "c"], [80, 15, 5])
     scores = np.random.default_rng(0).random(100)
-    result = metrics_from_scores(domains, scores, CORPUS)
+    result = measured(domains, scores)
     assert result.natural == pytest.approx(result.micro)
 
 
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda: metrics_from_scores([], []), "no evaluation examples"),
-        (lambda: metrics_from_scores(["a"], [1, 0]), "1 examples but 2"),
-        (lambda: metrics_from_scores(["a"], [float("nan")]), "a missing answer is 0"),
-        (lambda: metrics_from_scores(["a"], [None]), "a missing answer is 0"),
+        (lambda: measured([], []), "no evaluation examples"),
+        (lambda: measured([None], [1]), "a missing answer is 0"),
+        (lambda: measured(["a"], [float("nan")]), "a missing answer is 0"),
+        (lambda: measured(["a"], [None]), "a missing answer is 0"),
     ],
 )
 def test_mistakes_are_named(act, message):

@@ -75,16 +75,16 @@ def test_unscored_rows_fill_a_quota_last():
 
 
 @pytest.mark.parametrize("kind", [pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
-def test_other_string_types_and_names(kind):
+def test_other_types_of_columns(kind):
     table = pa.table(
         {
-            "key": pa.array(["x", "y", "z"], kind),
-            "task": pa.chunked_array([pa.array(["a", "b"], kind), pa.array(["a"], kind)]),
+            "example_id": pa.array(["x", "y", "z"], kind),
+            "domain": pa.chunked_array([pa.array(["a", "b"], kind), pa.array(["a"], kind)]),
             "ifd": pa.array([1, 2, 3], pa.int32()),
         }
     )
-    result = partial_top_k(table, "ifd", {"a": 1, "b": 1}, domain="task", id="key")
-    assert result["key"].to_pylist() == ["z", "y"]
+    result = partial_top_k(table, "ifd", {"a": 1, "b": 1})
+    assert result["example_id"].to_pylist() == ["z", "y"]
     assert result.schema == table.schema
 
 
