@@ -115,7 +115,7 @@ def _json_of(arguments: list[str]) -> dict[str, Any]:
 
 def measure(corpus: Path, rows: int) -> dict[str, Any]:
     """Prepare, plan, sample and rank; seconds of each, and peak memory."""
-    from baldistill.commands.run import validated_corpus
+    from baldistill.commands.inputs import validated_corpus
     from baldistill.config.loading import load_config
     from baldistill.core.selection import partial_top_k
     from baldistill.data.corpus import sample

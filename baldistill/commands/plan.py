@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from baldistill.commands.inputs import check_recordings, validated_corpus
 from baldistill.commands.plan_usage import (
     PromptLengths,
     count_real_and_new,
@@ -17,7 +18,6 @@ from baldistill.commands.plan_usage import (
     planned_calls,
     prompt_lengths,
 )
-from baldistill.commands.run import check_teachers, validated_corpus
 from baldistill.config import Config
 from baldistill.config.loading import dump_config, load_config
 from baldistill.core.longtail import imbalance
@@ -107,7 +107,7 @@ def plan(
         connected(address, verbose=verbose) as cluster,
     ):
         placement = place(config, cluster)
-        check_teachers(config)
+        check_recordings(config)
         check_storage_is_shared(storage)
         _, corpus = validated_corpus(config, storage, display)
         examples = _sample(config, storage, corpus.counts)

@@ -9,8 +9,8 @@ from typing import Any
 from ray import tune
 
 from baldistill.answers.store import ResponseStore
+from baldistill.commands.inputs import validated_corpus
 from baldistill.commands.plan import plan_run
-from baldistill.commands.run import validated_corpus
 from baldistill.config import Config
 from baldistill.errors import MissingPackageError, UserError
 from baldistill.placement.engines import Engines, base_student

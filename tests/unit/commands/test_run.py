@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from baldistill.commands.run import validated_corpus
+from baldistill.commands.inputs import validated_corpus
 from baldistill.config.loading import load_config
 from baldistill.errors import MissingPackageError
 from baldistill.progress.display import Display

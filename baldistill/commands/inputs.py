@@ -1,0 +1,100 @@
+"""What a run reads before its first stage: prompts, recordings and the corpus."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import partial
+
+from baldistill.answers.store import ResponseStore
+from baldistill.config import Config, DataConfig
+from baldistill.data.labels import label_sets
+from baldistill.data.prepare import prepare_corpus
+from baldistill.data.summary import CorpusSummary
+from baldistill.errors import MissingPackageError
+from baldistill.generation.replay import check_recording
+from baldistill.method.context import Context
+from baldistill.placement.engines import Engines
+from baldistill.progress.counter import start_counter
+from baldistill.progress.display import Display
+from baldistill.run_folder.layout import CORPUS_STEP
+from baldistill.run_folder.steps import Chain
+from baldistill.storage import Storage
+from baldistill.teacher.prompts import load_prompts
+
+
+def prepare(
+    config: Config, storage: Storage, responses: ResponseStore, engines: Engines, display: Display
+) -> tuple[Context, Chain]:
+    """Load prompts and corpus, and return what the stages need with the chain that they continue.
+
+    Raises:
+        UserError: Prompts, a recording or the corpus cannot be used.
+    """
+    student_prompts = load_prompts(config.student.prompts, model=config.student.model)
+    teacher_prompts = tuple(load_prompts(t.prompts, model=t.model) for t in config.teacher.tiers)
+    check_recordings(config)
+    chain, corpus = validated_corpus(config, storage, display)
+    labels = label_sets(config, corpus.counts, storage)
+    context = Context(
+        config=config,
+        storage=storage,
+        corpus=corpus,
+        engines=engines,
+        responses=responses,
+        student_prompts=student_prompts.with_labels(labels),
+        teacher_prompts=tuple(prompts.with_labels(labels) for prompts in teacher_prompts),
+        display=display,
+        counter=start_counter(),
+    )
+    return context, chain
+
+
+def check_recordings(config: Config) -> None:
+    """Check the recordings of `replay` teachers before the corpus is read.
+
+    Raises:
+        UserError: A recording does not exist, or is not as described.
+    """
+    for tier in config.teacher.tiers:
+        if tier.kind == "replay":
+            check_recording(tier)
+
+
+def validated_corpus(
+    config: Config, storage: Storage, display: Display
+) -> tuple[Chain, CorpusSummary]:
+    """Read, validate and split the corpus, once: the first step of the chain.
+
+    Raises:
+        MissingPackageError: A package to compare answers with is missing.
+        DataError: The corpus cannot be used.
+    """
+    _check_packages(config.data)
+    display.say("reading the corpus ...")
+    chain = Chain(storage)
+    corpus = chain.step(
+        CORPUS_STEP,
+        {"data": config.data.model_dump(mode="json"), "seed": config.seed},
+        lambda: prepare_corpus(
+            config.data, config.seed, storage, partial(display.task, brief=True)
+        ),
+        CorpusSummary,
+    )
+    display.say(
+        f"corpus: {sum(corpus.counts.values()):,} examples in {len(corpus.counts)} domains, "
+        f"{sum(corpus.evaluation_counts.values()):,} to evaluate on, "
+        f"{sum(corpus.quarantined.values()):,} rows in quarantine ({chain.seconds:.1f} s)"
+    )
+    for warning in corpus.warnings:
+        display.say(f"  warning: {warning}")
+    return chain, corpus
+
+
+def _check_packages(data: DataConfig) -> None:
+    """Fail before the teacher is paid, since answers are compared only afterwards."""
+    is_math = "math" in (data.task, *data.domain_tasks.values())
+    if is_math and importlib.util.find_spec("math_verify") is None:
+        raise MissingPackageError(
+            "data.task or data.domain_tasks is math, and comparing mathematical answers needs "
+            "math-verify: pip install 'baldistill[math]'"
+        )
