@@ -27,9 +27,8 @@ from baldistill.config.engines import TransformersOptions
 from baldistill.config.teachers import TransformersTeacher
 from baldistill.core.ledger import Caps, Prices
 from baldistill.generation.engine import OnEnded, ignore_ended
-from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import EngineActor, Pool
-from baldistill.generation.types import Request, Sampling
+from baldistill.generation.types import ModelRef, Request, Sampling
 from baldistill.placement.cluster import connected
 from baldistill.storage import Storage
 from baldistill.teacher.ledger_actor import start_ledger

@@ -15,9 +15,8 @@ import ray
 from baldistill.answers.store import ResponseStore
 from baldistill.config.teachers import OpenAITeacher
 from baldistill.core.ledger import Caps
-from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import Pool
-from baldistill.generation.types import Sampling
+from baldistill.generation.types import ModelRef, Sampling
 from baldistill.storage import Storage
 from baldistill.teacher.ledger_actor import start_ledger
 from baldistill.teacher.prompts import load_prompts

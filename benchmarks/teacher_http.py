@@ -35,9 +35,8 @@ from baldistill.config.engines import OpenAIOptions
 from baldistill.config.teachers import OpenAITeacher
 from baldistill.core.ledger import Caps
 from baldistill.generation.engine import OnEnded, ignore_ended
-from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import EngineActor, Pool
-from baldistill.generation.types import Request, Sampling
+from baldistill.generation.types import ModelRef, Request, Sampling
 from baldistill.storage import Storage
 from baldistill.teacher.ledger_actor import start_ledger
 from baldistill.teacher.prompts import load_prompts

@@ -49,9 +49,8 @@ def measure(prompts: list[str], starts: int, rounds: int, with_ray_data: bool) -
     import torch
 
     from baldistill.config.teachers import VllmTeacher
-    from baldistill.generation.model_ref import ModelRef
     from baldistill.generation.pool import Pool
-    from baldistill.generation.types import Request, Sampling
+    from baldistill.generation.types import ModelRef, Request, Sampling
     from baldistill.generation.vllm.start import environment
     from baldistill.placement.cluster import connected
 

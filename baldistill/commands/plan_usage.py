@@ -23,8 +23,7 @@ from baldistill.config import Config
 from baldistill.config.teachers import TierConfig
 from baldistill.core.ledger import Purpose
 from baldistill.generation.encoding import encode_prompt
-from baldistill.generation.model_ref import ModelRef
-from baldistill.generation.types import Prompt
+from baldistill.generation.types import ModelRef, Prompt
 from baldistill.method.plan import StagePlan
 from baldistill.method.select import candidate_counts
 from baldistill.teacher.prompts import PromptSet

@@ -14,8 +14,7 @@ from baldistill.config.engines import EngineConfig
 from baldistill.generation.dispatcher import from_bytes, to_bytes
 from baldistill.generation.engine import Engine, OnEnded, Stoppable, WithNotices
 from baldistill.generation.factory import build_engine
-from baldistill.generation.model_ref import ModelRef
-from baldistill.generation.types import Sampling
+from baldistill.generation.types import ModelRef, Sampling
 from baldistill.generation.watch import Report
 from baldistill.processes import ProcessId
 

@@ -15,7 +15,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from baldistill.errors import UserError
 from baldistill.generation import watch
 from baldistill.generation.engine import EngineDiedError, EngineStoppedError, WorkStoppedError
-from baldistill.generation.model_ref import ModelRef
+from baldistill.generation.types import ModelRef
 
 SavedAnswers: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
 """Returns the answers that a dead engine had already saved for these rows; None for the others."""

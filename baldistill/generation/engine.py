@@ -9,8 +9,7 @@ import numpy as np
 
 from baldistill.answers.completion import Completion
 from baldistill.errors import UserError
-from baldistill.generation.model_ref import ModelRef
-from baldistill.generation.types import Request, Sampling
+from baldistill.generation.types import ModelRef, Request, Sampling
 
 OnEnded: TypeAlias = Callable[[int], None]
 """Called by an engine, from any thread, with the number of rows that have just ended."""

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import ray
-from ray.util.placement_group import PlacementGroup, remove_placement_group
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from baldistill.answers.completion import Completion
 from baldistill.config.engines import EngineConfig
 from baldistill.generation.actor import EngineActor
-from baldistill.generation.bundles import options_for_bundle, options_for_group, reserve_bundles
 from baldistill.generation.dispatcher import (
     Call,
     Dispatcher,
@@ -31,13 +31,12 @@ from baldistill.generation.dispatcher import (
     no_saved_answers,
     result_of,
 )
-from baldistill.generation.model_ref import ModelRef
-from baldistill.generation.types import Request, Sampling
+from baldistill.generation.types import ModelRef, Request, Sampling
 from baldistill.generation.vllm.start import environment
 from baldistill.processes import ProcessId
 from baldistill.ray_patches import CHILDREN_SEE_GPUS
 
-__all__ = ["EngineActor", "Pool", "result_of"]
+__all__ = ["EngineActor", "Pool", "options_for_bundle", "result_of"]
 
 _FIRST_BATCHES = 8  # for each engine
 
@@ -102,10 +101,11 @@ class Pool:
         places = [options_for_bundle(bundle)] * replicas
         if bundles > 1:  # the engine's workers take them; the engine takes no GPU, but sees them
             variables |= CHILDREN_SEE_GPUS
+            strategy = "STRICT_PACK" if one_node else "PACK"  # PACK: on as few nodes as possible
             groups = tuple(
-                reserve_bundles(bundle, bundles, one_node=one_node) for _ in range(replicas)
+                placement_group([dict(bundle)] * bundles, strategy) for _ in range(replicas)
             )
-            places = [options_for_group(group) for group in groups]
+            places = [_options_for_group(group) for group in groups]
         threads = config.threads(batch_size, on_gpu=on_gpu)
         options = {
             "max_restarts": -1,
@@ -230,3 +230,21 @@ class Pool:
         order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
         size = min(self.batch_size, max(1, math.ceil(len(order) / len(self.actors))))
         return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def options_for_bundle(bundle: Mapping[str, float]) -> dict[str, Any]:
+    """Return Ray's options for an actor that takes one bundle."""
+    amounts = dict(bundle)
+    cpus, gpus = amounts.pop("CPU", 0.0), amounts.pop("GPU", 0.0)
+    # DEFAULT: on any node. A Ray Tune trial would else keep the actor in its placement group.
+    options = {"num_cpus": cpus, "num_gpus": gpus, "resources": amounts}
+    return {**options, "scheduling_strategy": "DEFAULT"}
+
+
+def _options_for_group(group: PlacementGroup) -> dict[str, Any]:
+    """Return Ray's options for an actor whose child actors take the bundles of a group.
+
+    vLLM finds the group and puts a worker on each bundle.
+    """
+    strategy = PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
+    return {"num_cpus": 0, "scheduling_strategy": strategy}

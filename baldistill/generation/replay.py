@@ -22,8 +22,7 @@ from baldistill.answers.completion import Completion
 from baldistill.config.engines import ReplayColumns, ReplayOptions
 from baldistill.errors import DataError, UserError
 from baldistill.generation.engine import OnEnded, ignore_ended
-from baldistill.generation.model_ref import ModelRef
-from baldistill.generation.types import Request, Sampling, Subject
+from baldistill.generation.types import ModelRef, Request, Sampling, Subject
 from baldistill.storage import Storage
 
 _FORMATS = {".parquet": "parquet", ".pq": "parquet"} | dict.fromkeys(

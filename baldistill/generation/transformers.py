@@ -24,8 +24,7 @@ from baldistill.generation.encoding import (
 )
 from baldistill.generation.engine import OnEnded, ignore_ended
 from baldistill.generation.loading import context_size, load_pretrained
-from baldistill.generation.model_ref import ModelRef
-from baldistill.generation.types import Request, Sampling
+from baldistill.generation.types import ModelRef, Request, Sampling
 
 _SCORE_LOGITS = 64 * 2**20  # floats of logits alive at once while scoring: 256 MiB
 

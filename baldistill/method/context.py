@@ -12,8 +12,7 @@ from baldistill.config import Config
 from baldistill.core.ledger import Caps, Prices
 from baldistill.data.summary import CorpusSummary
 from baldistill.generation.dispatcher import OnProgress
-from baldistill.generation.model_ref import ModelRef
-from baldistill.generation.types import Sampling
+from baldistill.generation.types import ModelRef, Sampling
 from baldistill.placement.engines import Engines, base_student
 from baldistill.progress.display import Display
 from baldistill.records import seed_for

@@ -11,10 +11,9 @@ import ray
 from baldistill.answers.store import ResponseStore
 from baldistill.config import Config
 from baldistill.config.engines import EngineConfig
-from baldistill.generation.bundles import options_for_bundle
-from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.openai.key import check_key
-from baldistill.generation.pool import Pool, result_of
+from baldistill.generation.pool import Pool, options_for_bundle, result_of
+from baldistill.generation.types import ModelRef
 from baldistill.placement.resources import PLACEMENT_KEYS, Placement, PoolShape
 
 _placement_values = attrgetter(*PLACEMENT_KEYS)

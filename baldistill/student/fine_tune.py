@@ -18,7 +18,7 @@ from ray.train.torch import TorchTrainer
 
 from baldistill.config import StudentConfig
 from baldistill.errors import UserError
-from baldistill.generation.model_ref import ModelRef
+from baldistill.generation.types import ModelRef
 from baldistill.ray_patches import lost_worker_errors
 from baldistill.storage import Storage
 from baldistill.student.train import Progress, TrainingResult, train

@@ -18,9 +18,8 @@ from baldistill.config import Config
 from baldistill.config.engines import TransformersOptions
 from baldistill.data.summary import CorpusSummary
 from baldistill.generation.engine import OnEnded, ignore_ended
-from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import EngineActor, Pool
-from baldistill.generation.types import Request, Sampling
+from baldistill.generation.types import ModelRef, Request, Sampling
 from baldistill.method.annotate import Annotation, annotate
 from baldistill.method.context import Context
 from baldistill.method.plan import StagePlan, StudentErrors, plan_stage

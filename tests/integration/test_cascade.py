@@ -14,8 +14,8 @@ from baldistill.bundled.corpus import make_corpus
 from baldistill.config import Config
 from baldistill.config.teachers import ReplayTeacher, TransformersTeacher
 from baldistill.core.ledger import Caps, Ledger
-from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import Pool
+from baldistill.generation.types import ModelRef
 from baldistill.records import Example
 from baldistill.run_folder.spending import read_log
 from baldistill.storage import Storage

@@ -18,9 +18,8 @@ from servers.fault_server import FaultServer, reply, running
 from baldistill.answers.store import ResponseStore
 from baldistill.config.teachers import OpenAITeacher
 from baldistill.core.ledger import Caps
-from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import Pool
-from baldistill.generation.types import Sampling
+from baldistill.generation.types import ModelRef, Sampling
 from baldistill.storage import Storage
 from baldistill.teacher.in_flight import start_in_flight
 from baldistill.teacher.ledger_actor import start_ledger

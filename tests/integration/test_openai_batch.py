@@ -17,9 +17,8 @@ from servers.batch_server import BatchServer
 from servers.fault_server import reply, running
 
 from baldistill.config.teachers import OpenAITeacher
-from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import Pool
-from baldistill.generation.types import Request, Sampling
+from baldistill.generation.types import ModelRef, Request, Sampling
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -29,7 +28,7 @@ import ray
 from baldistill.config.teachers import OpenAITeacher
 from baldistill.core.ledger import Caps
 from baldistill.generation.pool import Pool
-from baldistill.generation.model_ref import ModelRef
+from baldistill.generation.types import ModelRef
 from baldistill.generation.types import Sampling
 from baldistill.storage import Storage
 from baldistill.teacher.teacher import Question, Teacher

@@ -29,10 +29,9 @@ from baldistill.answers.completion import Completion
 from baldistill.bundled import DOMAINS, make_example
 from baldistill.config.engines import OpenAIOptions
 from baldistill.generation.engine import EngineStoppedError
-from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.openai.engine import OpenAIEngine
 from baldistill.generation.transformers import TransformersEngine
-from baldistill.generation.types import Message, Request, Sampling
+from baldistill.generation.types import Message, ModelRef, Request, Sampling
 from baldistill.teacher.prompts import load_prompts
 
 pytest.importorskip("vllm")

@@ -21,10 +21,9 @@ from baldistill.config.engines import TransformersOptions
 from baldistill.core.ifd import ifd
 from baldistill.errors import UserError
 from baldistill.generation.encoding import context_token, encode_prompt
-from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import Pool
 from baldistill.generation.transformers import TransformersEngine
-from baldistill.generation.types import Request, Sampling
+from baldistill.generation.types import ModelRef, Request, Sampling
 from baldistill.records import EXAMPLES
 from baldistill.student.score import score_responses
 from baldistill.teacher.prompts import load_prompts

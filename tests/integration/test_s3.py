@@ -15,7 +15,7 @@ from servers.fault_server import FaultServer, running
 
 from baldistill.commands.run import run as run_distillation
 from baldistill.errors import UserError
-from baldistill.generation.model_ref import ModelRef
+from baldistill.generation.types import ModelRef
 from baldistill.report.page import report
 from baldistill.storage import Storage
 

@@ -22,9 +22,8 @@ from baldistill.config.teachers import TransformersTeacher
 from baldistill.core.label_sets import Labels
 from baldistill.core.ledger import Caps, Prices
 from baldistill.generation.engine import OnEnded, ignore_ended
-from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import EngineActor, Pool
-from baldistill.generation.types import Request, Sampling
+from baldistill.generation.types import ModelRef, Request, Sampling
 from baldistill.records import AnnotatedExample, Example, RejectedAnswer, digest
 from baldistill.storage import Storage
 from baldistill.teacher.ledger_actor import DurableLedger, start_ledger

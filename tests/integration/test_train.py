@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from baldistill.bundled import DOMAINS, make_example
 from baldistill.config import StudentConfig
 from baldistill.errors import UserError
-from baldistill.generation.model_ref import ModelRef
+from baldistill.generation.types import ModelRef
 from baldistill.progress.counter import Figures, start_counter
 from baldistill.records import ANNOTATED
 from baldistill.storage import Storage

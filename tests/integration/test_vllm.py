@@ -29,10 +29,9 @@ from baldistill.errors import UserError
 from baldistill.generation.dispatcher import from_bytes, to_bytes
 from baldistill.generation.encoding import encode_prompt
 from baldistill.generation.factory import build_engine
-from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.pool import Pool
 from baldistill.generation.transformers import TransformersEngine
-from baldistill.generation.types import Message, Request, Sampling
+from baldistill.generation.types import Message, ModelRef, Request, Sampling
 from baldistill.generation.vllm.start import engine_arguments, environment
 from baldistill.teacher.parsing import EXAMPLE_SCHEMA
 from tools.bundled_models.formats import solution

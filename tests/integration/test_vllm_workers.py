@@ -16,9 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.transformers import TransformersEngine
-from baldistill.generation.types import Request, Sampling
+from baldistill.generation.types import ModelRef, Request, Sampling
 
 pytestmark = [
     pytest.mark.slow,
@@ -42,7 +41,7 @@ import json, sys
 import ray
 from baldistill.config.engines import VllmOptions
 from baldistill.generation.pool import Pool
-from baldistill.generation.model_ref import ModelRef
+from baldistill.generation.types import ModelRef
 from baldistill.generation.types import Request, Sampling
 
 def gpus(actor):

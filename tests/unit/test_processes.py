@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="on
 
 TELL = "from baldistill.processes import ProcessId; print(ProcessId.current(), flush=True); input()"
 WATCH = "import sys; from baldistill.processes import ProcessId; \
-from baldistill.generation.pool import _end_with; _end_with(eval(sys.argv[1]))"
+from baldistill.generation.actor import _end_with; _end_with(eval(sys.argv[1]))"
 
 
 def start(code: str, *arguments: str) -> subprocess.Popen[str]:

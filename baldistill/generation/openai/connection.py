@@ -21,12 +21,11 @@ from baldistill.answers.completion import Completion
 from baldistill.config.engines import OpenAIOptions
 from baldistill.errors import UserError
 from baldistill.generation.engine import EngineStoppedError, OnEnded, ignore_ended
-from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.openai.dialect import Dialect
 from baldistill.generation.openai.faults import Fault
 from baldistill.generation.openai.key import OPENAI_URL, read_key
 from baldistill.generation.openai.outage import Outage
-from baldistill.generation.types import Request, Sampling
+from baldistill.generation.types import ModelRef, Request, Sampling
 
 T = TypeVar("T")
 

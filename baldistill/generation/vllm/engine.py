@@ -24,8 +24,7 @@ from baldistill.errors import UserError
 from baldistill.generation.encoding import context_token, encode_and_cut, end_tokens, prompt_limit
 from baldistill.generation.engine import EngineDiedError, OnEnded, ignore_ended
 from baldistill.generation.loading import load_all_but_weights
-from baldistill.generation.model_ref import ModelRef
-from baldistill.generation.types import Request, Sampling
+from baldistill.generation.types import ModelRef, Request, Sampling
 from baldistill.generation.vllm.patches import reload_weights, shut_down
 from baldistill.generation.vllm.start import cannot_start, start_engine
 from baldistill.generation.vllm.step_loop import Job, StepLoop

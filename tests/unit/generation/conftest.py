@@ -11,8 +11,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from baldistill.bundled import DOMAINS, make_example, model_dir
-from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.transformers import TransformersEngine
+from baldistill.generation.types import ModelRef
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,8 @@ import pytest
 from baldistill.config.engines import ReplayOptions
 from baldistill.errors import DataError
 from baldistill.generation.factory import build_engine
-from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.replay import Recordings
-from baldistill.generation.types import Request, Sampling, Subject
+from baldistill.generation.types import ModelRef, Request, Sampling, Subject
 
 ROWS = [
     {"id": f"id-{i}", "question": f"What is {i} + 1?", "rationale": f"Count {i}.", "said": f"{i}"}

@@ -16,9 +16,8 @@ from baldistill.config.teachers import TransformersTeacher
 from baldistill.errors import UserError
 from baldistill.generation.encoding import context_token, encode_prompt
 from baldistill.generation.factory import build_engine
-from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.transformers import TransformersEngine
-from baldistill.generation.types import Message, Request, Sampling
+from baldistill.generation.types import Message, ModelRef, Request, Sampling
 from tests.unit.generation.conftest import save_variant
 
 GREEDY = Sampling(max_new_tokens=24)

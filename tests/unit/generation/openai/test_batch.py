@@ -19,12 +19,11 @@ from baldistill.config.engines import OpenAIOptions
 from baldistill.errors import UserError
 from baldistill.generation.engine import EngineStoppedError
 from baldistill.generation.factory import build_engine
-from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.openai import limits, outage
 from baldistill.generation.openai.batch import files
 from baldistill.generation.openai.batch.engine import OpenAIBatchEngine
 from baldistill.generation.openai.batch.files import batch_files, may_hold, metadata_of
-from baldistill.generation.types import Message, Request, Sampling
+from baldistill.generation.types import Message, ModelRef, Request, Sampling
 
 GREEDY = Sampling(max_new_tokens=20)
 KEY = "sk-very-secret-0123456789"

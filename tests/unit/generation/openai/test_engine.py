@@ -21,12 +21,11 @@ from baldistill.config.engines import OpenAIOptions
 from baldistill.config.teachers import OpenAITeacher
 from baldistill.errors import UserError
 from baldistill.generation.engine import EngineStoppedError
-from baldistill.generation.model_ref import ModelRef
 from baldistill.generation.openai import limits
 from baldistill.generation.openai.engine import OpenAIEngine
 from baldistill.generation.openai.faults import refusal
 from baldistill.generation.openai.outage import Outage
-from baldistill.generation.types import Message, Request, Sampling
+from baldistill.generation.types import Message, ModelRef, Request, Sampling
 from baldistill.storage import Storage
 
 GREEDY = Sampling(max_new_tokens=20)

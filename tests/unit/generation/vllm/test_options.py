@@ -11,7 +11,7 @@ from baldistill.config.loading import load_config
 from baldistill.config.teachers import TransformersTeacher, VllmTeacher
 from baldistill.errors import ConfigError, MissingPackageError, UserError
 from baldistill.generation.factory import build_engine
-from baldistill.generation.model_ref import ModelRef
+from baldistill.generation.types import ModelRef
 from baldistill.generation.vllm.start import environment
 from baldistill.storage import Storage
 
