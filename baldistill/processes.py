@@ -1,4 +1,4 @@
-"""Processes that one can ask after: is it still there?"""
+"""Processes, and whether they have ended."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class ProcessId:
-    """A process, told from every other that ever ran.
+    """A process, distinct from every other that ever ran.
 
     Attributes:
-        machine: This boot of its machine and its namespace of process ids; None where not to be
-            had (no Linux).
-        pid: Its number.
+        machine: The boot of its machine and its namespace of process ids; None without Linux.
+        pid: Its number, which a later process may have too.
         started: When it started, in the kernel's ticks.
     """
 
@@ -25,11 +24,11 @@ class ProcessId:
 
     @classmethod
     def current(cls) -> ProcessId:
-        """The one that asks."""
+        """Return the process that calls this."""
         return cls(_machine(), os.getpid(), _start_of(os.getpid()))
 
     def is_gone(self) -> bool:
-        """Whether it ran on this machine and has ended; of another's nothing is known."""
+        """Return whether it ran on this machine and has ended; False for another machine's."""
         here = self.machine is not None and self.machine == _machine()
         return here and self.started != _start_of(self.pid)
 
@@ -44,7 +43,7 @@ def _machine() -> str | None:
 
 
 def _start_of(pid: int) -> str | None:
-    """When a process of this machine started; None if it has ended."""
+    """Return when a process of this machine started; None if it has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text("utf-8")
     except OSError:

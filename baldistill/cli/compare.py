@@ -6,53 +6,40 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from baldistill.cli.options import (
-    Address,
-    Items,
-    Json,
-    Parallel,
-    RunDirOfMany,
-    Verbose,
-    parse_seeds,
-    print_json,
-    split_items,
-)
+from baldistill.cli import options
 
 if TYPE_CHECKING:
     from baldistill.config import Config
 
 
 def compare(
-    items: Items = None,
+    items: options.Items = None,
     methods: Annotated[
         str, typer.Option("--methods", help="Comma-separated presets, or `all`.")
     ] = "all",
     seeds: Annotated[
         str, typer.Option("--seeds", help="Seeds of each method, comma-separated.")
     ] = "0,1,2",
-    run_dir: RunDirOfMany = None,
-    address: Address = None,
-    parallel: Parallel = None,
-    as_json: Json = False,
-    verbose: Verbose = False,
+    run_dir: options.RunDirOfMany = None,
+    address: options.Address = None,
+    parallel: options.Parallel = None,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Run the paper's methods on your corpus at the same budget, and print its table."""
+    source, overrides = options.split_items(items)
+    numbers = options.parse_seeds("--seeds", seeds)
+    from baldistill.commands.compare import compare as compare_methods
+    from baldistill.commands.compare import on_equal_terms
     from baldistill.config.loading import load_config
     from baldistill.methods import METHODS
 
-    source, overrides = split_items(items)
     names = METHODS if methods == "all" else tuple(name.strip() for name in methods.split(","))
-    numbers = parse_seeds("--seeds", seeds)
-
-    from baldistill.commands.compare import compare as compare_methods
-    from baldistill.commands.compare import on_equal_terms
-
     staged = load_config(source, overrides)
 
     def config_of(method: str, seed: int) -> Config:
         chosen = [*overrides, f"seed={seed}"]
-        config = load_config(source, chosen, method, method_wins=True)
-        return on_equal_terms(config, staged)
+        return on_equal_terms(load_config(source, chosen, method, method_wins=True), staged)
 
     for name in names:  # a wrong name or option is an error before anything starts
         config_of(name, numbers[0])
@@ -65,4 +52,4 @@ def compare(
         parallel=parallel,
         verbose=verbose,
     )
-    print_json(as_json, result)
+    options.print_json(as_json, result)

@@ -47,9 +47,8 @@ Verbose = Annotated[bool, typer.Option("--verbose", help="Show Ray's own message
 
 def split_items(items: list[str] | None) -> tuple[str | None, list[str]]:
     """Split the arguments into CONFIG, where the first is no KEY=VALUE, and the overrides."""
-    words = list(items or [])
-    source = words.pop(0) if words and "=" not in words[0] else None
-    return source, words
+    words = items or []
+    return (words[0], words[1:]) if words and "=" not in words[0] else (None, words)
 
 
 def config_of(items: list[str] | None, run_dir: str | None, method: str | None) -> Config:
@@ -67,12 +66,14 @@ def config_of(items: list[str] | None, run_dir: str | None, method: str | None) 
     return load_config(source, overrides, method)
 
 
-def parse_seeds(option: str, text: str) -> tuple[int, ...]:
-    """Read seeds such as `0,1,2`, the value of an option.
+def parse_seeds(option: str, text: str | None) -> tuple[int, ...]:
+    """Read seeds such as `0,1,2`, the value of an option; none if the option is not given.
 
     Raises:
         ConfigError: The text is no list of whole numbers.
     """
+    if text is None:
+        return ()
     if not all(seed.strip().isdigit() for seed in text.split(",")):
         raise ConfigError(f"{option} {text!r} is not a list of whole numbers such as 0,1,2")
     return tuple(int(seed) for seed in text.split(","))

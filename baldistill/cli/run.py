@@ -6,32 +6,23 @@ from typing import Annotated
 
 import typer
 
-from baldistill.cli.options import (
-    Address,
-    Items,
-    Json,
-    Method,
-    RunDir,
-    Verbose,
-    config_of,
-    print_json,
-)
+from baldistill.cli import options
 
 
 def run(
-    items: Items = None,
-    method: Method = None,
-    run_dir: RunDir = None,
-    address: Address = None,
+    items: options.Items = None,
+    method: options.Method = None,
+    run_dir: options.RunDir = None,
+    address: options.Address = None,
     store: Annotated[
         str | None,
         typer.Option("--store", help="Folder or URI of teacher answers to share among runs."),
     ] = None,
-    as_json: Json = False,
-    verbose: Verbose = False,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Distil: the main job. Offline, on the bundled models, without a CONFIG."""
-    config = config_of(items, run_dir, method)
+    config = options.config_of(items, run_dir, method)
     from baldistill.commands.run import run as run_distillation
     from baldistill.report.page import report as write_report
 
@@ -39,20 +30,20 @@ def run(
         config, run_dir=run_dir, address=address, store=store, verbose=verbose
     )
     typer.echo(f"report: {write_report(result.run_dir)}", err=True)
-    print_json(as_json, {"run_dir": result.run_dir, **result.metrics})
+    options.print_json(as_json, {"run_dir": result.run_dir, **result.metrics})
 
 
 def plan(
-    items: Items = None,
-    method: Method = None,
-    run_dir: RunDir = None,
-    address: Address = None,
-    as_json: Json = False,
-    verbose: Verbose = False,
+    items: options.Items = None,
+    method: options.Method = None,
+    run_dir: options.RunDir = None,
+    address: options.Address = None,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Show what a run would spend: quotas, calls, tokens, money. Calls nobody."""
-    config = config_of(items, run_dir, method)
+    config = options.config_of(items, run_dir, method)
     from baldistill.commands.plan import plan as plan_run
 
     result = plan_run(config, run_dir=run_dir, address=address, verbose=verbose)
-    print_json(as_json, result.to_dict())
+    options.print_json(as_json, result.to_dict())

@@ -6,18 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baldistill.cli.options import (
-    Address,
-    Items,
-    Json,
-    Method,
-    Parallel,
-    RunDirOfMany,
-    Verbose,
-    parse_seeds,
-    print_json,
-    split_items,
-)
+from baldistill.cli import options
 from baldistill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,24 +46,24 @@ ValidateSeeds = Annotated[
 
 
 def sweep(
-    items: Items = None,
+    items: options.Items = None,
     space: SpaceFile = None,
-    method: Method = None,
-    run_dir: RunDirOfMany = None,
+    method: options.Method = None,
+    run_dir: options.RunDirOfMany = None,
     resume: Resume = None,
     search: Search = None,
     trials: Trials = None,
     metric: Metric = None,
     stopping: Stopping = None,
     calls: Calls = None,
-    parallel: Parallel = None,
+    parallel: options.Parallel = None,
     validate_seeds: ValidateSeeds = None,
-    address: Address = None,
-    as_json: Json = False,
-    verbose: Verbose = False,
+    address: options.Address = None,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Search a space with Ray Tune: trials share every answer of the teacher."""
-    seeds = parse_seeds("--validate-seeds", validate_seeds) if validate_seeds is not None else ()
+    seeds = options.parse_seeds("--validate-seeds", validate_seeds)
     changes = {
         "search": search,
         "trials": trials,
@@ -106,24 +95,17 @@ def sweep(
         validate_seeds=seeds,
         verbose=verbose,
     )
-    print_json(as_json, result)
+    options.print_json(as_json, result)
 
 
 def _load(
     items: list[str] | None, method: str | None, space: str | None, changes: dict[str, Any]
 ) -> tuple[Config, Space]:
-    """Load the config and the space of a new sweep.
-
-    Args:
-        items: CONFIG and overrides.
-        method: A preset laid over CONFIG.
-        space: Path of the space.
-        changes: Keys of the space that options set.
-    """
+    """Load the config and the space of a new sweep; `changes` are keys of the space."""
     from baldistill.config.loading import load_config
     from baldistill.tune.space import load_space
 
     if space is None:
         raise ConfigError("--space FILE says what varies: see tune_spaces/ for some to begin with")
-    source, overrides = split_items(items)
+    source, overrides = options.split_items(items)
     return load_config(source, overrides, method), load_space(space, changes)
