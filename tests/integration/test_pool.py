@@ -18,7 +18,7 @@ from ray.util.placement_group import placement_group_table
 from baldistill.answers.completion import Completion
 from baldistill.bundled import DOMAINS, make_example
 from baldistill.config.engines import TransformersOptions
-from baldistill.core.ifd import ifd
+from baldistill.core.ifd import ifd_batch
 from baldistill.errors import UserError
 from baldistill.generation.encoding import context_token, encode_prompt
 from baldistill.generation.pool import Pool
@@ -281,7 +281,7 @@ def test_ifd_is_that_of_two_plain_passes(pool: Pool, metric: str) -> None:
             continue  # a sampled text may have shorter pieces
         prompt = encode_prompt(tokenizer, f"Question: {row['question']}\n")
         given, own = logprobs(prompt, tokens), logprobs([context_token(tokenizer)], tokens)
-        wanted = ifd(given, own) if metric == "ifd" else float(np.exp(-given.mean()))
+        wanted = ifd_batch([given], [own])[0] if metric == "ifd" else float(np.exp(-given.mean()))
         assert row["score"] == pytest.approx(wanted, abs=1e-4, rel=1e-4)
         assert row["nll_conditional"] == pytest.approx(-given.mean(), abs=1e-4)
         assert row["nll_unconditional"] == pytest.approx(-own.mean(), abs=1e-4)

@@ -9,6 +9,7 @@ import pytest
 
 from baldistill.config import Task
 from baldistill.core.label_metrics import metrics_of_responses
+from baldistill.core.longtail import head_domains
 from baldistill.method.evaluate import accuracy_table
 
 COUNTS = {"earn": 70, "acq": 20, "ship": 10}
@@ -24,7 +25,7 @@ def metrics(task: Task) -> dict[str, Any]:
             "score": [1.0, 0.0, 1.0, 0.0],
         }
     )
-    return metrics_of_responses(table, lambda _: task, OWN, COUNTS).to_dict()
+    return metrics_of_responses(table, lambda _: task, OWN, COUNTS, head_domains(COUNTS)).to_dict()
 
 
 def shown(stages: dict[str, dict[str, Any]]) -> tuple[str, dict[str, list[str]]]:

@@ -14,9 +14,10 @@ import pytest
 
 from baldistill.config import Config
 from baldistill.config.loading import dump_config
+from baldistill.core.label_metrics import metrics_of_responses
 from baldistill.core.ledger import Caps, Ledger, Reject, Reserve, Settle, to_record
 from baldistill.core.longtail import head_domains
-from baldistill.core.metrics import Metrics, metrics_from_scores
+from baldistill.core.metrics import Metrics
 from baldistill.data.summary import CorpusSummary
 from baldistill.method.annotate import Annotation
 from baldistill.method.plan import StagePlan, plan_all
@@ -167,9 +168,7 @@ class RunWriter:
         responses = pa.Table.from_pylist(rows, RESPONSES).sort_by("domain")
         self.storage.write_table(f"{folder}/responses.parquet", responses)
         head = head_domains(self.counts)
-        metrics = metrics_from_scores(
-            responses["domain"], responses["score"], counts=self.counts, head=head
-        )
+        metrics = metrics_of_responses(responses, lambda _: "math", {}, self.counts, head)
         self.evaluated["base" if number == 0 else f"stage {number}"] = metrics.to_dict()
         self.commit(f"{folder}/metrics", lambda: metrics, Metrics)
 
