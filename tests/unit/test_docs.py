@@ -40,7 +40,7 @@ def test_files_that_a_page_names_are_there(name: str) -> None:
     in_run = ("corpus/", "quarantine/", "responses/", "ledger/", "_commits/", "_lock/", "report/")
     wanted = [path for path in named if not path.startswith((*in_run, "stages/", "data/train"))]
     wanted = [path for path in wanted if "NAME" not in path]
-    assert len(wanted) > 20
+    assert len(wanted) > (20 if name.startswith("docs") else 3)
     places = (ROOT, ROOT / "baldistill")
     missing = [path for path in wanted if not any((place / path).exists() for place in places)]
     assert missing == []
