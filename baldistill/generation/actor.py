@@ -12,7 +12,7 @@ import ray
 
 from baldistill.config.engines import EngineConfig
 from baldistill.generation.dispatcher import from_bytes, to_bytes
-from baldistill.generation.engine import Engine, OnEnded, Stoppable, WithNotices
+from baldistill.generation.engine import Engine, OnEnded, RemoteModel
 from baldistill.generation.factory import build_engine
 from baldistill.generation.types import ModelRef, Sampling
 from baldistill.generation.watch import Report
@@ -22,20 +22,14 @@ _LOOK_S = 0.05  # seconds between two looks for the driver; a look takes 20 micr
 
 
 class EngineActor:
-    """One engine in its own process.
-
-    Rows come and go as bytes (`dispatcher.to_bytes`).
-    """
+    """One engine in its own process. Rows come and go as bytes (`dispatcher.to_bytes`)."""
 
     def __init__(
         self, config: EngineConfig, driver: ProcessId | None = None, journals: str | None = None
     ) -> None:
         """Remember what to build; the first call builds it, so that the caller gets its errors.
 
-        Args:
-            config: Which engine.
-            driver: The process with which this one ends.
-            journals: See `build_engine`.
+        This process ends with `driver`. For `journals` see `build_engine`.
         """
         if driver is not None:
             threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
@@ -64,14 +58,14 @@ class EngineActor:
     def load(self, model: ModelRef) -> None:
         """Load a model ahead of the first batch of a piece of work."""
         with self._using(model) as engine:
-            if isinstance(engine, Stoppable):
+            if isinstance(engine, RemoteModel):
                 engine.resume()
 
     @ray.method(concurrency_group="reports")  # type: ignore[untyped-decorator]
     def report(self, with_notice: bool) -> Report:
         """Say what the engine is doing, also while all its other threads are at work."""
         notice = ""
-        if with_notice and isinstance(self._engine, WithNotices):
+        if with_notice and isinstance(self._engine, RemoteModel):
             notice = self._engine.notice()
         return Report(self._status, dict(self._ended), notice)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -21,8 +21,8 @@ SavedAnswers: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
 """Returns the answers that a dead engine had already saved for these rows; None for the others."""
 
 OnProgress: TypeAlias = Callable[[int, str], None]
-"""Called every second with the rows that have ended but were not handed over yet, and with what
-the engines are doing before the first row ends (empty after that)."""
+"""Called every second, and at the end, with the rows that have ended but were not handed over yet,
+and with what the engines are doing before the first row ends (empty after that)."""
 
 _MOST_DEATHS = 4  # of engines that had the same batch
 _GATHER_SECONDS = 0.2  # for engines that only have to say that they are ready
@@ -93,17 +93,9 @@ class Dispatcher:
         model: ModelRef,
         most_rows: int,
         saved_answers: SavedAnswers,
-        on_progress: OnProgress | None = None,
+        on_progress: OnProgress | None,
     ) -> None:
-        """Prepare; nothing runs yet.
-
-        Args:
-            actors: Handles of `EngineActor`s.
-            model: What they answer with.
-            most_rows: An engine that has as many is given no more.
-            saved_answers: Called when an engine has died.
-            on_progress: Called every second while the engines work, and at the end.
-        """
+        """Prepare; nothing runs yet. An engine that has `most_rows` is given no more."""
         self._actors = actors
         self._model = model
         self._most_rows = most_rows
@@ -124,10 +116,7 @@ class Dispatcher:
         """Run calls; yield their rows, each with its number, as they are answered.
 
         Rows are handed over together, five times a second at most, so that a caller who makes them
-        durable writes few files.
-
-        Args:
-            calls: Drawn only when an engine can take one.
+        durable writes few files. A call is drawn only when an engine can take it.
 
         Raises:
             WorkStoppedError: An engine cannot go on, or a batch kills every engine that has it.
@@ -187,21 +176,14 @@ class Dispatcher:
         if self._rows:
             longest = min(longest, max(0.0, self._next_hand_over - time.monotonic()))
         ray.wait([*self._loading, *self._running], num_returns=1, timeout=longest)
-        running = list(self._running)
-        if not running:
-            return []
-        ended: list[Any] = ray.wait(running, num_returns=len(running), timeout=0)[0]
-        return ended
+        return _ready(self._running)
 
     def _load(self, place: int) -> None:
         self._loading[self._actors[place].load.remote(self._model)] = place
 
     def _join(self) -> None:
         """Take in all engines that have loaded the model, so that each gets its share."""
-        if not self._loading:
-            return
-        loading = list(self._loading)
-        for reference in ray.wait(loading, num_returns=len(loading), timeout=0)[0]:
+        for reference in _ready(self._loading):
             place = self._loading.pop(reference)
             try:
                 result_of(reference)
@@ -277,6 +259,12 @@ class Dispatcher:
 def no_saved_answers(rows: Sequence[Any]) -> Sequence[None]:
     """Serve as `SavedAnswers` for engines whose results are lost with them."""
     return [None] * len(rows)
+
+
+def _ready(references: Iterable[Any]) -> list[Any]:
+    """Return the references whose results are there."""
+    waiting = list(references)
+    return list(ray.wait(waiting, num_returns=len(waiting), timeout=0)[0]) if waiting else []
 
 
 def _answered(call: Call, results: Sequence[Any]) -> list[tuple[int, Any]]:

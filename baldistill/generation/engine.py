@@ -70,12 +70,8 @@ class Engine(Protocol):
 
         An engine may return None for a request that is still under way. The engine goes on with
         that request, and returns the answer to whoever calls with the same request again.
-
-        Args:
-            requests: What to answer.
-            sampling: How to write.
-            on_ended: Told of rows that end before the call does. An engine whose calls are short
-                need not call it.
+        `on_ended` is told of rows that end before the call does. An engine whose calls are short
+        need not call it.
         """
         ...
 
@@ -85,17 +81,12 @@ class Engine(Protocol):
 
 
 @runtime_checkable
-class Stoppable(Protocol):
-    """An engine that, once it has raised `EngineStoppedError`, refuses all calls."""
+class RemoteModel(Protocol):
+    """An engine that asks a server. Once it has raised `EngineStoppedError`, it refuses calls."""
 
     def resume(self) -> None:
         """Accept calls again: the user may have mended what stopped the engine."""
         ...
-
-
-@runtime_checkable
-class WithNotices(Protocol):
-    """An engine that may have something to tell the user while it works."""
 
     def notice(self) -> str:
         """Return what is new, such as why nobody is answered; empty if nothing is."""

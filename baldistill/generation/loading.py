@@ -15,10 +15,6 @@ from baldistill.errors import UserError
 def load_pretrained(path: str, dtype: torch.dtype) -> tuple[Any, Any]:
     """Load tokenizer and model, on the CPU, from safetensors; remote code is never run.
 
-    Args:
-        path: Hub id or folder.
-        dtype: Of the weights.
-
     Raises:
         UserError: There is no such model, or it cannot be used.
     """
@@ -36,9 +32,6 @@ def load_pretrained(path: str, dtype: torch.dtype) -> tuple[Any, Any]:
 
 def load_all_but_weights(path: str) -> tuple[Any, Any, Any]:
     """Load tokenizer, config and generation config, for an engine that loads weights itself.
-
-    Args:
-        path: Hub id or folder.
 
     Raises:
         UserError: There is no such model, or it cannot be used.

@@ -155,12 +155,7 @@ class Pool:
         return replace(self, on_progress=on_progress)
 
     def generate(self, requests: Iterable[Request], sampling: Sampling) -> list[Completion]:
-        """Answer all requests; the order of the answers is that of the requests.
-
-        Args:
-            requests: Consumed `feed_sizes` at a time, while the engines still have work.
-            sampling: How to write.
-        """
+        """Answer all requests; the order of the answers is that of the requests."""
         answers: dict[int, Completion] = {}
         report = self.on_progress
 
@@ -169,7 +164,7 @@ class Pool:
                 report(len(answers) + num_ended, status)
 
         calls = self._generate_calls(requests, sampling)
-        for numbered in self._dispatcher(on_progress=on_progress).run(calls):
+        for numbered in self._dispatcher(no_saved_answers, on_progress).run(calls):
             answers.update(numbered)
         return [answers[number] for number in range(len(answers))]
 
@@ -181,10 +176,7 @@ class Pool:
     ) -> Iterator[list[Completion]]:
         """Answer all requests, in any order, and keep none: yield whatever has come back.
 
-        Args:
-            requests: Consumed `feed_sizes` at a time, while the engines still have work.
-            sampling: How to write.
-            saved_answers: Called when an engine has died.
+        The requests are consumed `feed_sizes` at a time, while the engines still have work.
         """
         dispatcher = self._dispatcher(saved_answers, self.on_progress)
         for numbered in dispatcher.run(self._generate_calls(requests, sampling)):
@@ -195,7 +187,7 @@ class Pool:
         batches = self._batches([len(tokens) for tokens in token_ids])
         calls = (Call(batch, "score", [token_ids[i] for i in batch]) for batch in batches)
         scores: dict[int, np.ndarray] = {}
-        for numbered in self._dispatcher().run(calls):
+        for numbered in self._dispatcher(no_saved_answers, None).run(calls):
             scores.update(numbered)
         return [scores[number] for number in range(len(token_ids))]
 
@@ -207,9 +199,7 @@ class Pool:
             remove_placement_group(group)
 
     def _dispatcher(
-        self,
-        saved_answers: SavedAnswers = no_saved_answers,
-        on_progress: OnProgress | None = None,
+        self, saved_answers: SavedAnswers, on_progress: OnProgress | None
     ) -> Dispatcher:
         # One batch waits at each engine, beside those that it works on.
         most_rows = (self.threads + 1) * self.batch_size

@@ -83,11 +83,7 @@ class Recordings:
     """Recorded texts by key, in a scratch file, and the index of their keys."""
 
     def __init__(self, path: str, columns: ReplayColumns) -> None:
-        """Read the table, once.
-
-        Args:
-            path: File, folder or URI.
-            columns: Which column holds what.
+        """Read the table at a file, folder or URI, once.
 
         Raises:
             UserError: There is no such table, or a column is missing.
@@ -111,7 +107,6 @@ class Recordings:
         self._hashes, self._starts = every[self._rows], np.array(starts)
 
     def __len__(self) -> int:
-        """Return the number of recordings."""
         return len(self._hashes)
 
     def find(self, subject: Subject) -> str | None:

@@ -16,12 +16,7 @@ import torch
 from transformers import DynamicCache
 
 from baldistill.answers.completion import Completion
-from baldistill.generation.encoding import (
-    context_token,
-    encode_and_cut,
-    end_tokens,
-    prompt_limit,
-)
+from baldistill.generation.encoding import context_token, encode_and_cut, end_tokens, prompt_limit
 from baldistill.generation.engine import OnEnded, ignore_ended
 from baldistill.generation.loading import context_size, load_pretrained
 from baldistill.generation.types import ModelRef, Request, Sampling
@@ -51,20 +46,15 @@ class TransformersEngine:
         device: str | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
-        """Choose the device and precision; `load` brings the model.
+        """Choose precision and device; `load` brings the model.
 
-        Args:
-            dtype: `auto` is bfloat16 on a GPU and float32 on a CPU.
-            device: A torch device; by default the first GPU, else the CPU.
-            chat_template_kwargs: Variables of the tokenizer's chat template.
+        By default, `dtype` is bfloat16 on a GPU and float32 on a CPU; `device` is the first GPU,
+        else the CPU.
         """
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        on_gpu = self.device.type == "cuda"
-        self.dtype = (
-            (torch.bfloat16 if on_gpu else torch.float32)
-            if dtype == "auto"
-            else getattr(torch, dtype)
-        )
+        if dtype == "auto":
+            dtype = "bfloat16" if self.device.type == "cuda" else "float32"
+        self.dtype = getattr(torch, dtype)
         self._variables = chat_template_kwargs
         self._model: Any = None
         self._tokenizer: Any = None

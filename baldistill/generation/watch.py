@@ -36,11 +36,7 @@ class Watch:
     """The last report of each engine; logs their notices."""
 
     def __init__(self, actors: Sequence[Any]) -> None:
-        """Ask for the first time after `ASK_EVERY`: short work asks nothing.
-
-        Args:
-            actors: Handles of `EngineActor`s.
-        """
+        """Ask for the first time after `ASK_EVERY`: short work asks nothing."""
         self.reports = [Report() for _ in actors]
         self._actors = actors
         self._asked: dict[Any, int] = {}

@@ -91,12 +91,7 @@ def start_counter() -> Any:
 def counted(
     work: Callable[[pa.Table, Report], pa.Table], counter: Any
 ) -> Callable[[pa.Table], pa.Table]:
-    """Make a function for `map_batches` that reports to the counter.
-
-    Args:
-        work: Is given a batch, and a function to report with while it works.
-        counter: Handle of the actor.
-    """
+    """Make a function for `map_batches` that reports to the counter, a `Counter` actor."""
 
     def run(batch: pa.Table) -> pa.Table:
         name = uuid.uuid4().hex

@@ -37,9 +37,7 @@ class Display:
     def __init__(self, log: RunLog | None = None, *, quiet: bool = False) -> None:
         """Show on standard error, so that standard output is free for results.
 
-        Args:
-            log: Gets every message.
-            quiet: Show nothing.
+        The log gets every message, also where `quiet` shows none.
         """
         self.console = Console(stderr=True, quiet=quiet, highlight=False)
         self.interactive = self.console.is_terminal and not quiet
@@ -64,10 +62,7 @@ class Display:
     def task(self, title: str, total: int, *, brief: bool = False) -> Iterator[Task]:
         """Show the progress of one task until the block ends.
 
-        Args:
-            title: What is done.
-            total: How many there are to do.
-            brief: Leave no line behind if it took under five seconds.
+        A `brief` task leaves no line behind if it took under five seconds.
         """
         start = time.monotonic()
         if self.interactive:
@@ -96,10 +91,7 @@ class Display:
     def remote_task(self, title: str, total: int, counter: Any) -> Iterator[None]:
         """Show the progress of work in other processes, which they report to a `Counter`.
 
-        Args:
-            title: What is done.
-            total: How many there are to do; 0 until the workers say.
-            counter: Handle of the actor.
+        `total` is 0 until the workers say.
 
         Raises:
             UserError: The error that a `counted` function raised, without Ray Data's wrapping.

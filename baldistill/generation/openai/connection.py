@@ -1,7 +1,7 @@
 """The connection of an engine to an OpenAI-compatible server: one client in one event loop.
 
 All batches of an engine share one event loop, which runs in its own thread; one client; and one
-view of the server. An error that stops one batch stops all of them.
+view of the server.
 """
 
 from __future__ import annotations
@@ -89,11 +89,7 @@ class ServerEngine(ABC):
         return answers
 
     def score(self, token_ids: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Refuse: servers of this kind do not score texts.
-
-        Raises:
-            UserError: Always.
-        """
+        """Refuse: servers of this kind do not score texts."""
         raise UserError("a server behind the openai engine cannot score texts: use transformers")
 
     def notice(self) -> str:

@@ -43,15 +43,10 @@ class Dialect:
     long_name: bool = False
     schema_level: int = 2
 
-    def is_chat(self, prompt: Prompt) -> bool:
-        """Return whether a prompt goes to /chat/completions."""
-        if self.options.api == "auto":
-            return not isinstance(prompt, str)
-        return self.options.api == "chat"
-
     def body(self, model: str, request: Request, sampling: Sampling) -> dict[str, Any]:
-        """Return the fields of a request."""
-        chat = self.is_chat(request.prompt)
+        """Return the fields of a request; those of /chat/completions have `messages`."""
+        api = self.options.api
+        chat = api == "chat" or (api == "auto" and not isinstance(request.prompt, str))
         longest = "max_completion_tokens" if chat and self.long_name else "max_tokens"
         body: dict[str, Any] = {
             "model": model,

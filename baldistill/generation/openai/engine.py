@@ -51,10 +51,8 @@ class OpenAIEngine(ServerEngine):
     def __init__(self, options: OpenAIOptions, journals: str | None = None) -> None:
         """Start the event loop; `load` makes the client.
 
-        Args:
-            options: Rates are shared equally by the replicas of a teacher.
-            journals: Folder of the response store where it is on a disk: answers are written
-                there at once.
+        `journals` is a folder of the response store where it is on a disk: answers are written
+        there at once.
         """
         super().__init__(options)
         self._slots = Slots(options.concurrency)

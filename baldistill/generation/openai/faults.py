@@ -58,12 +58,7 @@ class UnusableAnswerError(Exception):
 
 
 def fault_of(error: Exception, key: str) -> Fault:
-    """Classify what a request raised.
-
-    Args:
-        error: Of the client, a timeout, or `UnusableAnswerError`.
-        key: The API key, which must not be quoted.
-    """
+    """Classify what a request raised; the key must not be quoted."""
     if isinstance(error, openai.APIStatusError):
         wait = asked_wait(error.response.headers, time.time())
         return refusal(error.status_code, error.body, key, wait)
@@ -115,10 +110,6 @@ def of_one_row(fault: Fault, answers: int) -> Fault:
     """Return the fault, made one of its row alone if it is a 403 of a server that answers others.
 
     Gateways answer 403 to a moderated input, too.
-
-    Args:
-        fault: Of a row.
-        answers: How many other rows the server had answered.
     """
     if fault.status == 403 and fault.remedy == "stop" and answers:
         return replace(fault, words="request refused", remedy="row")

@@ -31,9 +31,5 @@ def read_key(options: OpenAIOptions) -> str:
 
 
 def check_key(options: OpenAIOptions) -> None:
-    """Check the key on the machine that will talk to the server; the key stays there.
-
-    Raises:
-        UserError: As `read_key`.
-    """
+    """Raise what `read_key` raises; the key stays on the machine that will talk to the server."""
     read_key(options)

@@ -23,11 +23,7 @@ class Rate:
     """
 
     def __init__(self, per_minute: float) -> None:
-        """Start full.
-
-        Args:
-            per_minute: How much flows in.
-        """
+        """Start full."""
         self._per_second = per_minute / 60
         self._capacity = max(1.0, self._per_second * _BURST_S)
         self._level = self._capacity
@@ -66,11 +62,7 @@ class Slots:
 
     @asynccontextmanager
     async def hold(self, age: int) -> AsyncIterator[None]:
-        """Hold a slot while the block runs.
-
-        Args:
-            age: Lower is older.
-        """
+        """Hold a slot while the block runs; a lower age is older."""
         if self._free > 0:
             self._free -= 1
         else:
@@ -99,9 +91,8 @@ class Slots:
 def asked_wait(headers: Mapping[str, str], now: float) -> float | None:
     """Return the seconds that a refusal asks to wait; None if it does not say.
 
-    Args:
-        headers: `retry-after-ms`, or `retry-after` as seconds or as an HTTP date.
-        now: Seconds since the epoch.
+    The header is `retry-after-ms`, or `retry-after` as seconds or as an HTTP date; `now` is in
+    seconds since the epoch.
     """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:

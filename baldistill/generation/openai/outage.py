@@ -23,12 +23,7 @@ class Outage:
     """
 
     def __init__(self, server: str, patience: float) -> None:
-        """Assume that the server is there.
-
-        Args:
-            server: Its name in messages.
-            patience: Seconds without any answer after which the engine stops.
-        """
+        """Assume that the server is there; `patience` is in seconds without any answer."""
         self._server, self._patience = server, patience
         self.answers = 0
         self.in_flight = 0
@@ -89,9 +84,7 @@ class Outage:
     def refused(self, fault: Fault, times: int) -> float:
         """Note that the server is away for this request; return the seconds to wait.
 
-        Args:
-            fault: What the server said.
-            times: How often this request was refused by now.
+        `times` is how often this request was refused by now.
 
         Raises:
             UserError: The server was away too long, or asks for a wait beyond that.

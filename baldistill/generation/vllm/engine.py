@@ -93,7 +93,8 @@ class VllmEngine:
     ) -> list[Completion]:
         """Answer requests; a row that vLLM refuses becomes an error row with vLLM's reason."""
         # Scoring takes a token before the response and one behind it; so a prompt has two or more.
-        limit = prompt_limit(self._context, sampling.max_new_tokens, least=2)
+        context = int(self._engine.model_config.max_model_len)
+        limit = prompt_limit(context, sampling.max_new_tokens, least=2)
         with self._tokenizing:
             prompts = encode_and_cut(
                 self._tokenizer, [request.prompt for request in requests], limit, self._variables
@@ -137,10 +138,6 @@ class VllmEngine:
             assert len(logprobs) == len(tokens)
             scores.append(np.asarray(logprobs, dtype=np.float32))
         return scores
-
-    @property
-    def _context(self) -> int:
-        return int(self._engine.model_config.max_model_len)
 
     def _run(
         self,

@@ -33,12 +33,7 @@ def environment() -> dict[str, str]:
 
 
 def start_engine(path: str, options: VllmOptions, adapter: str | None) -> Any:
-    """Start a `vllm.v1.engine.llm_engine.LLMEngine` in this process.
-
-    Args:
-        path: Hub id or folder of the model.
-        options: Of the config.
-        adapter: Hub id or folder of a LoRA adapter.
+    """Start a `vllm.v1.engine.llm_engine.LLMEngine` in this process, maybe with a LoRA adapter.
 
     Raises:
         UserError: With vLLM's reason: the model does not fit, or an option is not for it.

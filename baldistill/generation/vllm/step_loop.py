@@ -68,11 +68,7 @@ class StepLoop:
         self._thread.start()
 
     def run(self, jobs: Sequence[Job], on_ended: OnEnded = ignore_ended) -> list[Any]:
-        """Answer all jobs; from any thread.
-
-        Args:
-            jobs: What to answer.
-            on_ended: Told of each job that has ended, by the stepping thread.
+        """Answer all jobs; from any thread. The stepping thread calls `on_ended`.
 
         Returns:
             vLLM's `RequestOutput` of each job; or a text that says why vLLM refused the job.

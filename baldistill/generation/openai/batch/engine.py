@@ -60,7 +60,6 @@ class OpenAIBatchEngine(BatchServerEngine):
     works_on = True
 
     def __init__(self, options: OpenAIOptions) -> None:
-        """Start the event loop; `load` makes the client."""
         super().__init__(options)
         self._adopted = False
         self._reading: dict[str, asyncio.Task[tuple[Any, Lines]]] = {}
@@ -83,12 +82,12 @@ class OpenAIBatchEngine(BatchServerEngine):
         """Take existing answers, wait for rows under way, send the rest; send failed rows again."""
         under_way = await self._take_ended(rows)
         held = {name for _, names in under_way for name in names}
-        work = [self._await(batch, rows) for batch, _ in under_way]
+        work = [self._take_under_way(batch, rows) for batch, _ in under_way]
         while work or any(row.answer is None for row in rows.values()):
-            wanted = {n: row for n, row in rows.items() if row.answer is None and n not in held}
             bodies = {
                 name: self._dialect.body(self._model, row.request, sampling)
-                for name, row in wanted.items()
+                for name, row in rows.items()
+                if row.answer is None and name not in held
             }
             work += [self._send(file, rows) for file in batch_files(bodies)]
             await asyncio.gather(*map(self._guarded, work))
@@ -127,12 +126,8 @@ class OpenAIBatchEngine(BatchServerEngine):
             self._names[batch.id] = frozenset(lines)
         return self._names[batch.id]
 
-    async def _await(self, batch: Any, rows: Mapping[str, _Row]) -> None:
-        """Wait for a batch that was found under way, and take its answers.
-
-        Raises:
-            UserError: The batch was cancelled meanwhile.
-        """
+    async def _take_under_way(self, batch: Any, rows: Mapping[str, _Row]) -> None:
+        """Wait for a batch and take its answers; it must not be cancelled meanwhile."""
         self._check_cancelled(await self._take(batch, rows))
 
     async def _take(self, batch: Any, rows: Mapping[str, _Row]) -> Any:
@@ -174,13 +169,7 @@ class OpenAIBatchEngine(BatchServerEngine):
                 "The same command sends the rest again"
             )
 
-    def _judge(
-        self,
-        batch: Any,
-        file: BatchFile,
-        lines: Lines,
-        rows: Mapping[str, _Row],
-    ) -> None:
+    def _judge(self, batch: Any, file: BatchFile, lines: Lines, rows: Mapping[str, _Row]) -> None:
         """Give rows their answers, or count their failures.
 
         Raises:

@@ -55,11 +55,7 @@ class BatchFile:
 
 
 def batch_files(bodies: Mapping[str, dict[str, Any]]) -> list[BatchFile]:
-    """Put requests into files: one endpoint a file, and no more than the server takes.
-
-    Args:
-        bodies: Fields by request id.
-    """
+    """Put requests, by id, into files: one endpoint a file, and no more than the server takes."""
     files: list[BatchFile] = []
     for endpoint in ("/v1/chat/completions", "/v1/completions"):
         chosen: dict[str, dict[str, Any]] = {}
@@ -82,12 +78,9 @@ def batch_files(bodies: Mapping[str, dict[str, Any]]) -> list[BatchFile]:
 
 
 def metadata_of(model: str, names: Collection[str], learnt: str = "") -> dict[str, str]:
-    """Return the metadata by which a later process finds a batch of these requests.
+    """Return the metadata by which a later process finds a batch of requests with these ids.
 
-    Args:
-        model: Their model.
-        names: Their ids.
-        learnt: The server's dialect, as `Dialect.to_text` writes it.
+    `learnt` is the server's dialect, as `Dialect.to_text` writes it.
     """
     bits = np.zeros(_num_bits(len(names)), bool)
     bits[_positions(names, len(names))] = True
@@ -161,12 +154,9 @@ def read_lines(content: bytes) -> dict[str, dict[str, Any]]:
 
 
 def outcome_of(request: Request, line: Mapping[str, Any] | None, key: str) -> Completion | Fault:
-    """Return the answer to a request, or the fault.
+    """Return the answer to a request, or the fault, from a line of the output or error file.
 
-    Args:
-        request: What was asked.
-        line: Of the output or error file; None where there is none.
-        key: The API key, which must not be quoted.
+    The key must not be quoted.
     """
     if line is None:
         return Fault("unusable answer", "again", "the batch has no line for the request")
@@ -186,12 +176,7 @@ def outcome_of(request: Request, line: Mapping[str, Any] | None, key: str) -> Co
 
 
 def failure_of(errors: Any, key: str) -> Fault:
-    """Return why a whole batch failed.
-
-    Args:
-        errors: The batch's own, which have code, message and line.
-        key: The API key, which must not be quoted.
-    """
+    """Return why a whole batch failed; the key must not be quoted."""
     given = list(getattr(errors, "data", None) or [])
     codes = {str(error.code) for error in given}
     texts = [f"{error.message} ({error.code})" for error in given[:_QUOTED_ERRORS]]

@@ -43,7 +43,6 @@ class BatchServerEngine(ServerEngine):
     """Makes an engine's calls about files and batches."""
 
     def __init__(self, options: OpenAIOptions) -> None:
-        """Start the event loop; `load` makes the client."""
         super().__init__(options)
         self._config = options.batch_api or BatchApi()
         self._under_way: dict[str, Any] = {}
@@ -164,9 +163,7 @@ class BatchServerEngine(ServerEngine):
     async def _ask(self, call: Callable[[], Awaitable[Any]], *attributes: str) -> Any:
         """Make a call, again and again while the server is away, and return the answer.
 
-        Args:
-            call: May be made more than once.
-            attributes: Those that a usable answer has.
+        A usable answer has the given attributes.
 
         Raises:
             UserError: The server was away too long, or refuses; or the engine stops.
