@@ -8,14 +8,15 @@ from baldistill.bundled.lexicon import DAYS, ITEMS, NAMES
 from baldistill.bundled.questions import Domain, Slots, Solution
 
 
+def _draw_words(rng: random.Random, a: int, b: int) -> Slots:
+    """Draw the words that go with two numbers."""
+    name, item = rng.choice(NAMES), rng.choice(ITEMS)
+    return {"number_a": str(a), "number_b": str(b), "name": name, "item": item}
+
+
 def _draw_addition(rng: random.Random) -> Slots:
-    return {
-        "number_a": str(rng.randint(10, 99)),
-        "number_b": str(rng.randint(10, 99)),
-        "name": rng.choice(NAMES),
-        "item": rng.choice(ITEMS),
-        "day": rng.choice(DAYS),
-    }
+    slots = _draw_words(rng, rng.randint(10, 99), rng.randint(10, 99))
+    return slots | {"day": rng.choice(DAYS)}
 
 
 def add_in_columns(a: int, b: int) -> str:
@@ -46,12 +47,7 @@ ADDITION = Domain(
 
 def _draw_subtraction(rng: random.Random) -> Slots:
     a, b = sorted(rng.sample(range(10, 100), 2), reverse=True)
-    return {
-        "number_a": str(a),
-        "number_b": str(b),
-        "name": rng.choice(NAMES),
-        "item": rng.choice(ITEMS),
-    }
+    return _draw_words(rng, a, b)
 
 
 def subtract_in_columns(a: int, b: int) -> str:
@@ -80,12 +76,7 @@ SUBTRACTION = Domain(
 
 
 def _draw_products(rng: random.Random) -> Slots:
-    return {
-        "number_a": str(rng.randint(11, 49)),
-        "number_b": str(rng.randint(2, 6)),
-        "name": rng.choice(NAMES),
-        "item": rng.choice(ITEMS),
-    }
+    return _draw_words(rng, rng.randint(11, 49), rng.randint(2, 6))
 
 
 def _solve_products(slots: Slots) -> Solution | None:

@@ -45,19 +45,11 @@ def make_example(domain: str, rng: random.Random) -> Example:
 
 
 def solve(domain: str, question: str) -> Example | None:
-    """Read a question's text and work out its rationale and gold answer.
-
-    Returns:
-        The worked example, or None if the text is not a valid question of the domain.
-    """
+    """Work out a question's rationale and gold answer; None if it is not one of the domain."""
     return _domain(domain).read(question)
 
 
 def check(domain: str, question: str) -> str | None:
-    """Compute the gold answer of any question from its text alone.
-
-    Returns:
-        The gold answer, or None if the text is not a valid question of the domain.
-    """
+    """Compute a question's gold answer from its text; None if it is not one of the domain."""
     example = solve(domain, question)
     return example.answer if example else None

@@ -16,11 +16,8 @@ def count_on(cycle: Sequence[str], start: str, steps: int) -> str:
 
 
 def _draw_weekdays(rng: random.Random) -> Slots:
-    return {
-        "day": rng.choice(DAYS),
-        "number": str(rng.randint(2, 34)),
-        "name": rng.choice(NAMES),
-    }
+    day, number, name = rng.choice(DAYS), rng.randint(2, 34), rng.choice(NAMES)
+    return {"day": day, "number": str(number), "name": name}
 
 
 def _solve_weekdays(slots: Slots) -> Solution | None:
@@ -43,11 +40,8 @@ WEEKDAYS = Domain(
 
 
 def _draw_months(rng: random.Random) -> Slots:
-    return {
-        "month": rng.choice(MONTHS),
-        "number": str(rng.randint(2, 9)),
-        "name": rng.choice(NAMES),
-    }
+    month, number, name = rng.choice(MONTHS), rng.randint(2, 9), rng.choice(NAMES)
+    return {"month": month, "number": str(number), "name": name}
 
 
 def _solve_months(slots: Slots) -> Solution | None:
@@ -102,10 +96,7 @@ LARGEST = Domain(
 
 
 def _draw_sorting(rng: random.Random) -> Slots:
-    return {
-        "letters": " ".join(rng.sample(LETTERS, 3)),
-        "name": rng.choice(NAMES),
-    }
+    return {"letters": " ".join(rng.sample(LETTERS, 3)), "name": rng.choice(NAMES)}
 
 
 def _solve_sorting(slots: Slots) -> Solution | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -61,7 +62,7 @@ def validate(
 
     display = Display()
     found = inspect_corpus(config, address=address, verbose=verbose, display=display)
-    print_json(as_json, found.corpus.to_dict())
+    print_json(as_json, asdict(found.corpus))
     show(found, config, display, rows)
 
 
@@ -129,7 +130,7 @@ def make(
     if made.left_out:
         display.say(f"in one part only, left out: {', '.join(made.left_out)}")
     display.say(f"next: baldistill plan {made.config}")
-    print_json(as_json, made.to_dict())
+    print_json(as_json, asdict(made))
 
 
 def _config_of(items: list[str] | None) -> Config:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -42,7 +42,7 @@ class Inspection:
         """Return the figures as JSON values."""
         counts = self.corpus.counts
         return {
-            **self.corpus.to_dict(),
+            **asdict(self.corpus),
             "head": sorted(head_domains(counts, head_mass)),
             "imbalance": imbalance(counts, head_mass).to_dict(),
         }

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from baldistill.data.choices import read_choices
-from baldistill.data.rows import BadRow, RawBlock, Reason
-from baldistill.data.text import NotTextError, column_text
+from baldistill.data.rows import BadRow, RawBlock
+from baldistill.data.text import Problem, column_text, read_each
 
 _MAX_BLOCK_ROWS = 8192
 _BLOCK_BYTES = 16 << 20
@@ -41,7 +41,7 @@ def parquet_blocks(
 
 def _block(batch: pa.RecordBatch, first_row: int, columns: Mapping[str, str]) -> RawBlock:
     texts: dict[str, pa.Array] = {}
-    problems: dict[int, tuple[Reason, str]] = {}
+    problems: dict[int, Problem] = {}
     choices: pa.Array | None = None
     for ours, theirs in columns.items():
         column = batch.column(theirs)
@@ -49,8 +49,7 @@ def _block(batch: pa.RecordBatch, first_row: int, columns: Mapping[str, str]) ->
             choices, wrong = _choices(column)
         else:
             texts[ours], wrong = column_text(column)
-        for index, (is_bytes, what) in wrong.items():
-            reason: Reason = "invalid_utf8" if is_bytes else "wrong_type"
+        for index, (reason, what) in wrong.items():
             problems.setdefault(index, (reason, f"`{theirs}` is {what}"))
     block = RawBlock(np.arange(first_row, first_row + batch.num_rows), texts, choices)
     if not problems:
@@ -69,7 +68,7 @@ def _block(batch: pa.RecordBatch, first_row: int, columns: Mapping[str, str]) ->
     )
 
 
-def _choices(column: pa.Array) -> tuple[pa.Array, dict[int, tuple[bool, str]]]:
+def _choices(column: pa.Array) -> tuple[pa.Array, dict[int, Problem]]:
     kind = pa.list_(pa.string())
     if column.type == kind and not column.values.null_count:
         try:
@@ -77,14 +76,5 @@ def _choices(column: pa.Array) -> tuple[pa.Array, dict[int, tuple[bool, str]]]:
             return column, {}
         except pa.ArrowInvalid:
             pass
-    lists: list[list[str] | None] = []
-    wrong: dict[int, tuple[bool, str]] = {}
-    for index in range(len(column)):
-        lists.append(None)
-        try:
-            lists[-1] = read_choices(column[index].as_py())
-        except NotTextError as error:
-            wrong[index] = (False, str(error))
-        except UnicodeDecodeError as error:
-            wrong[index] = (True, str(error))
-    return pa.array(lists, kind), wrong
+    lists, problems = read_each(column, read_choices)
+    return pa.array(lists, kind), problems

@@ -19,8 +19,6 @@ import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
 from baldistill.data.rows import BadRow, quarantine_table
-from baldistill.data.validate import STAGED
-from baldistill.records import QUARANTINE
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
 
@@ -41,6 +39,31 @@ class ReadReport:
     error: str | None = None
 
 
+class ParquetFiles:
+    """Parquet files (zstd) in folders that exist (see `prepare`); the first rows open a file."""
+
+    def __init__(self, storage: Storage) -> None:
+        """Open nothing yet."""
+        self._storage = storage
+        self._open: dict[str, pq.ParquetWriter] = {}
+
+    def write(self, name: str, table: pa.Table) -> None:
+        """Add rows to the file of this name."""
+        if not len(table):
+            return
+        if name not in self._open:
+            path, fs = self._storage.path(name), self._storage.fs
+            self._open[name] = pq.ParquetWriter(
+                path, table.schema, filesystem=fs, compression="zstd"
+            )
+        self._open[name].write_table(table)
+
+    def close(self) -> None:
+        """Finish the files."""
+        for writer in self._open.values():
+            writer.close()
+
+
 class PartWriter:
     """Writes one part; each file appears with its first row."""
 
@@ -48,9 +71,8 @@ class PartWriter:
         """Open nothing yet."""
         self.report = ReadReport(name)
         self._storage = storage
-        self._rows: pq.ParquetWriter | None = None
+        self._tables = ParquetFiles(storage)
         self._keys: ipc.RecordBatchFileWriter | None = None
-        self._bad: pq.ParquetWriter | None = None
         self._open = ExitStack()
 
     def write(self, staged: pa.Table, bad: Sequence[BadRow], file: str) -> None:
@@ -66,22 +88,17 @@ class PartWriter:
         ]
         if staged.num_rows:
             keys = comparison_keys(staged)
-            if self._rows is None:
-                path = f"{layout.STAGING}/rows/{name}.parquet"
-                self._rows = self._open.enter_context(open_parquet(self._storage, path, STAGED))
+            if self._keys is None:
                 self._keys = self._open.enter_context(open_keys(self._storage, key_file(name)))
-            assert self._keys is not None, "opened with the rows"
-            self._rows.write_table(staged)
             self._keys.write_batch(keys)
             report.num_keys += keys.num_rows
-        if bad:
-            if self._bad is None:
-                path = f"{layout.QUARANTINE}/read-{name}.parquet"
-                self._bad = self._open.enter_context(open_parquet(self._storage, path, QUARANTINE))
-            self._bad.write_table(quarantine_table([file] * len(bad), bad))
+        self._tables.write(f"{layout.STAGING}/rows/{name}.parquet", staged)
+        table = quarantine_table([file] * len(bad), bad)
+        self._tables.write(f"{layout.QUARANTINE}/read-{name}.parquet", table)
 
     def close(self) -> ReadReport:
         """Finish the files."""
+        self._tables.close()
         self._open.close()
         return self.report
 
@@ -108,8 +125,3 @@ def open_keys(storage: Storage, file: str) -> Iterator[ipc.RecordBatchFileWriter
         ipc.new_file(stream, KEYS) as writer,
     ):
         yield writer
-
-
-def open_parquet(storage: Storage, name: str, schema: pa.Schema) -> pq.ParquetWriter:
-    """Open a Parquet file (zstd) for writing; its folder must exist (see `prepare`)."""
-    return pq.ParquetWriter(storage.path(name), schema, filesystem=storage.fs, compression="zstd")

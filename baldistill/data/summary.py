@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from baldistill.data.staged_part import ReadReport
 from baldistill.data.write_corpus import WriteReport
@@ -33,15 +32,6 @@ class CorpusSummary:
     quarantined: dict[str, int]
     num_capped: int
     warnings: list[str] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> CorpusSummary:
-        """Read what `to_dict` gave."""
-        return cls(**values)
 
 
 def summarise(read: Sequence[ReadReport], written: Sequence[WriteReport]) -> CorpusSummary:

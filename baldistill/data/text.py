@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from baldistill.data.rows import Reason
+
+Value = TypeVar("Value")
+Problem: TypeAlias = tuple[Reason, str]
+"""Why a value cannot be read, and what it is."""
 
 BLANK = r"\A[\s\pC]*\z"
 """An RE2 pattern of texts with nothing but whitespace, control and invisible characters."""
@@ -45,58 +51,45 @@ def text_of(value: Any) -> str | None:
             raise NotTextError(f"a value of type {type(value).__name__}")
 
 
-def column_text(column: pa.Array) -> tuple[pa.Array, dict[int, tuple[bool, str]]]:
-    """Return a column of any type as strings.
+def read_each(
+    column: pa.Array, read: Callable[[Any], Value | None]
+) -> tuple[list[Value | None], dict[int, Problem]]:
+    """Read a column value by value; None where there is no value, or a problem by its index."""
+    values: list[Value | None] = []
+    problems: dict[int, Problem] = {}
+    for index, scalar in enumerate(column):
+        values.append(None)
+        try:
+            values[-1] = read(scalar.as_py())
+        except NotTextError as error:
+            problems[index] = "wrong_type", str(error)
+        except UnicodeDecodeError as error:
+            problems[index] = "invalid_utf8", str(error)
+    return values, problems
 
-    Returns:
-        The strings (null if a row has no value or no text), and for each row whose value is not
-        text: its index -> (whether it is invalid UTF-8, what it is).
-    """
+
+def column_text(column: pa.Array) -> tuple[pa.Array, dict[int, Problem]]:
+    """Return a column of any type as strings, and by index the problems of values without text."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    kind = column.type
-    if pa.types.is_null(kind):
-        return pa.nulls(len(column), pa.string()), {}
-    if _is_textual(kind):
-        return _valid_strings(column)
-    if pa.types.is_floating(kind):
-        return pa.array([text_of(value) for value in column.to_pylist()], pa.string()), {}
-    if pa.types.is_nested(kind):
-        what = "an object" if pa.types.is_struct(kind) else "a list"
-        present = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
-        return pa.nulls(len(column), pa.string()), {int(i): (False, what) for i in present}
-    return column.cast(pa.string()), {}
-
-
-def _is_textual(kind: pa.DataType) -> bool:
-    tests = (
-        pa.types.is_string,
-        pa.types.is_large_string,
-        pa.types.is_string_view,
-        pa.types.is_binary,
-        pa.types.is_large_binary,
-        pa.types.is_binary_view,
-        pa.types.is_fixed_size_binary,
-    )
-    return any(test(kind) for test in tests)
-
-
-def _valid_strings(column: pa.Array) -> tuple[pa.Array, dict[int, tuple[bool, str]]]:
+    if pa.types.is_floating(column.type) or pa.types.is_nested(column.type):
+        texts, problems = read_each(column, text_of)
+        return pa.array(texts, pa.string()), problems
+    if not _is_textual(column.type):
+        return column.cast(pa.string()), {}
     # through binary, because a file may call invalid bytes a string
     data = column.cast(pa.binary())
     try:
         return data.cast(pa.string()), {}
     except pa.ArrowInvalid:
-        pass
-    texts: list[str | None] = []
-    bad: dict[int, tuple[bool, str]] = {}
-    for index, value in enumerate(data.to_pylist()):
-        try:
-            texts.append(value if value is None else value.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            texts.append(None)
-            bad[index] = (True, str(error))
-    return pa.array(texts, pa.string()), bad
+        texts, problems = read_each(data, lambda value: value and value.decode("utf-8"))
+        return pa.array(texts, pa.string()), problems
+
+
+def _is_textual(kind: pa.DataType) -> bool:
+    textual = (pa.string(), pa.large_string(), pa.string_view())
+    binary = (pa.binary(), pa.large_binary(), pa.binary_view())
+    return kind in (*textual, *binary) or pa.types.is_fixed_size_binary(kind)
 
 
 def normalise(column: pa.Array) -> pa.Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from baldistill.data.duplicates import Duplicates
 from baldistill.data.rows import BadRow, Reason, content_of, count_values, quarantine_table
 from baldistill.data.split import EvaluationSet
-from baldistill.data.staged_part import open_parquet
+from baldistill.data.staged_part import ParquetFiles
 from baldistill.data.validate import EVALUATION, ROW_BITS
 from baldistill.records import EXAMPLES
 from baldistill.run_folder import layout
@@ -45,46 +45,21 @@ def write_part(
 ) -> WriteReport:
     """Write the rows of a staged part to the folders that they belong to.
 
-    Args:
-        storage: The run's.
-        name: The part.
-        file_names: File index -> its name for the quarantine table.
-        duplicates: Of the whole corpus.
-        evaluation: The chosen rows.
+    `file_names` has the name of each file index for the quarantine table.
     """
     report = WriteReport()
-    with ExitStack() as stack:
-        source = stack.enter_context(
-            storage.fs.open_input_file(storage.path(f"{layout.STAGING}/rows/{name}.parquet"))
-        )
-        writers = _Writers(storage, name, stack)
+    path = storage.path(f"{layout.STAGING}/rows/{name}.parquet")
+    with storage.fs.open_input_file(path) as source, closing(ParquetFiles(storage)) as writers:
         for batch in pq.ParquetFile(source).iter_batches(_BATCH_ROWS, use_threads=False):
             table = pa.Table.from_batches([batch])
-            _write_batch(table, writers, report, file_names, duplicates, evaluation)
+            _write_batch(table, name, writers, report, file_names, duplicates, evaluation)
     return report
-
-
-class _Writers:
-    """The files of this part; each is opened for its first rows."""
-
-    def __init__(self, storage: Storage, name: str, stack: ExitStack) -> None:
-        self._storage, self._name, self._stack = storage, name, stack
-        self._open: dict[str, pq.ParquetWriter] = {}
-
-    def write(self, folder: str, table: pa.Table) -> None:
-        if not len(table):
-            return
-        if folder not in self._open:
-            prefix = "set-" if folder == layout.QUARANTINE else ""
-            path = f"{folder}/{prefix}{self._name}.parquet"
-            writer = open_parquet(self._storage, path, table.schema)
-            self._open[folder] = self._stack.enter_context(writer)
-        self._open[folder].write_table(table)
 
 
 def _write_batch(
     table: pa.Table,
-    writers: _Writers,
+    name: str,
+    writers: ParquetFiles,
     report: WriteReport,
     file_names: Mapping[int, str],
     duplicates: Duplicates,
@@ -104,7 +79,7 @@ def _write_batch(
         (layout.EVALUATION, chosen, report.evaluation),
     ):
         rows = table.filter(pa.array(mask)).select(EXAMPLES.names).cast(EXAMPLES)
-        writers.write(folder, rows)
+        writers.write(f"{folder}/{name}.parquet", rows)
         counts.update(count_values(rows["domain"]))
 
     report.num_with_choices += len(table) - table["choices"].null_count
@@ -119,7 +94,8 @@ def _write_batch(
         else:
             found = "in_evaluation_set", "the same question is in the evaluation set"
         problems.append((int(index), *found))
-    writers.write(layout.QUARANTINE, _quarantined(table, problems, file_names))
+    quarantined = _quarantined(table, problems, file_names)
+    writers.write(f"{layout.QUARANTINE}/set-{name}.parquet", quarantined)
     report.quarantined.update(reason for _, reason, _ in problems)
     report.num_capped += len(table) - int(is_train.sum() + chosen.sum()) - len(problems)
 

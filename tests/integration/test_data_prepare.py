@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import random
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def run(
     storage: Storage, train: Any, seed: int = 0, **options: Any
 ) -> tuple[CorpusSummary, dict[str, list[dict[str, Any]]]]:
     summary = prepare_corpus(DataConfig(train=train, **options), seed, storage)
-    assert CorpusSummary.from_dict(json.loads(json.dumps(summary.to_dict()))) == summary
+    assert CorpusSummary(**json.loads(json.dumps(asdict(summary)))) == summary
     return summary, read_out(storage)
 
 
