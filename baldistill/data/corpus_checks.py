@@ -105,13 +105,7 @@ def check_domain_tasks(summary: CorpusSummary, config: DataConfig) -> None:
 
 
 def warnings_of(summary: CorpusSummary, config: DataConfig, *, has_choices: bool) -> list[str]:
-    """Say what is odd about a corpus that can be used.
-
-    Args:
-        summary: The corpus.
-        config: How it was read.
-        has_choices: Whether any row has choices.
-    """
+    """Say what is odd about a corpus that can be used."""
     counts, found = summary.counts, list[str]()
     if len(counts) == 1:
         found.append(

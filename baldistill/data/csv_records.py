@@ -30,12 +30,8 @@ def csv_blocks(stream: IO[bytes], delimiter: str, columns: Mapping[str, str]) ->
     """Yield the records of a file.
 
     A quote that is never closed would swallow the records behind it. So only the first line of a
-    malformed record is `malformed_csv`, and its other lines are read again.
-
-    Args:
-        stream: The (decompressed) bytes of the file.
-        delimiter: Separates the fields.
-        columns: Our name -> column in the header.
+    malformed record is `malformed_csv`, and its other lines are read again. `columns` maps our
+    names to those in the header.
     """
     csv.field_size_limit(_MAX_FIELD_CHARS)
     text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")

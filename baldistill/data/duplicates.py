@@ -107,11 +107,7 @@ def repeated_keys(storage: Storage, names: Sequence[str], partition: int | None)
     """Return the keys that occur more than once, with their first position (KEYS).
 
     The keys are read and sorted without their positions. Positions are read only if keys repeat.
-
-    Args:
-        storage: Where the keys are staged.
-        names: Files that `divide_keys` wrote, or all parts.
-        partition: Which range of keys; None for all of them.
+    `names` are files that `divide_keys` wrote, with a range of keys; or all parts, with None.
     """
     key = np.concatenate(
         [np.empty(0, np.uint64), *(_read(storage, name, partition, ["key"])[0] for name in names)]

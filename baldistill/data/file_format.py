@@ -23,14 +23,9 @@ _NUM_THREADS = 16
 
 
 def inspect_files(files: Sequence[SourceFile], columns: Mapping[str, str]) -> list[SourceFile]:
-    """Check every file's beginning.
+    """Check every file's beginning; return the files that are not empty, with `gzipped` set.
 
-    Args:
-        files: What `find_files` found.
-        columns: Our name -> the user's column.
-
-    Returns:
-        The files that are not empty, with `gzipped` set.
+    `columns` maps our names to the user's.
 
     Raises:
         DataError: A file cannot be opened, is of another format, or lacks a column.

@@ -15,13 +15,7 @@ from baldistill.storage import Storage
 
 
 def label_sets(config: Config, counts: Mapping[str, int], storage: Storage) -> Labels:
-    """Return the labels of each classification domain: those that its answers have.
-
-    Args:
-        config: Says which domains are classification.
-        counts: Examples by domain.
-        storage: The run's folder; the answers in `corpus/train` are streamed once.
-    """
+    """Return the labels of each classification domain: the answers of `corpus/train`."""
     domains = {domain for domain in counts if config.task_of(domain) == "classification"}
     answers: dict[str, dict[str, str]] = {domain: {} for domain in domains}
     for domain, answer in _distinct_answers(storage) if domains else ():

@@ -45,7 +45,7 @@ def write_sample(
     The sample does not depend on the order of rows or files. A smaller size gives a subset.
 
     Args:
-        fs: Where the files are.
+        fs: The filesystem of `files`.
         files: Parquet files with a column `domain` and one of unique ids.
         sizes: Rows to keep of each domain; a domain that is not named is left out.
         seed: Of the hash.

@@ -19,13 +19,9 @@ _BLOCK_BYTES = 16 << 20
 def parquet_blocks(
     file: pq.ParquetFile, row_groups: Sequence[int], first_row: int, columns: Mapping[str, str]
 ) -> Iterator[RawBlock]:
-    """Yield the rows of consecutive row groups.
+    """Yield the rows of consecutive row groups; `first_row` is the 1-based number of the first.
 
-    Args:
-        file: An open Parquet file.
-        row_groups: Which of its row groups.
-        first_row: 1-based number of their first row in the file.
-        columns: Our name -> column of the file.
+    `columns` maps our names to those of the file.
     """
     wanted = sorted(set(columns.values()))
     groups = [file.metadata.row_group(index) for index in row_groups]

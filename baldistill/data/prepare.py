@@ -89,12 +89,6 @@ def prepare_corpus(
     (records.QUARANTINE), folders of Parquet files, and replaces what an earlier attempt left there.
     The files, the config and the seed fix the set of rows in each folder, but not their order.
 
-    Args:
-        config: The `data` section of the config.
-        seed: Of the split and of the bundled corpus.
-        storage: The run's folder.
-        track: Shows the progress of each pass.
-
     Raises:
         DataError: The corpus cannot be used; says what is wrong, where, and what to do.
     """

@@ -46,11 +46,7 @@ def run_tasks(
 ) -> Iterator[Report]:
     """Run `task(i)` for i < num_tasks on the cluster; yield the reports as they come.
 
-    Args:
-        task: Gives small values. It is pickled: put large values into a `ray.ObjectRef`.
-        num_tasks: How many.
-        title: What the pass does.
-        track: Shows its progress; a task that gives several reports counts as several.
+    A task gives small values. It is pickled: put large values into a `ray.ObjectRef`.
     """
     if num_tasks == 0:
         return

@@ -40,11 +40,11 @@ class SourceFile:
     """A file of the corpus. Picklable.
 
     Attributes:
-        index: Its place in the file order (over train and evaluation files).
+        index: Its place among the train and evaluation files.
         role: Which option named it.
         shown: Its name in messages and in the quarantine table.
-        fs: The filesystem it is on.
-        path: Its path there.
+        fs: The filesystem of `path`.
+        path: On that filesystem.
         size: Bytes.
         format: How to read it.
         delimiter: Field separator of a CSV file.
@@ -67,11 +67,7 @@ def find_files(
 ) -> list[SourceFile]:
     """List the files of `data.train` or `data.evaluation`, in order, each once.
 
-    Args:
-        sources: Files, folders, globs or URIs.
-        role: Which of the two options they come from.
-        given: `data.format`.
-        first_index: Index of the first file.
+    `given` is `data.format`; the first file has the index `first_index`.
 
     Raises:
         DataError: A source does not exist, matches nothing, or has no known ending.

@@ -53,15 +53,9 @@ class Candidates:
 def part_candidates(
     storage: Storage, name: str, duplicates: Duplicates, role: int, seed: int, most: int
 ) -> Candidates:
-    """Return the rows of a staged part that may be evaluation rows: at most `most` a domain.
+    """Return at most `most` rows of each domain of a staged part, among those of a role.
 
-    Args:
-        storage: Where the part is staged.
-        name: The part.
-        duplicates: Repeated rows are left out.
-        role: Of the rows to choose among.
-        seed: Of the hash.
-        most: Evaluation rows of a domain at most.
+    Rows that repeat an earlier one are left out.
     """
     table = pq.read_table(
         storage.path(f"{layout.STAGING}/rows/{name}.parquet"),

@@ -20,11 +20,7 @@ from baldistill.teacher.prompts import PromptSet
 def respond(
     examples: pa.Table, pool: Pool, prompts: PromptSet, sampling: Sampling, seed: int
 ) -> list[Completion]:
-    """Let the student answer questions.
-
-    Returns:
-        One completion for each row, in order.
-    """
+    """Let the student answer questions; return a completion for each row, in order."""
     rows = examples.select(["question", "domain", "example_id"]).to_pylist()
     requests = [
         Request(
@@ -44,11 +40,7 @@ def examine(
     sampling: Sampling,
     config: Config,
 ) -> pa.Table:
-    """Let the student answer evaluation questions and mark the answers.
-
-    Returns:
-        Rows of `records.RESPONSES`, in order.
-    """
+    """Let the student answer evaluation questions; return marked `records.RESPONSES`, in order."""
     completions = respond(examples, pool, prompts, sampling, config.seed)
     predictions, scores = [], []
     for row, completion in zip(examples.to_pylist(), completions, strict=True):

@@ -62,7 +62,7 @@ def fine_tune(
     Args:
         annotated: Rows of `records.ANNOTATED`; at most B of them, so they travel whole.
         init: The model to start from.
-        storage: The run's storage.
+        storage: The run's.
         name: Folder for the model, which `AutoModelForCausalLM.from_pretrained` loads.
         prompts: The `student` template is used.
         config: Hyperparameters.

@@ -31,13 +31,9 @@ _STAGING = ".staging"
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A corpus that was written.
+    """A corpus that was written: the path of its config, and its rows by domain.
 
-    Attributes:
-        config: Path of its config.
-        counts: Training rows by domain.
-        evaluation_counts: Evaluation rows by domain.
-        left_out: Domains of the source that only one of the two parts has.
+    `left_out` are the domains of the source that only one of the two parts has.
     """
 
     config: str
@@ -55,15 +51,10 @@ def make_recipe(
     mirror: str | None = None,
     track: Track = untracked,
 ) -> Made:
-    """Read the sources of a corpus of the paper and write it.
+    """Read the sources of a corpus of the paper and write it to the folder `out`.
 
-    Args:
-        recipe: The corpus.
-        out: Folder to write to.
-        seed: Decides which rows a domain keeps.
-        alpha: Zipf exponent in place of the recipe's.
-        mirror: Folder with copies of the sources; the hub by default.
-        track: Shows the progress.
+    `alpha` is a Zipf exponent in place of the recipe's, `mirror` a folder with copies of the
+    sources in place of the hub. The seed decides which rows a domain keeps.
 
     Raises:
         MissingPackageError: `datasets` is not installed.
@@ -98,13 +89,8 @@ def make_long_tailed(
 ) -> Made:
     """Make the corpus of a config long-tailed; needs a running Ray.
 
-    The corpus is read, validated and split as in a run. Then the training part is cut.
-
-    Args:
-        config: `data` and `seed`.
-        out: Folder to write to.
-        alpha: Zipf exponent.
-        track: Shows the progress.
+    The corpus is read, validated and split as in a run. Then the training part is cut to Zipf
+    sizes with the exponent `alpha`. Of the config, `data` and `seed` are used.
 
     Raises:
         DataError: The corpus cannot be used.

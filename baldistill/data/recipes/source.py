@@ -42,10 +42,7 @@ class Source:
     def read(self, role: Role, mirror: str | None = None) -> Iterator[Row]:
         """Yield the rows of one part, in the source's order.
 
-        Args:
-            role: Which part.
-            mirror: A folder with copies of the data sets, as `owner/name`, to read in place of
-                the hub.
+        `mirror` is a folder with copies of the data sets, as `owner/name`, in place of the hub.
 
         Raises:
             MissingPackageError: `datasets` is not installed.
