@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Final
 
 import pyarrow as pa
@@ -54,13 +55,8 @@ def _draw_new(domain: str, count: int, rng: random.Random, taken: set[str]) -> l
 
 
 def _table(prefix: str, examples: Sequence[Example]) -> pa.Table:
-    columns = {
-        "id": [f"{prefix}-{i:06d}" for i in range(len(examples))],
-        "domain": [example.domain for example in examples],
-        "question": [example.question for example in examples],
-        "answer": [example.answer for example in examples],
-    }
-    return pa.table(columns, schema=CORPUS_SCHEMA)
+    rows = [asdict(example) | {"id": f"{prefix}-{i:06d}"} for i, example in enumerate(examples)]
+    return pa.Table.from_pylist(rows, schema=CORPUS_SCHEMA)
 
 
 def make_corpus(
@@ -69,18 +65,11 @@ def make_corpus(
     alpha: float = 2.0,
     seed: int = 0,
 ) -> tuple[pa.Table, pa.Table]:
-    """Generate the embedded corpus.
+    """Generate the training and the evaluation table (CORPUS_SCHEMA) of the embedded corpus.
 
-    Args:
-        num_train: Examples in the training table, divided among the domains by Zipf's law.
-        num_evaluation_per_domain: Examples of each domain in the evaluation table.
-        alpha: Zipf exponent; 0 gives domains of equal size.
-        seed: The same seed gives the same tables on any Python version.
-
-    Returns:
-        The training and the evaluation table, with the string columns `id`, `domain`,
-        `question` and `answer`. No question occurs twice, within or between them. The
-        training rows are shuffled; the evaluation rows are in the order of `DOMAINS`.
+    No question occurs twice, within or between them. The training rows are divided among the
+    domains by Zipf's law with the exponent `alpha` and shuffled; the evaluation rows are in the
+    order of `DOMAINS`. The same seed gives the same tables on any Python version.
 
     Raises:
         ValueError: If `num_train` is below the number of domains, or a domain has too few

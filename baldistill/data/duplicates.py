@@ -77,11 +77,7 @@ def group_parts(reports: Sequence[ReadReport]) -> list[list[str]]:
 def divide_keys(storage: Storage, parts: Sequence[str], num_partitions: int, name: str) -> int:
     """Write the keys of some parts as one file; its p-th batch holds the p-th range of keys.
 
-    Args:
-        storage: Where the parts are staged.
-        parts: Their names.
-        num_partitions: A power of two.
-        name: Of the file, as if it were a part.
+    `num_partitions` is a power of two. The file has a `name` as if it were a part.
 
     Returns:
         The number of keys.

@@ -7,7 +7,7 @@ line exactly once, wherever the file is cut.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import IO
 
 from baldistill.errors import DataError
 
@@ -15,23 +15,13 @@ BLOCK_BYTES = 4 << 20
 MAX_LINE_BYTES = 64 << 20
 
 
-class ByteStream(Protocol):
-    """The methods of a file that are used; `seek` only if a range does not start at 0."""
-
-    def read(self, num_bytes: int, /) -> bytes:
-        """Read at most so many bytes; none at the end."""
-
-    def seek(self, offset: int, /) -> object:
-        """Move to a byte."""
-
-
 def line_blocks(
-    stream: ByteStream, start: int, stop: int | None, block_bytes: int = BLOCK_BYTES
+    stream: IO[bytes], start: int, stop: int | None, block_bytes: int = BLOCK_BYTES
 ) -> Iterator[bytes]:
     """Yield the lines that begin in [start, stop), whole lines at a time.
 
     Args:
-        stream: At its beginning if `start` is 0.
+        stream: At its beginning if `start` is 0; else it must be seekable.
         start: First byte of the range.
         stop: The byte after the range; None for the rest of the file.
         block_bytes: About the size of a block, if lines are shorter.
@@ -64,7 +54,7 @@ def line_blocks(
         begin += end
 
 
-def _first_line_begin(stream: ByteStream, start: int, block_bytes: int) -> int:
+def _first_line_begin(stream: IO[bytes], start: int, block_bytes: int) -> int:
     """Move the stream to the first line that begins at `start` or later; return its offset."""
     offset = start - 1
     stream.seek(offset)
@@ -78,7 +68,7 @@ def _first_line_begin(stream: ByteStream, start: int, block_bytes: int) -> int:
     return offset
 
 
-def count_lines(stream: ByteStream, start: int, stop: int | None) -> int:
+def count_lines(stream: IO[bytes], start: int, stop: int | None) -> int:
     """Count the lines that begin in [start, stop), blank ones included."""
     return sum(
         block.count(b"\n") + (not block.endswith(b"\n"))

@@ -44,14 +44,8 @@ def write_sample(
 
     The sample does not depend on the order of rows or files. A smaller size gives a subset.
 
-    Args:
-        fs: The filesystem of `files`.
-        files: Parquet files with a column `domain` and one of unique ids.
-        sizes: Rows to keep of each domain; a domain that is not named is left out.
-        seed: Of the hash.
-        out: Where to write.
-        name: The file.
-        id: Name of the column of ids.
+    `files` are Parquet files with a column `domain` and a column `id` of unique ids; `sizes` are
+    the rows to keep of each domain. A domain that `sizes` does not name is left out.
     """
     bounds = _bounds(fs, files, sizes, seed, id)
     names = pa.array(list(bounds), pa.string())

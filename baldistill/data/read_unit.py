@@ -55,24 +55,20 @@ def read_unit(plan: ReadPlan, storage: Storage, unit: int) -> Iterator[ReadRepor
     """
     part = 0
     writer = PartWriter(storage, _name(unit, part))
-    for segment in plan.units[unit]:
-        file = plan.files[segment.file]
-        blocks = _readable_blocks(file, segment, mapped_columns(plan.config, file.role))
-        while True:
-            try:
-                block = next(blocks, None)
-            except DataError as error:
-                yield ReadReport(_name(unit, part), error=str(error))
-                return
-            if block is None:
-                break
-            staged, bad = check(block, plan.config, file.role, file.index)
-            writer.write(staged, bad, file.shown)
-            if writer.report.num_read >= PART_ROWS:
-                yield writer.close()
-                part += 1
-                writer = PartWriter(storage, _name(unit, part))
-    yield writer.close()
+    try:
+        for segment in plan.units[unit]:
+            file = plan.files[segment.file]
+            for block in _readable_blocks(file, segment, mapped_columns(plan.config, file.role)):
+                staged, bad = check(block, plan.config, file.role, file.index)
+                writer.write(staged, bad, file.shown)
+                if writer.report.num_read >= PART_ROWS:
+                    yield writer.close()
+                    part += 1
+                    writer = PartWriter(storage, _name(unit, part))
+    except DataError as error:
+        yield ReadReport(_name(unit, part), error=str(error))
+    else:
+        yield writer.close()
 
 
 def _name(unit: int, part: int) -> str:

@@ -59,18 +59,10 @@ def fine_tune(
 ) -> TrainingResult:
     """Train on annotated examples and leave the student at `name` in the storage.
 
-    Args:
-        annotated: Rows of `records.ANNOTATED`; at most B of them, so they travel whole.
-        init: The model to start from.
-        storage: The run's.
-        name: Folder for the model, which `AutoModelForCausalLM.from_pretrained` loads.
-        prompts: The `student` template is used.
-        config: Hyperparameters.
-        seed: Of this stage's training.
-        num_workers: Ray Train workers; 0 trains in this process (saves some 15 s a stage).
-        worker: What each worker reserves, as Ray names it (`CPU`, `GPU`, custom resources).
-        on_progress: Called by the process that trains. With workers that is the first of them,
-            which gets a copy; this process calls it when it starts them.
+    `annotated` are rows of `records.ANNOTATED`; at most B of them, so they travel whole. Without
+    workers this process trains, which saves some 15 s a stage. Each worker reserves `worker`,
+    resources as Ray names them. The process that trains calls `on_progress`: with workers, the
+    first of them calls a copy, and this process calls it when it starts them.
 
     Raises:
         UserError: As `train` raises it.

@@ -84,15 +84,9 @@ def train(
 ) -> TrainingResult:
     """Fine-tune a causal language model on (prompt, target) pairs, loss on the target only.
 
-    Args:
-        prompts: The student's prompts.
-        targets: What it learns to answer.
-        init: Hub id or path of the model to start from.
-        output: Folder that gets the model and tokenizer; adapters are merged.
-        config: Hyperparameters.
-        seed: Order of examples, adapter initialisation, dropout.
-        on_progress: Called with what is being done before the first step, then at every report.
-        is_main: Whether this worker writes `output`.
+    The model starts from `init`, a hub id or path. The main worker writes model and tokenizer to
+    the folder `output`, with adapters merged. The seed fixes the order of examples, adapter
+    initialisation and dropout.
 
     Raises:
         UserError: A model that cannot be loaded, a loss that is no number, or a batch that the
