@@ -49,10 +49,8 @@ FLIPS = Domain(
 
 
 def _draw_reversal(rng: random.Random) -> Slots:
-    return {
-        "letters": " ".join(rng.sample(LETTERS, rng.choice((3, 4, 5)))),
-        "name": rng.choice(NAMES),
-    }
+    letters = rng.sample(LETTERS, rng.choice((3, 4, 5)))
+    return {"letters": " ".join(letters), "name": rng.choice(NAMES)}
 
 
 def _solve_reversal(slots: Slots) -> Solution | None:

@@ -28,10 +28,8 @@ _FAST_TYPES: dict[type, pa.DataType] = {str: pa.string(), int: pa.int64(), bool:
 def parse_lines(data: bytes, first_row: int, columns: Mapping[str, str]) -> Iterator[RawBlock]:
     """Parse whole lines in order; blank lines are no rows, but count as lines.
 
-    Args:
-        data: Lines that end in a newline (the last may lack it).
-        first_row: Number of the first line in its file, 1-based.
-        columns: Our name -> key in the objects.
+    The last line may lack its newline. `first_row` is the number of the first line in its file,
+    1-based. `columns` maps our names to keys of the objects.
     """
     ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 0x0A) + 1
     if not data.endswith(b"\n"):

@@ -18,13 +18,10 @@ MAX_LINE_BYTES = 64 << 20
 def line_blocks(
     stream: IO[bytes], start: int, stop: int | None, block_bytes: int = BLOCK_BYTES
 ) -> Iterator[bytes]:
-    """Yield the lines that begin in [start, stop), whole lines at a time.
+    """Yield the lines that begin at the bytes [start, stop), in blocks of about `block_bytes`.
 
-    Args:
-        stream: At its beginning if `start` is 0; else it must be seekable.
-        start: First byte of the range.
-        stop: The byte after the range; None for the rest of the file.
-        block_bytes: About the size of a block, if lines are shorter.
+    The stream is at its beginning if `start` is 0; else it must be seekable. Without `stop` the
+    range goes to the end of the file.
 
     Raises:
         DataError: A line is longer than 64 MiB.

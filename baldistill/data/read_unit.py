@@ -27,13 +27,7 @@ PART_ROWS = 500_000
 
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
-    """The files and how the reading tasks read them.
-
-    Attributes:
-        files: By index.
-        units: The segments that each task reads.
-        config: Names the columns and the bounds of a valid row.
-    """
+    """The files by index, the segments that each task reads, and how."""
 
     files: Mapping[int, SourceFile]
     units: Sequence[Sequence[Segment]]

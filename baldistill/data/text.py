@@ -113,11 +113,8 @@ def example_ids(domains: Sequence[str], questions: Sequence[str]) -> list[str]:
 def keys(texts: Sequence[str], salt: str) -> npt.NDArray[np.uint64]:
     """Return 64-bit hashes to compare texts by, alike on every machine.
 
-    Among 100 million different texts the chance that any two share a hash is 3e-4.
-
-    Args:
-        texts: Shape (n,).
-        salt: At most 16 ASCII characters; hashes under different salts have nothing in common.
+    Among 100 million different texts the chance that any two share a hash is 3e-4. Hashes under
+    different salts (at most 16 ASCII characters) have nothing in common.
     """
     blake2b, person = hashlib.blake2b, salt.encode("ascii")
     joined = b"".join(

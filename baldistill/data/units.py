@@ -99,12 +99,7 @@ def segments_to_count(segments: Sequence[Segment]) -> list[Segment]:
 
 
 def number_rows(segments: Sequence[Segment], num_lines: dict[Segment, int]) -> list[Segment]:
-    """Set `first_row` of the segments of cut JSONL files.
-
-    Args:
-        segments: In file order.
-        num_lines: Lines of each segment that `segments_to_count` names.
-    """
+    """Set `first_row` of the segments of cut JSONL files, by the counts of `segments_to_count`."""
     numbered: list[Segment] = []
     lines_before = 0
     for segment in segments:

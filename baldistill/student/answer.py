@@ -34,11 +34,7 @@ def respond(
 
 
 def examine(
-    examples: pa.Table,
-    pool: Pool,
-    prompts: PromptSet,
-    sampling: Sampling,
-    config: Config,
+    examples: pa.Table, pool: Pool, prompts: PromptSet, sampling: Sampling, config: Config
 ) -> pa.Table:
     """Let the student answer evaluation questions; return marked `records.RESPONSES`, in order."""
     completions = respond(examples, pool, prompts, sampling, config.seed)

@@ -13,12 +13,8 @@ from baldistill.data.recipes.source import PARQUET, Source
 class Recipe:
     """How to make a corpus.
 
-    Attributes:
-        name: On the command line.
-        task: Its answers' type.
-        sources: They are read one after the other.
-        budgets: The paper's two (B).
-        alpha: Zipf exponent over the domains by size; 0 keeps the source's own tail.
+    `budgets` are the paper's two (B), `alpha` is the Zipf exponent over the domains by size; 0
+    keeps the source's own tail.
     """
 
     name: str

@@ -17,12 +17,8 @@ ROLES: tuple[Role, ...] = ("train", "evaluation")
 class Row:
     """A row of a corpus.
 
-    Attributes:
-        domain: Its domain.
-        question: The question to the student.
-        answer: The gold answer; of several, the first that the source gives.
-        choices: Of a multiple-choice question, in order; the first is A.
-        split: Set if the source's row says where it belongs; else its file says so.
+    Of several gold answers it has the first that the source gives. The first of the choices is A.
+    `split` is set if the source's row says where it belongs; else its file says so.
     """
 
     domain: str

@@ -17,17 +17,11 @@ PARQUET = "refs/convert/parquet"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A data set of the hub, with the transformation of its rows.
+    """A data set of the hub (`owner/name`), with the transformation of its rows.
 
-    Attributes:
-        hub: Its id on the hub, owner/name.
-        rows: The transformation.
-        train: Name of the split to train on.
-        evaluation: Name of the split to evaluate on.
-        config: Configuration of the data set.
-        revision: Branch, tag or commit.
-        files: Pattern of a split's files, with `{split}`, for data sets without configurations.
-        columns: Names of the columns of tab-separated text without a header.
+    `train` and `evaluation` name splits, `config` a configuration, `revision` a branch, tag or
+    commit. A data set without configurations has `files`, the pattern of a split's files, with
+    `{split}`. Tab-separated text without a header has `columns`, their names.
     """
 
     hub: str
