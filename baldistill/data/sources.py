@@ -39,16 +39,8 @@ ENDINGS: dict[str, Format] = {
 class SourceFile:
     """A file of the corpus. Picklable.
 
-    Attributes:
-        index: Its place among the train and evaluation files.
-        role: Which option named it.
-        shown: Its name in messages and in the quarantine table.
-        fs: The filesystem of `path`.
-        path: On that filesystem.
-        size: Bytes.
-        format: How to read it.
-        delimiter: Field separator of a CSV file.
-        gzipped: Whether it is compressed as a whole.
+    `index` is its place among the train and evaluation files. `shown` is its name in messages and
+    in the quarantine table. `gzipped` says whether the file is compressed as a whole.
     """
 
     index: int

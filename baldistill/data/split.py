@@ -39,12 +39,7 @@ _MERGE_ROWS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """The rows of a part that may be evaluation rows.
-
-    Attributes:
-        rows: The best of each domain (CANDIDATES).
-        counts: Domain -> rows of the part to choose among.
-    """
+    """The best rows of each domain in a part (CANDIDATES), and among how many they were chosen."""
 
     rows: pa.Table
     counts: Mapping[str, int]
@@ -112,12 +107,7 @@ def split_sizes(counts: Mapping[str, int], fraction: float, most: int) -> dict[s
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSet:
-    """The chosen rows, small enough for every worker.
-
-    Attributes:
-        position: Ascending.
-        question_key: Ascending.
-    """
+    """The chosen rows, small enough for every worker; both arrays are ascending."""
 
     position: npt.NDArray[np.int64]
     question_key: npt.NDArray[np.uint64]

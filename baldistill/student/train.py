@@ -54,13 +54,8 @@ class Progress:
 class TrainingResult:
     """Figures of a finished fine-tuning.
 
-    Attributes:
-        num_examples: Examples trained on.
-        num_steps: Optimiser steps.
-        loss: Mean training loss over the last tenth of the steps.
-        losses: (step, loss) reports.
-        truncated: Examples that lost tokens.
-        dropped: Examples without a target within max_length.
+    `loss` is the mean over the last tenth of the optimiser steps; `losses` are (step, loss)
+    reports. Truncated examples lost tokens; dropped ones had no target within max_length.
     """
 
     num_examples: int

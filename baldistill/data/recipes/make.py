@@ -78,9 +78,10 @@ def make_recipe(
     finally:
         folder.delete(_STAGING)
     left_out = sorted((counts.keys() | evaluation.keys()) - both.keys())
-    data = {"task": recipe.task, "columns": {"id": "id"}}
+    columns = {"id": "id"}
     if recipe.task == "multiple_choice":
-        data["columns"] = {"id": "id", "choices": "choices"}
+        columns["choices"] = "choices"
+    data = {"task": recipe.task, "columns": columns}
     return _finish(folder, recipe.name, data, recipe.budgets[0], sizes, tested, left_out)
 
 
