@@ -23,6 +23,9 @@ import pytest
 from runs import answered, decided, wait_until
 from servers.fault_server import FaultServer, running
 
+from baldistill.commands.run import run
+from baldistill.config.loading import load_config
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -195,46 +198,66 @@ class Job:
         return self.end()
 
 
+@dataclass(frozen=True)
+class Stopped:
+    """A job that was stopped, and the job of the same command after it.
+
+    Attributes:
+        run_dir: Of both.
+        log: Of the first.
+        before: Request ids that were answered when it was stopped.
+        was_finished: Whether it had its result by then.
+        log_again: Of the second.
+    """
+
+    run_dir: Path
+    log: str
+    before: list[str]
+    was_finished: bool
+    log_again: str
+
+
 @pytest.fixture(scope="module")
-def undisturbed(
-    head: Head, teacher: Teacher, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, str]:
-    """The run folder and the log of a job that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    job = Job(head, teacher, folder / "run", folder / "output")
-    log = job.end()
-    assert job.process.returncode == 0, (folder / "output").read_text()
-    return folder / "run", log
+def stopped(head: Head, teacher: Teacher, tmp_path_factory: pytest.TempPathFactory) -> Stopped:
+    """The teacher falls silent after 20 answers, so that the job is at work until it is stopped."""
+    folder, server = tmp_path_factory.mktemp("stopped"), teacher.server
+    run_dir = folder / "run"
+    server.answers_at_most = server.answered.total() + 20
+    job = Job(head, teacher, run_dir, folder / "output")
+    wait_until(lambda: bool(answered(run_dir)), job.process)
+    log = job.stop()
+    before, was_finished = answered(run_dir), (run_dir / "metrics.json").exists()
+
+    server.answers_at_most = None
+    again = Job(head, teacher, run_dir, folder / "output-again")
+    log_again = again.end()
+    assert again.process.returncode == 0, (folder / "output-again").read_text()
+    return Stopped(run_dir, log, before, was_finished, log_again)
 
 
-def test_a_jobs_log_shows_progress_in_plain_lines(undisturbed: tuple[Path, str]) -> None:
-    run_dir, log = undisturbed
+def test_a_jobs_log_shows_progress_in_plain_lines(stopped: Stopped) -> None:
+    log = stopped.log_again
     for step in ("annotate", "train", "evaluate"):
         assert re.search(rf"^  {step}.*: \d+ in [\d.]+ s \([\d.,]+/s\)", log, re.MULTILINE), log
-    assert {c for c in log if not c.isprintable()} <= {"\n", "\t"}, "no terminal reads this log"
-    metrics = json.loads((run_dir / "metrics.json").read_text())
+    assert {c for c in stopped.log + log if not c.isprintable()} <= {"\n", "\t"}, "no terminal"
+    metrics = json.loads((stopped.run_dir / "metrics.json").read_text())
     assert metrics["budget"]["total"]["units"] == 60
     assert json.loads(log.splitlines()[-1])["macro"] == metrics["macro"]
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
 def test_a_stopped_job_ends_cleanly_and_goes_on_when_submitted_again(
-    head: Head, teacher: Teacher, undisturbed: tuple[Path, str], tmp_path: Path
+    stopped: Stopped, teacher: Teacher, tmp_path: Path
 ) -> None:
-    run_dir, server = tmp_path / "run", teacher.server
-    server.answers_at_most = server.answered.total() + 20
-    job = Job(head, teacher, run_dir, tmp_path / "output")
-    wait_until(lambda: bool(answered(run_dir)), job.process)
-    log = job.stop()
-    assert "interrupted; to resume: the same command" in log
-    before = answered(run_dir)
-    assert 0 < len(before) <= 20
-    assert not (run_dir / "metrics.json").exists()
+    assert "interrupted; to resume: the same command" in stopped.log
+    assert 0 < len(stopped.before) <= 20
+    assert not stopped.was_finished
 
-    server.answers_at_most = None
-    again = Job(head, teacher, run_dir, tmp_path / "output-again")
-    again.end()
-    assert again.process.returncode == 0, (tmp_path / "output-again").read_text()
-    assert decided(run_dir) == decided(undisturbed[0])
-    ids = answered(run_dir)
+    options = [*SMALL, f"teacher.base_url={teacher.url}"]
+    undisturbed = load_config(ROOT / "examples" / "quickstart.yaml", options)
+    run(undisturbed, run_dir=tmp_path / "run", quiet=True)
+    assert decided(stopped.run_dir) == decided(tmp_path / "run")
+    ids = answered(stopped.run_dir)
     assert len(ids) == len(set(ids)), "an answered call was made again"
-    assert set(before) <= set(ids)
+    assert set(stopped.before) <= set(ids)

@@ -27,7 +27,9 @@ from servers.asking import answers_to
 
 from baldistill.answers.completion import Completion
 from baldistill.bundled import DOMAINS, make_example
+from baldistill.commands.run import run
 from baldistill.config.engines import OpenAIOptions
+from baldistill.config.loading import load_config
 from baldistill.generation.engine import EngineStoppedError
 from baldistill.generation.openai.engine import OpenAIEngine
 from baldistill.generation.transformers import TransformersEngine
@@ -168,6 +170,8 @@ def test_what_the_server_refuses(ask: Any, requests: list[Request]) -> None:
     assert "chat template" in chat.error  # the bundled teacher has none
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
 def test_a_run_with_the_plug_pulled_equals_one_with_transformers(
     server: VllmServer, tmp_path: Path
 ) -> None:
@@ -179,10 +183,6 @@ def test_a_run_with_the_plug_pulled_equals_one_with_transformers(
     options += ["data.bundled_evaluation_per_domain=2", "rationale.max_attempts=1"]
     options += ["tail.fill=none"]
     folder, other = tmp_path / "openai", tmp_path / "transformers"
-    wanted = table_of(
-        start("run", "--run-dir", str(other), *options, "teacher.kind=transformers", home=tmp_path),
-        other,
-    )
     http = ["teacher.kind=openai", f"teacher.base_url={server.url}", "teacher.bos=<bos>"]
     http += ["teacher.requests_per_minute=600", "teacher.concurrency=4"]
     before = answered(server)
@@ -192,10 +192,13 @@ def test_a_run_with_the_plug_pulled_equals_one_with_transformers(
     wait_until(lambda: answered(server) >= before + 10, process)
     server.kill()
     server.start()
+    # meanwhile, on the Ray of all tests
+    run(load_config(None, [*options, "teacher.kind=transformers"]), run_dir=other, quiet=True)
     server.wait()
-    found = table_of(process, folder)
+    assert KEY not in finish(process)
+    found = table_of(folder)
     assert found.num_rows > 40
-    assert found.equals(wanted)
+    assert found.equals(table_of(other))
     spending = json.loads((folder / "metrics.json").read_text())["budget"]["total"]
     assert spending["requests"] <= spending["calls"] <= spending["requests"] + 4
     for path in tmp_path.rglob("*"):
@@ -209,8 +212,7 @@ def answered(server: VllmServer) -> int:
     return int(sum(float(line.split()[-1]) for line in lines if line.startswith(_ANSWERED)))
 
 
-def table_of(process: subprocess.Popen[str], folder: Path) -> Any:
+def table_of(folder: Path) -> Any:
     """What was annotated, in a fixed order."""
-    assert KEY not in finish(process)
     table = pq.read_table(folder / "stages" / "01" / "annotated.parquet")
     return table.drop_columns(["request_id"]).sort_by("example_id")
