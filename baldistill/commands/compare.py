@@ -33,9 +33,9 @@ from baldistill.report.comparison import Outcome, write_comparison
 from baldistill.run_folder import layout
 from baldistill.run_folder.identity import adopt_comparison
 from baldistill.run_folder.reader import corpus_counts
+from baldistill.run_folder.spending import reused_from_other_runs
 from baldistill.storage import Storage
 from baldistill.teacher.in_flight import start_in_flight
-from baldistill.teacher.shared import from_other_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ def _run_one(job: Job, folder: Storage, store: ResponseStore, engines: Engines |
         seed=job.seed,
         metrics=metrics,
         counts=corpus_counts(storage),
-        reused=from_other_runs(metrics["budget"], job.config.teacher.tiers),
+        reused=reused_from_other_runs(metrics["budget"], job.config.teacher.tiers),
         seconds=time.monotonic() - start,
     )
 

@@ -161,7 +161,7 @@ def _costs(run: RunFolder, spent: Spending | None) -> list[Tile]:
         tokens = total.prompt_tokens + total.completion_tokens
         detail = f"{tokens:,} tokens"
         detail += f", {total.reused:,} answers reused" if total.reused else ""
-        detail += f", cost {spent.money:,.2f}" if spent.money is not None else ""
+        detail += f", cost {total.cost:,.2f}" if spent.priced else ""
         tiles.append(Tile("teacher calls", f"{total.calls:,}", detail))
     begun, of_all = len(run.distilled), run.num_stages
     stages = f"{begun} of {of_all} stages begun" if begun < of_all else f"{of_all} stages"

@@ -54,7 +54,7 @@ def show(run: str | Path, spending: Spending | None, console: Console | None = N
         console.print(f"budget.{_KEYS.get(cap, cap)}: {used} spent or held, {left:,.10g} left")
     sides: Mapping[str, Mapping[str, SpentFigures]] = {
         "stage": {str(stage): spent for stage, spent in spending.by_stage.items()},
-        "purpose": spending.by_purpose,
+        "purpose": spending.summary.by_purpose,
         "teacher": spending.by_teacher,
         "domain": spending.summary.by_domain,
     }

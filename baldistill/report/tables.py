@@ -96,7 +96,7 @@ def teacher(spent: Spending) -> Table:
     """Show what the teacher was asked for, by purpose and by teacher."""
     columns = ["purpose", "calls", "reused", "rejected", "units of B", "prompt tokens"]
     columns += ["completion tokens", *(["cost"] if spent.priced else [])]
-    sides = dict(spent.by_purpose)
+    sides = dict(spent.summary.by_purpose)
     if len(spent.teachers) > 1:
         sides |= {f"teacher {name}": figures for name, figures in spent.by_teacher.items()}
     rows = [

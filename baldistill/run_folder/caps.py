@@ -27,12 +27,14 @@ def cap_reached(cap: str) -> str:
 
 
 def caps_of_stage(storage: Storage, stage: int, budget: BudgetConfig) -> dict[str, Any]:
-    """Return the caps that a stage was annotated under; the budget's, if one of them ended it."""
+    """Return the caps that a stage was annotated under, or else the budget's.
+
+    A stage that ended at a cap also gets the budget's, which may have been raised.
+    """
     file = StageLayout(stage).caps
-    if storage.exists(file):
-        before = storage.read_json(file)
-        if before["reached"] is None:
-            return dict(before["caps"])
+    before = storage.read_json(file) if storage.exists(file) else None
+    if before is not None and before["reached"] is None:
+        return dict(before["caps"])
     return budget.model_dump(mode="json", include=set(CAPS))
 
 

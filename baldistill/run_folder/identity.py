@@ -1,4 +1,4 @@
-"""A folder belongs to one run, one comparison or one sweep: what of its config may change.
+"""A folder belongs to one run, comparison or sweep: which options of its config may change.
 
 In a run folder, options that decide how fast the run goes, and not what it finds, may always
 change. Any other option may change until a step that it decides is committed. Otherwise a trained
@@ -37,7 +37,7 @@ def adopt_run(storage: Storage, config: Config, answers: str) -> None:
 
     Args:
         storage: The run folder.
-        config: The run's config, which becomes the folder's.
+        config: Written even if it differs from the folder's in what may change.
         answers: Path or URI of the teacher's answers, for the error.
 
     Raises:
@@ -91,7 +91,7 @@ def adopt_sweep(
         folder: The sweep's.
         config: The config that its trials vary.
         space: The space as YAML.
-        is_same_space: Tells whether the sweep may go on from the space that the folder holds.
+        is_same_space: Returns whether the sweep may go on from the space that the folder holds.
 
     Raises:
         ConfigError: The folder holds another sweep.

@@ -43,7 +43,7 @@ REPORT_PAGE = "report/index.html"
 
 # Machinery.
 CORPUS_STEP = "corpus"
-"""Name of the step that prepares the corpus; `StageLayout.step` names the others."""
+"""The step that prepares the corpus; `StageLayout.step` names the others."""
 LOCK = "_lock"
 """Signs of life of the run at work, on an object store."""
 LOCK_FILE = ".lock"

@@ -4,16 +4,15 @@ On a local disk the run at work holds the system's file lock, which is freed whe
 however it ends.
 
 An object store has no locks. There each run writes a small object, its sign of life, into `_lock/`,
-and writes it again every five seconds. A newcomer first writes its own and then looks at the
-others. The store lists what was written before, so of two runs that come at once at least one sees
-the other.
+and writes it again every five seconds. A newcomer writes its own before it lists the others, so of
+two newcomers at least one sees the other.
 
-- An owner is alive if its sign of life changes: the newcomer gives up, with an error.
-- An owner is dead if it ran on this machine and its process is gone, which shows at once, or if its
-  sign of life does not change for a minute. No clocks are compared.
+- An owner is alive if its sign of life changes. The newcomer then gives up with an error.
+- An owner is dead if it ran on this machine and its process is gone (seen at once), or if its sign
+  of life does not change for a minute. No clocks are compared.
 - Of two newcomers, the one with the smaller name goes first.
-- A run that was silent for so long that another run took its folder finds its sign of life gone,
-  and stops before its next commit.
+- A newcomer deletes the sign of life of a dead owner. An owner that was only slow finds its sign
+  gone, and stops before its next commit.
 """
 
 from __future__ import annotations
@@ -117,7 +116,7 @@ def _flock(storage: Storage) -> Iterator[None]:
 
 @dataclass(slots=True)
 class _Presence:
-    """This run's sign of life beside those of other runs."""
+    """The sign of life of this run."""
 
     storage: Storage
     beat: float
@@ -190,7 +189,8 @@ class _Presence:
                 continue
             except json.JSONDecodeError:  # half written, on a store that shows such objects
                 content = dict(_UNKNOWN)
-            if _is_gone(content):
+            process = ProcessId(content["machine"], content["pid"], content["started"])
+            if process.is_gone():
                 self.storage.delete(f"{layout.LOCK}/{name}")
             else:
                 found[name] = content
@@ -208,8 +208,3 @@ def _who_am_i() -> dict[str, Any]:
 
 def _describe(content: dict[str, Any]) -> str:
     return "process {pid} of {user} on {host}, since {since}".format(**content)
-
-
-def _is_gone(content: dict[str, Any]) -> bool:
-    """Tell whether a run was a process of this machine that has ended."""
-    return ProcessId(content["machine"], content["pid"], content["started"]).is_gone()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ class StageFolder:
     Attributes:
         stage: From 0.
         seconds: How long each committed step took, in the order of the steps.
-        plan: `plan.json`; empty until that step is committed, as the next three.
+        plan: `plan.json`. It and the next three are empty until their steps are committed.
         annotation: Figures of the annotation.
         training: Figures of the training, with `losses` as pairs of step and loss.
         metrics: Figures of the student on the evaluation set.
@@ -46,7 +47,7 @@ class StageFolder:
         return dict(self.annotation.get("by_source", {}))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RunFolder:
     """A run, read from its folder.
 
@@ -69,18 +70,18 @@ class RunFolder:
     corpus_seconds: float
     stages: tuple[StageFolder, ...]
     final: dict[str, Any]
-    counts: dict[str, int] = field(init=False)
-    """Domain -> examples of the corpus, largest first."""
-    head: frozenset[str] = field(init=False)
-    """The largest domains that together hold `evaluation.head_mass` of the corpus."""
 
-    def __post_init__(self) -> None:
-        """Sort the domains, and divide them into head and tail."""
-        counts: dict[str, int] = self.corpus.get("counts", {})
-        ordered = by_size(counts)
-        head = head_domains(counts, self.setting("evaluation.head_mass", 0.8)) if counts else ()
-        object.__setattr__(self, "counts", {domain: counts[domain] for domain in ordered})
-        object.__setattr__(self, "head", frozenset(head))
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Domain -> examples of the corpus, largest first."""
+        counts = self.corpus.get("counts", {})
+        return {domain: counts[domain] for domain in by_size(counts)}
+
+    @cached_property
+    def head(self) -> frozenset[str]:
+        """The largest domains that together hold `evaluation.head_mass` of the corpus."""
+        mass = self.setting("evaluation.head_mass", 0.8)
+        return head_domains(self.counts, mass) if self.counts else frozenset()
 
     def setting(self, key: str, default: Any) -> Any:
         """Return a value of the config by its dotted key."""
@@ -98,7 +99,7 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has finished."""
+        """Whether `metrics.json` is written."""
         return bool(self.final)
 
     @property
@@ -160,9 +161,6 @@ def title(stage: int) -> str:
 
 def read_run(run: str | Path) -> RunFolder:
     """Read the figures of a run's committed steps.
-
-    Args:
-        run: Path or URI of the run folder.
 
     Raises:
         UserError: It is not a run folder, or its config or its markers cannot be read.

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from baldistill.config.teachers import TierConfig
 from baldistill.core.ledger import (
     Caps,
     Entry,
@@ -43,7 +45,7 @@ class Spending:
 
     summary: LedgerSummary
     by_stage: dict[int, SpentFigures]
-    calls: dict[int, dict[str, int]]
+    calls: dict[int, Counter[str]]
     teachers: tuple[str, ...]
     priced: bool
     requests: tuple[RequestFigures, ...]
@@ -54,20 +56,10 @@ class Spending:
         return self.summary.total
 
     @property
-    def by_purpose(self) -> Mapping[str, SpentFigures]:
-        """What each purpose of a call spent: rationale, synthesis, verification."""
-        return self.summary.by_purpose
-
-    @property
     def by_teacher(self) -> dict[str, SpentFigures]:
         """What each teacher spent, in the order of the cascade, without those never asked."""
         tiers = self.summary.by_tier
         return {self.teacher(int(tier)): spent for tier, spent in tiers.items()}
-
-    @property
-    def money(self) -> float | None:
-        """The cost in the currency of the prices; None without prices."""
-        return self.total.cost if self.priced else None
 
     def teacher(self, tier: int) -> str:
         """Return the name of a teacher by its place in the cascade, from 1."""
@@ -100,37 +92,41 @@ def read_spending(run: RunFolder) -> Spending | None:
 
 
 def replay(storage: Storage, caps: Caps, prices: tuple[Prices, ...] = ()) -> Ledger:
-    """Return the ledger of a run folder.
+    """Return the ledger of a run folder; a call that a crash left open counts as made.
 
-    A call that a crash left open counts as made.
-
-    Args:
-        storage: The run folder.
-        caps: The caps that the summary counts the remainder from.
-        prices: Prices of each teacher.
+    The summary counts the remainder from `caps`.
     """
     _, entries = read_log(storage.sub(layout.LEDGER))
     return Ledger.replay(caps, entries, prices)
 
 
-def read_log(log: Storage) -> tuple[list[str], list[Entry]]:
-    """Read the log of a ledger: numbered segments of JSON lines.
+def reused_from_other_runs(summary: Mapping[str, Any], tiers: Sequence[TierConfig]) -> int:
+    """Count the answers of a run that another run had paid for.
 
-    Returns:
-        The names of the segments in their order, and all entries.
+    The ledger counts every answer of a recording as reused, but no run has paid for it.
+
+    Args:
+        summary: The summary of the run's ledger, as JSON values.
+        tiers: The run's teachers.
     """
+    recorded = {str(number) for number, tier in enumerate(tiers, start=1) if tier.recorded}
+    by_tier = summary["by_tier"].items()
+    return sum(int(figures["reused"]) for tier, figures in by_tier if tier not in recorded)
+
+
+def read_log(log: Storage) -> tuple[list[str], list[Entry]]:
+    """Read the log of a ledger: its segments' names in order, and the entries of all of them."""
     names = [name for name in log.list() if name.endswith(".jsonl")]
     with ThreadPoolExecutor(_READERS) as readers:
         texts = list(readers.map(log.read_text, names))
     return names, [from_record(json.loads(line)) for text in texts for line in text.splitlines()]
 
 
-def _calls(requests: tuple[RequestFigures, ...]) -> dict[int, dict[str, int]]:
+def _calls(requests: tuple[RequestFigures, ...]) -> dict[int, Counter[str]]:
     """Count calls by stage and purpose; a request belongs to the stage that reserved it first."""
-    calls: dict[int, dict[str, int]] = {}
+    calls: dict[int, Counter[str]] = {}
     for request in requests:
-        stage = calls.setdefault(request.stage, {})
-        stage[request.purpose] = stage.get(request.purpose, 0) + request.calls
+        calls.setdefault(request.stage, Counter())[request.purpose] += request.calls
     return dict(sorted(calls.items()))
 
 

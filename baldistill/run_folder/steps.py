@@ -1,8 +1,8 @@
 """Steps that are done once: a marker says that an artifact is whole and what it was made from.
 
-A step's key is the hash of its name, its options and the key of the step before it. A step whose
-marker carries its key is skipped; anything else that the folder holds of it is overwritten. So a
-run that was killed anywhere goes on where it was, and no step reads half an artifact.
+The key of a step is the hash of its name, its options and the key of the step before it. A step
+whose marker holds the same key is skipped. Any other step is made, over what the folder holds of
+it. So a run that was killed anywhere goes on where it was, and no step reads half an artifact.
 """
 
 from __future__ import annotations

@@ -14,9 +14,8 @@ from baldistill.config.loading import read_mapping, validate
 from baldistill.core.ledger import Caps
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import StageLayout
-from baldistill.run_folder.spending import replay
+from baldistill.run_folder.spending import replay, reused_from_other_runs
 from baldistill.storage import Storage
-from baldistill.teacher.shared import from_other_runs
 
 Standing: TypeAlias = Literal["running", "done", "stopped", "failed", "skipped"]
 
@@ -115,5 +114,5 @@ def spent_by(folder: Storage, name: str) -> Spent:
     run = run_folder(folder, name)
     config = validate(read_mapping(run.read_text(layout.CONFIG), run.uri_of(layout.CONFIG)), name)
     summary = replay(run, Caps()).summary().to_dict()
-    reused = from_other_runs(summary, config.teacher.tiers)
+    reused = reused_from_other_runs(summary, config.teacher.tiers)
     return Spent(calls=int(summary["total"]["calls"]), reused=reused)

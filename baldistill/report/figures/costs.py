@@ -101,7 +101,7 @@ def _calls(axes: Axes, spent: Spending) -> None:
     starts = [0] * len(stages)
     labels = []
     for purpose, colour in PURPOSES.items():
-        heights = [spent.calls[stage].get(purpose, 0) for stage in stages]
+        heights = [spent.calls[stage][purpose] for stage in stages]
         if any(heights):
             axes.bar(stages, heights, bottom=starts, width=0.66, color=colour)
             labels.append(Patch(color=colour, label=purpose))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from baldistill.config.loading import load_config
-from baldistill.teacher.shared import from_other_runs
+from baldistill.run_folder.spending import reused_from_other_runs
 
 SUMMARY = {"by_tier": {"1": {"reused": 5}, "2": {"reused": 3}}}
 REPLAY, MODEL = "{kind: replay, path: answers.parquet}", "{kind: transformers, model: large}"
@@ -18,8 +18,8 @@ def test_what_a_recording_answers_is_no_answer_of_another_run(
     first: str, second: str, reused: int
 ) -> None:
     config = load_config(None, ["teacher.kind=cascade", f"teacher.tiers=[{first}, {second}]"])
-    assert from_other_runs(SUMMARY, config.teacher.tiers) == reused
+    assert reused_from_other_runs(SUMMARY, config.teacher.tiers) == reused
 
 
 def test_a_run_that_asked_nobody_reused_nothing() -> None:
-    assert from_other_runs({"by_tier": {}}, load_config().teacher.tiers) == 0
+    assert reused_from_other_runs({"by_tier": {}}, load_config().teacher.tiers) == 0
