@@ -29,7 +29,7 @@ from baldistill.placement.parallel_runs import num_parallel_runs
 from baldistill.placement.resources import Cluster, place
 from baldistill.placement.storage_check import check_storage_is_shared
 from baldistill.progress.display import Display
-from baldistill.report.comparison import Outcome, write_comparison
+from baldistill.report.comparison import Outcome, markdown, summarise, write_comparison
 from baldistill.run_folder import layout
 from baldistill.run_folder.identity import adopt_comparison
 from baldistill.run_folder.reader import corpus_counts
@@ -97,10 +97,11 @@ def compare(
             if width == 1
             else _side_by_side(jobs, folder, width, display)
         )
-    table = write_comparison(folder, outcomes)
-    display.say(table.markdown)
+    data = summarise(outcomes)
+    write_comparison(folder, data)
+    display.say(markdown(data))
     display.say(f"written to {folder.uri}: comparison.md, .csv, .json, .svg, .png")
-    return table.data
+    return data
 
 
 def on_equal_terms(config: Config, staged: Config) -> Config:

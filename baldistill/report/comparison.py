@@ -30,8 +30,6 @@ class Outcome:
     """One run of a comparison.
 
     Attributes:
-        method: Its preset.
-        seed: Its seed.
         metrics: The content of its `metrics.json`.
         counts: Examples of each domain in its corpus.
         reused: Answers of the teacher that another run had paid for.
@@ -51,32 +49,16 @@ class Outcome:
         return int(self.metrics["budget"]["total"]["calls"])
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A comparison, ready to be shown.
-
-    Attributes:
-        data: The content of `comparison.json`.
-        markdown: The tables.
-    """
-
-    data: dict[str, Any]
-    markdown: str
-
-
-def write_comparison(folder: Storage, outcomes: Sequence[Outcome]) -> Comparison:
+def write_comparison(folder: Storage, data: Mapping[str, Any]) -> None:
     """Write `comparison.json`, `.md`, `.csv`, `.svg` and `.png` into a folder."""
-    data = summarise(outcomes)
-    table = markdown(data)
     folder.write_json(comparison_file("json"), data)
-    folder.write_text(comparison_file("md"), table)
+    folder.write_text(comparison_file("md"), markdown(data))
     folder.write_text(comparison_file("csv"), csv_text(_rows(data)))
     draw_comparison(data).save(folder)
-    return Comparison(data, table)
 
 
 def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Compute mean and 95 % interval of every figure of every method, and count the calls."""
+    """Compute `comparison.json`: mean and 95 % interval of each figure and method, and calls."""
     methods = list(dict.fromkeys(outcome.method for outcome in outcomes))
     sizes: dict[str, float] = {}
     for outcome in outcomes:

@@ -22,14 +22,12 @@ class SweepTrial:
     Attributes:
         name: The name of its run folder.
         values: The dotted config keys that it set.
-        standing: `done`, `stopped`, `failed`, `skipped` or `running`.
-        reason: Why it was stopped, failed or skipped.
+        standing, reason: As in `tune.record.TrialRecord`.
         stages: K.
         history: Number and metrics of each stage that was evaluated.
         scores: The sweep's metrics after the last of these stages; empty without one.
         calls: Teacher calls that the trial paid for.
         reused: Answers of the teacher that another trial had paid for.
-        seconds: How long the trial ran.
         counts: Examples of each domain in its corpus; empty where it read none.
     """
 
@@ -51,41 +49,16 @@ class SweepTrial:
         return sum(self.scores) / len(self.scores) if self.scores else float("-inf")
 
 
-@dataclass(frozen=True, slots=True)
-class SweepTables:
-    """A sweep, ready to be shown.
-
-    Attributes:
-        data: The content of `sweep.json`.
-        markdown: The table.
-        files: Names of the files that were written.
-    """
-
-    data: dict[str, Any]
-    markdown: str
-    files: list[str]
-
-
-def write_tables(
-    folder: Storage, trials: Sequence[SweepTrial], metric: Sequence[str]
-) -> SweepTables:
-    """Write `sweep.json`, `.csv`, `.md` and the figures into the folder of a sweep.
-
-    Args:
-        folder: The sweep's.
-        trials: In the order of the search.
-        metric: Names of the sweep's metrics.
-    """
-    data = summarise(trials, metric)
-    table = markdown(data)
+def write_tables(folder: Storage, data: Mapping[str, Any]) -> list[str]:
+    """Write `sweep.json`, `.md`, `.csv` and the figures; return the names of the files."""
     folder.write_json(sweep_file("json"), data)
-    folder.write_text(sweep_file("md"), table)
+    folder.write_text(sweep_file("md"), markdown(data))
     folder.write_text(sweep_file("csv"), csv_text(_rows(data)))
     files = [sweep_file(ending) for ending in ("json", "md", "csv")]
     if any(trial["score"] is not None for trial in data["trials"]):
         for picture in draw_sweep(data):
             files += picture.save(folder)
-    return SweepTables(data, table, files)
+    return files
 
 
 def summarise(trials: Sequence[SweepTrial], metric: Sequence[str]) -> dict[str, Any]:
@@ -189,18 +162,16 @@ def _rows(data: Mapping[str, Any]) -> list[list[Any]]:
     keys, domains = _parameters(data["trials"]), data["domains"]
     figures = ["score", "stage", "stages", "calls_alone", "calls_paid", "seconds"]
     heads = ["trial", *keys, *METRIC_NAMES, *figures, *domains, "standing", "reason"]
-    return [
-        heads,
-        *(
-            [
-                trial["name"],
-                *(shown(trial["values"].get(key)) for key in keys),
-                *(trial["metrics"].get(name) for name in METRIC_NAMES),
-                *(trial[name] for name in figures),
-                *(trial["per_domain"].get(domain) for domain in domains),
-                trial["standing"],
-                trial["reason"],
-            ]
-            for trial in data["trials"]
-        ),
+    rows = [
+        [
+            trial["name"],
+            *(shown(trial["values"].get(key)) for key in keys),
+            *(trial["metrics"].get(name) for name in METRIC_NAMES),
+            *(trial[name] for name in figures),
+            *(trial["per_domain"].get(domain) for domain in domains),
+            trial["standing"],
+            trial["reason"],
+        ]
+        for trial in data["trials"]
     ]
+    return [heads, *rows]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from baldistill.commands.compare import compare
 from baldistill.config import Config
 from baldistill.config.loading import dump_config
 from baldistill.errors import ConfigError
-from baldistill.report.sweep import SweepTables, SweepTrial, write_tables
+from baldistill.report.sweep import SweepTrial, summarise, write_tables
 from baldistill.run_folder import layout
 from baldistill.run_folder.reader import corpus_counts
 from baldistill.storage import Storage
@@ -30,11 +30,13 @@ class SweepResult:
     """A finished sweep.
 
     Attributes:
-        tables: What was written.
+        data: The content of `sweep.json`.
+        files: Names of the files that were written.
         best: The config of the best trial, as in `best.yaml`; None where no trial came to its end.
     """
 
-    tables: SweepTables
+    data: dict[str, Any]
+    files: list[str]
     best: Config | None
 
 
@@ -42,18 +44,18 @@ def write_result(folder: Storage, plan: SweepPlan) -> SweepResult:
     """Write tables, figures and `best.yaml` from the record and the run folders of a sweep."""
     records = read_records(folder)
     trials = [_trial(folder, plan, record) for record in records.values()]
-    tables = write_tables(folder, trials, plan.space.metric)
-    name = tables.data["best"]
+    data = summarise(trials, plan.space.metric)
+    files = write_tables(folder, data)
+    name = data["best"]
     if name is None:
-        return SweepResult(tables, None)
+        return SweepResult(data, files, None)
     best = config_of(plan.base, plan.space, records[name].values, name)
     folder.write_text(layout.BEST, dump_config(best))
-    return SweepResult(replace(tables, files=[*tables.files, layout.BEST]), best)
+    return SweepResult(data, [*files, layout.BEST], best)
 
 
 def _trial(folder: Storage, plan: SweepPlan, record: TrialRecord) -> SweepTrial:
     history = stage_results(folder, record.name)
-    run = run_folder(folder, record.name)
     spent = spent_by(folder, record.name)
     last = history[-1][1] if record.is_final else None
     scores = [metric_of(name, last) for name in plan.space.metric] if last else []
@@ -68,7 +70,7 @@ def _trial(folder: Storage, plan: SweepPlan, record: TrialRecord) -> SweepTrial:
         calls=spent.calls,
         reused=spent.reused,
         seconds=record.seconds,
-        counts=corpus_counts(run),
+        counts=corpus_counts(run_folder(folder, record.name)),
     )
 
 
@@ -95,12 +97,9 @@ def validate_best(
     verbose: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Compare the best config with the base on seeds that the sweep did not see.
+    """Compare the best config with the base on other seeds; return `comparison.json`'s content.
 
     The folder `validation/` of the sweep gets the table, the figure and the runs.
-
-    Returns:
-        The content of `comparison.json`.
     """
     configs = {"base": base, "best": best}
 

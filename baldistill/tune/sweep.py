@@ -20,6 +20,7 @@ from baldistill.placement.cluster import connected
 from baldistill.placement.storage_check import check_storage_is_shared
 from baldistill.progress.display import Display
 from baldistill.ray_patches import TUNE_SETTINGS
+from baldistill.report.sweep import markdown
 from baldistill.run_folder import layout
 from baldistill.run_folder.identity import adopt_sweep
 from baldistill.run_folder.lock import only_run_in
@@ -51,9 +52,8 @@ def sweep(
         run_dir: Folder or URI; the same folder resumes. By default `runs/sweep-TIMESTAMP`.
         address: Of a Ray cluster.
         parallel: Trials side by side; by default as many as fit.
-        validate_seeds: Seeds that the sweep did not see, on which the best config is then run
-            against the config that the sweep began with. The space's cap on calls is for its
-            trials; these runs have the `budget` of their configs.
+        validate_seeds: Other seeds, on which the best config is then run against the config that
+            the sweep began with, outside the space's cap on calls.
         verbose: Show Ray's own messages.
         quiet: Show nothing.
 
@@ -81,30 +81,24 @@ def sweep(
             if not is_finished(plan, folder):
                 run_trials(plan, folder, cluster, parallel, display)
             result = write_result(folder, plan)
-            display.say(result.tables.markdown)
+            display.say(markdown(result.data))
             if validate_seeds and result.best is not None:
                 display.say("the best config against the base, on other seeds:")
-                result.tables.data["validation"] = validate_best(
+                result.data["validation"] = validate_best(
                     folder, config, result.best, validate_seeds, verbose=verbose, quiet=quiet
                 )
-                folder.write_json(layout.sweep_file("json"), result.tables.data)
-    display.say(f"written to {folder.uri}: {', '.join(result.tables.files)}")
+                folder.write_json(layout.sweep_file("json"), result.data)
+    display.say(f"written to {folder.uri}: {', '.join(result.files)}")
     if result.best is None:
-        raise UserError(
-            f"no trial came to its end: see the reasons above and in "
-            f"{folder.uri_of(layout.sweep_file('md'))}"
-        )
-    return result.tables.data
+        table = folder.uri_of(layout.sweep_file("md"))
+        raise UserError(f"no trial came to its end: see the reasons above and in {table}")
+    return result.data
 
 
 def read_sweep(
     folder: str | Path, changes: Mapping[str, Any] | None = None
 ) -> tuple[Config, Space]:
-    """Read config and space of a sweep, to resume it.
-
-    Args:
-        folder: The sweep's.
-        changes: Keys of the space to set, such as a higher cap.
+    """Read config and space of a sweep, to resume it; change keys of the space, such as its cap.
 
     Raises:
         ConfigError: There is no sweep in the folder.

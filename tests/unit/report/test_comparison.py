@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from baldistill.report.comparison import Outcome, interval, write_comparison
+from baldistill.report.comparison import Outcome, interval, markdown, summarise, write_comparison
 from baldistill.storage import Storage
 
 
@@ -54,9 +54,9 @@ def test_a_comparison_is_written_in_every_form(tmp_path: Path) -> None:
         outcome("baldistill-a", 0, 0.8, 0.6, 60, 45),
         outcome("baldistill-a", 1, 0.8, 0.7, 70, 35),
     ]
-    table = write_comparison(Storage.open(tmp_path), outcomes)
-    data = json.loads((tmp_path / "comparison.json").read_text())
-    assert data == table.data
+    data = summarise(outcomes)
+    write_comparison(Storage.open(tmp_path), data)
+    assert data == json.loads((tmp_path / "comparison.json").read_text())
     assert data["domains"] == ["big $x$", "small"], "from head to tail"
     assert (data["calls_alone"], data["calls_together"]) == (410, 330)
     lines = (tmp_path / "comparison.md").read_text().splitlines()
@@ -74,6 +74,6 @@ def test_a_comparison_is_written_in_every_form(tmp_path: Path) -> None:
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_single_seed_has_no_interval(tmp_path: Path) -> None:
-    table = write_comparison(Storage.open(tmp_path), [outcome("random-ft", 0, 0.5, 0.5, 0, 0)])
-    assert "| random-ft | 50.0 | 50.0 |" in table.markdown
+def test_a_single_seed_has_no_interval() -> None:
+    table = markdown(summarise([outcome("random-ft", 0, 0.5, 0.5, 0, 0)]))
+    assert "| random-ft | 50.0 | 50.0 |" in table

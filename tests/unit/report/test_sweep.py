@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from baldistill.report.figures.sweep import shown
-from baldistill.report.sweep import SweepTrial, pareto_front, summarise, write_tables
+from baldistill.report.sweep import SweepTrial, markdown, pareto_front, summarise, write_tables
 from baldistill.storage import Storage
 
 COUNTS = {"small": 10, "big $x$": 90}
@@ -59,8 +59,8 @@ TRIALS = [
 
 
 def test_a_sweep_is_written_in_every_form(tmp_path: Path) -> None:
-    tables = write_tables(Storage.open(tmp_path), TRIALS, ["macro"])
-    data, table, files = tables.data, tables.markdown, tables.files
+    data = summarise(TRIALS, ["macro"])
+    table, files = markdown(data), write_tables(Storage.open(tmp_path), data)
     assert data == json.loads((tmp_path / "sweep.json").read_text())
     assert data["best"] == "t002", "a stopped trial is not the best, however good it looked"
     assert [row["name"] for row in data["trials"]] == ["t002", "t001", "t003", "t004", "t005"]
@@ -82,8 +82,8 @@ def test_a_sweep_is_written_in_every_form(tmp_path: Path) -> None:
 def test_a_trade_off_has_a_front(tmp_path: Path) -> None:
     trials = [trial(f"t{n:03d}", split(n / 10, 0.5), n / 10, metrics=2) for n in range(1, 4)]
     trials.append(trial("t004", split(0.4, 0.5), 0.9, "stopped", at=1, metrics=2))
-    tables = write_tables(Storage.open(tmp_path), trials, ["macro", "tail"])
-    data, table, files = tables.data, tables.markdown, tables.files
+    data = summarise(trials, ["macro", "tail"])
+    table, files = markdown(data), write_tables(Storage.open(tmp_path), data)
     assert data["front"] == ["t001", "t002", "t003"], "each is best at some weighting"
     assert "Pareto front: t001, t002, t003." in table
     assert "mean of macro and tail" in table
@@ -98,8 +98,8 @@ def test_the_front_has_no_trial_that_another_beats() -> None:
 
 
 def test_a_sweep_in_which_nothing_ended_is_still_shown(tmp_path: Path) -> None:
-    tables = write_tables(Storage.open(tmp_path), TRIALS[3:], ["macro"])
-    data, table, files = tables.data, tables.markdown, tables.files
+    data = summarise(TRIALS[3:], ["macro"])
+    table, files = markdown(data), write_tables(Storage.open(tmp_path), data)
     assert data["best"] is None
     assert files == ["sweep.json", "sweep.md", "sweep.csv"]
     assert "no | such model" in table
