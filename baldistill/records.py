@@ -156,29 +156,9 @@ class RejectedAnswer(_Row):
 
 
 def digest(value: Mapping[str, object], size: int = 16) -> str:
-    """Return the BLAKE2b hash, in hex, of a JSON value with sorted keys.
-
-    Args:
-        value: Anything `json.dumps` takes.
-        size: Bytes of the hash; the text has twice as many characters.
-    """
+    """Return the BLAKE2b hash of `size` bytes, in hex, of a JSON value with sorted keys."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()
-
-
-def request_id(
-    *, engine: str, model: str, prompt: object, sampling: Mapping[str, object], attempt: int
-) -> str:
-    """Return the identity of a teacher call: the same id is never paid for twice."""
-    return digest(
-        {
-            "engine": engine,
-            "model": model,
-            "prompt": prompt,
-            "sampling": dict(sampling),
-            "attempt": attempt,
-        }
-    )
 
 
 def seed_for(seed: int, purpose: str, stage: int = 0) -> int:

@@ -11,14 +11,6 @@ import numpy as np
 from baldistill.records import STORED
 
 
-def _no_token_ids() -> np.ndarray:
-    return np.empty(0, np.int32)
-
-
-def _no_logprobs() -> np.ndarray:
-    return np.empty(0, np.float32)
-
-
 @dataclass(frozen=True, slots=True)
 class Completion:
     """One answer of a model.
@@ -45,8 +37,8 @@ class Completion:
 
     request_id: str
     text: str
-    token_ids: np.ndarray = field(default_factory=_no_token_ids, compare=False)
-    logprobs: np.ndarray = field(default_factory=_no_logprobs, compare=False)
+    token_ids: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32), compare=False)
+    logprobs: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32), compare=False)
     prompt_tokens: int = 0
     finish_reason: str = "stop"
     truncated: bool = False

@@ -30,11 +30,10 @@ class Journal:
     """The journals of one process. Call `append` from one thread, and `sync` from any."""
 
     def __init__(self, folder: str) -> None:
-        """Remember the folder; the first answer opens a file.
+        """Remember the store's folder, which must exist; the first answer opens a file.
 
-        Args:
-            folder: Folder of the response store. It must exist. A folder made here, on a machine
-                that does not mount the driver's, would keep answers that nobody finds.
+        A folder made here, on a machine that does not mount the driver's, would keep answers that
+        nobody finds.
         """
         self._folder = Path(folder)
         self._segment = ""

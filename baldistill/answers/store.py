@@ -73,11 +73,7 @@ class ResponseStore:
         return where
 
     def read(self, where: Mapping[str, str]) -> dict[str, Completion]:
-        """Return answers by request id.
-
-        Args:
-            where: The segment of each request id.
-        """
+        """Return answers by request id, from the segment of each request id."""
         return {
             row["request_id"]: Completion.from_row(row, segment)
             for segment, row in self._rows(where)

@@ -27,8 +27,7 @@ class Example:
     Attributes:
         tag: Where the row comes from, or why it was rejected, in a word.
         good: Whether the tag is good news.
-        domain: The domain.
-        question: The question; None where the tables do not have it.
+        question: None where the tables do not have it.
         answer: The gold answer; None where the tables do not have it.
         text: What the model wrote.
         note: A remark.
@@ -45,12 +44,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """Rows that were left out of the corpus.
-
-    Attributes:
-        counts: Number of rows by reason.
-        rows: Some of the rows, as file, row, reason, detail and content.
-    """
+    """Rows that were left out of the corpus: their number by reason, and some of the rows."""
 
     counts: dict[str, int]
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -65,13 +59,10 @@ def annotated(run: RunFolder, most: int = 3) -> list[Example]:
     found = []
     for source in ("real", "synthetic", "repeated"):
         for row in _spread_rows(table.filter(pc.equal(table["source"], source)), most):
-            verified = {True: "", False: "not verified", None: ""}[row["verified"]]
-            attempts = f"attempt {row['attempts']}" if row["attempts"] > 1 else ""
-            note = ", ".join(filter(None, (verified, attempts)))
-            text = row["rationale"]
-            found.append(
-                Example(source, True, row["domain"], row["question"], row["answer"], text, note)
-            )
+            notes = ["not verified"] if row["verified"] is False else []
+            notes += [f"attempt {row['attempts']}"] if row["attempts"] > 1 else []
+            asked = (row["domain"], row["question"], row["answer"])
+            found.append(Example(source, True, *asked, row["rationale"], ", ".join(notes)))
     return found
 
 
@@ -92,11 +83,8 @@ def rejected(run: RunFolder, most: int = 2) -> list[Example]:
     found = []
     for row in rows:
         question, answer = asked.get(row["example_id"], (None, None))
-        found.append(
-            Example(
-                row["reason"], False, row["domain"], question, answer, row["text"], row["purpose"]
-            )
-        )
+        shown = (row["domain"], question, answer, row["text"], row["purpose"])
+        found.append(Example(row["reason"], False, *shown))
     return found
 
 
@@ -124,11 +112,8 @@ def responses(run: RunFolder, most: int = 4) -> tuple[list[Example], str]:
             note = row["error"] or (
                 "no answer found" if row["prediction"] is None else f"read as: {row['prediction']}"
             )
-            found.append(
-                Example(
-                    tag, good, row["domain"], row["question"], row["answer"], row["response"], note
-                )
-            )
+            asked = (row["domain"], row["question"], row["answer"])
+            found.append(Example(tag, good, *asked, row["response"], note))
     unread = int(table["prediction"].null_count)
     text = f"{len(table):,} questions; in {unread:,} responses no answer could be found."
     return found, text
@@ -136,10 +121,7 @@ def responses(run: RunFolder, most: int = 4) -> tuple[list[Example], str]:
 
 def _spread_rows(table: pa.Table, most: int) -> list[dict[str, Any]]:
     """Choose rows evenly spread over a table, which is sorted by domain."""
-    rows: list[dict[str, Any]] = table.take(
-        pa.array(spread(len(table), most), pa.int64())
-    ).to_pylist()
-    return rows
+    return list(table.take(pa.array(spread(len(table), most), pa.int64())).to_pylist())
 
 
 def quarantine(run: RunFolder, most: int = 3) -> Quarantine:
@@ -147,9 +129,8 @@ def quarantine(run: RunFolder, most: int = 3) -> Quarantine:
     counts = dict(run.corpus.get("quarantined", {}))
     if not counts:
         return Quarantine(counts)
-    source = ds.dataset(
-        run.storage.path(layout.QUARANTINE), filesystem=run.storage.fs, format="parquet"
-    )
+    path = run.storage.path(layout.QUARANTINE)
+    source = ds.dataset(path, filesystem=run.storage.fs, format="parquet")
     missing = {reason: min(most, count) for reason, count in counts.items()}
     rows: list[dict[str, Any]] = []
     num_read = 0
@@ -161,6 +142,5 @@ def quarantine(run: RunFolder, most: int = 3) -> Quarantine:
         num_read += len(batch)
         if num_read > _MOST_QUARANTINED_READ or not any(missing.values()):
             break
-    return Quarantine(
-        counts, sorted(rows, key=lambda row: (row["reason"], row["file"], row["row"]))
-    )
+    rows.sort(key=lambda row: (row["reason"], row["file"], row["row"]))
+    return Quarantine(counts, rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from baldistill.report import examples, tables
@@ -21,13 +21,7 @@ _MOST_NAMES = 12
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A figure at the top of the page.
-
-    Attributes:
-        name: Name of the figure.
-        value: The figure.
-        detail: What to compare the figure with.
-    """
+    """A figure at the top of the page; `detail` is what to compare the figure with."""
 
     name: str
     value: str
@@ -37,11 +31,10 @@ class Tile:
 def report(run: str | Path) -> str:
     """Write the page and the pictures of a run, finished or not, into its folder.
 
-    Args:
-        run: Path or URI of the run folder.
+    The figures stand beside the page as SVG and PNG.
 
     Returns:
-        Path or URI of the page; the figures stand beside it as SVG and PNG.
+        Path or URI of the page.
 
     Raises:
         UserError: It is not a run folder.
@@ -49,35 +42,30 @@ def report(run: str | Path) -> str:
     folder = read_run(run)
     spent = read_spending(folder)
     figures = draw_figures(folder, spent)
-    output = folder.storage.sub(layout.REPORT)
     for figure in figures:
-        figure.save(output)
+        figure.save(folder.storage.sub(layout.REPORT))
     answers, answers_note = examples.responses(folder)
-    page = (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            run=folder,
-            status=_status(folder),
-            notes=_notes(folder),
-            scores=_scores(folder),
-            costs=_costs(folder, spent),
-            figures=[(figure, Markup(figure.svg)) for figure in figures],  # escaped by matplotlib
-            accuracy=tables.accuracy(folder) if folder.evaluated else None,
-            stages=tables.stages(folder) if folder.stages else None,
-            teacher=tables.teacher(spent) if spent else None,
-            annotated=examples.annotated(folder),
-            rejected=examples.rejected(folder),
-            answers=answers,
-            answers_note=answers_note,
-            quarantine=examples.quarantine(folder),
-        )
+    page = _template().render(
+        run=folder,
+        status=_status(folder),
+        notes=_notes(folder),
+        scores=_scores(folder),
+        costs=_costs(folder, spent),
+        figures=[(figure, Markup(figure.svg)) for figure in figures],  # escaped by matplotlib
+        accuracy=tables.accuracy(folder) if folder.evaluated else None,
+        stages=tables.stages(folder) if folder.stages else None,
+        teacher=tables.teacher(spent) if spent else None,
+        annotated=examples.annotated(folder),
+        rejected=examples.rejected(folder),
+        answers=answers,
+        answers_note=answers_note,
+        quarantine=examples.quarantine(folder),
     )
     folder.storage.write_text(layout.REPORT_PAGE, page)
     return folder.storage.uri_of(layout.REPORT_PAGE)
 
 
-def _environment() -> Environment:
+def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("baldistill.report", "."),
         autoescape=True,
@@ -87,7 +75,7 @@ def _environment() -> Environment:
     )
     environment.filters["readable"] = readable
     environment.filters["cut"] = _cut
-    return environment
+    return environment.get_template("page.html.j2")
 
 
 def _cut(text: str) -> str:
@@ -117,8 +105,7 @@ def _notes(run: RunFolder) -> list[str]:
         notes.append("budget.total is 0: nothing was annotated, only the base student evaluated.")
     for stage in run.distilled:
         name = title(stage.stage).capitalize()
-        dry = stage.annotation.get("dry", [])
-        if dry:
+        if dry := stage.annotation.get("dry"):
             more = f" and {len(dry) - _MOST_NAMES:,} more" if len(dry) > _MOST_NAMES else ""
             names = ", ".join(readable(name, 40) for name in dry[:_MOST_NAMES])
             notes.append(f"{name} could not fill the quotas of {names}{more} (dry).")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, astuple, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from rich.table import Table
 
 from baldistill.core.ledger import Caps, RequestFigures, SpentFigures
 from baldistill.errors import UserError
-from baldistill.run_folder.reader import RunFolder, read_run
+from baldistill.report.formats import csv_text
+from baldistill.run_folder.reader import read_run
 from baldistill.run_folder.spending import Spending, read_spending
 
 _MOST_ROWS = 40
@@ -27,9 +27,7 @@ _KEYS = {"examples": "total"}  # keys of `budget` that differ from the name of t
 def ledger(run: str | Path, *, csv_path: str | Path | None = None) -> Spending | None:
     """Read the ledger of a run, finished or not; return None where no teacher was asked.
 
-    Args:
-        run: Path or URI of the run folder.
-        csv_path: Where to write every request, too.
+    Every request is also written to `csv_path`, if there is one.
 
     Raises:
         UserError: It is not a run folder, or the file cannot be written.
@@ -63,7 +61,11 @@ def show(run: str | Path, spending: Spending | None, console: Console | None = N
     if reasons := spending.total.rejected:
         ordered = sorted(reasons.items(), key=lambda item: -item[1])
         console.print("rejected: " + ", ".join(f"{n:,} {reason}" for reason, n in ordered))
-    _say_retries(spending, folder, console)
+    if retries := _retries(spending):
+        console.print(f"{retries:,} calls were made again after a failure or a crash")
+    if waiting := _open(spending):
+        why = "a crash lost them" if folder.finished else "under way, or lost in a crash"
+        console.print(f"{waiting:,} requests have no answer ({why}): their bounds count as spent")
 
 
 def to_dict(spending: Spending | None) -> dict[str, Any]:
@@ -130,22 +132,9 @@ def _open(spending: Spending) -> int:
     return sum(request.status == "open" for request in spending.requests)
 
 
-def _say_retries(spending: Spending, folder: RunFolder, console: Console) -> None:
-    if retries := _retries(spending):
-        console.print(f"{retries:,} calls were made again after a failure or a crash")
-    if waiting := _open(spending):
-        why = "a crash lost them" if folder.finished else "under way, or lost in a crash"
-        console.print(f"{waiting:,} requests have no answer ({why}): their bounds count as spent")
-
-
 def _export(requests: tuple[RequestFigures, ...], path: Path) -> None:
+    heads = [field.name for field in fields(RequestFigures)]
     try:
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(field.name for field in fields(RequestFigures))
-            writer.writerows(
-                [getattr(request, field.name) for field in fields(RequestFigures)]
-                for request in requests
-            )
+        path.write_text(csv_text([heads, *map(astuple, requests)]), "utf-8", newline="")
     except OSError as error:
         raise UserError(f"cannot write --csv {path}: {error.strerror or error}") from None

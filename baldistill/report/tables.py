@@ -16,11 +16,9 @@ _MOST_DOMAINS = 2000
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table on the page.
+    """A table on the page, its heads and cells as text.
 
     Attributes:
-        columns: Heads of the columns.
-        rows: A cell for each column.
         summary: Rows that sum up, set apart at the bottom.
         words: How many of the first columns hold words; the others hold numbers.
         note: A remark below the table.
@@ -36,7 +34,8 @@ class Table:
 def accuracy(run: RunFolder) -> Table:
     """Show each domain's figure after each stage, largest domain first, and the whole change."""
     stages = run.evaluated
-    counts = dict.fromkeys(_evaluated_domains(run), 0) | run.counts
+    evaluated = {name for metrics in stages.values() for name in metrics["per_domain"]}
+    counts = dict.fromkeys(evaluated, 0) | run.counts
     ordered = by_size(counts)
     shown = both_ends(ordered, _MOST_DOMAINS)
     hidden = len(ordered) - sum(name is not None for name in shown)
@@ -132,7 +131,3 @@ def _scores(values: list[Any]) -> list[str]:
 
 def _count(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
-
-
-def _evaluated_domains(run: RunFolder) -> set[str]:
-    return {name for metrics in run.evaluated.values() for name in metrics["per_domain"]}

@@ -29,15 +29,9 @@ class InFlight:
         self._checked: dict[str, float] = {}  # when each session was last checked
 
     def begin(self, request_ids: Sequence[str], session: str, ledger: Any) -> list[str]:
-        """Enter requests that no other session is asking.
+        """Enter requests; return those that another session is asking, which are not entered.
 
-        Args:
-            request_ids: What the session wants to ask.
-            session: Name of the session.
-            ledger: Handle of its run's ledger, which dies with the run.
-
-        Returns:
-            The requests that another session is asking; they are not entered.
+        `ledger` is the handle of the ledger of the session's run, which dies with the run.
         """
         asking = {self._sessions[name] for name in request_ids if name in self._sessions}
         for other in asking - {session}:

@@ -15,12 +15,7 @@ from baldistill.teacher.parsing import NewExample, parse_new_example
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """The demands on a new example of a domain.
-
-    Attributes:
-        config: Has the task of each domain, and the bounds of `data`.
-        labels: Of the corpus.
-    """
+    """The demands on a new example of a domain: its task, its labels, the bounds of `data`."""
 
     config: Config
     labels: Labels

@@ -49,11 +49,7 @@ class DurableLedger:
     ) -> None:
         """Replay the log; settle the calls that were answered but not settled before a crash.
 
-        Args:
-            log: Folder of the segments.
-            store: All answers, maybe those of other runs too.
-            caps: What may be spent.
-            prices: The prices of each teacher of a cascade, in its order.
+        The store may have answers of other runs too. Each teacher of a cascade has its prices.
         """
         self._log = log
         self._store = store
@@ -81,10 +77,8 @@ class DurableLedger:
     ) -> tuple[Grants, dict[str, str]]:
         """Grant what fits under the caps, durably; see `core.ledger.Ledger.reserve`.
 
-        Args:
-            requests: What is about to be asked of the teacher.
-            found_again: The teacher finds a call that a crash left open, so that asking for it
-                again is no second call.
+        With `found_again` the teacher finds a call that a crash left open, so that asking for it
+        again is no second call.
 
         Returns:
             The grants, and for each answered request the segment of the store that has the answer.

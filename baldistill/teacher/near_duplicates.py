@@ -54,9 +54,7 @@ class ExistingQuestions:
 
     def fault(self, question: str) -> str | None:
         """Return `duplicate`, `near-duplicate`, or None for a new question."""
-        return self._fault(words_of(question))
-
-    def _fault(self, words: tuple[str, ...]) -> str | None:
+        words = words_of(question)
         if words in self._exact:
             return "duplicate"
         if self._threshold < 1.0:
@@ -69,7 +67,7 @@ class ExistingQuestions:
             )
             if nearest is not None:
                 return "near-duplicate"
-        return self._shared._fault(words) if self._shared else None
+        return self._shared.fault(question) if self._shared else None
 
     def _of_similar_length(self, length: int) -> Iterator[tuple[str, ...]]:
         """Yield all questions that can be similar enough: |LCS| is at most the shorter length."""

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from baldistill.core.ledger import Purpose
 from baldistill.generation.types import Prompt, Sampling, Subject
-from baldistill.records import request_id
+from baldistill.records import RejectedAnswer, digest
 
 _TEMPLATE_TOKENS = 512  # what a chat template may add: roles, dates, a system text of its own
 
@@ -19,9 +19,7 @@ class Question:
     """A teacher call that is wanted.
 
     Attributes:
-        prompt: What to ask.
-        purpose: For the ledger.
-        domain: For the ledger.
+        purpose, domain: For the ledger.
         units: 1 if the answer is to become one of the B annotated examples, else 0.
         attempt: Distinguishes calls that are otherwise the same.
         subject: The example that the question is about; no part of the request id.
@@ -60,25 +58,37 @@ class Answer:
         """Return a reason to reject this answer, with the cut that may explain it."""
         return f"{reason}, cut at max_new_tokens" if self.cut else reason
 
+    def as_rejected(
+        self, purpose: Purpose, domain: str, reason: str, example_id: str | None = None
+    ) -> RejectedAnswer:
+        """Return the row of `rejected.parquet` for this answer."""
+        return RejectedAnswer(
+            request_id=self.request_id,
+            purpose=purpose,
+            domain=domain,
+            example_id=example_id,
+            reason=reason,
+            text=self.text or self.failure,
+        )
+
 
 def request_id_of(question: Question, identity: tuple[str, str], sampling: Sampling) -> str:
-    """Return the identity of a call, which covers all that decides the answer.
+    """Return the identity of a call; a call of the same identity is never paid for twice.
 
-    Args:
-        question: What is asked.
-        identity: Engine and model of the teacher.
-        sampling: How to write.
+    The identity covers all that decides the answer, with engine and model of the teacher.
     """
     engine, model = identity
     prompt: object = question.prompt
     if not isinstance(question.prompt, str):
         prompt = [[turn.role, turn.content] for turn in question.prompt]
-    return request_id(
-        engine=engine,
-        model=model,
-        prompt=prompt,
-        sampling={k: v for k, v in asdict(sampling).items() if v is not None},
-        attempt=question.attempt,
+    return digest(
+        {
+            "engine": engine,
+            "model": model,
+            "prompt": prompt,
+            "sampling": {k: v for k, v in asdict(sampling).items() if v is not None},
+            "attempt": question.attempt,
+        }
     )
 
 

@@ -9,7 +9,7 @@ taught without a rationale, by option.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from baldistill.config import Config
 from baldistill.core.answers import equal, extract
@@ -49,12 +49,7 @@ def explain(
 ) -> Explained:
     """Let the teacher explain real examples.
 
-    Args:
-        examples: What to explain.
-        teachers: Whom to ask. Each further one (of a cascade) explains what those before did not.
-        config: `rationale` and, for how answers are judged, `data`.
-        stage: For the ledger.
-        on_answers: For progress.
+    Each further teacher (of a cascade) explains what those before did not.
     """
     result = Explained()
     pending = list(examples)
@@ -77,11 +72,7 @@ def explain(
 def label_only(example: Example) -> AnnotatedExample:
     """Return an example that teaches the gold answer without a rationale."""
     return AnnotatedExample(
-        example.example_id,
-        example.domain,
-        example.question,
-        example.answer,
-        example.choices,
+        **asdict(example),
         source="real",
         rationale=None,
         verified=None,
@@ -132,23 +123,13 @@ def _judge(
             # not rejected: the example keeps its unit of the budget
             result.annotated.append(replace(annotated, rationale=None, verified=False))
         else:
-            result.rejected.append(_rejected(example, answer, reason))
+            rejected = answer.as_rejected("rationale", example.domain, reason, example.example_id)
+            result.rejected.append(rejected)
             if is_last:
                 result.dropped[example.example_id] = example.domain
             else:
                 again.append(example)
     return again
-
-
-def _rejected(example: Example, answer: Answer, reason: str) -> RejectedAnswer:
-    return RejectedAnswer(
-        request_id=answer.request_id,
-        purpose="rationale",
-        domain=example.domain,
-        example_id=example.example_id,
-        reason=reason,
-        text=answer.text or answer.failure,
-    )
 
 
 def _fault(example: Example, answer: Answer, prompts: PromptSet, config: Config) -> str | None:

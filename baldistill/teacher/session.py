@@ -49,7 +49,7 @@ class AskSession:
         questions: Iterable[Question],
         sampling: Sampling,
         stage: int,
-        on_answers: Callable[[int], None],
+        on_answers: Callable[[int], None] | None,
     ) -> None:
         """Prepare; nothing is asked yet. The arguments are those of `Teacher.ask`."""
         self._teacher = teacher
@@ -237,18 +237,14 @@ class AskSession:
             result_of(self._unconfirmed.popleft())
 
     def _release(self, charged: Iterable[Request]) -> None:
-        """Take back the reservations of calls under way, after the engines have stopped.
-
-        Args:
-            charged: Calls that may have been paid for: their reservations stay.
-        """
+        """Take back the reservations of calls under way that were certainly not charged."""
         names = self._under_way.keys() - {request.request_id for request in charged}
         result_of(self._teacher.ledger.release.remote([Release(name) for name in names]))
 
     def _keep_answers(self, answers: Iterable[Answer]) -> None:
         new = {answer.request_id: answer for answer in answers}
         self._answers |= new
-        if new:
+        if new and self._on_answers:
             self._on_answers(len(new))
 
     # Runs that share the store
@@ -278,12 +274,7 @@ class AskSession:
 
 
 def _answer(completion: Completion, rejected: str | None = None) -> Answer:
-    """Return the answer that a completion is.
-
-    Args:
-        completion: An answer, or a call that failed.
-        rejected: Why the answer was rejected before a resume.
-    """
+    """Return the answer that a completion is; `rejected`: why it was rejected before a resume."""
     name, error = completion.request_id, completion.error
     if error is not None:
         return Answer(name, "rejected", reason=error.partition(":")[0], failure=error)

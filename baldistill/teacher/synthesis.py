@@ -66,12 +66,13 @@ def synthesize(
 
     Each round asks for exactly what is missing, so that no unit of the budget is held twice.
     Answers are judged in the order of their questions, whatever the order in which they come.
+    Each further teacher (of a cascade) writes what those before could not.
 
     Args:
-        wanted: New examples by domain.
-        domains: Demonstrations and existing questions of these domains; updated.
-        teachers: Whom to ask. Each further one (of a cascade) writes what those before could not.
-        config: `tail`, `seed`, and the bounds of `data`.
+        wanted: Number of new examples by domain.
+        domains: The same domains; updated.
+        teachers: Whom to ask, in this order.
+        config: The run's.
         stage: For prompts and ledger.
         on_answers: For progress.
     """
@@ -149,7 +150,7 @@ class _Writer:
                 self.result.annotated.append(self._annotated(domain, example, answer))
                 missing[domain] -= 1
                 continue
-            self.result.rejected.append(_rejected(domain, answer, str(reason)))
+            self.result.rejected.append(answer.as_rejected("synthesis", domain, str(reason)))
             if answer.outcome == "answered":
                 newly_rejected[answer.request_id] = str(reason)
         self.teacher.reject(newly_rejected)
@@ -223,14 +224,3 @@ class _Writer:
             attempts=1,
             request_id=answer.request_id,
         )
-
-
-def _rejected(domain: str, answer: Answer, reason: str) -> RejectedAnswer:
-    return RejectedAnswer(
-        request_id=answer.request_id,
-        purpose="synthesis",
-        domain=domain,
-        example_id=None,
-        reason=reason,
-        text=answer.text or answer.failure,
-    )

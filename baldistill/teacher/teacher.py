@@ -57,25 +57,16 @@ class Teacher:
 
         A cap on tokens or money is used up to within the bound of one call. A failed call that may
         have been charged is made again as a further call on the ledger. When the engines stop, the
-        calls that they have not made are given back to the ledger.
-
-        Args:
-            questions: Consumed lazily.
-            sampling: How to write.
-            stage: For the ledger.
-            on_answers: Called with the number of answers that have come since the last call.
+        calls that they have not made are given back to the ledger. The questions are read lazily,
+        and `on_answers` gets the number of answers that have come since its last call.
 
         Raises:
             UserError: Answers are missing from the store, or the engines cannot work.
         """
-        return AskSession(self, questions, sampling, stage, on_answers or _ignore).run()
+        return AskSession(self, questions, sampling, stage, on_answers).run()
 
     def reject(self, reasons: Mapping[str, str]) -> None:
         """Tell the ledger which answers became no example, and why (by request id)."""
         if reasons:
             rejections = [Reject(name, reason) for name, reason in reasons.items()]
             result_of(self.ledger.reject.remote(rejections))
-
-
-def _ignore(number: int) -> None:
-    """Serve callers that show no progress."""

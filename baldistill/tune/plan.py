@@ -9,7 +9,6 @@ from typing import Any
 from baldistill.config import Config
 from baldistill.method.plan import equal_steps
 from baldistill.placement.resources import PLACEMENT_KEYS
-from baldistill.report.figures.sweep import shown
 from baldistill.tune.points import (
     Listed,
     OptunaPoints,
@@ -31,7 +30,6 @@ class SweepPlan:
 
     Attributes:
         base: The user's config with what the space fixes.
-        space: The space.
         variables: What its search picks.
         points: The points of all trials; None where the search decides as it goes.
     """
@@ -70,20 +68,12 @@ class SweepPlan:
         ]
 
     def source(self, num_recorded: int) -> PointSource:
-        """Return the source of the points.
-
-        Args:
-            num_recorded: Trials that are in the record already.
-        """
+        """Return the source of the points, where so many trials are in the record already."""
         if self.points is not None:
             return Listed(self.points)
         # With the same seed a resumed search would propose its first points again.
         seed = self.space.seed + num_recorded
         return OptunaPoints(self.variables, len(self.space.metric), seed)
-
-    def label(self, values: Mapping[str, Any]) -> str:
-        """Write the values of a trial in a line."""
-        return "; ".join(f"{key} = {shown(value)}" for key, value in values.items())
 
 
 def make_plan(config: Config, space: Space) -> SweepPlan:
@@ -123,13 +113,7 @@ def _covers(key: str, option: str) -> bool:
 
 
 def config_of(base: Config, space: Space, values: Mapping[str, Any], name: str) -> Config:
-    """Return the config of a trial, as `best.yaml` would show it.
-
-    Args:
-        base: The config that the trials vary.
-        space: The space.
-        values: Dotted config keys that the trial sets.
-        name: The trial's, for an error.
+    """Return the config of the trial `name` that sets some keys, as `best.yaml` would show it.
 
     Raises:
         ConfigError: The config does not take a key or a value.
@@ -139,12 +123,7 @@ def config_of(base: Config, space: Space, values: Mapping[str, Any], name: str) 
 
 
 def for_trial(config: Config, cap: int | None) -> Config:
-    """Return the config that a trial runs with: every stage is evaluated, under a cap.
-
-    Args:
-        config: The trial's, as `best.yaml` would show it.
-        cap: The trial's part of the sweep's cap on teacher calls.
-    """
+    """Return the config that a trial runs with: every stage is evaluated, under a cap on calls."""
     evaluation = config.evaluation.model_copy(update={"every_stage": True, "base_student": False})
     budget = config.budget.model_copy(update={"calls": cap}) if cap else config.budget
     return config.model_copy(update={"evaluation": evaluation, "budget": budget})

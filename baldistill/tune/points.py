@@ -65,11 +65,7 @@ class Variable:
 
 
 def variables(space: Space, stages: int) -> list[Variable]:
-    """Return all variables of a space.
-
-    Args:
-        space: The space.
-        stages: K of the base config.
+    """Return all variables of a space; `stages` is K of the base config.
 
     Raises:
         ConfigError: A list with a number for each stage, where the number of stages varies.
@@ -90,13 +86,7 @@ def variables(space: Space, stages: int) -> list[Variable]:
 
 
 def settings(space: Space, point: Mapping[str, Any], stages: int) -> dict[str, Any]:
-    """Return the dotted config keys that a point sets.
-
-    Args:
-        space: The space.
-        point: A value for each of its variables.
-        stages: K of the base config.
-    """
+    """Return the dotted config keys that a point sets; `stages` is K of the base config."""
     if "stages" in space.parameters:
         stages = int(_value("stages", space.parameters["stages"], point, stages))
     return {
@@ -175,13 +165,7 @@ class OptunaPoints:
     """
 
     def __init__(self, searched: Sequence[Variable], num_metrics: int, seed: int) -> None:
-        """Begin a study in memory.
-
-        Args:
-            searched: What to pick.
-            num_metrics: How many metrics are made high.
-            seed: Of the sampler.
-        """
+        """Begin a study in memory."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -207,11 +191,10 @@ class OptunaPoints:
         if asked is not None:
             self._study.tell(asked, values, state=state)
             return
-        self._study.add_trial(
-            self._optuna.trial.create_trial(
-                state=state, params=point, distributions=self._domains, values=values
-            )
+        told = self._optuna.trial.create_trial(
+            state=state, params=point, distributions=self._domains, values=values
         )
+        self._study.add_trial(told)
 
 
 def listed_points(space: Space, searched: Sequence[Variable]) -> list[Point] | None:

@@ -51,12 +51,7 @@ class TrialRecord:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What a trial asked of the teacher.
-
-    Attributes:
-        calls: Calls that the trial paid for.
-        reused: Answers that another trial had paid for.
-    """
+    """Calls that a trial paid for, and answers that another trial had paid for."""
 
     calls: int
     reused: int

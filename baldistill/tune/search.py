@@ -16,6 +16,7 @@ from ray.tune.search import Searcher
 from baldistill.config import Config
 from baldistill.errors import UserError
 from baldistill.progress.display import Display
+from baldistill.report.figures.sweep import shown
 from baldistill.storage import Storage
 from baldistill.tune.plan import SweepPlan, config_of
 from baldistill.tune.points import PointSource
@@ -57,16 +58,7 @@ class RecordedSearch(Searcher):  # type: ignore[misc]  # ray is untyped here
         slots: int,
         display: Display,
     ) -> None:
-        """Read the record; hand out nothing yet.
-
-        Args:
-            plan: Base config and space.
-            source: Proposes new points.
-            folder: The sweep's.
-            forecast: Checks a trial and bounds its calls.
-            slots: Trials at a time; each has engines of its own.
-            display: Shows the progress of the sweep.
-        """
+        """Read the record; hand out nothing yet. There are `slots` trials at a time."""
         super().__init__(metric="score", mode="max")
         self._plan, self._source, self._folder = plan, source, folder
         self._forecast, self._display = forecast, display
@@ -143,8 +135,7 @@ class RecordedSearch(Searcher):  # type: ignore[misc]  # ray is untyped here
             record = replace(record, cap=most or None)
         if cap is not None:
             held = {running.record.name: running.most for running in self._running.values()}
-            others = self._records.keys() - held.keys() - {record.name}
-            spent = sum(map(self._calls_of, others))
+            spent = sum(map(self._calls_of, self._records.keys() - held.keys() - {record.name}))
             if spent + sum(held.values()) + most > cap:
                 if held:
                     return "later"
@@ -166,7 +157,8 @@ class RecordedSearch(Searcher):  # type: ignore[misc]  # ray is untyped here
         self._running[trial_id] = _Running(record, slot, most, time.monotonic())
         self._spent.pop(record.name, None)
         if not record.is_final:
-            self._say(record, self._plan.label(record.values))
+            values = (f"{key} = {shown(value)}" for key, value in record.values.items())
+            self._say(record, "; ".join(values))
         return {"trial": record.name, "slot": slot, **record.values}
 
     def _scores(self, record: TrialRecord) -> list[float] | None:

@@ -181,11 +181,10 @@ class Space(Section):
         """`metric: macro` is `metric: [macro]`, `stopping: asha` is `stopping: {kind: asha}`."""
         if not isinstance(values, Mapping):
             return values
-        metric, stopping = values.get("metric"), values.get("stopping")
         longhand = dict(values)
-        if isinstance(metric, str):
+        if isinstance(metric := values.get("metric"), str):
             longhand["metric"] = [metric]
-        if isinstance(stopping, str):
+        if isinstance(stopping := values.get("stopping"), str):
             longhand["stopping"] = {"kind": stopping}
         return longhand
 
@@ -204,11 +203,7 @@ class Space(Section):
 
 
 def load_space(source: str | Path, changes: Mapping[str, Any] | None = None) -> Space:
-    """Read and validate a space.
-
-    Args:
-        source: Path of a YAML file.
-        changes: Keys set by options of the command line.
+    """Read and validate a space from a YAML file; `changes` are keys that the user sets.
 
     Raises:
         ConfigError: With every problem found, its key, and the nearest known key.

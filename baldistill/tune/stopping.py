@@ -24,10 +24,7 @@ def check_stages(stopping: Asha | Median | NoStopping, numbers: Sequence[int]) -
 
     A trial is compared after the first stage at or beyond a rung. At a rung of 50 % a trial of
     three stages is compared after its second, at 67 %; a trial of two after its first, at 50 %.
-
-    Args:
-        stopping: The rule of a space.
-        numbers: Numbers of stages that a trial may have.
+    `numbers` are the numbers of stages that a trial may have.
 
     Raises:
         ConfigError: At a rung trials would be at different shares.

@@ -38,7 +38,6 @@ class Setup:
     Attributes:
         folder: The sweep's.
         base: The config that the trials vary.
-        space: What they vary.
         engines: Engines that the sweep started, one set for each trial at a time; empty where
             every trial starts its own.
         in_flight: The actor that keeps trials side by side from making the same calls; None
@@ -82,10 +81,6 @@ def failure_of(folder: Storage, name: str) -> str | None:
 
 def score_of(names: Sequence[str], metrics: Mapping[str, Any]) -> float:
     """Return the mean of the space's metrics, by which trials are stopped and compared.
-
-    Args:
-        names: The space's `metric`.
-        metrics: The metrics of a stage.
 
     Raises:
         UserError: A metric without a value.
@@ -166,9 +161,7 @@ def _reason_written(storage: Storage) -> Iterator[None]:
     storage.delete(layout.FAILURE)
     try:
         yield
-    except UserError as error:
-        storage.write_text(layout.FAILURE, str(error))
-        raise
     except Exception as error:
-        storage.write_text(layout.FAILURE, f"{type(error).__name__}: {error}")
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        storage.write_text(layout.FAILURE, f"{kind}{error}")
         raise

@@ -36,14 +36,7 @@ def run_trials(
     parallel: int | None,
     display: Display,
 ) -> None:
-    """Run every trial that has not come to its end; its record says how it ended.
-
-    Args:
-        plan: What to try.
-        folder: The sweep's.
-        cluster: The machines.
-        parallel: Trials at a time; by default as many as fit.
-        display: Shows the progress.
+    """Run every trial that has not come to its end, as many at a time as fit or as wanted.
 
     Raises:
         ResourceError: So many at a time do not fit.

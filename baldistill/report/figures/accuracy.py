@@ -45,12 +45,9 @@ def by_domain(run: RunFolder) -> Figure:
     _from_zero(axes, drawn)
     axes.set_xlim(-0.6, len(groups) - 0.4)
     if 0 < num_head < len(groups):
-        above = axes.get_xaxis_transform()
-        for x, side, text in (
-            (num_head - 0.62, "right", "head"),
-            (num_head - 0.38, "left", "tail"),
-        ):
-            axes.text(x, 1.01, text, transform=above, ha=side, va="bottom", fontsize=8.5)
+        above: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "va": "bottom"}
+        axes.text(num_head - 0.62, 1.01, "head", ha="right", fontsize=8.5, **above)
+        axes.text(num_head - 0.38, 1.01, "tail", ha="left", fontsize=8.5, **above)
     figure.legend(loc="outside right upper")
     return figure
 
@@ -75,8 +72,7 @@ def _shade_head(axes: Axes, run: RunFolder, groups: list[Sequence[str]]) -> int:
 
 def _label_groups(axes: Axes, groups: list[Sequence[str]]) -> None:
     if all(len(group) == 1 for group in groups):
-        names = [short_name(group[0], 20) for group in groups]
-        name_ticks(axes, names)
+        name_ticks(axes, [short_name(group[0], 20) for group in groups])
         axes.tick_params(axis="x", labelsize=8 if len(groups) <= 24 else 7)
         axes.set_xlabel("domain, largest first")
         return
@@ -118,7 +114,6 @@ def by_stage(run: RunFolder) -> Figure:
             continue
         drawn += values
         colour, dashes, marker, width = _LINES[name]
-        label = f"{values[-1]:.3f}  {name}"
         axes.plot(
             places,
             values,
@@ -127,7 +122,7 @@ def by_stage(run: RunFolder) -> Figure:
             marker=marker,
             ms=4 if len(places) <= 24 else 0,
             lw=width,
-            label=label,
+            label=f"{values[-1]:.3f}  {name}",
             zorder=3 if name == "macro" else 2.5,
         )
     whole_stages(axes, places[0], places[-1])

@@ -15,11 +15,7 @@ _MARKERS = "hos^vDPX*"
 
 
 def draw_comparison(data: Mapping[str, Any]) -> Picture:
-    """Draw accuracy per domain from head to tail.
-
-    Args:
-        data: The content of `comparison.json`.
-    """
+    """Draw `comparison.json`: accuracy per domain from head to tail."""
     with styled():
         return Picture.of("comparison", "accuracy per domain of each method", "", _lines(data))
 

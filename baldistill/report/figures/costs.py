@@ -45,14 +45,10 @@ def spending(run: RunFolder, spent: Spending) -> Figure:
 def _caps(spent: Spending) -> list[tuple[str, float, float, float]]:
     """Return name, limit, spent and held amount of each cap that is set beside B."""
     total, limits = spent.total, spent.summary.caps
+    tokens = float(total.prompt_tokens + total.completion_tokens)
     figures = [
         ("calls", limits.calls, float(total.calls), 0.0),
-        (
-            "tokens",
-            limits.tokens,
-            float(total.prompt_tokens + total.completion_tokens),
-            float(total.held_tokens),
-        ),
+        ("tokens", limits.tokens, tokens, float(total.held_tokens)),
         ("cost", limits.cost, total.cost, total.held_cost),
     ]
     return [(name, float(cap), used, held) for name, cap, used, held in figures if cap is not None]

@@ -22,22 +22,15 @@ _MAP = "viridis"
 
 
 def draw_sweep(data: Mapping[str, Any]) -> list[Picture]:
-    """Draw all figures of a sweep in which some trial has a score.
-
-    Args:
-        data: The content of `sweep.json`.
-    """
+    """Draw all figures of `sweep.json`, in which some trial has a score."""
+    figures = [
+        ("sweep-parameters", "score against each parameter", _parameters),
+        ("sweep-domains", "accuracy per domain of the best trials", _domains),
+        ("sweep-front", "the trade-off of the two metrics", _front),
+    ]
     with styled():
-        pictures = [
-            Picture.of("sweep-parameters", "score against each parameter", "", _parameters(data)),
-            Picture.of(
-                "sweep-domains", "accuracy per domain of the best trials", "", _domains(data)
-            ),
-        ]
-        if len(data["metric"]) == 2:
-            title = "the trade-off of the two metrics"
-            pictures.append(Picture.of("sweep-front", title, "", _front(data)))
-    return pictures
+        drawn = figures if len(data["metric"]) == 2 else figures[:2]
+        return [Picture.of(name, title, "", draw(data)) for name, title, draw in drawn]
 
 
 def _parameters(data: Mapping[str, Any]) -> Figure:
@@ -77,8 +70,7 @@ def _domains(data: Mapping[str, Any]) -> Figure:
     rows = rows or _scored(data)[:_BEST]
     domains = [d for d in data["domains"] if any(d in row["per_domain"] for row in rows)]
     values = [[100 * row["per_domain"].get(d, math.nan) for d in domains] for row in rows]
-    size = (max(WIDTH, 0.5 * len(domains) + 3.0), 1.6 + 0.32 * len(rows))
-    figure = Figure(figsize=size)
+    figure = Figure(figsize=(max(WIDTH, 0.5 * len(domains) + 3.0), 1.6 + 0.32 * len(rows)))
     axes = figure.subplots()
     image = axes.imshow(values, cmap=_MAP, vmin=0, vmax=100, aspect="auto")
     for y, row in enumerate(values):
@@ -160,13 +152,8 @@ def _draw_column(
 
 
 def _marker(trial: Mapping[str, Any], colour: str) -> dict[str, Any]:
-    done = trial["standing"] == "done"
-    return {
-        "s": 34,
-        "zorder": 2,
-        "facecolors": colour if done else "white",
-        "edgecolors": colour if done else GREY,
-    }
+    face, edge = (colour, colour) if trial["standing"] == "done" else ("white", GREY)
+    return {"s": 34, "zorder": 2, "facecolors": face, "edgecolors": edge}
 
 
 def _columns(trials: Sequence[Any]) -> dict[str, list[Any]]:
