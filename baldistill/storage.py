@@ -249,12 +249,12 @@ def _from_uri(uri: str) -> tuple[Any, str]:
     if uri.startswith("s3://"):  # a small object in one request instead of three
         uri += f"{'&' if '?' in uri else '?'}allow_delayed_open=true"
     try:
-        opened = pafs.FileSystem.from_uri(uri)
+        fs, path = pafs.FileSystem.from_uri(uri)
     except pa.ArrowInvalid as error:
         if "Unrecognized filesystem type" not in str(error):
             raise
-        opened = pafs.FileSystem.from_uri(_FSSPEC + uri)
-    return opened[0], opened[1]
+        fs, path = pafs.FileSystem.from_uri(_FSSPEC + uri)
+    return fs, path
 
 
 def _cannot_open(uri: str) -> str:

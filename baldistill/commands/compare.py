@@ -46,11 +46,6 @@ class Job:
     seed: int
     config: Config
 
-    @property
-    def name(self) -> str:
-        """What messages call the run."""
-        return f"{self.method}, seed {self.seed}"
-
 
 def compare(
     config_of: Callable[[str, int], Config],
@@ -158,7 +153,8 @@ def _side_by_side(
         try:
             outcomes[number] = result_of(done)
         except UserError as error:
-            failures.append(UserError(f"{jobs[number].name}: {error}"))
+            job = jobs[number]
+            failures.append(UserError(f"{job.method}, seed {job.seed}: {error}"))
             display.say(f"{failures[-1]}; {len(running)} runs under way are finished first")
             continue
         display.say(_line(outcomes[number], len(outcomes), len(jobs)))

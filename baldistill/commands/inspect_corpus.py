@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -31,7 +30,6 @@ class Inspection:
     """The content of a corpus.
 
     Attributes:
-        corpus: Sizes and counts, as a run would have them.
         quarantine: Rows that a run would leave out (records.QUARANTINE), by file and row.
     """
 
@@ -52,12 +50,6 @@ def inspect_corpus(
     config: Config, *, address: str | None = None, verbose: bool = False, display: Display
 ) -> Inspection:
     """Read, validate and split a corpus, however many of its rows are bad.
-
-    Args:
-        config: `data` and `seed` are used.
-        address: Of a Ray cluster; a local Ray by default.
-        verbose: Show Ray's own messages.
-        display: Shows the progress.
 
     Raises:
         DataError: The corpus cannot be used at all. The folder with its quarantine table is kept.
@@ -123,16 +115,10 @@ def domain_table(corpus: CorpusSummary, head: frozenset[str]) -> Table:
 
 
 def validate(inspection: Inspection, config: Config, display: Display, rows: int) -> None:
-    """Print the rows that a run would leave out, with reasons and lines.
-
-    Args:
-        inspection: The corpus.
-        config: `data.max_bad_fraction` decides whether a run would stop.
-        display: Where to print.
-        rows: Number of rows to print in full, at most.
+    """Print the rows that a run would leave out, with reasons and lines; so many in full.
 
     Raises:
-        DataError: A run would stop: too many rows are bad.
+        DataError: A run would stop: too many rows are bad (`data.max_bad_fraction`).
     """
     corpus, table = inspection.corpus, inspection.quarantine
     for row in table.slice(0, rows).to_pylist():
@@ -145,18 +131,13 @@ def validate(inspection: Inspection, config: Config, display: Display, rows: int
         f"{sum(corpus.evaluation_counts.values()):,} to evaluate on in {len(corpus.counts)} domains"
     )
     _say_left_out(corpus, display)
-    bad = num_bad(corpus.quarantined)
+    bad = sum(n for reason, n in corpus.quarantined.items() if reason not in _NOT_BAD)
     if bad > config.data.max_bad_fraction * corpus.num_rows_read:
         raise DataError(
             f"{bad:,} of {corpus.num_rows_read:,} rows cannot be used, more than "
             f"data.max_bad_fraction={config.data.max_bad_fraction:g} allows: a run would stop. "
             "To do: mend the files, or the column mapping in data.columns, or allow it"
         )
-
-
-def num_bad(quarantined: Mapping[str, int]) -> int:
-    """Count bad rows; duplicates and rows of the evaluation set are no bad rows."""
-    return sum(count for reason, count in quarantined.items() if reason not in _NOT_BAD)
 
 
 def _say_left_out(corpus: CorpusSummary, display: Display) -> None:

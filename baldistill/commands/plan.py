@@ -42,8 +42,6 @@ class RunPlan:
     """What a run would do and spend. `plan_usage.py` says what the estimates mean.
 
     Attributes:
-        stages: Quotas, head and tail of each stage.
-        counts: Examples of each domain.
         examples: Annotated examples in all (B).
         real: Real examples among them that the teacher explains (none for `target: label`).
         new: New examples among them, for the tail.
@@ -54,7 +52,6 @@ class RunPlan:
         cost: In the currency of the prices.
         cost_at_most: Cost of `tokens_at_most`.
         stopped_by: The cap that is expected to end the run before its budget is used.
-        placement: Actors, CPUs and GPUs.
     """
 
     stages: tuple[StagePlan, ...]
@@ -73,10 +70,7 @@ class RunPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
-        return {
-            **asdict(self),
-            "imbalance": imbalance(self.counts).to_dict(),
-        }
+        return {**asdict(self), "imbalance": imbalance(self.counts).to_dict()}
 
 
 def plan(
@@ -164,11 +158,7 @@ def plan_run(
 ) -> RunPlan:
     """Return the plan for a corpus of these sizes.
 
-    Args:
-        config: The run.
-        counts: Examples of each domain.
-        placement: Actors, CPUs and GPUs.
-        examples: Some examples of each domain; without them tokens and cost are 0.
+    Prompts are measured on some examples of each domain; without them tokens and cost are 0.
     """
     stages = plan_all(config, counts) if config.budget.total else []
     real, new = count_real_and_new(config, stages)

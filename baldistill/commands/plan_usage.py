@@ -48,13 +48,7 @@ class PlannedCalls:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What calls use, all together.
-
-    Attributes:
-        calls: Teacher calls.
-        tokens: Prompt and completion tokens; 0 where no prompts were measured.
-        cost: In the currency of the prices.
-    """
+    """What calls use, all together; tokens and cost are 0 where no prompts were measured."""
 
     calls: float
     tokens: float
@@ -74,13 +68,7 @@ class Usage:
 def planned_calls(
     config: Config, stages: Sequence[StagePlan], counts: Mapping[str, int]
 ) -> Iterator[PlannedCalls]:
-    """Yield the calls that the stages' quotas need; a recorded teacher is never called.
-
-    Args:
-        config: The run.
-        stages: Its plan.
-        counts: Examples of each domain.
-    """
+    """Yield the calls that the stages' quotas need; a recorded teacher is never called."""
     real, new = count_real_and_new(config, stages)
     most_real, most_new = real, new
     if config.student.target == "rationale" and config.rationale.on_mismatch == "drop":
@@ -152,11 +140,7 @@ def prompt_lengths(
 ) -> PromptLengths:
     """Return the mean prompt tokens of the planned calls.
 
-    Args:
-        config: The teachers, and the number of demonstrations in a prompt.
-        prompts: Prompts of each teacher.
-        calls: The planned calls.
-        sample: Some examples (question, answer) of each domain.
+    They are measured on a sample: some examples (question, answer) of each domain.
     """
     counters = [_token_counter(tier) for tier in config.teacher.tiers]
     return {

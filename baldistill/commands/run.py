@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,11 +114,9 @@ def run(
                 if not storage.exists(layout.METRICS):
                     running.warm(display.say)
                 context, chain = prepare(config, storage, responses, running, display)
-                try:
+                with closing(context):
                     stages = _run_stages(context, chain, on_stage)
                     result = _finish(context, stages)
-                finally:
-                    context.close()
         display.say(f"done in {time.monotonic() - start:.0f} s")
         return result
 
@@ -138,11 +136,8 @@ def _engines_for(
         assert engines.serves(config, responses)
         yield engines
         return
-    own = Engines(config, place(config, cluster), responses)
-    try:
+    with closing(Engines(config, place(config, cluster), responses)) as own:
         yield own
-    finally:
-        own.close()
 
 
 def _run_stages(context: Context, chain: Chain, on_stage: OnStage | None) -> _Stages:

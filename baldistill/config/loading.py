@@ -91,24 +91,20 @@ def dump_config(config: Config) -> str:
 
 def _read(source: str) -> str:
     try:
-        return _text_of(source)
+        if "://" in source:
+            from baldistill.storage import Storage  # pyarrow, only where it is asked for
+
+            base, query = split_query(source)
+            folder, _, file = base.rpartition("/")
+            storage = Storage.open(folder + query)
+            if storage.exists(file):
+                return storage.read_text(file)
+        elif Path(source).is_file():
+            return Path(source).read_text("utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"config {source} is not UTF-8 text ({error}): save it as UTF-8"
         ) from None
-
-
-def _text_of(source: str) -> str:
-    if "://" in source:
-        from baldistill.storage import Storage  # pyarrow, only where it is asked for
-
-        base, query = split_query(source)
-        folder, _, file = base.rpartition("/")
-        storage = Storage.open(folder + query)
-        if storage.exists(file):
-            return storage.read_text(file)
-    elif Path(source).is_file():
-        return Path(source).read_text("utf-8")
     raise ConfigError(f"config {source} does not exist (omit it to use the quickstart)")
 
 

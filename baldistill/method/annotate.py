@@ -37,9 +37,7 @@ class Annotation:
         budget: B_i.
         unfilled: Units of B_i that are missing, by reason.
         quotas: Those of the plan, after dry domains gave to the others.
-        by_source: Accepted examples by source (real, synthetic, repeated).
-        by_domain: Accepted examples by domain.
-        rejected: Rejected answers by reason.
+        by_source: Accepted examples, real, synthetic and repeated.
         dropped: Real examples that were given up.
         dry: Domains that could not fill their quota.
         refused: The cap of the ledger that ended the stage; None for none.
@@ -69,14 +67,7 @@ class Annotation:
 def annotate(
     context: Context, plan: StagePlan, errors: StudentErrors, caps: dict[str, Any]
 ) -> Annotation:
-    """Fill the quotas of a stage; write what was annotated, rejected and dropped.
-
-    Args:
-        context: The run.
-        plan: The stage's.
-        errors: What the plan's policy knows of the student.
-        caps: The caps of the budget that the stage is annotated under.
-    """
+    """Fill the quotas of a stage under caps; write what was annotated, rejected and dropped."""
     config = context.config
     candidates = Candidates(context, plan.stage)
     filling = Filling(
@@ -106,12 +97,6 @@ class _Annotator:
     """Does the actions of a stage.
 
     Attributes:
-        context: The run.
-        stage: From 1.
-        candidates: Real examples that are still to try.
-        task: Shows the progress.
-        annotated: Accepted examples.
-        rejected: Answers that were not accepted.
         dropped: Domain of each real example that was given up, by id.
         tail: Domains that got new examples.
     """

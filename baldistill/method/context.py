@@ -30,14 +30,9 @@ class Context:
     """A run in progress.
 
     Attributes:
-        config: What the user wants.
         storage: The run folder.
-        corpus: Sizes of the validated corpus.
-        engines: Teacher's and student's pools.
         responses: Where the teacher's answers are kept.
-        student_prompts: How the student is asked.
         teacher_prompts: How each teacher is asked: one, or several in a cascade.
-        display: What the user sees.
         counter: Actor in which workers count what they did.
     """
 
@@ -74,10 +69,9 @@ class Context:
         return tuple(tier.prices for tier in self.config.teacher.tiers)
 
     def teachers(self, on_progress: OnProgress) -> tuple[Teacher, ...]:
-        """The teacher, or those of a cascade, behind this run's ledger; all start on first use.
+        """Return the teacher, or those of a cascade, behind this run's ledger.
 
-        Args:
-            on_progress: Called every second while they answer.
+        All start on first use. `on_progress` is called every second while they answer.
         """
         if self._ledger is None:
             log = self.storage.sub(layout.LEDGER)

@@ -19,13 +19,7 @@ def annotated_before(storage: Storage, stage: int) -> pa.Table:
 
 
 def unused_before(storage: Storage, stage: int, counts: Mapping[str, int]) -> dict[str, int]:
-    """Return how many real examples of each domain no earlier stage annotated or dropped.
-
-    Args:
-        storage: The run folder.
-        stage: From 1.
-        counts: Examples of each domain in the corpus.
-    """
+    """Return how many of a corpus's real examples no earlier stage annotated or dropped."""
     used = Counter(_dropped_before(storage, stage).values())
     for table in _annotated_tables(storage, stage):
         used.update(table.filter(pc.equal(table["source"], "real"))["domain"].to_pylist())

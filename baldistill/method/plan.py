@@ -18,11 +18,9 @@ _MOST_CANDIDATES = 1_000_000  # half a gigabyte of rows of 500 bytes
 
 @dataclass(frozen=True, slots=True)
 class StudentErrors:
-    """What the `errors` policy asks the student.
+    """How the last student did on real examples of each domain.
 
-    Attributes:
-        answers: How the last student did on real examples of each domain; empty for other
-            policies, and before there is a student.
+    Empty for policies other than `errors`, and before there is a student.
     """
 
     answers: dict[str, Asked] = field(default_factory=dict)
@@ -33,12 +31,9 @@ class StagePlan:
     """What one stage sets out to annotate.
 
     Attributes:
-        stage: From 1.
         budget: B_i.
         quotas: Examples of each domain; they sum to B_i.
         unused: Real examples of each domain that no earlier stage tried.
-        head: Quotas of the head domains.
-        tail: Real and new examples of the tail domains.
     """
 
     stage: int
@@ -75,12 +70,8 @@ def plan_stage(
 ) -> StagePlan:
     """Balance the stage's budget over the domains, and tell head from tail (paper, section 3).
 
-    Args:
-        config: Budget, stages and policy.
-        counts: Examples n_d of each domain in the corpus.
-        unused: Of them, those that no earlier stage tried.
-        stage: From 1.
-        policy: In place of the config's, one that knows the student's answers.
+    A policy that knows the student's answers may stand in for the config's. Of the n_d examples
+    of a domain (`counts`), `unused` are those that no earlier stage tried.
     """
     policy = policy or config.budget.policy
     budget = stage_budgets(config.budget.total, config.stages)[stage - 1]

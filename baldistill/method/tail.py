@@ -51,11 +51,9 @@ def tail_domains(context: Context, stage: int, names: Iterable[str]) -> dict[str
 def repeat_real(
     counts: Mapping[str, int], rows: Iterable[AnnotatedExample]
 ) -> list[AnnotatedExample]:
-    """Repeat annotated real examples of each domain, each as often as the others.
+    """Repeat the real ones of the annotated rows, each of a domain as often as the others.
 
-    Args:
-        counts: Wanted rows of each domain. A domain without a real example gets none.
-        rows: All annotated examples so far.
+    A domain without a real example gets no rows.
     """
     rows = sorted((row for row in rows if row.source == "real"), key=lambda row: row.example_id)
     repeated = []

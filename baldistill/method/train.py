@@ -18,11 +18,6 @@ from baldistill.student.train import Progress, TrainingResult
 def train_student(context: Context, stage: int, *, cap: str | None) -> TrainingResult:
     """Fine-tune on all that was annotated so far, or on this stage's batch alone.
 
-    Args:
-        context: The run.
-        stage: From 1.
-        cap: The cap of the budget that the stage reached; None for none.
-
     Raises:
         UserError: Nothing was annotated.
     """

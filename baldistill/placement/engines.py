@@ -30,11 +30,8 @@ class Engines:
     ) -> None:
         """Remember what to start.
 
-        Args:
-            config: Names the models.
-            placement: How many engines there are, and what each reserves.
-            responses: The store in which engines of a teacher behind a server write each answer as
-                it comes. Without it the driver writes the answers.
+        Engines of a teacher behind a server write each answer into the store as it comes. Without
+        a store the driver writes the answers.
         """
         self.placement = placement
         self._config = config
@@ -55,10 +52,7 @@ class Engines:
 
         A missing package or key, or a model that vLLM cannot hold, is an error now, and not after
         hours of reading or after a teacher was paid. Where pools take turns, each vLLM pool is
-        started once as a check, and the last one stays.
-
-        Args:
-            say: Gets a message before a wait.
+        started once as a check, and the last one stays. `say` gets a message before a wait.
 
         Raises:
             UserError: An engine will not work.

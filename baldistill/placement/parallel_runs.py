@@ -9,7 +9,7 @@ from operator import itemgetter
 from baldistill.config import Config
 from baldistill.errors import ResourceError
 from baldistill.placement.packing import Amounts, Demand, describe_nodes, fits
-from baldistill.placement.resources import RAY_DATA, Cluster, Placement, PoolShape, nodes_of, place
+from baldistill.placement.resources import RAY_DATA, Cluster, Placement, nodes_of, place
 
 _DRIVER = Demand("driver", {"CPU": 1.0})
 
@@ -17,13 +17,9 @@ _DRIVER = Demand("driver", {"CPU": 1.0})
 def num_parallel_runs(
     configs: Sequence[Config], cluster: Cluster, runs: int, parallel: int | None = None
 ) -> int:
-    """Return how many runs to start at a time: as many as wanted, or as many as fit.
+    """Return how many runs to start at a time: as many as the user wants, or as many as fit.
 
-    Args:
-        configs: Configs of the runs. Each must fit beside others like itself.
-        cluster: The nodes.
-        runs: How many runs there are to do.
-        parallel: How many the user wants at a time; by default as many as fit.
+    A run with each of the configs must fit beside others like itself.
 
     Raises:
         ResourceError: So many do not fit; or as `place`. One run that fits alone is never refused.
@@ -72,18 +68,16 @@ def _num_fitting(nodes: Sequence[Amounts], placement: Placement, most: int) -> i
 
 def _steps(placement: Placement) -> Iterator[list[Demand]]:
     """Yield what one run holds at the same time, step by step."""
-    asking = [_engines(f"teacher {i}", pool) for i, pool in enumerate(placement.teachers)]
-    answering = [_engines("student", placement.student)]
+    # Of each pool all engines count, also those that may join later.
+    asking = [
+        pool.demand(f"teacher {i}", pool.max_replicas) for i, pool in enumerate(placement.teachers)
+    ]
+    answering = [placement.student.demand("student", placement.student.max_replicas)]
     training = [Demand("training", placement.worker, placement.num_workers)]
     if placement.take_turns:
         yield from ([*asking, RAY_DATA], [*answering, RAY_DATA], training)
     else:
         yield from ([*asking, *answering, task] for task in (RAY_DATA, *training))
-
-
-def _engines(key: str, pool: PoolShape) -> Demand:
-    """Return the demand of a pool with all engines, also those that may join later."""
-    return Demand(key, pool.bundle, pool.max_replicas, pool.size, pool.one_node)
 
 
 def _for_runs(step: Sequence[Demand], runs: int) -> list[Demand]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from baldistill.config import Config, StudentConfig
 from baldistill.config.engines import EngineConfig
@@ -72,6 +72,10 @@ class PoolShape:
         """GPUs of one engine."""
         return self.bundle.get("GPU", 0.0) * self.size
 
+    def demand(self, key: str, count: int) -> Demand:
+        """Return what so many engines need, asked for by a config key."""
+        return Demand(key, self.bundle, count, self.size, self.one_node)
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -117,11 +121,11 @@ def place(config: Config, cluster: Cluster) -> Placement:
         config.student.model == "bundled",
     )
     training = _training(config.student, nodes)
-    asking = [_demand(key, pool) for key, pool in zip(keys, teachers, strict=True)]
-    answering = [_demand("student.resources", student)]
+    asking = [pool.demand(key, pool.replicas) for key, pool in zip(keys, teachers, strict=True)]
+    answering = [student.demand("student.resources", student.replicas)]
     # Engines that join later must not hold what the training waits for, so the most count.
     pools = zip([*keys, "student.resources"], (*teachers, student), strict=True)
-    most = [replace(_demand(key, pool), count=pool.max_replicas) for key, pool in pools]
+    most = [pool.demand(key, pool.max_replicas) for key, pool in pools]
     work = [RAY_DATA, *([training] if training.count else [])]
 
     # Ray Data and the training never work at the same time.
@@ -210,7 +214,3 @@ def _bundle(resources: NodeResources, num_cpus: float, num_gpus: float) -> dict[
 
 def _have_gpus(nodes: Sequence[Amounts], resources: NodeResources) -> bool:
     return bool(nodes_with(nodes, _bundle(resources, 0.0, 1.0)))
-
-
-def _demand(key: str, pool: PoolShape) -> Demand:
-    return Demand(key, pool.bundle, pool.replicas, pool.size, pool.one_node)

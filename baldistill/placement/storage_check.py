@@ -19,12 +19,9 @@ _PROBE = "_storage_check"
 def check_storage_is_shared(
     storage: Storage, nodes: Sequence[dict[str, Any]] | None = None
 ) -> None:
-    """Let each node look for a file that the driver writes.
+    """Let each node (by default all of `ray.nodes()`) look for a file that the driver writes.
 
-    Args:
-        storage: The run folder.
-        nodes: As `ray.nodes()` describes them. By default all; a single node is the driver's own
-            and is not asked.
+    A single node is the driver's own and is not asked.
 
     Raises:
         UserError: A node does not see the file, or lacks a package or credential to look for it.

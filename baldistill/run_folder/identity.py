@@ -35,10 +35,8 @@ _TRAINING = {
 def adopt_run(storage: Storage, config: Config, answers: str) -> None:
     """Write config and versions into a new run folder, or check that its run may go on with them.
 
-    Args:
-        storage: The run folder.
-        config: Written even if it differs from the folder's in what may change.
-        answers: Path or URI of the teacher's answers, for the error.
+    A config that differs in what may change is written too. The error names the store of the
+    teacher's answers by its path or URI, `answers`.
 
     Raises:
         ConfigError: The folder holds steps that another config decided.
@@ -85,13 +83,9 @@ def adopt_comparison(folder: Storage, config: Config) -> None:
 def adopt_sweep(
     folder: Storage, config: Config, space: str, is_same_space: Callable[[str], bool]
 ) -> None:
-    """Write config and space into a new folder, or check that it is the same sweep.
+    """Write config and space (YAML) into a new folder, or check that it is the same sweep.
 
-    Args:
-        folder: The sweep's.
-        config: The config that its trials vary.
-        space: The space as YAML.
-        is_same_space: Returns whether the sweep may go on from the space that the folder holds.
+    `is_same_space` returns whether the sweep may go on from the space that the folder holds.
 
     Raises:
         ConfigError: The folder holds another sweep.

@@ -70,19 +70,14 @@ class StageLayout:
     """The names of a stage; stage 0 is the base student's, which is only evaluated.
 
     Attributes:
-        folder: Of all that the stage made.
         markers: Folder of the markers of its steps.
-        plan: Quotas per domain.
         scored: A folder of Parquet files: the candidates with their scores.
         selected: Candidates by rank.
         annotated: What the student learns from.
         synthesized: The rows of `annotated` that the teacher wrote.
         rejected: Answers of the teacher that were not accepted.
         dropped: Domain of each real example that was given up.
-        caps: The caps of the budget that the stage was annotated under.
-        student: The fine-tuned model.
         responses: The student's answers to the evaluation set.
-        metrics: The student's figures on the evaluation set.
     """
 
     def __init__(self, stage: int) -> None:

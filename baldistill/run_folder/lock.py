@@ -51,13 +51,10 @@ def only_run_in(
     beat: float = 5.0,
     silence: float = 60.0,
 ) -> Iterator[None]:
-    """Hold the run folder until the block ends.
+    """Hold the run folder until the block ends; `say` what this run waits for.
 
-    Args:
-        storage: The run's folder.
-        say: Called with a line about what this run waits for.
-        beat: Seconds after which an owner writes its sign of life again.
-        silence: Seconds without a change after which an owner counts as dead.
+    An owner writes its sign of life every `beat` seconds, and counts as dead after `silence`
+    seconds without a change.
 
     Raises:
         UserError: Another run is at work there, or the storage cannot be written to.

@@ -103,11 +103,7 @@ def replay(storage: Storage, caps: Caps, prices: tuple[Prices, ...] = ()) -> Led
 def reused_from_other_runs(summary: Mapping[str, Any], tiers: Sequence[TierConfig]) -> int:
     """Count the answers of a run that another run had paid for.
 
-    The ledger counts every answer of a recording as reused, but no run has paid for it.
-
-    Args:
-        summary: The summary of the run's ledger, as JSON values.
-        tiers: The run's teachers.
+    The ledger's summary counts every answer of a recording as reused, but no run has paid for it.
     """
     recorded = {str(number) for number, tier in enumerate(tiers, start=1) if tier.recorded}
     by_tier = summary["by_tier"].items()
