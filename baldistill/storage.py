@@ -39,8 +39,7 @@ class Storage:
 
     Attributes:
         uri: As the user gave it, with its query (absolute path for a local folder).
-        fs: The pyarrow filesystem.
-        root: The folder's path on that filesystem.
+        root: The folder's path on `fs`.
     """
 
     uri: str

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,17 +118,14 @@ def _one_by_one(
     outcomes: list[Outcome] = []
     store = ResponseStore(folder.sub(layout.RESPONSES))
     engines: Engines | None = None
-    try:
+    with ExitStack() as running:
         for job in jobs:
             if engines is None or not engines.serves(job.config, store):
-                if engines is not None:
-                    engines.close()
+                running.close()
                 engines = Engines(job.config, place(job.config, cluster), store)
+                running.callback(engines.close)
             outcomes.append(_run_one(job, folder, store, engines))
             display.say(_line(outcomes[-1], len(outcomes), len(jobs)))
-    finally:
-        if engines is not None:
-            engines.close()
     return outcomes
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from baldistill.answers.store import ResponseStore
@@ -10,7 +14,7 @@ from baldistill.config import Config, DataConfig
 from baldistill.data.labels import label_sets
 from baldistill.data.prepare import prepare_corpus
 from baldistill.data.summary import CorpusSummary
-from baldistill.errors import MissingPackageError
+from baldistill.errors import DataError, MissingPackageError
 from baldistill.generation.replay import check_recording
 from baldistill.method.context import Context
 from baldistill.placement.engines import Engines
@@ -58,6 +62,19 @@ def check_recordings(config: Config) -> None:
     for tier in config.teacher.tiers:
         if tier.kind == "replay":
             check_recording(tier)
+
+
+@contextmanager
+def scratch_folder(command: str) -> Iterator[Storage]:
+    """Open a folder that is removed at the end, unless its corpus cannot be used."""
+    with ExitStack() as removal:
+        folder = tempfile.mkdtemp(prefix=f"baldistill-{command}-")
+        removal.callback(shutil.rmtree, folder)
+        try:
+            yield Storage.open(folder)
+        except DataError:
+            removal.pop_all()
+            raise
 
 
 def validated_corpus(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 from rich.table import Table
 
+from baldistill.commands.inputs import scratch_folder
 from baldistill.config import Config
 from baldistill.core.longtail import by_size, head_domains, imbalance
 from baldistill.data.prepare import prepare_corpus
@@ -19,7 +18,6 @@ from baldistill.errors import DataError
 from baldistill.placement.cluster import connected
 from baldistill.progress.display import Display
 from baldistill.run_folder import layout
-from baldistill.storage import Storage
 
 _MOST_DOMAINS = 40
 _NOT_BAD = ("duplicate", "duplicate_id", "in_evaluation_set")  # reasons other than a bad row
@@ -36,7 +34,7 @@ class Inspection:
     corpus: CorpusSummary
     quarantine: pa.Table
 
-    def to_dict(self, head_mass: float = 0.8) -> dict[str, Any]:
+    def to_dict(self, head_mass: float) -> dict[str, Any]:
         """Return the figures as JSON values."""
         counts = self.corpus.counts
         return {
@@ -54,15 +52,11 @@ def inspect_corpus(
     Raises:
         DataError: The corpus cannot be used at all. The folder with its quarantine table is kept.
     """
-    scratch = tempfile.mkdtemp(prefix="baldistill-data-")
-    storage = Storage.open(scratch)
     data = config.data.model_copy(update={"max_bad_fraction": 1.0})
-    with connected(address, verbose=verbose):
-        corpus = prepare_corpus(data, config.seed, storage, partial(display.task, brief=True))
     order = [("file", "ascending"), ("row", "ascending")]
-    inspection = Inspection(corpus, storage.read_table(layout.QUARANTINE).sort_by(order))
-    shutil.rmtree(scratch)
-    return inspection
+    with scratch_folder("data") as storage, connected(address, verbose=verbose):
+        corpus = prepare_corpus(data, config.seed, storage, partial(display.task, brief=True))
+        return Inspection(corpus, storage.read_table(layout.QUARANTINE).sort_by(order))
 
 
 def describe(inspection: Inspection, config: Config, display: Display) -> None:

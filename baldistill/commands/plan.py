@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from baldistill.commands.inputs import check_recordings, validated_corpus
+from baldistill.commands.inputs import check_recordings, scratch_folder, validated_corpus
 from baldistill.commands.plan_usage import (
     PromptLengths,
     count_real_and_new,
@@ -22,7 +20,7 @@ from baldistill.config import Config
 from baldistill.config.loading import dump_config, load_config
 from baldistill.core.longtail import imbalance
 from baldistill.data.corpus import sample
-from baldistill.errors import ConfigError, DataError
+from baldistill.errors import ConfigError
 from baldistill.method.plan import StagePlan, plan_all, quota_table, teacher_warnings
 from baldistill.placement.cluster import connected
 from baldistill.placement.resources import Placement, PoolShape, place
@@ -30,6 +28,7 @@ from baldistill.placement.storage_check import check_storage_is_shared
 from baldistill.progress.display import Display
 from baldistill.records import seed_for
 from baldistill.run_folder import layout
+from baldistill.run_folder.caps import CAPS
 from baldistill.run_folder.lock import only_run_in
 from baldistill.storage import Storage
 from baldistill.teacher.prompts import load_prompts
@@ -97,7 +96,7 @@ def plan(
     config = config or load_config()
     display = Display(quiet=quiet)
     with (
-        _run_folder(run_dir, config, display) if run_dir else _scratch() as storage,
+        _run_folder(run_dir, config, display) if run_dir else scratch_folder("plan") as storage,
         connected(address, verbose=verbose) as cluster,
     ):
         placement = place(config, cluster)
@@ -122,19 +121,6 @@ def _run_folder(run_dir: str | Path, config: Config, display: Display) -> Iterat
                 f"another --run-dir, or {storage.uri_of(name)} to plan that run"
             )
         yield storage
-
-
-@contextmanager
-def _scratch() -> Iterator[Storage]:
-    """Open a folder that is removed at the end, unless its corpus cannot be used."""
-    with ExitStack() as removal:
-        folder = tempfile.mkdtemp(prefix="baldistill-plan-")
-        removal.callback(shutil.rmtree, folder)
-        try:
-            yield Storage.open(folder)
-        except DataError:
-            removal.pop_all()
-            raise
 
 
 def _sample(
@@ -168,9 +154,7 @@ def plan_run(
         prompts = [load_prompts(tier.prompts, model=tier.model) for tier in config.teacher.tiers]
         lengths = prompt_lengths(config, prompts, calls, examples)
     expected, most = estimate_usage(config, calls, lengths)
-    budget = config.budget
-    limits = {"calls": budget.calls, "tokens": budget.tokens, "cost": budget.cost}
-    caps = {name: limit for name, limit in limits.items() if limit is not None}
+    caps = config.budget.model_dump(include=set(CAPS), exclude_none=True)
     stopped_by = expected.first_over(caps)
     expected, most = expected.under(caps), most.under(caps)
     return RunPlan(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,17 +127,14 @@ def _open_store(store: str | Path | ResponseStore | None, storage: Storage) -> R
     return ResponseStore(Storage.open(store) if store else storage.sub(layout.RESPONSES))
 
 
-@contextmanager
 def _engines_for(
     config: Config, cluster: Cluster, responses: ResponseStore, engines: Engines | None
-) -> Iterator[Engines]:
+) -> AbstractContextManager[Engines]:
     """Use the caller's engines, or engines of this run that end with it."""
-    if engines is not None:
-        assert engines.serves(config, responses)
-        yield engines
-        return
-    with closing(Engines(config, place(config, cluster), responses)) as own:
-        yield own
+    if engines is None:
+        return closing(Engines(config, place(config, cluster), responses))
+    assert engines.serves(config, responses)
+    return nullcontext(engines)
 
 
 def _run_stages(context: Context, chain: Chain, on_stage: OnStage | None) -> _Stages:

@@ -208,13 +208,10 @@ def _all_keys(section: type[Any], prefix: tuple[str, ...] = ()) -> set[tuple[str
 
 
 def _sections(annotation: Any) -> list[type[Any]]:
-    if isinstance(annotation, type) and _is_section(annotation):
-        return [annotation]
+    if isinstance(annotation, type):
+        is_section = issubclass(annotation, BaseModel) or dataclasses.is_dataclass(annotation)
+        return [annotation] if is_section else []
     origins = (typing.Union, types.UnionType, typing.Annotated, tuple, dict)
     if typing.get_origin(annotation) in origins:
         return [s for part in typing.get_args(annotation) for s in _sections(part)]
     return []
-
-
-def _is_section(shape: type[Any]) -> bool:
-    return issubclass(shape, BaseModel) or dataclasses.is_dataclass(shape)

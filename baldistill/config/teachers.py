@@ -136,13 +136,8 @@ class OpenAITeacher(TeacherOptions, OpenAIOptions):
     def identity(self) -> tuple[str, str]:
         """Engine and model; another server's model of the same name is another teacher."""
         model = f"{self.model}@{self.base_url}" if self.base_url else self.model
-        decisive = self.model_dump(mode="json", include={"api", "bos", "extra_body"})
-        usual = OpenAIOptions.model_fields
-        changed = {
-            k: v
-            for k, v in decisive.items()
-            if v != usual[k].get_default(call_default_factory=True)
-        }
+        decisive = {"api", "bos", "extra_body"}
+        changed = self.model_dump(mode="json", include=decisive, exclude_defaults=True)
         return self.kind, f"{model} {json.dumps(changed, sort_keys=True)}" if changed else model
 
 

@@ -107,11 +107,9 @@ def answers_of(
 
 
 def accuracy_table(counts: dict[str, int], stages: dict[str, dict[str, Any]]) -> Table:
-    """The figure of each domain (largest first) and stage, with macro, micro, head and tail.
+    """Return the figure of each domain, largest first, and of macro, micro, head and tail.
 
-    Args:
-        counts: Examples of each domain in the corpus.
-        stages: Metrics by column title.
+    Each stage is a column with the title that its metrics have in `stages`.
     """
     measures = {str(metrics["metric"]) for metrics in stages.values()}
     title = _TITLES[measures.pop()] if len(measures) == 1 else _TITLES["mixed"]

@@ -93,9 +93,7 @@ def score_candidates(context: Context, plan: StagePlan) -> Scored:
 def uses_metric(config: Config, stage: int) -> bool:
     """Return whether a stage selects its head domains by the student's scores."""
     selection = config.selection
-    if selection.metric == "random":
-        return False
-    return stage > 1 or selection.first_stage == "metric"
+    return selection.metric != "random" and (stage > 1 or selection.first_stage == "metric")
 
 
 def candidate_counts(plan: StagePlan, per_quota: float | None) -> dict[str, int]:

@@ -29,10 +29,7 @@ def connected(address: str | None = None, *, verbose: bool = False) -> Iterator[
     """Use the Ray that is already in use, the cluster at `address` or RAY_ADDRESS, or a local Ray.
 
     A Ray that this function starts or joins is left at the end; one that the caller started stays.
-
-    Args:
-        address: `auto`, `host:port` or `ray://host:port`.
-        verbose: Let Ray's own messages through.
+    An address is `auto`, `host:port` or `ray://host:port`.
 
     Raises:
         ResourceError: No cluster answers at the address, or the local Ray does not start.

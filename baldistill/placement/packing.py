@@ -26,7 +26,6 @@ class Demand:
     Attributes:
         key: Where the config asks for them.
         bundle: What one process reserves, all of it on one node.
-        count: Number of groups.
         size: Bundles of a group: one for each GPU of an engine on several.
         one_node: Whether a group must stay on one node.
     """

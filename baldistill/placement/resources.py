@@ -83,9 +83,7 @@ class Placement:
 
     Attributes:
         teachers: The pool of each teacher: one, or several in a cascade.
-        student: The pool of the student's responses and scores.
         num_workers: Ray Train workers; 0 trains in the driver.
-        worker: What each worker reserves.
         take_turns: Whether a pool is closed before training and before the other pool starts,
             because the cluster cannot hold all side by side or `cluster.keep_warm` says so.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from baldistill.run_folder import layout
@@ -59,7 +60,5 @@ class RunLog:
             if self._timer is None:  # closed meanwhile
                 return
             self._timer = None
-            try:
+            with suppress(OSError):  # a log must not end a run; the next line tries again
                 self._storage.write_text(layout.LOG, self._text)
-            except OSError:  # a log must not end a run; the next line, or the end, tries again
-                return

@@ -26,10 +26,8 @@ class StageFolder:
     Attributes:
         stage: From 0.
         seconds: How long each committed step took, in the order of the steps.
-        plan: `plan.json`. It and the next three are empty until their steps are committed.
-        annotation: Figures of the annotation.
+        plan: `plan.json`; like the next three, empty until its step is committed.
         training: Figures of the training, with `losses` as pairs of step and loss.
-        metrics: Figures of the student on the evaluation set.
         sources: Domain -> source (real, synthetic, repeated) -> annotated rows.
     """
 
@@ -52,12 +50,9 @@ class RunFolder:
     """A run, read from its folder.
 
     Attributes:
-        storage: The run's folder.
         config_text: The text of `config.yaml`.
         config: Its keys, not validated: a run of another version still gets its report.
-        versions: Package -> version.
         corpus: Figures of the corpus; empty until that step is committed.
-        corpus_seconds: How long the corpus took.
         stages: Stage 0, if the base student was evaluated, and the stages that have begun.
         final: `metrics.json`; empty while the run is not finished.
     """

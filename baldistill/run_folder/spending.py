@@ -36,7 +36,6 @@ class Spending:
 
     Attributes:
         summary: What was spent by stage, domain, purpose and teacher; caps and what remains.
-        by_stage: What each stage spent, in order.
         calls: Stage -> purpose -> calls.
         teachers: Name of each teacher: one, or several of a cascade.
         priced: Whether any teacher has a price.

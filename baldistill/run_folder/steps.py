@@ -31,7 +31,6 @@ class Chain:
     """Steps of a run, each made from what the step before it left.
 
     Attributes:
-        storage: The run folder.
         folder: Folder of the steps, such as `stages/01`; empty for the run folder itself.
         key: Key of the last step; None before the first.
         seconds: How long the last step took when it was made.

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from baldistill.commands.plan import RunPlan, _scratch, plan, plan_run
+from baldistill.commands.inputs import scratch_folder
+from baldistill.commands.plan import RunPlan, plan, plan_run
 from baldistill.config import Config
 from baldistill.config.loading import dump_config, load_config
 from baldistill.errors import ConfigError, DataError, FolderInUseError
@@ -84,7 +85,7 @@ def test_a_plan_leaves_the_corpus_of_another_run_alone(tmp_path: Path) -> None:
 def test_a_corpus_that_cannot_be_used_stays_where_the_message_says() -> None:
     folders = []
     for error in (DataError("bad rows"), None):
-        with suppress(DataError), _scratch() as storage:
+        with suppress(DataError), scratch_folder("plan") as storage:
             folders.append(Path(storage.path()))
             storage.write_text("quarantine/rows", "bad")
             if error is not None:
