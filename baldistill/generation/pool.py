@@ -82,9 +82,6 @@ class Pool:
         fit. Replicas that there is room for start at once, the others join later.
 
         Args:
-            config: Which engine, with its options.
-            model: To load.
-            replicas: Engines side by side.
             bundle: What an engine reserves: amounts of `CPU`, `GPU`, `accelerator_type:NAME` and
                 custom resources.
             batch_size: Prompts that one engine takes at once.
