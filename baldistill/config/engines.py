@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from baldistill.config.sections import Count, Section, engine_shorthand
+from baldistill.config.sections import Count, OpenOptions, Section, engine_shorthand
 
 Dtype: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -66,7 +66,7 @@ class VllmOptions(EngineOptions):
     """Tokens of prompt and response together; by default the model's own limit."""
     gpu_memory_utilization: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
     """Share of a GPU's memory that one engine takes."""
-    engine_kwargs: dict[str, Any] = Field(default_factory=dict)
+    engine_kwargs: OpenOptions = Field(default_factory=dict)
     """Any other argument of vLLM's engine, such as `quantization: fp8`; wins over what is set
     here."""
 
@@ -104,6 +104,8 @@ class BatchApi(Section):
 
 def _switch(value: Any) -> Any:
     """Let `true` stand for a section with its defaults, and `false` for none."""
+    if isinstance(value, str):
+        raise ValueError(f"must be true, false or a section, not the text {value!r}")
     return ({} if value else None) if isinstance(value, bool) else value
 
 
@@ -140,7 +142,7 @@ class OpenAIOptions(EngineOptions):
     bos: str = ""
     """Put before plain-text prompts, for servers whose tokenizer adds no beginning-of-sequence
     token of its own (`<bos>` for the bundled models)."""
-    extra_body: dict[str, Any] = Field(default_factory=dict)
+    extra_body: OpenOptions = Field(default_factory=dict)
     """Further fields of each request, such as `{reasoning_effort: low}`."""
 
     @field_validator("base_url")

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, with_config
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, with_config
 
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 Share: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0)]
 
+
+def _without_old_booleans(values: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what YAML 1.1 read as booleans: in YAML 1.2 they are texts, which count as true."""
+    for key, value in values.items():
+        if isinstance(value, str) and value.lower() in ("yes", "no", "on", "off"):
+            raise ValueError(f"{key} is the text {value!r}: write true or false")
+    return values
+
+
+OpenOptions: TypeAlias = Annotated[dict[str, Any], AfterValidator(_without_old_booleans)]
+"""Options that are handed on to an engine or a server, whose names it knows."""
 
 _RULES = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

@@ -19,7 +19,7 @@ from baldistill.config.engines import (
     VllmOptions,
 )
 from baldistill.config.placement import EngineResources
-from baldistill.config.sections import Section, engine_shorthand, use_as_section
+from baldistill.config.sections import OpenOptions, Section, engine_shorthand, use_as_section
 from baldistill.core.ledger_entries import Prices
 
 use_as_section(Prices)
@@ -77,7 +77,7 @@ class TeacherOptions(Section):
 class LocalTeacher(TeacherOptions):
     """A teacher whose prompts become tokens here, and not on a server."""
 
-    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    chat_template_kwargs: OpenOptions = Field(default_factory=dict)
     """Variables of the tokenizer's chat template, such as `{enable_thinking: false}` for a model
     that thinks at length before it answers unless it is told not to."""
 

@@ -72,13 +72,13 @@ class Split:
     the head shares the rest as in the corpus."""
     head_mass: float = 0.8
     """The head is the smallest set of largest domains that hold this share of the corpus, above 0
-    and at most 1. If the head is the whole corpus, it gets the tail's share too."""
+    and below 1. If the head is the whole corpus, it gets the tail's share too."""
 
     def __post_init__(self) -> None:
         """Raise ValueError on shares outside [0, 1] or an empty head."""
         _check_shares("tail_shares", self.tail_shares)
-        if not 0 < self.head_mass <= 1:
-            raise ValueError(f"head_mass must be above 0 and at most 1, not {self.head_mass}")
+        if not 0 < self.head_mass < 1:
+            raise ValueError(f"head_mass must be above 0 and below 1, not {self.head_mass}")
 
 
 @dataclass(frozen=True, slots=True)

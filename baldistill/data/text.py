@@ -72,7 +72,11 @@ def column_text(column: pa.Array) -> tuple[pa.Array, dict[int, Problem]]:
     """Return a column of any type as strings, and by index the problems of values without text."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if pa.types.is_floating(column.type) or pa.types.is_nested(column.type):
+    if pa.types.is_nested(column.type):  # no look at the values: some cannot be read at all
+        what = "an object" if pa.types.is_struct(column.type) else "a list"
+        present = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+        return pa.nulls(len(column), pa.string()), {int(i): ("wrong_type", what) for i in present}
+    if pa.types.is_floating(column.type):
         texts, problems = read_each(column, text_of)
         return pa.array(texts, pa.string()), problems
     if not _is_textual(column.type):

@@ -77,11 +77,13 @@ class Pool:
         """Start the actors; they load the model while the caller goes on.
 
         Ray restarts an actor that dies, and the other actors do its batches. A batch that kills
-        four actors is an error. The pool waits for resources that other jobs hold, or that an
-        autoscaler is still bringing: `placement/resources.py` has checked that all steps of a run
-        fit. Replicas that there is room for start at once, the others join later.
+        four actors is an error. Replicas that the cluster has room for start at once, the others
+        join later: `placement/resources.py` has checked that all steps of a run fit.
 
         Args:
+            config: Which engine, with its options.
+            model: To load.
+            replicas: Engines side by side.
             bundle: What an engine reserves: amounts of `CPU`, `GPU`, `accelerator_type:NAME` and
                 custom resources.
             batch_size: Prompts that one engine takes at once.

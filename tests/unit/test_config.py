@@ -101,7 +101,7 @@ def test_another_kind_forgets_the_options_of_the_first() -> None:
         ("budget.total=-1", ["budget.total", "greater than or equal to 0"]),
         ("budget.policy={kind: errors, flor: 1}", ["budget.policy.flor: unknown key", "floor?"]),
         ("floor=0.3", ["floor: unknown key; did you mean budget.policy.floor?"]),
-        ("budget.policy={kind: errors, floor: 2}", ["budget.policy: floor must be", "not 2.0"]),
+        ("budget.policy={kind: errors, floor: 2}", ["budget.policy.floor: must be", "not 2.0"]),
         ("budget.policy={kind: schedule, power: x}", ["budget.policy.power", "got 'x'"]),
         ("teacher.prices.prompt_per_million=-1", ["teacher.prices: prices must be 0 or more"]),
         ("stages=[1", ["override stages: not a YAML value", "line 1, column"]),
@@ -177,3 +177,36 @@ def test_in_a_comparison_a_method_stays_what_it_is() -> None:
     one = load_config(None, options, "balance-ft-cot", method_wins=True)
     assert (one.stages, one.budget.total, one.budget.policy.kind) == (1, 500, "naive")
     assert load_config(None, options, "balance-ft-cot").stages == 6
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (
+            ["teacher.kind=vllm", "teacher.engine_kwargs.enable_prefix_caching=no"],
+            "teacher.engine_kwargs: enable_prefix_caching is the text 'no': write true or false",
+        ),
+        (
+            ["teacher.kind=vllm", "teacher.chat_template_kwargs.enable_thinking=off"],
+            "enable_thinking is the text 'off': write true or false",
+        ),
+        (
+            ["teacher.kind=openai", "teacher.model=m", "teacher.batch_api=yes"],
+            "must be true, false or a section, not the text 'yes'",
+        ),
+        (
+            ["budget.policy.kind=schedule", "budget.policy.power=20"],
+            "budget.policy.power: must be above 0 and at most 10, not 20",
+        ),
+        (
+            ["budget.policy.kind=split", "budget.policy.head_mass=1"],
+            "budget.policy.head_mass: must be above 0 and below 1",
+        ),
+    ],
+)
+def test_texts_that_were_booleans_and_bounds_of_policies_name_their_key(
+    overrides: list[str], words: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config(None, overrides)
+    assert words in str(error.value)
