@@ -38,8 +38,8 @@ def choice_of_answer(answer: str, choices: dict[str, str]) -> str | None:
     """Return the letter that a short answer names: `(A)`, `A)`, `A.`, `A`, or a choice's text.
 
     Args:
-        answer: What stands after `Answer:` or "the answer is".
-        choices: Choice texts by letter; without any, every letter from A to Z may be meant.
+        answer: The text after `Answer:` or "the answer is".
+        choices: Choice texts by letter; if there are none, every letter from A to Z is allowed.
     """
     folded = fold(answer)
     for letter, text in choices.items():
@@ -53,10 +53,10 @@ def choice_of_answer(answer: str, choices: dict[str, str]) -> str | None:
 
 
 def choice_of_text(text: str, choices: dict[str, str]) -> str | None:
-    """Return the letter a rationale without an `Answer:` line comes to.
+    """Return the letter that a rationale without an `Answer:` line concludes with.
 
-    What it says the answer is; else what its last sentence that names a choice, by letter or by
-    text, and rejects none, names; None when that names several.
+    A stated answer ("the answer is B") comes first, else the last sentence that names a choice, by
+    letter or by text, and rejects none. None if this sentence names several choices.
     """
     stated = stated_answer(text)
     letter = choice_of_answer(stated, choices) if stated is not None else None
@@ -73,7 +73,7 @@ def choice_of_text(text: str, choices: dict[str, str]) -> str | None:
 
 
 def label_of_answer(answer: str, labels: Sequence[str]) -> str | None:
-    """Return the label that a short answer is, or the first that it names; else None."""
+    """Return the label that equals a short answer, else the first label in it, else None."""
     for label in labels:
         if fold(label) == fold(answer):
             return label
@@ -82,9 +82,9 @@ def label_of_answer(answer: str, labels: Sequence[str]) -> str | None:
 
 
 def label_of_text(text: str, labels: Sequence[str]) -> str | None:
-    """Return the label a text without an `Answer:` line comes to.
+    """Return the label that a text without an `Answer:` line concludes with.
 
-    What it says the answer is; else the first label of the last sentence that names one. In
+    A stated answer comes first, else the first label of the last sentence that names one. In
     prose, "yes" and "no" count as answers only where they stand alone: "No, ...", "so yes, ...".
     """
     stated = stated_answer(text)
@@ -111,9 +111,9 @@ def _letters(text: str, choices: dict[str, str]) -> list[str]:
 def _named(text: str, choices: dict[str, str]) -> list[str]:
     """Return the keys of the choices whose text is named, in order of first mention.
 
-    A longer choice is looked for first and its words are used up, so that "new york" does not
-    also name "york". Choices that differ in their signs alone, such as (x + 1)2 and (x - 1)2, are
-    not named by their words. A choice that is a number is named by an equal number.
+    The search takes longer choices first and removes their words, so that "new york" does not also
+    name "york". Words do not name choices that differ only in signs, such as (x + 1)2 and
+    (x - 1)2. An equal number names a choice that is a number.
     """
     found: dict[str, int] = {}
     line = f" {' '.join(words(text))} "

@@ -1,8 +1,8 @@
 r"""Mathematical answers: finding them in text, and equality of numbers and expressions.
 
-Plain numbers are compared exactly. LaTeX goes to the kept library math-verify, which the extra
-`baldistill[math]` installs; it is imported only when an answer really holds LaTeX. Other
-expressions, lists, ratios and inequalities are the same where their texts are, save for spaces.
+Plain numbers are compared as fractions. The library math-verify (extra `baldistill[math]`) compares
+LaTeX; it is imported only when an answer really holds LaTeX. Other expressions, lists, ratios and
+inequalities are equal if their texts are equal without spaces.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NAMED_NUMBERS = (
     *("zero", "one", "two", "three", "four", "five", "six"),
     *("seven", "eight", "nine", "ten", "eleven", "twelve"),
 )
-# A tower of powers or a huge factorial would never come back from a computer algebra system.
+# A computer algebra system would never finish a tower of powers or a huge factorial.
 _ENDLESS = re.compile(r"\^\s*\{?[^{}^]*\^|\^\s*\{?\s*\d{4,}|\d{3,}\}?\)?\s*!")
 _LONGEST_LATEX = 300
 
@@ -43,12 +43,12 @@ def math_of_answer(answer: str) -> str | None:
     """Return the number or the expression that a short answer gives, in canonical form.
 
     Args:
-        answer: What stands after `Answer:` or "the answer is".
+        answer: The text after `Answer:` or "the answer is".
 
     Returns:
-        A number without commas, currency, units and trailing zeros ("1234.5", "1/3", "50%"), where
-        one stands there among plain words; LaTeX as it stands; other expressions, lists and text
-        folded; None for nothing.
+        The only number among plain words, without commas, currency, units and trailing zeros
+        ("1234.5", "1/3", "50%"); LaTeX as LaTeX; other expressions, lists and text folded; None
+        for an empty answer.
     """
     line = _conclusion(boxed(answer) or first_line(answer).rstrip(" ."))
     if not line or _LATEX.search(line):
@@ -61,9 +61,9 @@ def math_of_answer(answer: str) -> str | None:
 
 
 def math_of_text(text: str) -> str | None:
-    r"""Return what a derivation without an `Answer:` line comes to.
+    r"""Return the result of a derivation without an `Answer:` line.
 
-    The last `\boxed{}`, `#### n`, what it says the answer is, else its last number.
+    Take the last `\boxed{}`, else the last `#### n`, else the stated answer, else the last number.
     """
     marks = _GSM8K_MARKER.findall(text)
     for found in (boxed(text), marks[-1] if marks else None):
@@ -73,7 +73,7 @@ def math_of_text(text: str) -> str | None:
     if stated is not None and (numbers_in(stated) or _LATEX.search(stated)):
         line = _conclusion(stated)
         numbers = numbers_in(line)
-        # of a sentence the first number; of an expression, all that it is
+        # a sentence gives its first number, an expression is taken whole
         prose = numbers and _PROSE.search(line) and not _LATEX.search(line)
         return canonical(numbers[0]) if prose else math_of_answer(stated)
     matches = numbers_in(text)
@@ -84,8 +84,8 @@ def math_equal(a: str, b: str) -> bool:
     """Return whether two answers are the same number or expression.
 
     Numbers agree within a relative 1e-6; a percentage agrees with its number and its fraction
-    (50% is 50 and 0.5). Where either holds LaTeX and the texts differ, math-verify decides, save
-    for very long expressions and towers of powers, which differ.
+    (50% is 50 and 0.5). If either holds LaTeX and the texts differ, math-verify decides; but
+    very long expressions and towers of powers are then never equal.
 
     Raises:
         ModuleNotFoundError: An answer holds LaTeX and math-verify is not installed.
@@ -119,7 +119,7 @@ def boxed(text: str) -> str | None:
 
 
 def _conclusion(line: str) -> str:
-    """What a line comes to, after its last equals sign, without what changes no value."""
+    """Return what follows a line's last equals sign, without marks that change no value."""
     line = line.strip("*` ")
     if line.startswith("$") and line.endswith("$") and len(line) > 2:
         line = line.strip("$").strip()
@@ -132,7 +132,7 @@ def _conclusion(line: str) -> str:
 
 
 def _assigns_several(line: str) -> bool:
-    """Whether it is `x = 2, y = 3` or `x = 2 or x = 3`, which has no one right-hand side."""
+    """Return whether a line has several right-hand sides: `x = 2, y = 3`, `x = 2 or x = 3`."""
     first, *rest = line.split("=")
     return bool(_VARIABLE.search(first)) and any(
         _VARIABLE.search(part) and _SEPARATOR.search(part) for part in rest[:-1]
@@ -140,7 +140,7 @@ def _assigns_several(line: str) -> bool:
 
 
 def _without_latex_decoration(text: str) -> str:
-    r"""Drop what changes no value: `\$`, `\%` to %, spaces, degrees, units and their powers."""
+    r"""Drop marks without a value: `\$`, `\%` to %, spaces, degrees, units and their powers."""
     text = re.sub(r"\\(?:[,;:! ]|q?quad|left|right)", "", text)
     text = text.replace("\\$", "").replace("\\%", "%")
     text = re.sub(r"\^\s*\{?\s*\\circ\s*\}?", "", text)
@@ -163,7 +163,7 @@ def _latex_equal(a: str, b: str) -> bool:
             " pip install 'baldistill[math]'",
             name="math_verify",
         ) from error
-    # Its time limits use signals, which work in the main thread only; it warns once without.
+    # Its time limits need signals, which only the main thread gets. Without limits it warns once.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     one, other = (
         math_verify.parse("$" + text.replace("π", r"\pi ") + "$", parsing_timeout=None)

@@ -13,8 +13,8 @@ _NUMBER = re.compile(
     r"(?P<exponent>[eE][+-]?\d{1,3}(?!\w))?"
     r"(?!\d|(?:st|nd|rd|th)\b)(?P<percent>\s?%|\s?percent\b)?"
 )
-# What may stand around a number and leave it that number: words of two letters or more and marks.
-# A single letter is a variable, a figure or another sign makes it an expression.
+# The text that may stand around a plain number: marks, and words of two letters or more. A single
+# letter is a variable; another figure or sign makes an expression.
 _LETTERS = r"[^\W\d_²³π]{2,}+"
 _PLAIN = re.compile(
     rf"(?:[\s.,;:!?'\"\u2019\u201c\u201d()\[\]*`$€£¥₹¢°~≈#/\u2013-]|{_LETTERS}[²³]?(?:['\u2019]\w+)?"
@@ -53,7 +53,7 @@ def only_number(text: str) -> str | None:
 
 
 def numbers_equal(a: str, b: str | None) -> bool:
-    """Return whether two canonical numbers agree within a relative 1e-6, in any reading."""
+    """Return whether two canonical numbers agree within a relative 1e-6; 50% is 50 or 0.5."""
     if b is None:
         return False
     return any(
@@ -62,12 +62,12 @@ def numbers_equal(a: str, b: str | None) -> bool:
 
 
 def numbers_in(text: str) -> list[re.Match[str]]:
-    """Find the numbers, save for endless runs of digits: Python refuses to read those."""
+    """Find the numbers, without very long runs of digits, which Python refuses to read."""
     return [match for match in _NUMBER.finditer(text) if len(match[0]) <= _LONGEST_NUMBER]
 
 
 def canonical(match: re.Match[str]) -> str:
-    """Write a number that was found without commas, currency, units and trailing zeros."""
+    """Write a matched number without commas, currency, units and trailing zeros."""
     value = Fraction(match["top"].replace(",", ""))
     if match["bottom"] and Fraction(match["bottom"]):
         value /= Fraction(match["bottom"])

@@ -31,8 +31,8 @@ _QUOTES = "\"'\u201c\u201d\u2018\u2019`*"
 def marked_answer(text: str) -> str | None:
     r"""Return what follows the last line that begins with `Answer:`; None without such a line.
 
-    The student's target format is `{rationale}\nAnswer: {answer}`. Whoever must not guess uses
-    this in place of `answers.extract`.
+    The student's target format is `{rationale}\nAnswer: {answer}`. A caller that must not
+    guess uses this function in place of `answers.extract`.
     """
     ends = [marker.end() for marker in _MARKER.finditer(text)]
     return text[ends[-1] :].strip() if ends else None
@@ -52,7 +52,7 @@ def stated_answer(text: str) -> str | None:
 
 
 def sentences(text: str) -> list[str]:
-    """Split at line ends and after sentence ends; a decimal point is none."""
+    """Split at line ends and after sentence ends; a decimal point ends no sentence."""
     return [part.strip() for part in _SENTENCE_END.split(text) if part.strip()]
 
 
@@ -62,10 +62,10 @@ def first_line(text: str) -> str:
 
 
 def fold(text: str) -> str:
-    """Return text as people compare it: NFKC, no case, single spaces, no outer punctuation.
+    """Return text folded for comparison: NFKC, no case, single spaces, no outer punctuation.
 
-    Letters that are spelled out (`y a j o`, `y-a-j-o`) are one word. Folding twice changes nothing:
-    what casefold() or joining letters takes apart is composed again.
+    Spelled-out letters (`y a j o`, `y-a-j-o`) become one word. Folding twice changes nothing: the
+    text is composed again after casefold() and after joining letters.
     """
     text = _composed(_composed(text).casefold())
     text = re.sub(r" ?, ?", ", ", " ".join(text.split()))
@@ -80,7 +80,7 @@ def _composed(text: str) -> str:
 def words(text: str) -> list[str]:
     """Return the words without case and articles; 3.5, 04/30/2021 and don't are one word each.
 
-    A date in words is the word that the same date in figures is: April 30, 2021 is 04/30/2021.
+    A date in words becomes the same date in figures: April 30, 2021 becomes 04/30/2021.
     """
     text = _DATE.sub(_date_in_figures, _composed(text))
     return [word for word in _WORD.findall(text.casefold()) if word not in _ARTICLES]

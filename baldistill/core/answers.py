@@ -1,8 +1,8 @@
 r"""Answers per task type: extraction from a response, equality with the gold answer.
 
-A response in the student's target format is `{rationale}\nAnswer: {answer}`: the last such line
-decides, even when what it says cannot be understood. A response without one is read as a careful
-person would: "the answer is X", the last number, the one choice that the conclusion names.
+A response in the student's target format is `{rationale}\nAnswer: {answer}`. Its last `Answer:`
+line decides, even if it cannot be understood. A response without one is read as a careful person
+would read it: "the answer is X", the last number, or the one choice that the conclusion names.
 """
 
 from __future__ import annotations
@@ -82,10 +82,10 @@ def extract(
 def proper_answer(
     task: Task, answer: str, choices: Sequence[str] | None = None, question: str | None = None
 ) -> str | None:
-    """Return a short answer in the form of a gold answer; None where the task allows no such one.
+    """Return a short answer in the form of a gold answer; None if the task does not allow it.
 
-    A label as given in `choices`; of a multiple-choice question, which must have choices, the text
-    or else the letter of one; other answers as they stand.
+    Classification: the label as given in `choices`. Multiple choice: a choice's text if the answer
+    is this text, else its letter; None without choices. Other tasks: the answer unchanged.
     `choices` and `question` are those of `extract`.
     """
     if task == "classification" and choices:
@@ -137,7 +137,7 @@ def _choices(choices: Sequence[str] | None, question: str | None) -> dict[str, s
 
 
 def _stated_text(text: str) -> str | None:
-    """What the text says the answer is, or the last quotation of its last sentence."""
+    """Return the last quotation of the stated answer or else last sentence; else the answer."""
     stated = stated_answer(text)
     quoted = _QUOTED.findall(stated or (sentences(text) or [""])[-1])
     if quoted:
@@ -146,5 +146,5 @@ def _stated_text(text: str) -> str | None:
 
 
 def _answer_in_words(text: str) -> str:
-    """What the text says the answer is, else its last sentence."""
+    """Return the stated answer, else the last sentence."""
     return stated_answer(text) or (sentences(text) or [""])[-1]

@@ -4,9 +4,9 @@ Source: BalDistill (arXiv 2406.13114), section 3, after Li et al. (Cherry LLM, 2
 
     IFD(x, y) = PPL(y | x) / PPL(y) = exp( meanNLL(y | x) - meanNLL(y) )
 
-The published scripts find the response by encoding the text before it again, so that their two
-perplexities can cover different tokens, and score every failure as 0. Here both cover exactly
-the same tokens, and what has no score is NaN, which ranks last.
+The published scripts encode the text before the response again to find the response, so their two
+perplexities can cover different tokens; and they score every failure as 0. Here both perplexities
+cover exactly the same tokens. A response without a score is NaN, which ranks last.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def ifd_batch(
     """Return the IFD of many responses: above 1, the question made the response harder to predict.
 
     Args:
-        conditional: Of each response, log p(token | question, tokens before), shape (num_tokens,).
+        conditional: log p(token | question, tokens before) of each response, shape (num_tokens,).
         unconditional: log p(token | tokens before) of the same tokens, without the question.
 
     Returns:
@@ -38,7 +38,7 @@ def ifd_batch(
         two tokens, or with a log-probability that is not finite.
 
     Raises:
-        ValueError: The numbers of responses, or of the tokens of one of them, differ.
+        ValueError: The numbers of responses differ, or the numbers of tokens of one response.
     """
     if len(conditional) != len(unconditional):
         raise ValueError(
@@ -65,7 +65,7 @@ def _lengths(responses: Sequence[LogProbs]) -> npt.NDArray[np.int64]:
 
 
 def _mean_nll(responses: Sequence[LogProbs]) -> npt.NDArray[np.float64]:
-    """Mean negative log-likelihood of each response; NaN for one without tokens."""
+    """Return each response's mean negative log-likelihood; NaN for one without tokens."""
     lengths = _lengths(responses)
     means = np.full(len(responses), np.nan)
     filled = np.flatnonzero(lengths)

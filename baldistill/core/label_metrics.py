@@ -29,7 +29,7 @@ _METRICS: dict[Task, Metric] = {"classification": "f1", "qa": "word_f1"}
 def label_f1(predictions: Sequence[str | None], golds: Sequence[str]) -> dict[str, DomainScore]:
     """Return F1 = 2 TP / (2 TP + FP + FN) of each label that occurs as gold.
 
-    A prediction that is missing or no such label is a wrong decision like any other.
+    A missing or unknown prediction counts as wrong.
 
     Args:
         predictions: Predicted label of each example, None where there was none.
@@ -66,14 +66,14 @@ def metrics_of_responses(
       examples of all such domains, so that wrong answers of other domains count against it;
     - another domain (of yes and no) is scored by itself: the mean F1 of its gold labels.
 
-    `metric` names the task's figure if all domains have one, else it is `mixed`. Micro is the mean
-    score over the examples: for labels that is their micro F1 and their accuracy.
+    `metric` is the domains' common figure, else `mixed`. Micro is the mean score over the examples:
+    for labels, this is their micro F1 and their accuracy.
 
     Args:
         responses: Rows of `records.RESPONSES`.
         task_of: Task of a domain.
-        own: Label of each domain that is a label; told from the training answers
-            (`core.label_sets`), so that no figure hangs on which evaluation rows there are.
+        own: Label of each domain that is a label; found in the training answers
+            (`core.label_sets`), so that evaluation rows cannot change it.
         counts: Examples per domain of the training corpus. A domain without any counts as tail.
         head: The head domains of the corpus.
 
@@ -105,7 +105,7 @@ def _classification(
         [said for domain in golds if domain in own for said in predictions[domain]],
         [gold for domain in golds if domain in own for gold in golds[domain]],
     )
-    absent = DomainScore(0.0, 0)  # its label is nowhere the gold answer
+    absent = DomainScore(0.0, 0)  # no gold answer is its label
     figures: dict[str, DomainScore] = {}
     for domain, labels in golds.items():
         if domain in own:

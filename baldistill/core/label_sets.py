@@ -1,6 +1,6 @@
-"""Among which labels a classification domain's answers lie, told from the training answers alone.
+"""Find the labels of each classification domain, from the training answers alone.
 
-The evaluation answers have no say: neither prompts nor figures may depend on them.
+Neither prompts nor figures may depend on the evaluation answers.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class Labels:
     """The labels of a corpus.
 
     Attributes:
-        among: By domain, the labels that an answer may be, in order; none for a domain of more
-            than MAX_LABELS, or of another task.
-        own: By domain that is itself a label (R52, Reuters), that label.
+        among: By domain, the labels that an answer may be, in order. A domain with more than
+            MAX_LABELS, or of another task, has no entry.
+        own: The label of each domain that is itself a label (R52, Reuters), by domain.
     """
 
     among: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -28,15 +28,15 @@ class Labels:
 
 
 def labels_from_answers(answers: Mapping[str, Mapping[str, str]]) -> Labels:
-    """Return what the answers of the classification domains say about their labels.
+    """Return the labels that the answers of the classification domains show.
 
-    Domains with several answers (yes and no) that share one of them have the same labels: all
-    that occur in any of them, since a small domain may show but a few. A domain whose one answer
-    is such a label belongs to them too. Where the one answer occurs in no other domain, the domain
-    is that label, and its answers lie among those of all such domains; it takes two of them.
+    Domains with several answers (yes and no) that share an answer have the same labels: all answers
+    of these domains, since a small domain may show only a few. A domain whose one answer is
+    among these labels has the same labels. If no other domain has the one answer, this answer is
+    the domain's own label. All such own labels, at least two, are the labels of their domains.
 
     Args:
-        answers: By domain, its different answers: as they are compared (folded), and as written.
+        answers: The different answers of each domain: from the folded text to the text as written.
     """
     few = {domain: found for domain, found in answers.items() if 0 < len(found) <= MAX_LABELS}
     spelled: dict[str, str] = {}
@@ -63,7 +63,7 @@ def labels_from_answers(answers: Mapping[str, Mapping[str, str]]) -> Labels:
 
 
 def _joined(sets: Collection[set[str]]) -> list[set[str]]:
-    """Unions of the sets that have members in common."""
+    """Return the unions of the sets that have members in common."""
     groups: list[set[str]] = []
     for members in sets:
         touched = [group for group in groups if group & members]

@@ -1,16 +1,16 @@
 """The budget ledger: reserve before the teacher is called, settle with its response.
 
-Pure transitions in memory. Whoever runs it makes the returned entries durable *before* acting
-on them, and gets the same ledger back from `Ledger.replay` of what is durable. Then nothing can
-be granted past a cap, whatever the number of workers and wherever a crash falls:
+Pure transitions in memory. The caller makes the returned entries durable *before* acting on them.
+`Ledger.replay` of the durable entries gives the same ledger back. So nothing is granted past a
+cap, whatever the number of workers and whenever a crash comes:
 
 - an open reservation counts in full: its unit, its call, its bound on tokens and cost;
 - a reservation that a crash left open stays spent. Asking for it again costs another call (the
   first may have happened) but no second unit;
 - a call that was certainly not made is released: nothing of it counts any more;
 - a settled request costs nothing to ask for again: its answer is stored;
-- a rejected request gives its unit back; its call and tokens stay spent. Once its answer has
-  been seen, a rejection is final, so that a resumed run decides as the first one did.
+- a rejected request gives its unit back; its call and tokens stay spent. After the
+  answer was seen, the rejection is final, so that a resumed run decides as the first run did.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ class Grants:
     """The answer to a batch of reservations.
 
     Attributes:
-        granted: Ids that may go ahead, in the order asked; among them the settled ones.
-        settled: Those of the granted whose answer is already known: do not call again.
-        refused: Ids that would pass a cap, and which.
-        rejected: Ids whose answer was seen and rejected before, and why: nothing to do again.
-        entries: What to make durable before acting on any of this.
+        granted: Ids that may go ahead, in the order asked; the settled ids are among them.
+        settled: Granted ids whose answer is already there: do not call again.
+        refused: Each id that would pass a cap, with this cap.
+        rejected: Each id whose answer was rejected before, with the reason: do not ask again.
+        entries: Entries to make durable before acting on these grants.
     """
 
     granted: tuple[str, ...]
@@ -83,9 +83,9 @@ class Ledger:
     """The state of the budget. Not thread-safe: one owner, such as an actor, serialises calls.
 
     Attributes:
-        caps: What may be spent at most. A run resumed with a lower cap than is already spent
-            grants nothing more; nothing is taken back.
-        prices: Of each teacher of a cascade, in its order; without them the cost is 0.
+        caps: The most that may be spent. If a resumed run has a cap below what is spent already,
+            nothing more is granted, and nothing is taken back.
+        prices: Prices of each teacher of a cascade, in order; without prices the cost is 0.
     """
 
     caps: Caps
@@ -108,10 +108,10 @@ class Ledger:
         Args:
             caps: The caps from now on; they may differ from those of the earlier run.
             entries: Everything that was made durable.
-            prices: Of each teacher, in the order of the tiers.
+            prices: Prices of each teacher, in the order of the tiers.
 
         Raises:
-            ValueError: An entry speaks of what was never reserved.
+            ValueError: An entry's request was never reserved.
         """
         ledger = cls(caps, prices)
         for entry in entries:
@@ -121,11 +121,11 @@ class Ledger:
     def reserve(self, requests: Iterable[Reserve]) -> Grants:
         """Grant what fits under every cap, in the order asked.
 
-        A request named twice in one batch is one request. Asked for by two batches before it is
-        settled, it is two calls and one unit, for both callers may call.
+        A request named twice in one batch is one request. If two batches ask for it before it is
+        settled, it counts as one unit and two calls, for both callers may call.
 
         Args:
-            requests: What is about to be asked of the teacher.
+            requests: The calls that the caller wants to make.
 
         Raises:
             ValueError: There is a cap on tokens or cost and a call comes without a bound; then
@@ -162,10 +162,10 @@ class Ledger:
         return Grants(tuple(granted), frozenset(settled), refused, rejected, tuple(entries))
 
     def settle(self, settlements: Iterable[Settle]) -> tuple[Settle, ...]:
-        """Record what calls really cost, and return what was news.
+        """Record what calls really cost; return the settlements that were new.
 
-        A request settled before is not settled again. An open reservation of an earlier,
-        crashed run may be settled without reserving it again when its own answer was stored.
+        A request settled before is not settled again. If its answer was stored, an open
+        reservation of an earlier, crashed run may be settled without reserving it again.
 
         Raises:
             ValueError: A request was never reserved, or reserved without a call and not reused;
@@ -177,7 +177,7 @@ class Ledger:
         return tuple(entry for entry in batch if self._state.apply(entry))
 
     def reject(self, rejections: Iterable[Reject]) -> tuple[Reject, ...]:
-        """Give units back, and return what was news: the first reason stands.
+        """Give units back; return the rejections that were new. The first reason stands.
 
         Rejecting an open request says that its call failed: the call and its token bound stay
         spent, and the request may be reserved again.
@@ -191,10 +191,10 @@ class Ledger:
         return tuple(entry for entry in batch if self._state.apply(entry))
 
     def release(self, releases: Iterable[Release]) -> tuple[Release, ...]:
-        """Take calls back that were certainly not charged for, and return what was news.
+        """Take back calls that were certainly not charged for; return the releases that were new.
 
-        The unit, the call and its bound are free again. The release of a request that was
-        settled or rejected meanwhile says nothing, as does a second one of the same call.
+        The unit, the call and its bound are free again. Releasing a settled or a
+        rejected request, or the same call twice, changes nothing.
 
         Raises:
             ValueError: A request was never reserved; then nothing of the batch is recorded.
@@ -228,7 +228,7 @@ class Ledger:
         return summarise(self._state.groups, self.caps, self.remaining(), self._state.money)
 
     def requests(self) -> Iterator[RequestFigures]:
-        """Give every request's figures, in the order of their first reservations."""
+        """Yield every request's figures, in the order of their first reservations."""
         return each_request(self._state)
 
     def _check_bounds(self, batch: list[Reserve]) -> None:

@@ -1,4 +1,4 @@
-"""What the budget ledger is told and writes down: four kinds of entry, caps and prices.
+"""The entries of the budget ledger (of four kinds), its caps and its prices.
 
 Entries are facts in an append-only log. Each becomes a flat dictionary of JSON scalars, so that
 any file format can hold it.
@@ -27,12 +27,12 @@ class Reserve:
         domain: The domain the example is in.
         units: 1 when the answer is to become one of the B annotated examples, else 0.
         max_tokens: Upper bound on the call's prompt and completion tokens together. Token and
-            cost caps hold exactly as far as this is a bound.
-        prompt_tokens: The part of `max_tokens` that is known to be prompt: it makes the cost
-            bound tighter where a completion is dearer.
+            cost caps hold only if this bound holds.
+        prompt_tokens: The part of `max_tokens` that is prompt for certain: it makes the cost
+            bound tighter if completion tokens cost more.
         calls: 0 when the answer is known to be in a shared store, or was recorded before, so that
             no call is made.
-        tier: Which teacher of a cascade is asked, from 1: it has prices of its own.
+        tier: Which teacher of a cascade is asked, from 1; each tier has its own prices.
     """
 
     kind: ClassVar[str] = "reserve"
@@ -104,7 +104,7 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A reserved call was certainly not charged for: it was not made, or refused at the door.
+    """A reserved call was certainly not charged for: it was not made, or the server refused it.
 
     Attributes:
         request_id: Identity of the call.
@@ -128,7 +128,7 @@ def to_record(entry: Entry) -> dict[str, str | int | bool]:
 
 
 def from_record(record: Mapping[str, Any]) -> Entry:
-    """Read what `to_record` wrote; a column that the kind does not have may be there as None.
+    """Read what `to_record` wrote; the fields of other kinds may be there as None.
 
     Raises:
         ValueError: The kind is unknown, or a field is missing or not allowed.
@@ -146,7 +146,7 @@ def from_record(record: Mapping[str, Any]) -> Entry:
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """What may be spent at most; None is no cap.
+    """The most that may be spent; None is no cap.
 
     Attributes:
         examples: Annotated examples, the paper's budget B.

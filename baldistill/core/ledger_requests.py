@@ -1,4 +1,4 @@
-"""Every request of the ledger on its own: what is exported, and looked up one by one."""
+"""Figures of every single request of the ledger, for the export and for look-ups."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class RequestFigures:
 
     Attributes:
         request_id: Identity of the call.
-        stage: Of its first reservation; so the next three.
+        stage: Of its first reservation, as are `domain`, `purpose` and `tier`.
         domain: The domain the example is in.
         purpose: What the call is for.
         tier: The teacher of a cascade, from 1.
         units: Annotated examples it holds, 0 or 1.
-        calls: Calls made or possibly under way: over 1 where one failed or was lost in a crash.
+        calls: Calls made or possibly under way: over 1 if one failed or was lost in a crash.
         status: `open`, `settled`, `rejected`, or `released` where its last call was not made.
         reused: A shared store or a recording answered, without a call.
         reason: Why it was rejected.
@@ -45,7 +45,7 @@ class RequestFigures:
 
 
 def each_request(state: LedgerState) -> Iterator[RequestFigures]:
-    """Give every request's figures, in the order of their first reservations."""
+    """Yield every request's figures, in the order of their first reservations."""
     for name, request in state.requests.items():
         group, settled = request.group, request.answered
         paid = settled if settled and not settled.reused else Settle(name)

@@ -1,7 +1,7 @@
-"""Where every request of the budget ledger stands, and what all of them cost.
+"""The state of every request of the budget ledger, and the cost of all requests.
 
-The transitions themselves, without caps: what was written down happened, whatever the caps say
-today. `Ledger` decides what may be written down.
+This module applies entries without caps: recorded entries hold, whatever today's caps are.
+`Ledger` decides which entries may be recorded.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class Request:
     """Where one request stands.
 
     Attributes:
-        group: What its calls and tokens are counted under: its first reservation's.
-        unit_group: What its unit is counted under: that of the reservation that took it.
+        group: First reservation's group; counts calls and tokens.
+        unit_group: Group of the reservation that took the unit; counts the unit.
         units: Units it holds, 0 or 1.
         calls: Calls made for it or possibly under way.
-        bounds: On tokens and cost, of each of its calls that may be under way, or may have been
-            charged for; ascending. A settlement sets one of them free.
-        stored: Its answer was last said to be in a store, so that its settlement as reused
-            speaks of no call that is counted here.
+        bounds: (tokens, cost) of each call that may run or be charged; ascending. A settlement
+            frees one of them.
+        stored: Its last reservation said that its answer is stored, and counted no call; so
+            settling it as reused takes no call back.
         answered: Its settlement; None while it has none.
         reason: Why it was rejected, if it was.
         released: Its last call was not made.
@@ -50,7 +50,7 @@ class Request:
 
 @dataclass(slots=True)
 class Totals:
-    """Everything that the caps are held against, as integers."""
+    """The sums that caps limit, as integers."""
 
     units: int = 0
     calls: int = 0
@@ -63,11 +63,11 @@ class LedgerState:
     """Every request's standing and the sums over them; equal states behave equally.
 
     Attributes:
-        prices: Of each tier, the first one's first; a tier without prices costs nothing.
+        prices: Prices of each tier, in order; a tier without prices costs nothing.
         requests: Standing of each request by id.
         groups: Spending per stage, domain, purpose and tier.
         totals: Spending in total.
-        money: Units of the ledger's integer cost in one unit of the prices' currency.
+        money: Integer cost units per currency unit.
     """
 
     prices: Sequence[Prices]
@@ -78,7 +78,7 @@ class LedgerState:
     _prices: dict[int, tuple[int, int]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Put the prices on integers, so that sums are exact."""
+        """Turn the prices into integers, so that sums are exact."""
         of_tokens = [
             (exact(p.prompt_per_million) / 1_000_000, exact(p.completion_per_million) / 1_000_000)
             for p in self.prices
@@ -93,7 +93,7 @@ class LedgerState:
         """Apply one entry; return False when it said nothing new.
 
         Raises:
-            ValueError: It speaks of what was never reserved.
+            ValueError: The entry's request was never reserved.
         """
         match entry:
             case Reserve():
@@ -110,7 +110,7 @@ class LedgerState:
         """Return the standing of a request that must have been reserved.
 
         Raises:
-            ValueError: It was not.
+            ValueError: The request was never reserved.
         """
         request = self.requests.get(request_id)
         if request is None:
@@ -160,7 +160,7 @@ class LedgerState:
             request = self.requests[entry.request_id] = Request(group, group)
             self._spent(group).requests += 1
         if not request.answered:
-            if request.reason is not None:  # it failed before: this is a fresh try
+            if request.reason is not None:  # the earlier call failed: this is another try
                 self._count_rejected(request, request.reason, -1)
             request.reason, request.released = None, False
             request.stored = not entry.calls
@@ -206,7 +206,7 @@ class LedgerState:
         return True
 
     def _release(self, entry: Release) -> bool:
-        """Take an open call back; return False where none is, or its release is known."""
+        """Take an open call back; return False if none is open, or it was released before."""
         request = self.reserved(entry.request_id)
         if request.answered or request.released or request.reason or not request.bounds:
             return False
@@ -252,9 +252,9 @@ class LedgerState:
 
 
 def _answered(bounds: Sequence[tuple[int, int]], used: tuple[int, int]) -> tuple[int, int]:
-    """The bound of the call that was answered: the smallest that allows what it used.
+    """Return the answered call's bound: the smallest that covers its use, else the largest.
 
-    Nobody can tell which of a request's open calls it was; the bounds of the others stay held.
+    Nobody can tell which open call was answered; the bounds of the others stay held.
     """
     allows = (bound for bound in bounds if bound[0] >= used[0] and bound[1] >= used[1])
     return next(allows, bounds[-1])

@@ -1,4 +1,4 @@
-"""What was spent, on what: the ledger's figures by stage, domain, purpose and tier."""
+"""The ledger's spending by stage, domain, purpose and tier."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from baldistill.core.ledger_entries import Caps, Purpose
 
 
 class Group(NamedTuple):
-    """The finest grain that spending is counted at."""
+    """The finest grouping that spending is counted by."""
 
     stage: int
     domain: str
@@ -25,7 +25,7 @@ class Spent:
 
     Attributes:
         requests: Different requests granted.
-        calls: Calls made or possibly under way, those that a crash lost included.
+        calls: Calls made or possibly under way, with those that a crash lost.
         units: Annotated examples held.
         reused: Requests that a shared store or a recording answered.
         rejected: Requests whose answer became no example, by reason.
@@ -55,7 +55,7 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class SpentFigures:
-    """The counts of one group as people read them; `Spent` describes the others.
+    """The counts of one group as people read them; `Spent` describes the other attributes.
 
     Attributes:
         cost: Cost of the settled calls, in the currency of the prices.
@@ -87,7 +87,7 @@ class LedgerSummary:
         by_domain: Per domain, in order of name.
         by_purpose: Per purpose, in order of name.
         by_tier: Per teacher of a cascade; the keys are numbers from 1 as text, in order.
-        caps: What may be spent at most.
+        caps: The most that may be spent.
         remaining: What may still be reserved under each cap; None where there is no cap.
     """
 
@@ -110,13 +110,13 @@ def summarise(
     remaining: Caps,
     money: int,
 ) -> LedgerSummary:
-    """Add the groups up along each of their four sides.
+    """Sum the groups by stage, by domain, by purpose and by tier.
 
     Args:
         groups: Counts per stage, domain, purpose and tier.
-        caps: What may be spent at most.
+        caps: The most that may be spent.
         remaining: What is left under each cap.
-        money: Units of the ledger's integer cost in one unit of the currency.
+        money: Integer cost units per currency unit.
     """
 
     def table(key: Callable[[Group], Any]) -> dict[str, SpentFigures]:

@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import TypeAlias
 
 DomainCounts: TypeAlias = Mapping[str, int]
-"""Number of examples n_d of each domain d. A domain may be known and empty (0)."""
+"""Number of examples n_d of each domain d. A domain may be empty (0)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +130,10 @@ def zipf_sizes(counts: DomainCounts, alpha: float) -> dict[str, int]:
     """Return the domain sizes that make a corpus long-tailed by Zipf's law.
 
     The largest domain keeps its n_1 examples; the one of rank k (by size, then by name) keeps
-    n_1 / k^alpha, rounded down, but one at least and never more than it has.
+    n_1 / k^alpha, rounded down, but at least one and at most all that it has.
 
     Source: Dai et al. 2023 (OLTQA, 2305.06557), whose sizes are a random draw with this mean; the
-    paper makes its question answering corpora so with alpha = 2.
+    paper makes its question answering corpora long-tailed with alpha = 2.
 
     Args:
         counts: Examples per domain; empty domains are left out.
@@ -156,7 +156,7 @@ def zipf_sizes(counts: DomainCounts, alpha: float) -> dict[str, int]:
 
 
 def _gini(ascending: list[int]) -> float:
-    """Gini coefficient of sizes in ascending order: sum_i (2i - l - 1) n_i / (l N), i from 1."""
+    """Return the Gini coefficient of ascending sizes: sum_i (2i - l - 1) n_i / (l N), i from 1."""
     num = len(ascending)
     spread = sum((2 * i - num - 1) * size for i, size in enumerate(ascending, start=1))
     return spread / (num * sum(ascending))

@@ -68,8 +68,8 @@ def mean_scores(responses: pa.Table) -> dict[str, DomainScore]:
     """Return the mean score of each domain, in order of name.
 
     Args:
-        responses: Marked responses: their `domain`, and their `score`, right or wrong (boolean) or
-            in [0, 1].
+        responses: Marked responses with `domain` and `score`; a score is a boolean (right or
+            wrong) or a number in [0, 1].
 
     Raises:
         ValueError: There are no examples, or a value is missing.
@@ -98,13 +98,13 @@ def over_domains(
     counts: DomainCounts,
     head: Collection[str],
 ) -> Metrics:
-    """Return the means over domains of figures that are known by domain.
+    """Return the means of the domains' figures.
 
     Args:
         metric: What the figures are.
         per_domain: Figure of each domain; at least one.
-        micro: Mean over the evaluation examples. It is the accuracy too: the F1 over all
-            single-label decisions is the share of right ones.
+        micro: Mean over the evaluation examples; also the accuracy, because micro F1 with one label
+            an example is the share of right answers.
         counts: Examples per domain of the training corpus.
         head: The head domains of the corpus.
     """

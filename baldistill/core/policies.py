@@ -86,8 +86,8 @@ class Errors:
     """More for domains whose real examples the current student gets wrong; not in the paper.
 
     Before each stage but the first, the student answers real examples of the corpus, whose gold
-    answers are known. That needs no teacher call and nothing of the evaluation set. The counts
-    make a `MeasuredErrors`; without them this policy is `Adaptive`.
+    answers are known. This needs no teacher call and no evaluation example. `MeasuredErrors` is
+    this policy with the counts; without counts it shares as `Adaptive` does.
     """
 
     kind: Literal["errors"] = field(default="errors", kw_only=True)
@@ -117,8 +117,8 @@ class MeasuredErrors:
     """The `Errors` policy with the student's answers.
 
     quota_d = B_i [ f / l + (1 - f) e_d / sum(e) ], with e_d = (wrong + 1) / (asked + 2) the
-    current student's error in the domain. Laplace's rule smooths it, so that few questions never
-    say "never" or "always".
+    current student's error in the domain. Laplace's rule keeps e_d above 0 and below 1,
+    however few questions were asked.
 
     Attributes:
         floor: f, in [0, 1].

@@ -1,7 +1,7 @@
-"""Selection is a score and a top-k, block by block, without shuffling the corpus.
+"""Select examples by a score and a top-k, block by block, without shuffling the corpus.
 
 Source: BalDistill (arXiv 2406.13114), section 3: inputs are ranked by IFD, the highest are taken.
-Random selection is a hash of (seed, example id) as the score; IFD is another score. The top-k
+Random selection takes a hash of (seed, example id) as score; IFD is another score. The top-k
 of each domain is taken within a block, and again over the blocks' results: the operation is
 associative and does not depend on the order of rows, so any number of workers gives one result.
 """
@@ -21,10 +21,10 @@ Strings: TypeAlias = pa.Array | pa.ChunkedArray | npt.NDArray[Any] | Sequence[st
 
 
 def hash_score(seed: int, example_ids: Strings) -> npt.NDArray[np.float64]:
-    """Return a score in [0, 1) for each id that is uniform, and fixed by (seed, id) alone.
+    """Return a uniform score in [0, 1) for each id; (seed, id) alone fixes it.
 
     The same on every machine, process and library version. Taking the k highest is a random
-    sample of k rows; a seed gives an order that is unrelated to another seed's.
+    sample of k rows. The orders of two seeds are unrelated.
 
     Args:
         seed: Any whole number that fits 64 bits.
@@ -102,7 +102,7 @@ _GOLDEN = 0x9E37_79B9_7F4A_7C15
 
 
 def _mix(value: Any) -> Any:
-    """The finaliser of splitmix64 (Steele et al. 2014): a bijection that spreads every bit."""
+    """Apply splitmix64's finaliser (Steele et al. 2014): a bijection that spreads every bit."""
     with np.errstate(over="ignore"):
         value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58_476D_1CE4_E5B9)
         value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D0_49BB_1331_11EB)
@@ -112,7 +112,7 @@ def _mix(value: Any) -> Any:
 def _string_words(
     strings: Strings,
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """View a string column's bytes as the little-endian word that begins at every byte.
+    """Return the little-endian 64-bit word that begins at every byte of a string column.
 
     Returns:
         The words, one per byte of the buffer, and the start and length of each string in it.

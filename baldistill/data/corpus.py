@@ -29,14 +29,14 @@ def read_corpus(
 ) -> ray.data.Dataset:
     """Read the validated corpus of a run folder, or its evaluation set.
 
-    A task for each file, of at most half a million rows, which come in blocks. Ray Data's own
-    `read_parquet` lists, samples and plans anew for every pass: a second each on a laptop, where
-    this takes a twentieth.
+    One task reads one file, at most half a million rows, in blocks. Ray Data's own `read_parquet`
+    lists, samples and plans anew for every pass. This takes a second on a laptop, and `read_corpus`
+    a twentieth of a second.
 
     Args:
         storage: The run folder's.
         part: `layout.TRAIN` or `layout.EVALUATION`.
-        each: Applied to every block as it is read: what it leaves out is nowhere held.
+        each: Applied to every block as it is read; nothing holds what it drops.
     """
 
     def read(batch: pa.Table) -> Iterator[pa.Table]:
@@ -59,17 +59,17 @@ def sample(
     tried: set[str],
     seed: int,
 ) -> pa.Table:
-    """A uniform sample of the untried rows of each domain, exact and in one streaming pass.
+    """Return a uniform sample of each domain's untried rows, exact and in one streaming pass.
 
     The k rows with the highest hash are a random sample of k. Of n uniform hashes, the k-th
-    highest lies above 1 - (k + 6 sqrt(k) + 10) / n but for one case in 10^8, so blocks keep
-    only rows above that and the driver receives hardly more than it keeps, whatever the size
-    of the corpus. Should a domain come short all the same, the pass is made without the bound.
+    highest exceeds 1 - (k + 6 sqrt(k) + 10) / n, except once in 10^8. So blocks keep rows above
+    this bound, and the driver receives hardly more rows than it keeps, whatever the size of the
+    corpus. If a domain still comes short, a second pass goes without the bound.
 
     Args:
         storage: The run folder's.
-        wanted: Rows of each domain; at most what is unused.
-        unused: Untried rows of each domain.
+        wanted: Number of rows of each domain; at most `unused`.
+        unused: Number of untried rows of each domain.
         tried: Ids to leave out.
         seed: Of the hash.
 
@@ -100,7 +100,7 @@ def sample(
 
 
 def _above(block: pa.Table, shared: Any, floor: Mapping[str, float]) -> pa.Table:
-    """The rows of a block that can be among the wanted."""
+    """Return the rows of a block that the sample may include."""
     wanted, tried, seed = shared if isinstance(shared, tuple) else ray.get(shared)
     names = sorted(floor)
     block = block.select(EXAMPLES.names).cast(EXAMPLES)

@@ -63,7 +63,7 @@ def check_evaluation(num_evaluation: int, num_train: int, config: DataConfig) ->
 
 
 def check_num_domains(num_domains: int, config: DataConfig) -> None:
-    """Raise if the domain column has too many values to be one."""
+    """Raise if the domain column has too many values for domains."""
     if num_domains > MAX_DOMAINS:
         raise DataError(
             f"`{config.columns.domain}` has more than {MAX_DOMAINS} different values: a domain is "

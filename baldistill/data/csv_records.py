@@ -1,7 +1,7 @@
 """CSV and TSV with a header line, as a stream of records.
 
-The standard library's parser reads them, at some 300,000 records a second. No other keeps the
-number of each record exact across quoted line ends and malformed records.
+The standard library's parser reads them, at some 300,000 records a second. No other parser keeps
+the number of each record exact across quoted line ends and malformed records.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ def check_columns(names: Sequence[str], required: Mapping[str, str], shown: str)
     """Check that a file has the required columns.
 
     Raises:
-        DataError: Names the columns that there are, the nearest one and the config key.
+        DataError: A column is missing; names the existing columns, the nearest and the config key.
     """
     for ours, theirs in required.items():
         if theirs in names:

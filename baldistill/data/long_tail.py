@@ -44,8 +44,8 @@ def write_sample(
 
     The sample does not depend on the order of rows or files. A smaller size gives a subset.
 
-    `files` are Parquet files with a column `domain` and a column `id` of unique ids; `sizes` are
-    the rows to keep of each domain. A domain that `sizes` does not name is left out.
+    `files` are Parquet files with a column `domain` and a column `id` of unique ids; `sizes` has
+    the number of rows to keep of each domain. A domain that `sizes` does not name is left out.
     """
     bounds = _bounds(fs, files, sizes, seed, id)
     names = pa.array(list(bounds), pa.string())

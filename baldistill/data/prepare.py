@@ -12,7 +12,7 @@ big JSONL files are counted, so that line numbers are exact wherever a file is c
 4. write: the rows of each part go to the corpus, the evaluation set or the quarantine table
    (`write_corpus.py`).
 
-What grows with the corpus is on the storage. The driver holds the list of files and units (1,600
+Data that grows with the corpus is on storage. The driver holds the list of files and units (1,600
 for 100 M rows of 500 bytes), one report a part, the counts by domain and the evaluation set. A
 worker holds a block of rows, a partition of the key space (32 MB) and a part's columns of keys, and
 maps the repeated keys as shared memory. Passes 2 and 3 read only the columns of keys.

@@ -46,7 +46,7 @@ def run_tasks(
 ) -> Iterator[Report]:
     """Run `task(i)` for i < num_tasks on the cluster; yield the reports as they come.
 
-    A task gives small values. It is pickled: put large values into a `ray.ObjectRef`.
+    Tasks give small values. `task` itself is pickled: put large values into a `ray.ObjectRef`.
     """
     if num_tasks == 0:
         return

@@ -27,7 +27,7 @@ PART_ROWS = 500_000
 
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
-    """The files by index, the segments that each task reads, and how."""
+    """The files by index, the segments that each task reads, and the config."""
 
     files: Mapping[int, SourceFile]
     units: Sequence[Sequence[Segment]]

@@ -1,7 +1,7 @@
 """Find the files that the user named in `data.train` and `data.evaluation`.
 
 A source is a file, a folder, a glob or a URI, or a list of them, on any filesystem that
-`pyarrow.fs.FileSystem.from_uri` opens. The corpus inside the package is written as files first.
+`pyarrow.fs.FileSystem.from_uri` opens. The bundled corpus is written to files first.
 """
 
 from __future__ import annotations

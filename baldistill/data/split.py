@@ -1,9 +1,9 @@
 """Choose the rows of the evaluation set.
 
-Evaluation rows that the user gave or marked are chosen up to `evaluation_max_per_domain`. Without
-any, a share of each domain is set aside. Both are a top-k per domain by a seeded hash of the
-example id, taken in each part and merged. The choice is exact and does not depend on the order of
-rows and files, and the candidates stay few, whatever the size of the corpus.
+Evaluation rows that the user gave or marked are chosen up to `evaluation_max_per_domain`. If there
+are none, a share of each domain is set aside. Both ways take a top-k per domain by a seeded hash of
+the example id, in each part, and merge them. The choice is exact and does not depend on the order
+of rows and files, and the candidates stay few, whatever the size of the corpus.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _MERGE_ROWS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """The best rows of each domain in a part (CANDIDATES), and among how many they were chosen."""
+    """The best rows of each domain in a part (CANDIDATES), and how many rows there were."""
 
     rows: pa.Table
     counts: Mapping[str, int]

@@ -16,7 +16,7 @@ from baldistill.data.rows import Reason
 
 Value = TypeVar("Value")
 Problem: TypeAlias = tuple[Reason, str]
-"""Why a value cannot be read, and what it is."""
+"""Why a value cannot be read, and what the value is."""
 
 BLANK = r"\A[\s\pC]*\z"
 """An RE2 pattern of texts with nothing but whitespace, control and invisible characters."""
@@ -54,7 +54,7 @@ def text_of(value: Any) -> str | None:
 def read_each(
     column: pa.Array, read: Callable[[Any], Value | None]
 ) -> tuple[list[Value | None], dict[int, Problem]]:
-    """Read a column value by value; None where there is no value, or a problem by its index."""
+    """Return the values of a column, None for nulls and problems; and the problems by index."""
     values: list[Value | None] = []
     problems: dict[int, Problem] = {}
     for index, scalar in enumerate(column):

@@ -1,4 +1,4 @@
-"""Check rows, block by block: every row goes to the valid or to the bad ones."""
+"""Check rows, block by block: every row is valid or bad."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class _Verdicts:
 def check(
     block: RawBlock, config: DataConfig, role: Role, file_index: int
 ) -> tuple[pa.Table, list[BadRow]]:
-    """Divide a block into valid rows (STAGED) and bad ones; together they are all its rows."""
+    """Divide all rows of a block into valid rows (STAGED) and bad rows."""
     columns = {name: normalise(column) for name, column in block.columns.items()}
     verdicts = _Verdicts({}, np.ones(len(block.rows), np.bool_))
     _check_texts(columns, config, verdicts)

@@ -45,7 +45,7 @@ def write_part(
 ) -> WriteReport:
     """Write the rows of a staged part to the folders that they belong to.
 
-    `file_names` has the name of each file index for the quarantine table.
+    `file_names` has the files' names by index, for the quarantine table.
     """
     report = WriteReport()
     path = storage.path(f"{layout.STAGING}/rows/{name}.parquet")

@@ -27,7 +27,7 @@ class EngineActor:
     def __init__(
         self, config: EngineConfig, driver: ProcessId | None = None, journals: str | None = None
     ) -> None:
-        """Remember what to build; the first call builds it, so that the caller gets its errors.
+        """Remember what to build; the first call builds the engine and gets the errors.
 
         This process ends with `driver`. For `journals` see `build_engine`.
         """
@@ -71,7 +71,7 @@ class EngineActor:
 
     @contextmanager
     def _using(self, model: ModelRef) -> Iterator[Engine]:
-        """Yield the engine with a model, which is swapped once no thread uses the one before."""
+        """Yield the engine with a model; swap models when no thread uses the model before."""
         with self._changed:
             while model != self._model and self._num_calls > 0:
                 self._changed.wait()
@@ -81,7 +81,7 @@ class EngineActor:
                     self._engine = build_engine(self._config, self._journals)
                 if model != self._model:
                     self._status = "loading the model"
-                    self._model = None  # a load that fails leaves none
+                    self._model = None  # a load that fails leaves no model
                     self._engine.load(model)
                     self._model = model
             finally:
@@ -97,7 +97,7 @@ class EngineActor:
 
     @contextmanager
     def _counting(self) -> Iterator[OnEnded]:
-        """Yield a function that counts the ended rows of this call until it returns."""
+        """Yield a function that counts the ended rows of this call, until the call returns."""
         call = ray.get_runtime_context().get_task_id()
         self._ended[call] = 0
 

@@ -21,11 +21,11 @@ SavedAnswers: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
 """Returns the answers that a dead engine had already saved for these rows; None for the others."""
 
 OnProgress: TypeAlias = Callable[[int, str], None]
-"""Called every second, and at the end, with the rows that have ended but were not handed over yet,
-and with what the engines are doing before the first row ends (empty after that)."""
+"""Called every second and at the end, with the number of ended rows that were not handed over yet,
+and with the engines' status before the first row ends (empty after that)."""
 
-_MOST_DEATHS = 4  # of engines that had the same batch
-_GATHER_SECONDS = 0.2  # for engines that only have to say that they are ready
+_MOST_DEATHS = 4  # per batch; then the work stops
+_GATHER_SECONDS = 0.2  # to wait for engines that already hold the model
 _HAND_OVER_EVERY = 0.2  # seconds: the caller writes a file for each
 
 
@@ -34,8 +34,8 @@ class Call:
     """A batch for an engine.
 
     Attributes:
-        numbers: Of its rows.
-        method: The actor's.
+        numbers: Row numbers.
+        method: Actor method.
         rows: The method's second argument; the first is the model.
         options: Further arguments.
         deaths: How many engines died with this batch.
@@ -58,8 +58,8 @@ class _ReadyEngine:
     """An engine with the model in memory, until it dies.
 
     Attributes:
-        place: In the pool's actors.
-        num_rows: Rows that it was given and has not returned.
+        place: Index into the pool's actors.
+        num_rows: Rows that the engine was given and has not returned.
     """
 
     place: int
@@ -171,7 +171,7 @@ class Dispatcher:
         return next(filter(None, statuses), "")
 
     def _ended_calls(self) -> list[Any]:
-        """Wait for calls to end; return none if an engine got ready, or after a second."""
+        """Return the ended calls; wait for one, or for a ready engine, at most a second."""
         longest = watch.ASK_EVERY
         if self._rows:
             longest = min(longest, max(0.0, self._next_hand_over - time.monotonic()))
@@ -237,7 +237,7 @@ class Dispatcher:
         return _answered(call, results)
 
     def _redo(self, call: Call, error: Exception) -> list[tuple[int, Any]]:
-        """Return what a dead engine had saved; queue the other rows for another engine.
+        """Return the answers that a dead engine had saved; queue the other rows again.
 
         Too many deaths stop the work.
         """
@@ -275,8 +275,8 @@ def _answered(call: Call, results: Sequence[Any]) -> list[tuple[int, Any]]:
 def to_bytes(rows: Sequence[Any]) -> bytes:
     """Pickle rows that go from one process to another.
 
-    Ray would keep each array apart, so that a large one need not be copied. For rows of some tens
-    of tokens that takes three times as long as copying them.
+    Ray stores each array apart to avoid copies. For rows of some tens of tokens, copying takes a
+    third of the time.
     """
     return pickle.dumps(rows, protocol=5)
 

@@ -19,8 +19,8 @@ def encode_prompt(
     A chat goes through the tokenizer's chat template. A template without system turns gets the
     text of the system turn in front of the text of the next turn. A base model without a template
     gets the texts of the turns, joined by blank lines, and a newline at the end: so prompt and
-    response, tokenised apart, have the tokens that they have together. `variables` are those of the
-    chat template, such as `enable_thinking`.
+    response get the same tokens apart as together. `variables` are those of the chat template,
+    such as `enable_thinking`.
     """
     (tokens,) = encode_prompts(tokenizer, [prompt], variables)
     return tokens
@@ -96,7 +96,7 @@ def truncate_left(tokens: list[int], limit: int, start: list[int]) -> list[int]:
 
 
 def prompt_limit(context: int, max_new_tokens: int, least: int = 1) -> int:
-    """Return the most tokens that a prompt may have, of `context` for prompt and response.
+    """Return the most tokens of a prompt, if prompt and response share `context` tokens.
 
     Raises:
         UserError: Fewer than `least` tokens are left for a prompt.

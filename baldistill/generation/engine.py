@@ -1,4 +1,4 @@
-"""What an engine can do, and how it says that it cannot go on."""
+"""The interface of an engine, and the errors that say that it cannot go on."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class EngineStoppedError(UserError):
     """The engine cannot go on until the user mends something.
 
     Attributes:
-        answered: For each request of the batch the answer that it already had, which may have been
-            paid for; None where it had none.
+        answered: For each request of the batch, its answer, which may have been paid for; None if
+            there was no answer yet.
         charged: Whether the requests without an answer may be charged for, too.
     """
 
@@ -70,13 +70,13 @@ class Engine(Protocol):
 
         An engine may return None for a request that is still under way. The engine goes on with
         that request, and returns the answer to whoever calls with the same request again.
-        `on_ended` is told of rows that end before the call does. An engine whose calls are short
-        need not call it.
+        The engine calls `on_ended` for rows that end before the call does. An engine whose calls
+        are short need not call it.
         """
         ...
 
     def score(self, token_ids: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Log-probability of each token of texts without any context, float32, shape [T] each."""
+        """Return each token's log-probability of texts without context, float32, shape [T] each."""
         ...
 
 
@@ -89,5 +89,5 @@ class RemoteModel(Protocol):
         ...
 
     def notice(self) -> str:
-        """Return what is new, such as why nobody is answered; empty if nothing is."""
+        """Return news for the user, such as why no row is answered; empty if there are none."""
         ...

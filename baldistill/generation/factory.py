@@ -16,7 +16,7 @@ def build_engine(config: EngineConfig, journals: str | None = None) -> Engine:
     Args:
         config: Which engine.
         journals: A folder on a disk in which the engine may write answers. If the process is killed
-            before it returns an answer, an answer in the folder need not be paid again.
+            before it returns an answer, the folder spares paying for the answer again.
     """
     match config.kind:
         case "transformers":
@@ -60,7 +60,7 @@ def require_vllm() -> None:
     """Check that vLLM is installed and can be imported in this process.
 
     Raises:
-        MissingPackageError: It is not.
+        MissingPackageError: vLLM is not installed, or cannot be imported.
     """
     if importlib.util.find_spec("vllm") is None:
         raise MissingPackageError(

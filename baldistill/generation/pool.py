@@ -3,8 +3,8 @@
 An engine is started once for a run, not once for a step: starting an engine costs 9-11 s even for
 a tiny model, feeding one that is already there 0.3 s. The pool travels by value into Ray Data
 functions (it holds actor handles only), which feed it in batches. Every call names the model that
-it wants. So an actor that was restarted loads the right weights, and a new student is a swap of
-weights.
+it wants. So an actor that was restarted loads the right weights, and a new student needs only a
+swap of weights.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class Pool:
 
     Attributes:
         actors: Handles of the `EngineActor`s.
-        model: What they answer with.
+        model: The model that they answer with.
         batch_size: Prompts that one engine takes at once.
         threads: Batches that one engine works on at the same time.
-        groups: The bundles of each engine on several GPUs.
+        groups: The placement group of each engine on several GPUs.
         on_progress: Called every second while the engines answer.
     """
 
@@ -77,8 +77,8 @@ class Pool:
         """Start the actors; they load the model while the caller goes on.
 
         Ray restarts an actor that dies, and the other actors do its batches. A batch that kills
-        four actors is an error. Replicas that the cluster has room for start at once, the others
-        join later: `placement/resources.py` has checked that all steps of a run fit.
+        four actors is an error. Replicas start as soon as the cluster has room for them:
+        `placement/resources.py` has checked that all steps of a run fit.
 
         Args:
             config: Which engine, with its options.
@@ -98,7 +98,7 @@ class Pool:
             variables["CUDA_VISIBLE_DEVICES"] = ""  # an engine that reserves no GPU sees none
         groups: tuple[PlacementGroup, ...] = ()
         places = [options_for_bundle(bundle)] * replicas
-        if bundles > 1:  # the engine's workers take them; the engine takes no GPU, but sees them
+        if bundles > 1:  # vLLM's workers take the bundles; the engine takes no GPU, but sees theirs
             variables |= CHILDREN_SEE_GPUS
             strategy = "STRICT_PACK" if one_node else "PACK"  # PACK: on as few nodes as possible
             groups = tuple(
@@ -127,7 +127,7 @@ class Pool:
         """Wait for the first engine to have the model in memory.
 
         Raises:
-            UserError: The model does not fit, or is none, or the package of the engine is missing.
+            UserError: There is no such model, it does not fit, or the engine's package is missing.
         """
         loading = [actor.load.remote(self.model) for actor in self.actors]
         (first,), _ = ray.wait(loading, num_returns=1)
@@ -173,7 +173,7 @@ class Pool:
         sampling: Sampling,
         saved_answers: SavedAnswers = no_saved_answers,
     ) -> Iterator[list[Completion]]:
-        """Answer all requests, in any order, and keep none: yield whatever has come back.
+        """Answer all requests in any order; yield answers as they come, and keep none.
 
         The requests are consumed `feed_sizes` at a time, while the engines still have work.
         """
@@ -182,7 +182,7 @@ class Pool:
             yield [completion for _, completion in numbered]
 
     def score(self, token_ids: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Log-probabilities of texts without context, in their order."""
+        """Return the log-probabilities of texts without context, in their order."""
         batches = self._batches([len(tokens) for tokens in token_ids])
         calls = (Call(batch, "score", [token_ids[i] for i in batch]) for batch in batches)
         scores: dict[int, np.ndarray] = {}
@@ -225,7 +225,7 @@ def options_for_bundle(bundle: Mapping[str, float]) -> dict[str, Any]:
     """Return Ray's options for an actor that takes one bundle."""
     amounts = dict(bundle)
     cpus, gpus = amounts.pop("CPU", 0.0), amounts.pop("GPU", 0.0)
-    # DEFAULT: on any node. A Ray Tune trial would else keep the actor in its placement group.
+    # DEFAULT: on any node. Else a Ray Tune trial would keep the actor in its placement group.
     options = {"num_cpus": cpus, "num_gpus": gpus, "resources": amounts}
     return {**options, "scheduling_strategy": "DEFAULT"}
 

@@ -1,4 +1,4 @@
-"""Replay recorded answers: distil from what was already paid for.
+"""Replay recorded answers: distil from answers that were already paid for.
 
 The table may be far larger than memory. It is read once, in batches. Its texts go to a scratch file
 that is mapped into memory, and only an index of 16 bytes a recording stays in memory.
@@ -100,7 +100,7 @@ class Recordings:
                     hashes.append(_hashes(batch["key"].to_pylist()))
                     starts.append(starts[-1] + batch.num_rows)
             file.flush()
-            # The mapping reads pages on use. The file needs no clean-up: it has lost its name.
+            # The mapping reads pages on use, also after `with` has deleted the file.
             self._reader = pa.ipc.open_file(pa.memory_map(file.name))
         every = np.concatenate(hashes)
         self._rows = np.argsort(every, kind="stable")  # equal keys stay in the table's order
@@ -131,7 +131,7 @@ def check_recording(config: ReplayOptions) -> None:
     """Check that the table exists and has its columns, before anything starts.
 
     Raises:
-        DataError: It is not.
+        DataError: There is no such table, or a column is missing.
     """
     _check_columns(config.path, _open(config.path), config.columns)
 

@@ -88,7 +88,7 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def score(self, token_ids: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Log-probabilities of texts without context, one forward pass per length-sorted batch."""
+        """Return log-probabilities of texts without context, by one pass per batch."""
         start = context_token(self._tokenizer)
         order = sorted(range(len(token_ids)), key=lambda i: len(token_ids[i]))
         scores: list[np.ndarray] = [np.empty(0, np.float32)] * len(token_ids)

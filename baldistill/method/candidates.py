@@ -45,7 +45,7 @@ class Candidates:
     def draw(self, action: Draw) -> None:
         """Draw further rows, of all domains in one pass over the corpus."""
         self._num_draws += 1
-        # The seed differs from that of earlier draws: the rows that those left have low hashes.
+        # Each draw needs a fresh seed: earlier draws left rows with low hashes.
         rows = sample(
             self._context.storage,
             action.counts,

@@ -61,7 +61,7 @@ def ask_student(context: Context, stage: int) -> StudentErrors:
     """Let the last student answer real examples, if the policy asks for its errors.
 
     The student was trained on some of these examples (in a small domain, on all), so it makes too
-    few errors on them. A domain that it has not mastered shows all the same.
+    few errors on them. The errors of unmastered domains still show.
     """
     policy = context.config.budget.policy
     if not isinstance(policy, Errors) or stage == 1:
@@ -86,7 +86,7 @@ def ask_student(context: Context, stage: int) -> StudentErrors:
 def answers_of(
     context: Context, stage: int, examples: ray.data.Dataset, *, title: str, total: int
 ) -> pa.Table:
-    """The marked answers of a stage's student, sorted by domain and id (records.RESPONSES)."""
+    """Return a stage student's marked answers, sorted by domain and id (records.RESPONSES)."""
     pool = context.engines.student(context.student(stage))
     config, counter = context.config, context.counter
     prompts, sampling = context.student_prompts, context.response
@@ -107,7 +107,7 @@ def answers_of(
 
 
 def accuracy_table(counts: dict[str, int], stages: dict[str, dict[str, Any]]) -> Table:
-    """Return the figure of each domain, largest first, and of macro, micro, head and tail.
+    """Return a table of each domain's figure, largest domain first, then all METRIC_NAMES.
 
     Each stage is a column with the title that its metrics have in `stages`.
     """

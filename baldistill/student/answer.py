@@ -1,4 +1,4 @@
-"""The student answers questions, and its answers to the evaluation set are marked."""
+"""Let the student answer questions, and mark its answers to the evaluation set."""
 
 from __future__ import annotations
 

@@ -61,8 +61,8 @@ def fine_tune(
 
     `annotated` are rows of `records.ANNOTATED`; at most B of them, so they travel whole. Without
     workers this process trains, which saves some 15 s a stage. Each worker reserves `worker`,
-    resources as Ray names them. The process that trains calls `on_progress`: with workers, the
-    first of them calls a copy, and this process calls it when it starts them.
+    resources as Ray names them. The process that trains calls `on_progress`. With workers,
+    worker 0 calls a copy of it, and this process calls it when it starts the workers.
 
     Raises:
         UserError: As `train` raises it.
@@ -133,7 +133,7 @@ def _fit_with_retries(work: _Work, scaling: ray.train.ScalingConfig) -> ray.trai
 
 def _train_on_worker(work: _Work) -> TrainingResult:
     """Train as one Ray Train worker; worker 0 also writes the model."""
-    # a training in this process has one worker, and no context where it is a Ray Tune trial
+    # a training in this process has one worker, and in a Ray Tune trial no training context
     is_main = work.is_local or ray.train.get_context().get_world_rank() == 0
     rows = ray.get(work.annotated).to_pylist()
     with tempfile.TemporaryDirectory(prefix="baldistill-student-") as scratch:

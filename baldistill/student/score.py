@@ -49,5 +49,5 @@ def score_responses(
 
 
 def _mean_nll(logprobs: list[np.ndarray]) -> np.ndarray:
-    """Mean negative log-likelihood of each response, NaN for an empty one, shape [num_rows]."""
+    """Return each response's mean negative log-likelihood, NaN if empty; shape [num_rows]."""
     return np.array([-values.mean() if len(values) else np.nan for values in logprobs])

@@ -29,7 +29,7 @@ from baldistill.generation.loading import context_size, load_pretrained
 from baldistill.generation.types import Prompt
 from baldistill.student.encode import collate, encode_examples
 
-_REPORTS = 80  # of a training, at most; at least half as many where it has enough steps
+_REPORTS = 80  # at most, in one training; at least half as many if there are enough steps
 _SCHEDULERS = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
@@ -84,8 +84,8 @@ def train(
     initialisation and dropout.
 
     Raises:
-        UserError: A model that cannot be loaded, a loss that is no number, or a batch that the
-            GPU's memory does not hold.
+        UserError: The model cannot be loaded, the loss is no number, or the GPU's memory does not
+            hold a batch.
         DataError: No target is within `student.max_length`.
         ConfigError: `student.lora.target_modules` names no layer of the model.
     """

@@ -20,7 +20,7 @@ _CHECK_TIMEOUT = 1.0  # seconds; a ledger that does not answer within this time 
 
 
 class InFlight:
-    """The session that asks each request: the first one that began; the others wait."""
+    """The session that asks each request: the first session that began it. Others wait."""
 
     def __init__(self) -> None:
         """Begin with no request in flight."""

@@ -2,7 +2,7 @@
 
 `core.ledger` decides what is granted. This module makes each decision durable before anyone acts
 on it. The log is a folder of numbered JSON-lines files (segments), one for each batch of entries.
-Ray, after a crash, and a resumed run start the actor anew: it replays the log and is as before.
+Ray, after a crash, and a resumed run start the actor anew: it replays the log and goes on.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ class DurableLedger:
     ) -> tuple[Grants, dict[str, str]]:
         """Grant what fits under the caps, durably; see `core.ledger.Ledger.reserve`.
 
-        With `found_again` the teacher finds a call that a crash left open, so that asking for it
-        again is no second call.
+        With `found_again`, the teacher's engine finds the calls that a crash left open. Asking for
+        them again then counts no second call.
 
         Returns:
             The grants, and for each answered request the segment of the store that has the answer.
@@ -94,7 +94,7 @@ class DurableLedger:
         recovered = self._recover(names & self._open)
         stored = names & self._where.keys()
         uncounted = set(stored)
-        if found_again:  # but the retry of a failed call, which is open too, is a second call
+        if found_again:  # a failed call is "rejected", so that its retry counts as a second call
             uncounted |= {n for n in names & self._open if self._ledger.status(n) == "open"}
         grants = self._ledger.reserve(
             replace(asked, calls=0) if asked.request_id in uncounted else asked
@@ -159,7 +159,7 @@ class DurableLedger:
         lines = [_ENCODE(to_record(entry)) for entry in entries]
         if lines:
             self._current = False
-            # the owner's name: an actor that was thought dead must not overwrite entries
+            # the owner is in the name: an actor that was thought dead must not overwrite entries
             self._log.write_text(f"{self._next:08d}-{self._owner}.jsonl", "\n".join(lines) + "\n")
             self._next += 1
             self._current = True

@@ -13,15 +13,15 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 class ExistingQuestions:
-    """Questions that a new one must be unlike: a domain's examples and what was written for it.
+    """Questions that a new one must not resemble: a domain's real and its new examples.
 
     Two questions are near-duplicates when their sequences of words (numbers and marks are words)
     have at least the given normalised Indel similarity, 2 |LCS| / (|a| + |b|): at 0.95 they
     differ in fewer than one word of twenty. Numbers count like words, so that two sums with
     other terms are two questions.
 
-    A tail domain has fewer real examples than its quota, so its questions are as many as the budget
-    at most. The evaluation set, which all domains share, is bounded for each domain. One check
+    A tail domain has fewer real examples than its quota, so it has at most as many questions as the
+    budget. The evaluation set, which all domains share, is bounded for each domain. One check
     compares, in C++, with each question of similar length: 10,000 take some 10 ms.
     """
 

@@ -1,4 +1,4 @@
-"""Questions to a teacher, their identity and bound, and what comes of them."""
+"""Questions to a teacher, their identity, the bound on their tokens, and their answers."""
 
 from __future__ import annotations
 

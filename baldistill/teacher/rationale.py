@@ -49,7 +49,7 @@ def explain(
 ) -> Explained:
     """Let the teacher explain real examples.
 
-    Each further teacher (of a cascade) explains what those before did not.
+    Each further teacher (of a cascade) explains the examples that the earlier ones did not.
     """
     result = Explained()
     pending = list(examples)
@@ -133,7 +133,7 @@ def _judge(
 
 
 def _fault(example: Example, answer: Answer, prompts: PromptSet, config: Config) -> str | None:
-    """Return why an answer is no good rationale for the gold answer; None if it is."""
+    """Return why an answer is no good rationale for the gold answer; None for a good one."""
     if not parse_solution(answer.text).rationale:
         return answer.because("empty rationale")
     task = config.task_of(example.domain)

@@ -6,10 +6,10 @@ Every question goes through the same four steps:
               response store has already is taken from there, and no call is made.
     dispatch  The pool hands the granted calls to its engines.
     store     The answer becomes durable, unless the engine has written it to its journal.
-    settle    The ledger records what the call cost, and frees what it held beyond that.
+    settle    The ledger records what the call cost, and frees the rest of its bound.
 
 Budget is reserved window by window while the engines work on the window before. So a crash leaves
-few calls open that were never made.
+few unmade calls open.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ class AskSession:
 
         A call holds its bound on tokens and money until it is settled. Near such a cap the calls
         under way may hold what the next call needs. The iterator ends there, and `run` asks the
-        refused questions again when all calls are settled. A question that is refused although no
-        call of this pass was granted is refused for good.
+        refused questions again when all calls are settled. A refusal is final if this pass has
+        granted no call so far.
 
         Questions that another run is asking are looked at again when no call of this session is
         under way. So no two runs ever wait for each other.
@@ -131,7 +131,7 @@ class AskSession:
     def _reserve_window(
         self, window: Mapping[str, Question]
     ) -> tuple[list[Request], dict[str, Cap]]:
-        """Reserve a window; return the calls to make, and the cap that refused each of the rest."""
+        """Reserve a window; return the calls to make, and each refused question's cap."""
         teacher = self._teacher
         questions = self._begin_in_flight(window)
         reserves = [self._reservation(name, question) for name, question in questions.items()]
@@ -219,7 +219,7 @@ class AskSession:
     def _settle(self, completions: Iterable[Completion], segment: str) -> None:
         """Send settlements to the ledger, and do not wait for it.
 
-        After a crash whoever reads the ledger's log settles what the store holds.
+        After a crash, the ledger actor settles stored answers.
         """
         settlements = [
             Settle(c.request_id, reused=True)
@@ -274,7 +274,7 @@ class AskSession:
 
 
 def _answer(completion: Completion, rejected: str | None = None) -> Answer:
-    """Return the answer that a completion is; `rejected`: why it was rejected before a resume."""
+    """Turn a completion into an answer; `rejected` is an earlier rejection's reason."""
     name, error = completion.request_id, completion.error
     if error is not None:
         return Answer(name, "rejected", reason=error.partition(":")[0], failure=error)

@@ -44,8 +44,8 @@ class TailDomain:
 
     Attributes:
         demonstrations: Real examples to show.
-        existing: What a new question must be unlike.
-        num_asked: Calls made for the domain in this stage; it makes each call another one.
+        existing: Questions that a new question must not resemble.
+        num_asked: Calls made for the domain in this stage; makes each call's id unique.
     """
 
     demonstrations: Sequence[Example]
@@ -62,15 +62,15 @@ def synthesize(
     stage: int,
     on_answers: Callable[[int], None] | None = None,
 ) -> Synthesized:
-    """Write new examples, round by round, until each domain has what it wants or is dry.
+    """Write new examples, round by round, until each domain has enough or has no attempts left.
 
     Each round asks for exactly what is missing, so that no unit of the budget is held twice.
     Answers are judged in the order of their questions, whatever the order in which they come.
-    Each further teacher (of a cascade) writes what those before could not.
+    Each further teacher (of a cascade) writes the examples that the earlier ones could not.
 
     Args:
         wanted: Number of new examples by domain.
-        domains: The same domains; updated.
+        domains: State of the same domains; updated.
         teachers: Whom to ask, in this order.
         config: The run's.
         stage: For prompts and ledger.
@@ -180,7 +180,7 @@ class _Writer:
         return self.judge.fault(example, domain, self.domains[domain].existing)
 
     def _unverified(self, written: Mapping[str, tuple[str, NewExample]]) -> set[str]:
-        """Let the teacher solve its own questions unaided; return where no majority agrees.
+        """Let the teacher solve its own questions unaided; return the ids without a majority.
 
         An example whose solution a cap refuses is not verified, and the cap ends the work.
 

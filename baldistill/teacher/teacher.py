@@ -1,4 +1,4 @@
-"""The teacher: the only way of this package to a paid model."""
+"""The teacher: this package's only way to call a paid model."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Teacher:
     tier: int = 1
 
     def sampling(self, chosen: SamplingConfig, temperature: float | None = None) -> Sampling:
-        """Return the sampling that an option chooses, if wanted at another temperature."""
+        """Return the sampling that an option chooses, or at a given temperature instead."""
         if temperature is None:
             temperature = chosen.temperature
         return Sampling(chosen.max_new_tokens, temperature, chosen.top_p)
@@ -55,7 +55,7 @@ class Teacher:
     ) -> list[Answer]:
         """Return the answers in the order of the questions; an answer in the store costs nothing.
 
-        A cap on tokens or money is used up to within the bound of one call. A failed call that may
+        Under a token or money cap, less than one call's bound stays unused. A failed call that may
         have been charged is made again as a further call on the ledger. When the engines stop, the
         calls that they have not made are given back to the ledger. The questions are read lazily,
         and `on_answers` gets the number of answers that have come since its last call.

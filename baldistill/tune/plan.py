@@ -29,8 +29,8 @@ class SweepPlan:
     """A sweep that can be run.
 
     Attributes:
-        base: The user's config with what the space fixes.
-        variables: What its search picks.
+        base: The user's config with the keys that the space fixes.
+        variables: The variables that its search picks.
         points: The points of all trials; None where the search decides as it goes.
     """
 
@@ -68,7 +68,7 @@ class SweepPlan:
         ]
 
     def source(self, num_recorded: int) -> PointSource:
-        """Return the source of the points, where so many trials are in the record already."""
+        """Return the source of the points; `num_recorded` trials are in the record already."""
         if self.points is not None:
             return Listed(self.points)
         # With the same seed a resumed search would propose its first points again.
@@ -108,7 +108,7 @@ def _numbers_of_stages(plan: SweepPlan) -> list[int]:
 
 
 def _covers(key: str, option: str) -> bool:
-    """Tell whether setting a key may change an option: it is that key, or above or below it."""
+    """Tell whether a key may change an option: they are equal, or one is above the other."""
     return f"{key}.".startswith(f"{option}.") or f"{option}.".startswith(f"{key}.")
 
 

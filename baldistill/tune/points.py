@@ -30,7 +30,7 @@ class Variable:
     """A number or a choice that a search picks.
 
     Attributes:
-        name: The config key; a list that is made of several variables adds the stage or the end.
+        name: The config key; of a list's variables, followed by the stage, `first` or `last`.
         domain: What the variable may be.
     """
 
@@ -198,7 +198,7 @@ class OptunaPoints:
 
 
 def listed_points(space: Space, searched: Sequence[Variable]) -> list[Point] | None:
-    """Return all points of a grid or a random sample; None for Optuna, which goes one by one.
+    """Return all points of a grid or a random sample; None for Optuna, which proposes each later.
 
     Raises:
         ConfigError: The grid has more points than the trials allow.
@@ -220,8 +220,8 @@ def listed_points(space: Space, searched: Sequence[Variable]) -> list[Point] | N
             f"the grid has {len(points)} points and trials says {space.trials}: leave trials out, "
             "lower the points of a parameter, or use search=random"
         )
-    # In the order of an axis each trial may be better than all before it, so that none would be
-    # stopped. The order is the same for every stopping rule, since a resumed sweep may change it.
+    # Shuffle: along an axis each trial may beat all trials before it, and none would be stopped.
+    # The order ignores the stopping rule, because a resumed sweep may change the rule.
     random.Random(space.seed).shuffle(points)
     return points
 

@@ -37,7 +37,7 @@ BoundCalls: TypeAlias = Callable[[TrialRecord, Config], int]
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """A trial under way; `most` bounds its teacher calls of all starts together."""
+    """A trial under way; `most` bounds the teacher calls of all its starts."""
 
     record: TrialRecord
     slot: int
@@ -99,7 +99,7 @@ class RecordedSearch(Searcher):  # type: ignore[misc]  # ray is untyped here
         self._free.append(running.slot)
         record = running.record
         if result is not None and not error:
-            self._show(record, result)  # a scheduler may keep a result from `on_trial_result`
+            self._show(record, result)  # a scheduler may hide a result from `on_trial_result`
         if not record.is_final:
             seconds = record.seconds + time.monotonic() - running.start
             record = replace(_ended(record, self._folder, result, error), seconds=seconds)
@@ -147,7 +147,7 @@ class RecordedSearch(Searcher):  # type: ignore[misc]  # ray is untyped here
         return replace(record, standing="running", reason=""), most
 
     def _calls_of(self, name: str) -> int:
-        """Return what a trial that is not running has paid; read its ledger once after it ended."""
+        """Return the paid calls of a trial that is not running; read its ledger once."""
         if name not in self._spent:
             self._spent[name] = spent_by(self._folder, name).calls
         return self._spent[name]
@@ -190,7 +190,7 @@ class RecordedSearch(Searcher):  # type: ignore[misc]  # ray is untyped here
             file.write("{}")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave all out when Ray Tune pickles the searcher: nobody reads the pickle."""
+        """Give Ray Tune nothing to pickle: nobody reads its pickle of the searcher."""
         return {}
 
 

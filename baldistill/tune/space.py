@@ -101,7 +101,7 @@ class Asha(Section):
     balances late is bad in the tail until it does."""
     reduction_factor: Annotated[float, Field(gt=1.0)] = 2.0
     """Factor r: at the shares `grace`, r `grace`, r^2 `grace` and so on, 1/r of the trials go on.
-    Where the number of stages is searched, each number must have a stage that ends there."""
+    If the number of stages is searched, each number must have a stage that ends at each share."""
 
 
 class Median(Section):
@@ -111,7 +111,7 @@ class Median(Section):
     grace: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
     """No trial is stopped before this share of its stages."""
     min_trials: Count = 3
-    """No trial is stopped before so many trials came as far."""
+    """No trial is stopped before this many trials have come as far."""
 
 
 class NoStopping(Section):
@@ -162,8 +162,8 @@ class Space(Section):
     `--validate-seeds` are no trials."""
     equal_steps: bool = False
     """Scale `student.epochs` so that trials with other numbers of stages take as many optimiser
-    steps as the base config: stages that go on from each other, on all annotated so
-    far, add up."""
+    steps as the base config. This applies where each stage continues the last student and trains
+    on all examples annotated so far: there the steps of the stages add up."""
     fixed: dict[str, Any] = Field(default_factory=dict)
     """Config keys that are the same in all trials, set before the parameters."""
     parameters: Annotated[dict[str, Parameter], Field(min_length=1)]

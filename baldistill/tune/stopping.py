@@ -42,7 +42,7 @@ def check_stages(stopping: Asha | Median | NoStopping, numbers: Sequence[int]) -
 
 
 def _rungs(asha: Asha) -> Iterator[float]:
-    """Yield the shares of the stages at which Ray compares, without the whole."""
+    """Yield the shares of the stages, below 100 %, at which Ray compares trials."""
     rung = asha.grace
     while rung < 1.0 - _EPSILON:
         yield rung

@@ -1,4 +1,4 @@
-"""`baldistill sweep`: many runs over a space, and what it says about the budget split.
+"""`baldistill sweep`: run many points of a space, and show which budget split is best.
 
 Each trial is an ordinary run in a folder of its own, driven by Ray Tune. All trials share one store
 of the teacher's answers and, where they can, one set of running engines. A sweep that was killed

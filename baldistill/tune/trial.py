@@ -83,7 +83,7 @@ def score_of(names: Sequence[str], metrics: Mapping[str, Any]) -> float:
     """Return the mean of the space's metrics, by which trials are stopped and compared.
 
     Raises:
-        UserError: A metric without a value.
+        UserError: A metric has no value.
     """
     return sum(metric_of(name, metrics) for name in names) / len(names)
 

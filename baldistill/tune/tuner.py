@@ -39,7 +39,7 @@ def run_trials(
     """Run every trial that has not come to its end, as many at a time as fit or as wanted.
 
     Raises:
-        ResourceError: So many at a time do not fit.
+        ResourceError: `parallel` trials at a time do not fit.
     """
     width = num_parallel_runs(plan.configs(), cluster, plan.num_trials, parallel)
     display.say(f"{width} at a time; starting the engines ...")
@@ -117,7 +117,7 @@ class Forecast:
         if config.budget.calls is not None:
             return config.budget.calls
         corpus = digest({"data": config.data.model_dump(mode="json"), "seed": config.seed})
-        if corpus not in self._counts:  # read into the folder where the trial will find it
+        if corpus not in self._counts:  # read it into the folder where the trial will find it
             storage = run_folder(self._folder, record.name)
             _, summary = validated_corpus(config, storage, Display(quiet=True))
             self._counts[corpus] = summary.counts
@@ -132,7 +132,7 @@ def _engines(plan: SweepPlan, folder: Storage, width: int, cluster: Cluster) -> 
         return []
     store = ResponseStore(folder.sub(layout.RESPONSES))
     engines = [Engines(plan.base, placement, store) for _ in range(width)]
-    for one in engines:  # start all: a trial that starts one itself would leave it running
+    for one in engines:  # start all engines: a trial that starts one itself would leave it running
         one.student(base_student(plan.base))
         for tier in range(len(plan.base.teacher.tiers)):
             one.teacher(tier)

@@ -36,8 +36,8 @@ _NO_KEY = "none"  # for servers without keys: the client requires one
 class ServerEngine(ABC):
     """A model behind a server; subclasses ask it, in `_answer`.
 
-    `generate` may be called by several threads at once. An error that stops one call stops all, and
-    all later ones, until `resume`.
+    `generate` may be called by several threads at once. An error that stops one call stops all
+    calls, later ones too, until `resume`.
 
     Attributes:
         works_on: Whether the server goes on with the requests that it has, and charges for them,

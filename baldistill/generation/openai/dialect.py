@@ -70,14 +70,14 @@ class Dialect:
         return {**body, **self.options.extra_body}
 
     def learn(self, fault: Fault, sent: dict[str, Any]) -> str | None:
-        """Leave out what the server refused; return what to tell the user, None if nothing."""
+        """Learn which field to leave out; return a message for the user, or None."""
         if fault.status not in (400, 422):
             return None
         named = {fault.field} if fault.field else set(re.findall(r"\w+", fault.detail))
         if "response_format" in sent and (
             "response_format" in named or _SCHEMA.search(f"{fault.field} {fault.detail}")
         ):
-            # another row may have lowered it meanwhile
+            # another row may have lowered the level meanwhile
             level = 2 if sent["response_format"]["type"] == "json_schema" else 1
             self.schema_level = min(self.schema_level, level - 1)
             return f"the server takes no {sent['response_format']['type']}: {fault.detail}"
@@ -176,7 +176,7 @@ def _turns(prompt: Prompt) -> list[dict[str, str]]:
 
 
 def _text(prompt: Prompt) -> str:
-    """Return a prompt as plain text: turns as for a model without a chat template."""
+    """Return a prompt as plain text: turns are joined as for a model without a chat template."""
     if isinstance(prompt, str):
         return prompt
     return "\n\n".join(turn.content for turn in prompt) + "\n"

@@ -2,8 +2,8 @@
 
 All batches of the engine share the client's slots, its rates and its view of the server. So the
 number of requests in flight stays at its limit although batches end at different times. A row that
-hangs holds up no other row: a call returns the answers that are there soon after the first one, and
-the caller calls again for the rest.
+hangs holds up no other row: a call returns all answers that have come soon after the first,
+and the caller calls again for the rest.
 
 Where the response store is on a disk, an answer is written there the moment it is received. So the
 answer outlives this process and the driver, even if they die before the ledger has settled it.
@@ -66,7 +66,7 @@ class OpenAIEngine(ServerEngine):
     def generate(
         self, requests: Sequence[Request], sampling: Sampling, on_ended: OnEnded = ignore_ended
     ) -> Sequence[Completion | None]:
-        """Answer a batch as `ServerEngine.generate` does; the answers are on the disk."""
+        """Answer a batch as `ServerEngine.generate` does; then sync the journal to the disk."""
         try:
             return super().generate(requests, sampling, on_ended)
         finally:
@@ -137,7 +137,7 @@ class OpenAIEngine(ServerEngine):
                 return Completion.failed(request.request_id, str(fault), retriable=True)
 
     def _written(self, completion: Completion) -> Completion:
-        """Write an answer to the journal; without a segment, the driver must write it."""
+        """Write an answer to the journal; the driver writes answers without a segment."""
         if self._journal is None or completion.error is not None:
             return completion
         try:
@@ -223,7 +223,7 @@ def _json(response: httpx2.Response) -> Any:
 
 
 def _replicas(options: OpenAIOptions) -> int:
-    """Return how many engines share a teacher's limits; `auto` is one for a server."""
+    """Return how many engines share a teacher's limits; for a server, `auto` is one."""
     chosen = options.resources.replica_range if isinstance(options, OpenAITeacher) else None
     return 1 if chosen is None else chosen[1]
 

@@ -35,7 +35,7 @@ class Fault:
         remedy: `again`: ask again, `max_retries` times at most; `wait`: the server is away or
             busy, so ask again until `patience_s` have passed; `row`: this row gets no answer;
             `stop`: no row would get one.
-        detail: What exactly, without any key.
+        detail: The exact cause, without any key.
         status: HTTP status; 0 without an answer.
         wait: Seconds that the server asks to wait.
         field: The field of the request that the server names, if any.
@@ -58,7 +58,7 @@ class UnusableAnswerError(Exception):
 
 
 def fault_of(error: Exception, key: str) -> Fault:
-    """Classify what a request raised; the key must not be quoted."""
+    """Classify the error of a request; do not quote the key."""
     if isinstance(error, openai.APIStatusError):
         wait = asked_wait(error.response.headers, time.time())
         return refusal(error.status_code, error.body, key, wait)
@@ -107,7 +107,7 @@ def refusal(status: int, body: Any, key: str, wait: float | None = None) -> Faul
 
 
 def of_one_row(fault: Fault, answers: int) -> Fault:
-    """Return the fault, made one of its row alone if it is a 403 of a server that answers others.
+    """Return the fault; blame a 403 on its row alone if the server answers other rows.
 
     Gateways answer 403 to a moderated input, too.
     """
@@ -117,7 +117,7 @@ def of_one_row(fault: Fault, answers: int) -> Fault:
 
 
 def _error_object(body: Any) -> dict[str, Any]:
-    """Return the error object, which some servers wrap; for other bodies one with their text."""
+    """Return the error object, which some servers wrap; make one from any other body."""
     if isinstance(body, dict) and isinstance(body.get("error"), dict):
         body = body["error"]
     if isinstance(body, dict):

@@ -14,7 +14,7 @@ def read_key(options: OpenAIOptions) -> str:
     """Return the key, on the machine that will talk to the server; empty if there is none.
 
     Raises:
-        UserError: There is none and the server wants one, or the text cannot be a key.
+        UserError: The server wants a key and there is none, or the text cannot be a key.
     """
     name = options.api_key_env
     key = os.environ.get(name, "").strip()

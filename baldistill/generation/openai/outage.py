@@ -9,16 +9,16 @@ from baldistill.errors import UserError
 from baldistill.generation.openai.faults import Fault
 from baldistill.generation.openai.limits import backoff
 
-_REFUSALS = 8  # without an answer between them: the server may be down
+_REFUSALS = 8  # in a row: the server may be down
 _PROBE_EVERY = 5.0  # seconds at most, unless the server asks for more
-_LOST_ROWS = 10  # given up without an answer between them: no row would be answered
+_LOST_ROWS = 10  # given up in a row: the engine stops
 
 
 class Outage:
-    """Knows whether the server can be asked. Not thread-safe: it belongs to one event loop.
+    """Whether a server can be asked. Not thread-safe: the object belongs to one event loop.
 
     Attributes:
-        answers: How many rows were answered, or refused for what is in them.
+        answers: How many rows were answered, or refused for their content.
         in_flight: Requests that wait for the server.
     """
 
@@ -39,8 +39,8 @@ class Outage:
     def is_down(self) -> bool:
         """Whether no request is answered.
 
-        A server that works on more requests than it has refused since its last answer is only
-        busy: of many requests that are sent at once it refuses some, and answers them later.
+        A server with more requests in flight than refusals since its last answer is only busy: of
+        many requests that are sent at once it refuses some, and answers them later.
         """
         return self._refusals >= max(_REFUSALS, self.in_flight)
 
@@ -75,14 +75,14 @@ class Outage:
                 continue
 
     def answered(self) -> None:
-        """Note that the server answered a row, or refused it for what is in it."""
+        """Note that the server answered a row, or refused it for its content."""
         self.answers += 1
         self._refusals = self._lost_rows = 0
         self._since = None
         self._back.set()
 
     def refused(self, fault: Fault, times: int) -> float:
-        """Note that the server is away for this request; return the seconds to wait.
+        """Note a refusal of this request; return the seconds to wait.
 
         `times` is how often this request was refused by now.
 
@@ -100,7 +100,7 @@ class Outage:
         return wait
 
     def row_lost(self, fault: Fault) -> None:
-        """Note that a row was given up although the server said nothing about its content.
+        """Note a row given up without a verdict on its content.
 
         Raises:
             UserError: No row is answered.

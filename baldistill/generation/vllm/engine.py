@@ -92,7 +92,7 @@ class VllmEngine:
         self, requests: Sequence[Request], sampling: Sampling, on_ended: OnEnded = ignore_ended
     ) -> list[Completion]:
         """Answer requests; a row that vLLM refuses becomes an error row with vLLM's reason."""
-        # Scoring takes a token before the response and one behind it; so a prompt has two or more.
+        # Scoring a response needs a token before it and one after it: keep two for a prompt.
         context = int(self._engine.model_config.max_model_len)
         limit = prompt_limit(context, sampling.max_new_tokens, least=2)
         with self._tokenizing:
@@ -113,7 +113,7 @@ class VllmEngine:
             ]
 
     def score(self, token_ids: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Log-probabilities of texts without context: those of a prompt of one more token."""
+        """Return log-probabilities of texts without context, from prompts of one more token."""
         start = context_token(self._tokenizer)
         prompts = [[start, *map(int, tokens)] for tokens in token_ids if len(tokens)]
         params = [
@@ -168,7 +168,7 @@ class VllmEngine:
             structured_outputs=structured,
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
-            skip_clone=True,  # a deep copy costs the stepping thread half of adding a request
+            skip_clone=True,  # a deep copy takes half of the time to add a request
         )
 
     def _completion(
@@ -203,7 +203,7 @@ class VllmEngine:
         self._adapter = LoRARequest("adapter", 1, adapter) if adapter is not None else None
 
     def _close(self) -> None:
-        """Free what the engine of the last model holds: two need not fit side by side."""
+        """Free the last model's engine: two engines need not fit side by side."""
         if self._loop is not None:
             self._loop.close()
             shut_down(self._engine)

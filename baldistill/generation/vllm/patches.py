@@ -1,7 +1,7 @@
-"""What we do inside vLLM that vLLM does not document, all of it against vLLM 0.32.
+"""Patches that rely on undocumented internals of vLLM 0.32.
 
-Each function says what is wrong in vLLM, and which test passes without the function once vLLM is
-right. With another version of vLLM: delete a function's body, run that test, and if the test
+Each function says what is wrong in vLLM, and which test will pass without the function once vLLM
+is fixed. With another version of vLLM: delete a function's body, run that test, and if the test
 passes delete the function.
 """
 

@@ -62,7 +62,7 @@ def engine_arguments(path: str, options: VllmOptions) -> dict[str, Any]:
 
     On a CPU, oneDNN compiles each matrix product anew for each number of tokens in a step, which
     costs 0.4 ms and hundreds of KiB. Steps seldom reach vLLM's own limit of 4,096 tokens, so hardly
-    any two have the same number. Steps of 512 are full as long as there is work, and so all alike.
+    any two have the same number. Steps of 512 are full while there is work, so all are alike.
     """
     from vllm.config import StructuredOutputsConfig
     from vllm.platforms import current_platform
@@ -95,7 +95,7 @@ def engine_arguments(path: str, options: VllmOptions) -> dict[str, Any]:
 
 
 def _takes_any_step(arguments: dict[str, Any]) -> bool:
-    """Whether prompts may be cut anywhere: not blocks of hybrid models, and not pictures."""
+    """Return whether prompts may be cut anywhere: not for hybrid models, and not in pictures."""
     from vllm.engine.arg_utils import EngineArgs
 
     if not arguments.get("enable_chunked_prefill", True):
@@ -128,7 +128,7 @@ def cannot_start(path: str, error: Exception) -> UserError:
 
 
 def _lora_rank(adapter: str) -> int:
-    """Return the smallest rank of those that vLLM offers that is not below the adapter's rank."""
+    """Return the smallest rank that vLLM offers and that is not below the adapter's."""
     from peft import PeftConfig
 
     try:

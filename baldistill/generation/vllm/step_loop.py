@@ -105,7 +105,7 @@ class StepLoop:
             late.fail(fault)
 
     def _admit(self) -> bool:
-        """Give the engine all jobs that have come; wait for some if it has none. False: end."""
+        """Give the engine all new jobs; wait for some if it has none. Return False to end."""
         while not self._waiting or not self._inbox.empty():
             batch = self._inbox.get()
             if batch is None:
