@@ -149,7 +149,7 @@ def _without_latex_decoration(text: str) -> str:
 
 
 def _squeezed(text: str) -> str:
-    """Drop spaces, save for those that part two numbers."""
+    """Drop all spaces except those between two numbers."""
     return re.sub(r"(?<!\d) | (?!\d)", "", " ".join(text.split()))
 
 

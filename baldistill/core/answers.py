@@ -106,10 +106,10 @@ def equal(
     choices: Sequence[str] | None = None,
     question: str | None = None,
 ) -> bool:
-    """Return whether two answers are the same; None, no answer, equals nothing.
+    """Return whether two answers are the same; None (no answer) equals nothing.
 
     Letters are compared for multiple choice, values for math, words for the rest. `choices` and
-    `question` are those of `extract`: with either, a letter equals its choice's text.
+    `question` are as in `extract`. If one is given, a letter equals its choice's text.
 
     Raises:
         ModuleNotFoundError: A math answer holds LaTeX and the extra `baldistill[math]` is not

@@ -75,11 +75,11 @@ def quotas(
     """Return each domain's quota in one stage.
 
     The quotas are whole numbers that sum to exactly `stage_budget`, by largest remainder with ties
-    by domain name. They come in the order of the names, whatever the order of `counts`.
+    by domain name. The domains come in the order of their names.
 
     Args:
         policy: The balancing policy.
-        counts: Examples n_d of each domain in the whole corpus (not what is left of it).
+        counts: Examples n_d of each domain in the whole corpus, not in the rest that is left.
         stage: The stage i, from 1.
         num_stages: Stages K.
         stage_budget: Examples B_i of this stage, 0 or more.

@@ -148,7 +148,7 @@ class LedgerState:
         return entry.max_tokens, entry.prompt_tokens * prompt + rest * max(prompt, completion)
 
     def cost(self, tier: int, call: Settle) -> int:
-        """Return what a call of a tier cost, in the integer unit."""
+        """Return the cost of a tier's call, in the integer unit."""
         prompt, completion = self._price(tier)
         return call.prompt_tokens * prompt + call.completion_tokens * completion
 
@@ -223,7 +223,7 @@ class LedgerState:
             del rejected[reason]
 
     def _count_units(self, request: Request, units: int) -> None:
-        """Make a request hold so many units."""
+        """Set the number of units that a request holds."""
         change = units - request.units
         request.units = units
         self.totals.units += change

@@ -45,7 +45,7 @@ class Metrics:
         natural: Mean over domains weighted by n_d / N of the corpus: the micro figure under the
             corpus's own distribution, however the evaluation set was balanced. None where the
             corpus has none of the domains.
-        metric: What the figures are: accuracy, f1 (of labels), word_f1, or mixed.
+        metric: The kind of the figures: accuracy, f1 (of labels), word_f1, or mixed.
         accuracy: Share of right answers (mean word F1 for `qa`), whatever the metric is.
         per_domain: Each domain's figure, in order of name.
     """
@@ -101,7 +101,7 @@ def over_domains(
     """Return the means of the domains' figures.
 
     Args:
-        metric: What the figures are.
+        metric: The kind of the figures.
         per_domain: Figure of each domain; at least one.
         micro: Mean over the evaluation examples; also the accuracy, because micro F1 with one label
             an example is the share of right answers.

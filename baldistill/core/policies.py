@@ -1,4 +1,4 @@
-"""Balancing policies: what a user chooses to share the budget among domains.
+"""Balancing policies: a user chooses one to share the budget among domains.
 
 `core.budget` turns a policy into quotas. The config reads these classes from YAML, so each has a
 `kind`, and its docstrings describe options.

@@ -17,14 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 Strings: TypeAlias = pa.Array | pa.ChunkedArray | npt.NDArray[Any] | Sequence[str]
-"""A column of strings in whatever form it is at hand."""
+"""A column of strings in any of these forms."""
 
 
 def hash_score(seed: int, example_ids: Strings) -> npt.NDArray[np.float64]:
     """Return a uniform score in [0, 1) for each id; (seed, id) alone fixes it.
 
-    The same on every machine, process and library version. Taking the k highest is a random
-    sample of k rows. The orders of two seeds are unrelated.
+    The score is the same on every machine, process and library version. The k highest are a
+    random sample of k rows. The orders of two seeds are unrelated.
 
     Args:
         seed: Any whole number that fits 64 bits.

@@ -68,7 +68,7 @@ class _ReadyEngine:
 
 @dataclass(slots=True)
 class _Running:
-    """A call under way, and how many of its rows have ended as far as is known."""
+    """A call under way, and how many of its rows are known to have ended."""
 
     call: Call
     engine: _ReadyEngine
@@ -78,9 +78,9 @@ class _Running:
 class Dispatcher:
     """One piece of work for a pool.
 
-    An engine takes part as soon as it has the model in memory. When an engine dies, Ray restarts
-    it (on another node, if its own is gone), the other engines do its batches, and it joins again
-    when it is ready. An engine that the cluster has no room for yet joins when there is room.
+    An engine takes part as soon as it has the model in memory. When an engine dies, the other
+    engines do its batches. Ray restarts the engine, on another node if need be, and it joins again
+    when it is ready. An engine for which the cluster has no room yet joins later.
 
     An engine may answer some rows of a call and return None for those that are still under way. The
     dispatcher asks the same engine for these rows again at once, so that no answer waits for the

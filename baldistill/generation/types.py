@@ -60,7 +60,7 @@ class Request:
     Attributes:
         request_id: Identifies the call.
         prompt: What to answer.
-        seed: Decides a sampled answer, whatever else is in the batch.
+        seed: Decides a sampled answer, with any neighbours in the batch.
         subject: What the prompt is about; read by the replay engine alone.
         failures: How many earlier calls for this prompt failed, and may have been charged.
     """

@@ -1,4 +1,4 @@
-"""Ask the engines of a pool now and then what they are doing, without waiting for any of them."""
+"""Ask a pool's engines now and then what they are doing, without waiting for an answer."""
 
 from __future__ import annotations
 

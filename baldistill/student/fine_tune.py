@@ -93,7 +93,7 @@ def fine_tune(
 def _fit_with_retries(work: _Work, scaling: ray.train.ScalingConfig) -> ray.train.Result:
     """Train; start again if a worker was lost, but not if training itself failed.
 
-    A training that failed would fail again. When a worker is lost the others often raise before
+    A training that failed would fail again. When a worker is lost, other workers often raise before
     Ray notices: their all-reduce of gradients ends with a RuntimeError of gloo or NCCL. With
     several workers such an error counts as a lost worker.
     """

@@ -1,9 +1,9 @@
 """Requests that runs side by side are asking now, if the runs share a response store.
 
 The store spares a run the calls that another run has paid for. This actor spares a run the calls
-that another run is waiting for. One actor serves all runs of a comparison or a sweep. It knows
-nothing of budgets, and nothing of it is durable. If it is lost, a run may make a call that another
-run makes, too; nothing worse can happen.
+that another run is waiting for. One actor serves all runs of a comparison or a sweep. The actor
+knows no budgets and keeps nothing durably. If it is lost, a run may make a call that another run
+makes, too; nothing worse can happen.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class Judge:
     labels: Labels
 
     def read(self, text: str, domain: str) -> NewExample | None:
-        """Parse what the teacher wrote; give its answer the form of a gold answer if possible."""
+        """Parse the teacher's text; give its answer the form of a gold answer if possible."""
         example = parse_new_example(text)
         proper = example and self._proper(example, domain)
         return replace(example, answer=proper) if example and proper else example

@@ -95,9 +95,9 @@ def request_id_of(question: Question, identity: tuple[str, str], sampling: Sampl
 def max_prompt_tokens(prompt: Prompt, sampling: Sampling) -> int:
     """Return the most tokens that a prompt can have: one for each byte of its UTF-8.
 
-    Byte-level tokenizers, and those that fall back to bytes, never make more. The tokenizer of a
-    server is not at hand. The bound is held only while the call is under way: a real count would
-    let a few more calls run side by side near a cap, and change nothing else.
+    Byte-level tokenizers, and those that fall back to bytes, never make more. A server's
+    tokenizer is not available. The bound is held only while the call is under way. A real count
+    would let a few more calls run side by side near a cap, and change nothing else.
     """
     texts = [prompt] if isinstance(prompt, str) else [turn.content for turn in prompt]
     texts.append(sampling.json_schema or "")  # some servers show the model the schema

@@ -157,7 +157,7 @@ class AskSession:
         return requests, grants.refused
 
     def _reservation(self, name: str, question: Question) -> Reserve:
-        """Return what a call needs at most; a recorded answer costs its unit alone."""
+        """Return the most that a call can need; a recorded answer needs only its unit."""
         teacher = self._teacher
         reserve = Reserve(
             name,

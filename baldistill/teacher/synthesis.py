@@ -64,8 +64,8 @@ def synthesize(
 ) -> Synthesized:
     """Write new examples, round by round, until each domain has enough or has no attempts left.
 
-    Each round asks for exactly what is missing, so that no unit of the budget is held twice.
-    Answers are judged in the order of their questions, whatever the order in which they come.
+    Each round asks only for missing examples, so that no unit of the budget is held twice.
+    Answers are judged in the order of their questions, not in the order of their arrival.
     Each further teacher (of a cascade) writes the examples that the earlier ones could not.
 
     Args:

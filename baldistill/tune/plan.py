@@ -88,7 +88,7 @@ def make_plan(config: Config, space: Space) -> SweepPlan:
     searched = tuple(variables(space, base.stages))
     points = listed_points(space, searched)
     plan = SweepPlan(base, space, searched, None if points is None else tuple(points))
-    if points is None:  # the configs at the ends of the ranges stand for those between
+    if points is None:  # if the ends of all ranges are valid, we trust the values between
         for end in (0, -1):
             corner = {variable.name: variable.grid()[end] for variable in searched}
             config_of(base, space, plan.values(corner), "an end of the space")

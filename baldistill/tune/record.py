@@ -103,7 +103,7 @@ def stage_results(folder: Storage, name: str) -> list[tuple[int, dict[str, Any]]
 
 
 def spent_by(folder: Storage, name: str) -> Spent:
-    """Read what a trial's ledger says; a call that a crash left open counts as paid."""
+    """Read a trial's calls from its ledger; a call that a crash left open counts as paid."""
     if not has_started(folder, name):
         return Spent(calls=0, reused=0)
     run = run_folder(folder, name)

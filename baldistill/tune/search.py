@@ -118,10 +118,10 @@ class RecordedSearch(Searcher):  # type: ignore[misc]  # ray is untyped here
 
         Where the sweep has a cap, the cap must have room for the most calls that the trial can
         make, so that no order of events can break it. A trial that had started goes on under the
-        cap that it began with, since another cap would make another run of it.
+        cap that it began with, since another cap would make it another run.
 
         Returns:
-            The record as it is to run or as it is refused, and the most calls; or `later`.
+            The record of the trial to run or refused, and its most calls; or `later`.
         """
         try:
             config = config_of(self._plan.base, self._plan.space, record.values, record.name)

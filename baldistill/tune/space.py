@@ -105,7 +105,7 @@ class Asha(Section):
 
 
 class Median(Section):
-    """A trial stops where its best is below the median of the others' running means."""
+    """A trial stops if its best score is below the median of the other trials' running means."""
 
     kind: Literal["median"] = "median"
     grace: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
@@ -215,7 +215,7 @@ def load_space(source: str | Path, changes: Mapping[str, Any] | None = None) -> 
 
 
 def parse_space(text: str, name: str, changes: Mapping[str, Any] | None = None) -> Space:
-    """Parse and validate a space from YAML text; `name` is what an error calls it."""
+    """Parse and validate a space from YAML text; errors call the space `name`."""
     values = read_mapping(text, f"space {name}")
     return validate_as(Space, {**values, **(changes or {})}, f"space {name}")
 
@@ -226,7 +226,7 @@ def dump_space(space: Space) -> str:
 
 
 def with_values(config: Config, values: Mapping[str, Any], name: str) -> Config:
-    """Set dotted keys of a config, and validate it; `name` is what an error calls the keys."""
+    """Set dotted keys of a config, and validate it; errors call the keys `name`."""
     tree = config.model_dump(mode="json")
     for key, value in values.items():
         set_value(tree, key, value)

@@ -38,7 +38,7 @@ class Rate:
         return max(0.0, missing / self._per_second)
 
     def give_back(self, amount: float, now: float) -> None:
-        """Return an amount that was not used; a negative one takes what was used in excess."""
+        """Return an unused amount; a negative amount takes an excess."""
         self._fill(now)
         self._level = min(self._capacity, self._level + amount)
 
@@ -109,6 +109,6 @@ def asked_wait(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def backoff(failures: int) -> float:
-    """Return the seconds to wait after so many failures: doubling, with random jitter."""
+    """Return the seconds to wait after some failures: doubling, with random jitter."""
     longest = min(_BACKOFF_MAX_S, _BACKOFF_S * 2.0 ** min(failures - 1, 16))
     return longest * random.uniform(0.75, 1.0)

@@ -2,7 +2,7 @@
 
 The code that encodes, cuts and decodes prompts serves the transformers engine, too, so both engines
 see exactly the same tokens. Log-probabilities are vLLM's `raw_logprobs`: those of the model at
-temperature 1, whatever the sampling is.
+temperature 1, for any sampling.
 """
 
 from __future__ import annotations

@@ -1,24 +1,24 @@
 """Generation by the Batch API of an OpenAI-compatible server: files of requests, polled for.
 
-No answer is paid twice, wherever a crash falls. The server's own list of batches records what was
-sent, and the engine reads that list before it sends anything:
+No answer is paid twice, whenever a crash comes. The server's own list of batches shows which
+requests were sent, and the engine reads this list before it sends anything:
 
-- `custom_id` is the request's id, a hash of all that decides its answer. So an answer is right
-  whatever batch it came in, and whichever process had sent it.
+- `custom_id` is the request's id, a hash of all that decides its answer. So an answer is right, no
+  matter which batch it came in and which process sent the batch.
 - Each call of `generate` first lists the batches. The metadata of our batches say which requests a
   batch may hold (`files.py`), and only batches that may hold requests of the call are opened. Of a
   batch that has ended, the engine reads the output. Of a batch under way, it reads which rows are
-  in the input file and waits for them. All other rows are sent meanwhile.
-- If the server does not answer when a batch is created, the batch may exist all the same. The
-  engine looks for a batch of the uploaded file in the list before it creates one again. An upload
+  in the input file and waits for them. Meanwhile it sends all other rows.
+- If the server does not answer when a batch is created, the batch may still exist. Before the
+  engine creates the batch again, it looks in the list for a batch of the uploaded file. An upload
   alone costs nothing.
-- A row that failed in the batch of an earlier process is sent again as if for the first time: the
-  Batch API charges for answers only.
+- A row that failed in the batch of an earlier process is sent again, and its earlier failures do
+  not count: the Batch API charges for answers only.
 
 So nothing is cancelled when a run stops: the next run finds the answers.
 
-Rows that fail are judged as in the engine that sends requests one by one (`faults.py`). They are
-sent again in a batch of their own once the rest of their batch is answered.
+`faults.py` judges failed rows, as in the engine that sends single requests. When the rest of their
+batch is answered, they are sent again in a batch of their own.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class OpenAIBatchEngine(BatchServerEngine):
         return [rows[request.request_id].answer for request in requests]
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do work; an error that stops it stops the engine."""
+        """Do some work; a UserError that ends the work stops the engine."""
         try:
             await work
         except UserError as error:
@@ -109,7 +109,7 @@ class OpenAIBatchEngine(BatchServerEngine):
         return under_way
 
     def _adopt(self, batches: Sequence[Any]) -> None:
-        """Learn the dialect from the last answered batch: an own error would take a day to come."""
+        """Learn the dialect from the last answered batch: a refusal may take a day to come."""
         for batch in [] if self._adopted else batches:
             if is_ours(batch.metadata, self._model) and batch.output_file_id:
                 with contextlib.suppress(ValueError, TypeError):  # of another version
@@ -127,7 +127,7 @@ class OpenAIBatchEngine(BatchServerEngine):
         return self._names[batch.id]
 
     async def _take_under_way(self, batch: Any, rows: Mapping[str, _Row]) -> None:
-        """Wait for a batch and take its answers; it must not be cancelled meanwhile."""
+        """Wait for a batch and take its answers; raise if the batch is cancelled meanwhile."""
         self._check_cancelled(await self._take(batch, rows))
 
     async def _take(self, batch: Any, rows: Mapping[str, _Row]) -> Any:
@@ -154,7 +154,7 @@ class OpenAIBatchEngine(BatchServerEngine):
         return batch, await self._lines(batch.output_file_id, or_none=True) or {}
 
     async def _send(self, file: BatchFile, rows: Mapping[str, _Row]) -> None:
-        """Have a file answered, and judge the outcome of each of its rows."""
+        """Have the server answer a file; judge the outcome of each of its rows."""
         batch = await self._ended(file)
         lines: Lines = {}
         for file_id in filter(None, (batch.error_file_id, batch.output_file_id)):

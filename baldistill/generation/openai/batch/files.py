@@ -1,9 +1,9 @@
-"""What a batch consists of: the file of its requests, its metadata, the lines of its answers.
+"""The contents of a batch: the file of its requests, its metadata, the lines of its answers.
 
 The metadata of a batch say which requests the batch may hold. The server has room for 16 short
 texts, so they hold a Bloom filter of the ids (Bloom 1970, "Space/time trade-offs in hash coding
 with allowable errors", Communications of the ACM 13(7)). The filter never denies a request that is
-in the batch. With up to some 1,500 requests it affirms one of 300,000 that are not in the batch.
+in the batch. For a batch of up to some 1,500 requests, it affirms one of 300,000 other requests.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MOST_ROWS, MOST_BYTES = 50_000, 200_000_000  # of a file, by OpenAI's rules
 _OURS = "baldistill"
 _FIELDS, _LETTERS = 13, 512  # of the filter: 3 of the 16 texts describe the batch
 _MOST_BITS = _FIELDS * _LETTERS * 6
-_BITS, _LEAST_BITS = 40, 960  # of the filter: for each request while there is room; in all
+_BITS, _LEAST_BITS = 40, 960  # of the filter: for each request, if there is room; in all, at least
 _MOST_HASHES = 28
 _QUOTED_ERRORS = 3
 
@@ -44,9 +44,9 @@ class BatchFile:
     """Requests of one batch.
 
     Attributes:
-        endpoint: Where all of them go.
-        bodies: Their fields, by request id.
-        content: JSON lines.
+        endpoint: The path that all requests go to.
+        bodies: The fields of the requests, by request id.
+        content: The file's JSON lines.
     """
 
     endpoint: str
@@ -55,7 +55,7 @@ class BatchFile:
 
 
 def batch_files(bodies: Mapping[str, dict[str, Any]]) -> list[BatchFile]:
-    """Put requests, by id, into files: one endpoint a file, and no more than the server takes."""
+    """Put requests into files, each with one endpoint and within the server's limits."""
     files: list[BatchFile] = []
     for endpoint in ("/v1/chat/completions", "/v1/completions"):
         chosen: dict[str, dict[str, Any]] = {}
@@ -98,7 +98,7 @@ def is_ours(metadata: Mapping[str, str] | None, model: str) -> bool:
 
 
 def learnt_of(metadata: Mapping[str, str]) -> str:
-    """Return the server's dialect as it was known when a batch of ours was created."""
+    """Return the server's dialect, as known when a batch of ours was created."""
     return metadata[_OURS]
 
 
@@ -138,8 +138,8 @@ def read_lines(content: bytes) -> dict[str, dict[str, Any]]:
     """Return the lines of a file, requests or answers, by request id.
 
     Raises:
-        UnusableAnswerError: It is another kind of file, or is cut. Rows that are missing from a cut
-            file would be sent, and paid, again.
+        UnusableAnswerError: The file is of another kind, or cut. Rows that a cut file lacks would
+            be sent, and paid, again.
     """
     lines: dict[str, dict[str, Any]] = {}
     for text in content.split(b"\n"):  # not splitlines: answers hold other line ends
@@ -156,7 +156,7 @@ def read_lines(content: bytes) -> dict[str, dict[str, Any]]:
 def outcome_of(request: Request, line: Mapping[str, Any] | None, key: str) -> Completion | Fault:
     """Return the answer to a request, or the fault, from a line of the output or error file.
 
-    The key must not be quoted.
+    A fault must not quote `key`.
     """
     if line is None:
         return Fault("unusable answer", "again", "the batch has no line for the request")
@@ -176,7 +176,7 @@ def outcome_of(request: Request, line: Mapping[str, Any] | None, key: str) -> Co
 
 
 def failure_of(errors: Any, key: str) -> Fault:
-    """Return why a whole batch failed; the key must not be quoted."""
+    """Return why a whole batch failed; the fault must not quote `key`."""
     given = list(getattr(errors, "data", None) or [])
     codes = {str(error.code) for error in given}
     texts = [f"{error.message} ({error.code})" for error in given[:_QUOTED_ERRORS]]

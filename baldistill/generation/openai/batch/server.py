@@ -1,7 +1,7 @@
 """The files and batches of an OpenAI-compatible server: created once, polled with patience.
 
-A call that the server does not answer is made again until `patience_s` have passed, as for requests
-that are sent one by one (`outage.py`). Before a batch is created a second time, it is looked for in
+A call that the server does not answer is made again until `patience_s` have passed, as for single
+requests (`outage.py`). Before the engine creates a batch a second time, it looks for the batch in
 the server's list, because the server may have heard the first call.
 """
 
@@ -52,7 +52,7 @@ class BatchServerEngine(ServerEngine):
         self._next_progress, self._last_progress = 0.0, ""
 
     def notice(self) -> str:
-        """Return what is new, also how far the batches are."""
+        """Return news for the user, also how far the batches are."""
         return "\n".join(filter(None, [super().notice(), self._progress()]))
 
     async def _listed(self) -> list[Any]:
@@ -141,10 +141,10 @@ class BatchServerEngine(ServerEngine):
             self._check_stop()
 
     async def _lines(self, file_id: str | None, or_none: bool = False) -> Lines | None:
-        """Return the lines of a file by request id; None if the server has lost or withholds it.
+        """Return the lines of a file by request id; None if the server lost or withholds it.
 
         Raises:
-            UserError: The file cannot be read; or it is withheld, and `or_none` is false.
+            UserError: The file cannot be read; or the server withholds it, and `or_none` is false.
         """
         fault: Fault | None = None
         for failures in range(self._options.max_retries + 1):
