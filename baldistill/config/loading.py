@@ -159,7 +159,8 @@ def _explain(error: Any, values: Mapping[str, Any], model: type[BaseModel]) -> s
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":  # of a dataclass of core, which names its field first
         name, _, rest = message.partition(" ")
-        if any(k[-1] == name and _matches(k[:-1], shown) for k in _all_keys(model)):
+        keys = _all_keys(model)
+        if rest.startswith("must ") and any(_matches(k, [*shown, name]) for k in keys):
             return f"{key}.{name}: {rest}"
     got = "" if error["type"] in ("missing", "value_error") else f" (got {error['input']!r:.80})"
     return f"{key}: {message}{got}"
