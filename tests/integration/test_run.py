@@ -116,14 +116,14 @@ def test_kill_9_at_three_moments_equals_an_undisturbed_run(
 
 
 def test_a_second_run_in_the_same_folder_is_refused(
-    home: Path, undisturbed: tuple[Path, str]
+    undisturbed: tuple[Path, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     import fcntl
 
     run_dir = undisturbed[0]
     with open(run_dir / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "another run is at work" in finish(run(run_dir, home), status=2)
+        assert "another run is at work" in mistake(capsys, "run", "--run-dir", str(run_dir))
 
 
 @pytest.mark.ray
@@ -167,6 +167,8 @@ def test_a_cap_on_tokens_ends_the_run_with_what_it_has(tmp_path: Path) -> None:
     assert json.loads(shown.stdout.splitlines()[-1])["total"] == spent
 
 
-def test_another_config_does_not_touch_a_run(home: Path, undisturbed: tuple[Path, str]) -> None:
-    output = finish(run(undisturbed[0], home, *SMALL, "seed=7"), status=2)
-    assert "another config" in output
+def test_another_config_does_not_touch_a_run(
+    undisturbed: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["run", "--run-dir", str(undisturbed[0]), *SMALL, "seed=7"]
+    assert "another config" in mistake(capsys, *arguments)

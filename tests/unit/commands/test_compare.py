@@ -62,7 +62,7 @@ def completed(folder: Storage, config: Config) -> None:
     budget = {"total": {"calls": 0, "reused": 0}, "by_tier": {}, "annotated": 0}
     per_domain = {"sums": {"score": 0.5, "count": 2}}
     run.write_json("metrics.json", {**figures, "per_domain": per_domain, "budget": budget})
-    run.write_json("_commits/corpus.json", {"figures": {"counts": {"sums": 3}}})
+    run.write_json("_commits/corpus.json", {"figures": {"counts": {"sums": 3}}, "seconds": 0.1})
     run.write_text("config.yaml", dump_config(config))
 
 
