@@ -7,12 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import ray
+from runs import WAIT_S, wait_until
 from servers.batch_server import BatchServer
 from servers.fault_server import reply, running
 
@@ -56,14 +56,6 @@ def start(url: str, folder: Path, number: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def wait_until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 30
-    while not true():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_a_driver_that_is_killed_finds_its_batches_again(tmp_path: Path) -> None:
     """Some batches are stored, others in progress; what was reserved before fits the caps again."""
     server = BatchServer(held=True)
@@ -79,7 +71,7 @@ def test_a_driver_that_is_killed_finds_its_batches_again(tmp_path: Path) -> None
         second = start(url, tmp_path, 200)
         wait_until(lambda: sum(server.submitted.values()) == 200, second)
         server.held = False
-        output, _ = second.communicate(timeout=60)
+        output, _ = second.communicate(timeout=WAIT_S)
     answers, total = json.loads(output)
     assert answers == [reply(f"Question {i}") for i in range(200)]
     assert server.submitted == server.answered == {f"Question {i}": 1 for i in range(200)}

@@ -74,7 +74,7 @@ def test_other_variables_of_the_chat_template_are_another_teacher() -> None:
     with pytest.raises(ConfigError, match="chat_template=false leaves it out"):
         load_config(
             None,
-            ["teacher={kind: vllm, chat_template: false, chat_template_kwargs: {thinking: no}}"],
+            ["teacher={kind: vllm, chat_template: false, chat_template_kwargs: {thinking: false}}"],
         )
 
 
