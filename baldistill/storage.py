@@ -10,14 +10,17 @@ role, ...), never from the URI: a URI is written into logs and artifacts.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import getpass
 import hashlib
+import io
 import json
 import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +29,10 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from baldistill import object_stores
 from baldistill.errors import UserError
 from baldistill.uris import holds_secret, join, masked
 
-_OBJECT_STORES = ("s3", "gcs", "abfs")  # they have no folders to create
 _FSSPEC = "fsspec+"
 
 
@@ -115,22 +118,56 @@ class Storage:
     def write_bytes(self, name: str, data: bytes) -> None:
         """Write a file; readers see it whole or not at all, and it survives a crash."""
         path = self.path(name)
-        if self.fs.type_name not in _OBJECT_STORES:
+        if self.fs.type_name not in object_stores.KINDS:  # they have no folders
             self.fs.create_dir(path.rpartition("/")[0], recursive=True)
         if not self.is_local:
             with self.fs.open_output_stream(path) as stream:
                 stream.write(data)
             return
-        temporary = _temporary(path)
-        try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+        with _written(path, data) as temporary:
             os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
         sync(Path(path).parent)
+
+    def create(self, name: str, data: bytes) -> None:
+        """Write a file unless there is one; whole and durable, as `write_bytes` does.
+
+        If a file with just this content is there, this call counts as the one that wrote it,
+        because the answer to an earlier attempt may be lost. So `data` must name its writer.
+
+        Raises:
+            FileExistsError: There is another file.
+            io.UnsupportedOperation: The storage has no such writes; see `creates_once`.
+        """
+        path = self.path(name)
+        if not self.is_local:
+            object_stores.create(self.fs, path, data)
+            return
+        self.fs.create_dir(path.rpartition("/")[0], recursive=True)
+        with _written(path, data) as temporary:
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                if self.read_bytes(name) != data:
+                    raise
+            except OSError as error:
+                if error.errno in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+                    raise io.UnsupportedOperation(f"no hard links at {path}") from None
+                raise
+        sync(Path(path).parent)
+
+    def creates_once(self) -> bool:
+        """Try whether `create` works: not on hdfs and fsspec, nor on an old object store."""
+        name = f".{uuid.uuid4().hex}.tmp"
+        try:
+            self.create(name, b"first")
+            self.create(name, b"second")
+        except FileExistsError:
+            return True
+        except io.UnsupportedOperation:
+            pass
+        finally:
+            self.delete(name)
+        return False
 
     def read_bytes(self, name: str) -> bytes:
         """The content of a file."""
@@ -264,6 +301,20 @@ def _temporary(path: str | Path) -> Path:
     """A name beside `path` that no reader of the folder takes for an artifact."""
     final = Path(path)
     return final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
+
+
+@contextlib.contextmanager
+def _written(path: str, data: bytes) -> Iterator[Path]:
+    """Write a temporary file beside a local path, durably; remove it after the block."""
+    temporary = _temporary(path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "baldistill"
 ROWS = (
-    {"core", "errors", "processes", "ray_patches", "uris", "yaml12"},
+    {"core", "errors", "object_stores", "processes", "ray_patches", "uris", "yaml12"},
     {"bundled", "methods", "records", "storage"},
     {"config"},
     {"answers", "run_folder"},
