@@ -2,32 +2,41 @@
 
 An answer on its way from the engine to the driver would be lost, and paid again, if the processes
 were killed. So the engine writes each answer the moment it has it, on a disk that all processes
-see, as one line of a JSON-lines file. Each file has one writer, and each line is one write. A
-reader ignores what follows the last line end: that line is being written, or its writer died.
+see, as one line of a JSON-lines file. Before that, it notes in the same file that it is about to
+send the call. So after a crash it is known which calls were certainly not made.
+
+Each file has one writer, and each line is one write. A reader ignores what follows the last line
+end: that line is being written, or its writer died. It also ignores damaged lines: a crash of the
+machine leaves such lines where the writer had not synced yet, and nobody relies on a line before
+it is synced.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from baldistill.answers.completion import Completion
+from baldistill.core.checked_lines import from_line, to_line
 from baldistill.errors import UserError
 from baldistill.storage import sync
 
 SUFFIX = ".jsonl"
 _SEGMENT_BYTES = 1 << 20  # small, because a reader of one answer reads the whole file
-_ENCODE = json.JSONEncoder(ensure_ascii=False).encode
+_CALL = "call"  # a key that only the notes of calls have
 
 
 class Journal:
-    """The journals of one process. Call `append` from one thread, and `sync` from any."""
+    """The journals of one process. Call `append` and `note` from one thread, and `sync` from any.
+
+    Attributes:
+        folder: Where they stand.
+    """
 
     def __init__(self, folder: str) -> None:
         """Remember the store's folder, which must exist; the first answer opens a file.
@@ -35,7 +44,7 @@ class Journal:
         A folder made here, on a machine that does not mount the driver's, would keep answers that
         nobody finds.
         """
-        self._folder = Path(folder)
+        self.folder = Path(folder)
         self._segment = ""
         self._file: FileIO | None = None
         self._size = 0
@@ -48,20 +57,31 @@ class Journal:
         Raises:
             OSError: The answer could not be written; readers see nothing of it.
         """
-        line = _ENCODE(completion.to_row()).encode("utf-8", "surrogatepass") + b"\n"
+        return self._write(completion.to_row())
+
+    def note(self, request_id: str, call: str) -> None:
+        """Note that a call is about to be sent; `sync` before sending it.
+
+        Raises:
+            OSError: The note could not be written.
+        """
+        self._write({"request_id": request_id, _CALL: call})
+
+    def _write(self, record: Mapping[str, Any]) -> str:
+        line = to_line(record)
         if self._file is None or self._size >= _SEGMENT_BYTES:
             self._begin()
         assert self._file is not None
         written = self._file.write(line)
         if written < len(line):  # a further line would continue this one
             self.close()
-            raise OSError(errno.ENOSPC, "an answer was cut", str(self._folder / self._segment))
+            raise OSError(errno.ENOSPC, "a line was cut", str(self.folder / self._segment))
         self._size += written
-        self._unsynced.add(self._folder / self._segment)
+        self._unsynced.add(self.folder / self._segment)
         return self._segment
 
     def sync(self) -> None:
-        """Make the appended answers outlive a crash of the machine, too.
+        """Make the appended lines outlive a crash of the machine, too.
 
         Threads that call while another one syncs wait, and then share one sync.
 
@@ -89,12 +109,25 @@ class Journal:
     def _begin(self) -> None:
         self.close()
         self._segment = f"{uuid.uuid4().hex}{SUFFIX}"
-        self._file = FileIO(self._folder / self._segment, "a")
+        self._file = FileIO(self.folder / self._segment, "a")
         self._size = 0
-        self._unsynced.add(self._folder)
+        self._unsynced.add(self.folder)
 
 
 def read_rows(journal: bytes) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a journal, without the last line if that is not whole."""
-    whole = journal[: journal.rfind(b"\n") + 1]
-    return map(json.loads, whole.splitlines())
+    """Yield the answers in a journal, as rows."""
+    return (record for record in _records(journal) if _CALL not in record)
+
+
+def read_calls(journal: bytes) -> Iterator[tuple[str, str]]:
+    """Yield the request id and the name of each call that may have been sent."""
+    return ((r["request_id"], r[_CALL]) for r in _records(journal) if _CALL in r)
+
+
+def _records(journal: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the whole lines of a journal."""
+    for line in journal[: journal.rfind(b"\n") + 1].split(b"\n")[:-1]:
+        try:
+            yield from_line(line)
+        except ValueError:
+            continue

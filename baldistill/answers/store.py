@@ -2,8 +2,8 @@
 
 The store is a folder of small files of two kinds. A Parquet segment holds a batch of answers that
 engines returned to the driver; it becomes visible whole. A journal (`answers.journal`) is written
-line by line by the engine that receives the answers, if the folder is on a disk; it grows. A crash
-never leaves half an answer visible in either.
+line by line by the engine that receives the answers, if the folder is on a disk; it grows, and also
+says which calls may have been sent. A crash never leaves half an answer visible in either.
 
 Many runs (of a comparison or a sweep) may share a store. A request id covers all that decides the
 answer, so an answer that one run paid for serves all runs. The index holds ids alone: some 100
@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from baldistill.answers.completion import Completion
-from baldistill.answers.journal import SUFFIX, read_rows
+from baldistill.answers.journal import SUFFIX, read_calls, read_rows
 from baldistill.records import STORED
 from baldistill.storage import Storage
 
@@ -79,6 +79,11 @@ class ResponseStore:
             for segment, row in self._rows(where)
             if where.get(row["request_id"]) == segment
         }
+
+    def sent(self) -> set[tuple[str, str]]:
+        """Return the request id and the name of each call that engines may have sent."""
+        journals = [name for name in self.segments() if name.endswith(SUFFIX)]
+        return {call for name in journals for call in read_calls(self.storage.read_bytes(name))}
 
     def read_journals(self, request_ids: Set[str]) -> dict[str, Completion]:
         """Return those of these answers that engines have written to their journals."""

@@ -110,6 +110,8 @@ def run(
                 f"({time.monotonic() - start:.1f} s)"
             )
             check_storage_is_shared(storage)
+            if store is not None:
+                check_storage_is_shared(responses.storage, option="--store")
             with _engines_for(config, cluster, responses, engines) as running:
                 if not storage.exists(layout.METRICS):
                     running.warm(display.say)
@@ -190,6 +192,7 @@ def _finish(context: Context, stages: _Stages) -> RunResult:
     annotated = len(annotated_before(storage, stages.trained + 1))
     spent["annotated"] = annotated
     spent["stopped_by"] = stages.stopped_by
+    spent["short_of_budget"] = short = max(0, context.config.budget.total - annotated)
     final = list(stages.metrics.values())[-1]
     metrics = {**final, "stages": stages.metrics, "budget": spent}
     storage.write_json(layout.METRICS, metrics)
@@ -201,7 +204,10 @@ def _finish(context: Context, stages: _Stages) -> RunResult:
         f"{annotated:,} of {context.config.budget.total:,} examples of the budget"
         + (f"; cost {total['cost']:,.4g}" if total["cost"] else "")
     )
-    if stages.stopped_by:
+    if short:
+        why = cap_reached(stages.stopped_by) if stages.stopped_by else "this corpus gave no more"
+        display.say(f"{short:,} examples short of the budget: {why}")
+    elif stages.stopped_by:
         display.say(cap_reached(stages.stopped_by))
     display.say(
         f"macro {final['macro']:.3f}  micro {final['micro']:.3f}  "

@@ -5,9 +5,10 @@ Pure transitions in memory. The caller makes the returned entries durable *befor
 cap, whatever the number of workers and whenever a crash comes:
 
 - an open reservation counts in full: its unit, its call, its bound on tokens and cost;
-- a reservation that a crash left open stays spent. Asking for it again costs another call (the
-  first may have happened) but no second unit;
-- a call that was certainly not made is released: nothing of it counts any more;
+- a reservation that a crash left open stays spent if the call may have been made. Asking for it
+  again costs another call, but no second unit;
+- a call that was certainly not made is released: nothing of it counts any more. Calls have names,
+  which are noted before they are made, so that this is known after a crash, too;
 - a settled request costs nothing to ask for again: its answer is stored;
 - a rejected request gives its unit back; its call and tokens stay spent. After the
   answer was seen, the rejection is final, so that a resumed run decides as the first run did.
@@ -143,6 +144,9 @@ class Ledger:
             earlier = self._state.requests.get(name)
             if name in granted or name in refused:
                 continue
+            if earlier and asked.call and any(open_.call == asked.call for open_ in earlier.bounds):
+                granted[name] = None  # the same reservation, sent again after a lost reply
+                continue
             if earlier and earlier.answered and earlier.reason is not None:
                 rejected[name] = earlier.reason
                 continue
@@ -193,8 +197,9 @@ class Ledger:
     def release(self, releases: Iterable[Release]) -> tuple[Release, ...]:
         """Take back calls that were certainly not charged for; return the releases that were new.
 
-        The unit, the call and its bound are free again. Releasing a settled or a
-        rejected request, or the same call twice, changes nothing.
+        The call and its bound are free again, and the unit, unless another call for the request
+        may have been made. Releasing a settled or a rejected request, or the same call twice,
+        changes nothing.
 
         Raises:
             ValueError: A request was never reserved; then nothing of the batch is recorded.
@@ -203,6 +208,13 @@ class Ledger:
         for entry in batch:
             self._state.reserved(entry.request_id)
         return tuple(entry for entry in batch if self._state.apply(entry))
+
+    def open_calls(self) -> Iterator[Release]:
+        """Yield what would release each named call that may have been made and is not settled."""
+        for name, request in self._state.requests.items():
+            for open_call in request.bounds:
+                if open_call.call:
+                    yield Release(name, open_call.call)
 
     def status(self, request_id: str) -> Status | None:
         """Return where a request stands, or None for one that was never granted."""

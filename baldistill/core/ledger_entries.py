@@ -33,6 +33,8 @@ class Reserve:
         calls: 0 when the answer is known to be in a shared store, or was recorded before, so that
             no call is made.
         tier: Which teacher of a cascade is asked, from 1; each tier has its own prices.
+        call: Names this call, if whoever makes it notes the name durably just before. So a call
+            without such a note was certainly not made. Empty where nobody takes notes.
     """
 
     kind: ClassVar[str] = "reserve"
@@ -46,6 +48,7 @@ class Reserve:
     prompt_tokens: int = 0
     calls: int = 1
     tier: int = 1
+    call: str = ""
 
     def __post_init__(self) -> None:
         """Raise ValueError on figures that describe no call."""
@@ -107,12 +110,14 @@ class Release:
     """A reserved call was certainly not charged for: it was not made, or the server refused it.
 
     Attributes:
-        request_id: Identity of the call.
+        request_id: Identity of the request.
+        call: Which call for it; empty for the one with the smallest bound.
     """
 
     kind: ClassVar[str] = "release"
 
     request_id: str
+    call: str = ""
 
 
 Entry: TypeAlias = Reserve | Settle | Reject | Release
@@ -124,7 +129,10 @@ _KINDS: dict[str, type[Reserve] | type[Settle] | type[Reject] | type[Release]] =
 
 def to_record(entry: Entry) -> dict[str, str | int | bool]:
     """Return the entry as a flat, JSON-ready dictionary with its `kind`."""
-    return {"kind": entry.kind} | {name: getattr(entry, name) for name in entry.__slots__}
+    fields = {name: getattr(entry, name) for name in entry.__slots__}
+    if not fields.get("call", True):
+        del fields["call"]
+    return {"kind": entry.kind} | fields
 
 
 def from_record(record: Mapping[str, Any]) -> Entry:

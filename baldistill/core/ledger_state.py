@@ -10,13 +10,21 @@ import math
 from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from baldistill.core.ledger_entries import Entry, Prices, Reject, Release, Reserve, Settle
 from baldistill.core.ledger_summary import Group, Spent
 from baldistill.core.longtail import exact
 
 Status: TypeAlias = Literal["open", "settled", "rejected", "released"]
+
+
+class OpenCall(NamedTuple):
+    """A call that may run or be charged: the most that it can cost, and its name if it has one."""
+
+    tokens: int
+    cost: int
+    call: str = ""
 
 
 @dataclass(slots=True)
@@ -28,8 +36,8 @@ class Request:
         unit_group: Group of the reservation that took the unit; counts the unit.
         units: Units it holds, 0 or 1.
         calls: Calls made for it or possibly under way.
-        bounds: (tokens, cost) of each call that may run or be charged; ascending. A settlement
-            frees one of them.
+        bounds: Each call that may run or be charged, ascending by its bound. A settlement frees
+            one of them.
         stored: Its last reservation said that its answer is stored, and counted no call; so
             settling it as reused takes no call back.
         answered: Its settlement; None while it has none.
@@ -41,7 +49,7 @@ class Request:
     unit_group: Group
     units: int = 0
     calls: int = 0
-    bounds: list[tuple[int, int]] = field(default_factory=list)
+    bounds: list[OpenCall] = field(default_factory=list)
     stored: bool = False
     answered: Settle | None = None
     reason: str | None = None
@@ -165,7 +173,7 @@ class LedgerState:
             request.reason, request.released = None, False
             request.stored = not entry.calls
             if entry.calls:
-                bound = self.bound(entry)
+                bound = OpenCall(*self.bound(entry), entry.call)
                 self._count_call(request, 1, bound)
                 insort(request.bounds, bound)
         if entry.units > request.units:
@@ -183,7 +191,7 @@ class LedgerState:
         used = entry.prompt_tokens + entry.completion_tokens, self.cost(request.group.tier, entry)
         if request.bounds and not (entry.reused and request.stored):
             tokens, cost = _answered(request.bounds, (0, 0) if entry.reused else used)
-            self._count_call(request, -1 if entry.reused else 0, (-tokens, -cost))
+            self._count_call(request, -1 if entry.reused else 0, OpenCall(-tokens, -cost))
         request.bounds.clear()
         if entry.reused:
             spent.reused += 1
@@ -206,14 +214,24 @@ class LedgerState:
         return True
 
     def _release(self, entry: Release) -> bool:
-        """Take an open call back; return False if none is open, or it was released before."""
+        """Take an open call back; return False if it is not open, or was released before."""
         request = self.reserved(entry.request_id)
-        if request.answered or request.released or request.reason or not request.bounds:
+        if request.answered or request.released or not request.bounds:
             return False
-        request.released = True
-        tokens, cost = request.bounds.pop(0)
-        self._count_call(request, -1, (-tokens, -cost))
-        self._count_units(request, 0)
+        if request.reason and not entry.call:  # its last call failed, so it was made
+            return False
+        place = 0
+        if entry.call:
+            calls = [open_call.call for open_call in request.bounds]
+            if entry.call not in calls:
+                return False
+            place = calls.index(entry.call)
+        tokens, cost, _ = request.bounds.pop(place)
+        self._count_call(request, -1, OpenCall(-tokens, -cost))
+        # A named call is released although another call may have been made: that keeps the unit.
+        if not (entry.call and request.bounds) and not request.reason:
+            request.released = True
+            self._count_units(request, 0)
         return True
 
     def _count_rejected(self, request: Request, reason: str, change: int) -> None:
@@ -229,9 +247,9 @@ class LedgerState:
         self.totals.units += change
         self._spent(request.unit_group).units += change
 
-    def _count_call(self, request: Request, calls: int, bound: tuple[int, int]) -> None:
+    def _count_call(self, request: Request, calls: int, bound: OpenCall) -> None:
         """Add (or take back) a call and the bound on its tokens and cost."""
-        tokens, cost = bound
+        tokens, cost, _ = bound
         request.calls += calls
         self.totals.calls += calls
         self.totals.tokens += tokens
@@ -251,10 +269,11 @@ class LedgerState:
         return self._prices.get(tier, (0, 0))
 
 
-def _answered(bounds: Sequence[tuple[int, int]], used: tuple[int, int]) -> tuple[int, int]:
+def _answered(bounds: Sequence[OpenCall], used: tuple[int, int]) -> tuple[int, int]:
     """Return the answered call's bound: the smallest that covers its use, else the largest.
 
     Nobody can tell which open call was answered; the bounds of the others stay held.
     """
-    allows = (bound for bound in bounds if bound[0] >= used[0] and bound[1] >= used[1])
-    return next(allows, bounds[-1])
+    allows = (bound for bound in bounds if bound.tokens >= used[0] and bound.cost >= used[1])
+    tokens, cost, _ = next(allows, bounds[-1])
+    return tokens, cost

@@ -15,8 +15,9 @@ def build_engine(config: EngineConfig, journals: str | None = None) -> Engine:
 
     Args:
         config: Which engine.
-        journals: A folder on a disk in which the engine may write answers. If the process is killed
-            before it returns an answer, the folder spares paying for the answer again.
+        journals: A folder on a disk in which an engine of a server notes the calls that it is about
+            to send, and writes the answers. If the process is killed before it returns an answer,
+            the folder spares paying for the answer again.
     """
     match config.kind:
         case "transformers":
@@ -48,7 +49,7 @@ def build_engine(config: EngineConfig, journals: str | None = None) -> Engine:
             if config.batch_api is not None:
                 from baldistill.generation.openai.batch.engine import OpenAIBatchEngine
 
-                return OpenAIBatchEngine(config)
+                return OpenAIBatchEngine(config, journals)
             from baldistill.generation.openai.engine import OpenAIEngine
 
             return OpenAIEngine(config, journals)

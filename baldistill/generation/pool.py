@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import ray
+from ray.exceptions import GetTimeoutError, RayActorError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -51,6 +53,8 @@ class Pool:
         batch_size: Prompts that one engine takes at once.
         threads: Batches that one engine works on at the same time.
         groups: The placement group of each engine on several GPUs.
+        notes_calls: Whether it is known after a crash which calls were certainly not sent: the
+            engines note those of a server before they send them, and others go nowhere.
         on_progress: Called every second while the engines answer.
     """
 
@@ -59,6 +63,7 @@ class Pool:
     batch_size: int
     threads: int = 1
     groups: tuple[PlacementGroup, ...] = ()
+    notes_calls: bool = False
     on_progress: OnProgress | None = None
 
     @classmethod
@@ -118,7 +123,8 @@ class Pool:
         actors = tuple(
             remote.options(**options, **place).remote(config, driver, journals) for place in places
         )
-        pool = cls(actors, model, batch_size, threads, groups)
+        notes_calls = config.kind != "openai" or journals is not None
+        pool = cls(actors, model, batch_size, threads, groups, notes_calls)
         for actor in pool.actors:
             actor.load.remote(model)
         return pool
@@ -190,6 +196,13 @@ class Pool:
             scores.update(numbered)
         return [scores[number] for number in range(len(token_ids))]
 
+    def kill_and_wait(self, longest: float) -> bool:
+        """End the actors at once; return whether all have ended within some seconds."""
+        for actor in self.actors:
+            ray.kill(actor)
+        end = time.monotonic() + longest
+        return all(_has_ended(actor, end) for actor in self.actors)
+
     def close(self) -> None:
         """End the actors and free what they hold."""
         for actor in self.actors:
@@ -219,6 +232,19 @@ class Pool:
         order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
         size = min(self.batch_size, max(1, math.ceil(len(order) / len(self.actors))))
         return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def _has_ended(actor: Any, until: float) -> bool:
+    """Return whether a killed actor ends before a time of the monotonic clock."""
+    while (left := until - time.monotonic()) > 0:
+        try:
+            ray.get(actor.report.remote(False), timeout=left)
+        except GetTimeoutError:
+            return False
+        except RayActorError:
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def options_for_bundle(bundle: Mapping[str, float]) -> dict[str, Any]:

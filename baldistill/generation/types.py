@@ -63,6 +63,7 @@ class Request:
         seed: Decides a sampled answer, with any neighbours in the batch.
         subject: What the prompt is about; read by the replay engine alone.
         failures: How many earlier calls for this prompt failed, and may have been charged.
+        call: Name of this call on the ledger; empty if no engine notes that it sends the call.
     """
 
     request_id: str
@@ -70,6 +71,7 @@ class Request:
     seed: int = 0
     subject: Subject | None = None
     failures: int = 0
+    call: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,13 @@ _PROBE = "_storage_check"
 
 
 def check_storage_is_shared(
-    storage: Storage, nodes: Sequence[dict[str, Any]] | None = None
+    storage: Storage,
+    nodes: Sequence[dict[str, Any]] | None = None,
+    option: str = "--run-dir",
 ) -> None:
     """Let each node (by default all of `ray.nodes()`) look for a file that the driver writes.
+
+    The error names the option that chose the folder.
 
     A single node is the driver's own and is not asked.
 
@@ -32,12 +36,12 @@ def check_storage_is_shared(
             return
     storage.write_text(_PROBE, "")
     try:
-        _check_on(nodes, storage)
+        _check_on(nodes, storage, option)
     finally:
         storage.delete(_PROBE)
 
 
-def _check_on(nodes: Sequence[dict[str, Any]], storage: Storage) -> None:
+def _check_on(nodes: Sequence[dict[str, Any]], storage: Storage, option: str) -> None:
     addresses = {}
     for node in nodes:
         on_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -52,8 +56,8 @@ def _check_on(nodes: Sequence[dict[str, Any]], storage: Storage) -> None:
             continue
         if problem is not None:
             raise UserError(
-                f"node {address} cannot reach the run folder {storage.uri} ({problem}): use a "
-                "--run-dir that every node sees (s3://, gs://, a shared mount), and give "
+                f"node {address} cannot reach the folder {storage.uri} ({problem}): use a "
+                f"{option} that every node sees (s3://, gs://, a shared mount), and give "
                 "each node the same packages and the credentials"
             )
 

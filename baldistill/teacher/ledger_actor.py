@@ -7,7 +7,6 @@ Ray, after a crash, and a resumed run start the actor anew: it replays the log a
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Any
 import ray
 
 from baldistill.answers.store import ResponseStore
+from baldistill.core.checked_lines import to_line
 from baldistill.core.ledger import (
     Caps,
     Entry,
@@ -29,10 +29,9 @@ from baldistill.core.ledger import (
     to_record,
 )
 from baldistill.errors import UserError
+from baldistill.generation.dispatcher import result_of
 from baldistill.run_folder.spending import read_log
 from baldistill.storage import Storage
-
-_ENCODE = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class DurableLedger:
@@ -47,9 +46,10 @@ class DurableLedger:
     def __init__(
         self, log: Storage, store: ResponseStore, caps: Caps, prices: tuple[Prices, ...] = ()
     ) -> None:
-        """Replay the log; settle the calls that were answered but not settled before a crash.
+        """Remember where the log is; the first call reads it, and gets the errors.
 
-        The store may have answers of other runs too. Each teacher of a cascade has its prices.
+        The first call also settles the calls that were answered but not settled before a crash. The
+        store may have answers of other runs too. Each teacher of a cascade has its prices.
         """
         self._log = log
         self._store = store
@@ -58,9 +58,8 @@ class DurableLedger:
         self._owner = uuid.uuid4().hex[:8]
         self._indexed: dict[str, int] = {}
         self._where: dict[str, str] = {}
-        self._replay()
-        self.refresh()
-        self._append(self._recover(self._open))
+        self._open: set[str] = set()
+        self._current = self._recovered = False
 
     def refresh(self) -> None:
         """Index the segments that are new, or have grown, since the last call.
@@ -132,6 +131,21 @@ class DurableLedger:
         self._make_current()
         self._append(self._ledger.release(releases))
 
+    def release_unsent(self) -> None:
+        """Take back the calls that a crash or an interruption left unsent.
+
+        Whoever calls this knows that no engine is about to send one of them: at the start of a run,
+        or when its engines have ended. The answers that were stored are settled first.
+        """
+        self._make_current()
+        self.refresh()
+        recovered = self._recover(self._open)
+        unsent: list[Release] = []
+        if releases := list(self._ledger.open_calls()):
+            sent = self._store.sent()
+            unsent = [entry for entry in releases if (entry.request_id, entry.call) not in sent]
+        self._append([*recovered, *self._ledger.release(unsent)])
+
     def summary(self) -> dict[str, Any]:
         """Return what was spent and what remains, as JSON values."""
         self._make_current()
@@ -148,19 +162,23 @@ class DurableLedger:
     def _recover(self, names: Set[str]) -> tuple[Settle, ...]:
         """Settle calls whose answers were stored, but whose caller died before settling them."""
         where = {name: self._where[name] for name in names if name in self._where}
-        self._open = self._open - where.keys()
+        self._open -= where.keys()
         return self._ledger.settle(_settlements(self._store, where, reused=False))
 
     def _make_current(self) -> None:
         if not self._current:
             self._replay()
+        if not self._recovered:
+            self.refresh()
+            self._append(self._recover(self._open))
+            self._recovered = True
 
     def _append(self, entries: Iterable[Entry]) -> None:
-        lines = [_ENCODE(to_record(entry)) for entry in entries]
+        lines = [to_line(to_record(entry)) for entry in entries]
         if lines:
             self._current = False
             # the owner is in the name: an actor that was thought dead must not overwrite entries
-            self._log.write_text(f"{self._next:08d}-{self._owner}.jsonl", "\n".join(lines) + "\n")
+            self._log.write_bytes(f"{self._next:08d}-{self._owner}.jsonl", b"".join(lines))
             self._next += 1
             self._current = True
 
@@ -175,10 +193,14 @@ def _settlements(store: ResponseStore, where: dict[str, str], *, reused: bool) -
 def start_ledger(
     log: Storage, store: ResponseStore, caps: Caps, prices: tuple[Prices, ...] = ()
 ) -> Any:
-    """Start the ledger's actor; return its handle.
+    """Start the ledger's actor at the start of a run, before any engine is asked.
+
+    The calls that an earlier start of the run reserved and did not send are taken back.
 
     Ray restarts a dead actor wherever there is room, and repeats the calls that its death
     interrupted. The transitions of the ledger are idempotent, so a repeated call changes nothing.
     """
     remote = ray.remote(DurableLedger).options(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-    return remote.remote(log, store, caps, prices)
+    ledger = remote.remote(log, store, caps, prices)
+    result_of(ledger.release_unsent.remote())
+    return ledger

@@ -4,16 +4,18 @@ Every question goes through the same four steps:
 
     reserve   The ledger grants a call, or names the cap that refuses it. An answer that the
               response store has already is taken from there, and no call is made.
-    dispatch  The pool hands the granted calls to its engines.
+    dispatch  The pool hands the granted calls to its engines. The engine of a server notes each
+              call durably just before sending it.
     store     The answer becomes durable, unless the engine has written it to its journal.
     settle    The ledger records what the call cost, and frees the rest of its bound.
 
-Budget is reserved window by window while the engines work on the window before. So a crash leaves
-few unmade calls open.
+Budget is reserved window by window while the engines work on the window before. After a crash, the
+ledger takes back what was reserved and not sent.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 import uuid
@@ -21,6 +23,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import RayError
 
 from baldistill.answers.completion import Completion
 from baldistill.core.ledger import Cap, Release, Reserve, Settle
@@ -38,6 +43,11 @@ if TYPE_CHECKING:
 _REFUNDED_CAPS = ("tokens", "cost")
 _MAX_UNCONFIRMED = 32  # settlements sent to the ledger and not confirmed yet
 _POLL_SECONDS = 0.5  # between two looks for calls that another run is making
+_ENGINE_DIED = "engine died"
+_MOST_DEATHS = 4  # of engines that had sent a request; then it gets no answer
+_INTERRUPTED_SECONDS = (
+    0.8  # for engines to end, and for the ledger: a stopped job has a few seconds
+)
 
 
 class AskSession:
@@ -66,7 +76,10 @@ class AskSession:
         self._to_ask_again: dict[str, Question] = {}
         self._in_flight_elsewhere: dict[str, Question] = {}  # another run is asking these now
         self._under_way: dict[str, Question] = {}
+        self._calls: dict[str, str] = {}  # the name of the last call for each
         self._failures: Counter[str] = Counter()
+        self._deaths: Counter[str] = Counter()  # of engines that had sent a request
+        self._num_reserved = 0
         self._unconfirmed: deque[Any] = deque()
 
     def run(self) -> list[Answer]:
@@ -81,6 +94,9 @@ class AskSession:
             self._confirm_settlements()
             self._release(stopped.charged)
             raise UserError(str(stopped)) from None
+        except KeyboardInterrupt:
+            self._release_interrupted()
+            raise
         finally:
             self._leave_in_flight()
         return [self._answers[request_id] for request_id in self._request_ids]
@@ -143,6 +159,7 @@ class AskSession:
         )
         calls = {name: questions[name] for name in grants.granted if name not in stored}
         self._under_way |= calls
+        self._calls |= {r.request_id: r.call for r in reserves if r.request_id in calls}
         self._finish_in_flight(questions.keys() - calls.keys())
         requests = [
             Request(
@@ -151,6 +168,7 @@ class AskSession:
                 seed=int(name[:15], 16),
                 subject=question.subject if teacher.config.recorded else None,
                 failures=self._failures[name],
+                call=self._calls[name],
             )
             for name, question in calls.items()
         ]
@@ -172,14 +190,31 @@ class AskSession:
             return reserve
         prompt = max_prompt_tokens(question.prompt, self._sampling)
         tokens = prompt + self._sampling.max_new_tokens
-        return replace(reserve, calls=1, prompt_tokens=prompt, max_tokens=tokens)
+        call = ""
+        if teacher.pool.notes_calls:
+            self._num_reserved += 1
+            call = f"{self._id[:8]}-{self._num_reserved}"
+        return replace(reserve, calls=1, prompt_tokens=prompt, max_tokens=tokens, call=call)
 
     # Dispatch (the pool does it)
 
     def _saved_answers(self, requests: Sequence[Request]) -> list[Completion | None]:
-        """Return the answers that a dead engine had already written; None for the others."""
-        answers = self._teacher.store.read_journals({request.request_id for request in requests})
-        return [answers.get(request.request_id) for request in requests]
+        """Return what is known of the requests of a dead engine; None where nothing was sent.
+
+        An answer that the engine had written is taken from its journal. Another request that it had
+        sent may have been charged. So it has failed, and is asked again as a further call.
+        """
+        store = self._teacher.store
+        saved = store.read_journals({request.request_id for request in requests})
+        if not self._teacher.config.finds_again:
+            sent = store.sent()
+            for request in requests:
+                name = request.request_id
+                if name not in saved and (name, request.call) in sent:
+                    self._deaths[name] += 1
+                    again = self._deaths[name] < _MOST_DEATHS
+                    saved[name] = Completion.failed(name, _ENGINE_DIED, retriable=again)
+        return [saved.get(request.request_id) for request in requests]
 
     # Store and settle
 
@@ -199,9 +234,10 @@ class AskSession:
         for completion in completions:
             name = completion.request_id
             question = self._under_way.pop(name)
+            self._calls.pop(name)
             if completion.retriable:
                 self._to_ask_again[name] = question
-                self._failures[name] += 1
+                self._failures[name] += completion.error != _ENGINE_DIED
             else:
                 final.append(failed.get(name) or _answer(completion))
         self._keep_answers(final)
@@ -238,8 +274,24 @@ class AskSession:
 
     def _release(self, charged: Iterable[Request]) -> None:
         """Take back the reservations of calls under way that were certainly not charged."""
-        names = self._under_way.keys() - {request.request_id for request in charged}
-        result_of(self._teacher.ledger.release.remote([Release(name) for name in names]))
+        sent = self._teacher.store.sent() if self._teacher.pool.notes_calls else None
+        names = self._under_way.keys() - {
+            request.request_id
+            for request in charged
+            if sent is None or (request.request_id, request.call) in sent
+        }
+        releases = [Release(name, self._calls[name]) for name in names]
+        result_of(self._teacher.ledger.release.remote(releases))
+
+    def _release_interrupted(self) -> None:
+        """Take back what was reserved and not sent, if engines and ledger are quick enough.
+
+        What fails here is done at the next start of the run.
+        """
+        with contextlib.suppress(RayError, UserError):
+            if self._teacher.pool.kill_and_wait(_INTERRUPTED_SECONDS):
+                released = self._teacher.ledger.release_unsent.remote()
+                ray.get(released, timeout=_INTERRUPTED_SECONDS)
 
     def _keep_answers(self, answers: Iterable[Answer]) -> None:
         new = {answer.request_id: answer for answer in answers}

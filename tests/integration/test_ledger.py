@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baldistill.answers.completion import Completion
+from baldistill.answers.journal import Journal
 from baldistill.answers.store import ResponseStore
 from baldistill.config.teachers import TransformersTeacher
 from baldistill.core.ledger import Caps, Prices, Reject, Release, Reserve, Settle
@@ -155,6 +156,93 @@ def test_a_crash_anywhere_overspends_nothing_and_forgets_nothing(
     assert {name: answer.text for name, answer in answers.items()} == {
         name: f"answer to {name}" for name in paid
     }
+
+
+def send(
+    log: DurableLedger,
+    store: ResponseStore,
+    names: Sequence[str],
+    start: str,
+    crash: tuple[int, bool],
+    called: list[str],
+) -> None:
+    """Ask as an engine of a server does: it notes each call before it sends it.
+
+    It crashes at one of the calls: after its note, or after it was sent.
+    """
+    journal = Journal(str(store.journals()))
+    for first in range(0, len(names), 4):
+        window = names[first : first + 4]
+        asked = [replace(r, call=f"{start} {r.request_id}") for r in reserve(*window)]
+        grants, where = log.reserve(asked)
+        wanted = [name for name in grants.granted if name not in where]
+        for name in wanted:
+            journal.note(name, f"{start} {name}")
+            if crash == (len(called), False):
+                raise Crash
+            called.append(name)
+            if crash == (len(called), True):
+                raise Crash
+            segment = journal.append(completion(name))
+            log.settle(settle(name), segment)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    crashes=st.lists(
+        st.tuples(st.integers(1, 12), st.booleans(), st.integers(0, 20), st.booleans()), max_size=6
+    )
+)
+def test_after_any_crash_the_ledger_counts_what_was_sent(
+    crashes: list[tuple[int, bool, int, bool]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    whole = Storage.open(tmp_path_factory.mktemp("run"))
+    names, called = [str(number) for number in range(12)], list[str]()
+    for number, crash in enumerate(crashes):
+        storage = CrashingStorage(whole.uri, whole.fs, whole.root, list(crash[:2]))
+        with suppress(Crash):
+            log, store = opened(storage, Caps())
+            log.release_unsent()
+            send(log, store, names, str(number), crash[2:], called)
+        log, store = opened(whole, Caps())
+        log.release_unsent()
+        calls = log.summary()["total"]["calls"]
+        assert len(called) <= calls <= len(called) + number + 1  # one was in flight at each crash
+    log, store = opened(whole, Caps())
+    send(log, store, names, "last", (-1, False), called)
+    total = log.summary()["total"]
+    assert total["units"] == len(names)
+    assert len(called) <= total["calls"] <= len(called) + len(crashes)
+
+
+def test_a_missing_or_damaged_segment_is_named(tmp_path: Path) -> None:
+    log, _ = opened(Storage.open(tmp_path), Caps())
+    for name in "abc":
+        log.reserve(reserve(name))
+    segments = sorted((tmp_path / "ledger").iterdir())
+    whole = segments[1].read_bytes()
+    segments[1].write_bytes(whole.replace(b"sums", b"gums"))
+    with pytest.raises(UserError, match=rf"{segments[1].name}, line 1, is damaged: its checksum"):
+        opened(Storage.open(tmp_path), Caps())[0].summary()
+    segments[1].unlink()
+    with pytest.raises(UserError, match=r"00000001-\*.jsonl is missing.*--accept-loss"):
+        opened(Storage.open(tmp_path), Caps())[0].summary()
+    segments[1].write_bytes(whole)
+    assert opened(Storage.open(tmp_path), Caps())[0].summary()["total"]["calls"] == 3
+
+
+@given(domain=st.text(st.characters()), reason=st.text(st.characters()))
+def test_any_domain_and_reason_survive_the_log(
+    domain: str, reason: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = Storage.open(tmp_path_factory.mktemp("run"))
+    log, _ = opened(folder, Caps())
+    log.reserve([Reserve("a", "rationale", 1, domain)])
+    log.reject([Reject("a", reason)])
+    again, _ = opened(folder, Caps())
+    assert again.summary() == log.summary()
+    assert again.summary()["by_domain"].keys() == {domain}
+    assert again.summary()["total"]["rejected"] == {reason: 1}
 
 
 def test_two_runs_resumed_at_every_write_equal_one_that_went_through(tmp_path: Path) -> None:
@@ -316,6 +404,8 @@ class CountingEngine:
     At every twelfth call of all workers together the worker is killed in the middle of it, or
     (each fourth time) the ledger is: the same number of deaths on a fast machine and a slow one.
     """
+
+    notes_calls = False  # it dies in a call without a note
 
     def feed_sizes(self) -> Iterator[int]:
         return itertools.repeat(8)

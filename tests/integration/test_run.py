@@ -159,7 +159,10 @@ def test_a_cap_on_tokens_ends_the_run_with_what_it_has(tmp_path: Path) -> None:
     # within the bound of one call, which holds some 700 tokens for the 70 that it uses
     assert 1700 < spent["prompt_tokens"] + spent["completion_tokens"] <= 2500
     assert 20 < budget["annotated"] == spent["units"] < 60
-    assert "the cap on tokens was reached (budget.tokens)" in done.stderr
+    short = budget["short_of_budget"]
+    assert short == 60 - budget["annotated"]
+    words = f"{short} examples short of the budget: the cap on tokens was reached (budget.tokens)"
+    assert words in done.stderr
     assert "the run ends with the student of stage 2" in done.stderr
     assert (run_dir / "stages" / "02" / "student" / "config.json").exists()
     assert "reached the cap on tokens" in (run_dir / "report" / "index.html").read_text()

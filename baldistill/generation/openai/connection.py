@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import httpx2
@@ -18,12 +18,14 @@ import numpy as np
 import openai
 
 from baldistill.answers.completion import Completion
+from baldistill.answers.journal import Journal
 from baldistill.config.engines import OpenAIOptions
 from baldistill.errors import UserError
 from baldistill.generation.engine import EngineStoppedError, OnEnded, ignore_ended
 from baldistill.generation.openai.dialect import Dialect
 from baldistill.generation.openai.faults import Fault
 from baldistill.generation.openai.key import OPENAI_URL, read_key
+from baldistill.generation.openai.notes import Notes
 from baldistill.generation.openai.outage import Outage
 from baldistill.generation.types import ModelRef, Request, Sampling
 
@@ -46,9 +48,14 @@ class ServerEngine(ABC):
 
     works_on: ClassVar[bool] = False
 
-    def __init__(self, options: OpenAIOptions) -> None:
-        """Start the event loop; `load` makes the client."""
+    def __init__(self, options: OpenAIOptions, journals: str | None = None) -> None:
+        """Start the event loop; `load` makes the client.
+
+        `journals` is a folder of the response store where it is on a disk: there the engine notes
+        each call just before it sends the call.
+        """
         self._options = options
+        self._notes = None if journals is None else Notes(Journal(journals))
         self._server = options.base_url or OPENAI_URL
         self._model = ""
         self._dialect = Dialect(options)
@@ -98,10 +105,12 @@ class ServerEngine(ABC):
         return "\n".join([*dict.fromkeys(learnt), *filter(None, [self._outage.notice()])])
 
     def close(self) -> None:
-        """End the client and the loop."""
+        """End the client, the loop and the journal."""
         self._run(self._client.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        if self._notes is not None:
+            self._notes.journal.close()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -130,6 +139,9 @@ class ServerEngine(ABC):
     ) -> tuple[list[Completion | None], UserError | None]:
         """Return answers in order, and the error that leaves rows without an answer for good."""
         answers = await self._answer(requests, sampling)
+        for request, answer in zip(requests, answers, strict=True):
+            if self._notes is not None and answer is not None:
+                self._notes.ended(request)
         return answers, self._stop if None in answers else None
 
     @abstractmethod
@@ -137,6 +149,15 @@ class ServerEngine(ABC):
         self, requests: Sequence[Request], sampling: Sampling
     ) -> list[Completion | None]:
         """Return answers in order; None for rows under way, and for all others after a stop."""
+
+    async def _note(self, requests: Iterable[Request]) -> None:
+        """Note durably that the calls of these requests are about to be sent.
+
+        Raises:
+            UserError: The disk does not take the notes.
+        """
+        if self._notes is not None:
+            await self._notes.add(requests)
 
     def _stop_all(self, error: UserError) -> None:
         """Stop sending; later errors do not replace the first."""

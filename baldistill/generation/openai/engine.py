@@ -5,8 +5,9 @@ number of requests in flight stays at its limit although batches end at differen
 hangs holds up no other row: a call returns all answers that have come soon after the first,
 and the caller calls again for the rest.
 
-Where the response store is on a disk, an answer is written there the moment it is received. So the
-answer outlives this process and the driver, even if they die before the ledger has settled it.
+Where the response store is on a disk, a call is noted there just before it is sent, and an answer
+is written there the moment it is received. So the answer outlives this process and the driver, even
+if they die before the ledger has settled it.
 
 A request that the server refused without working on it is sent again here. A call that failed and
 may have been charged for is handed back, because the ledger decides whether another one is made.
@@ -30,7 +31,6 @@ import httpx2
 import openai
 
 from baldistill.answers.completion import Completion
-from baldistill.answers.journal import Journal
 from baldistill.config.engines import OpenAIOptions
 from baldistill.config.teachers import OpenAITeacher
 from baldistill.errors import UserError
@@ -51,17 +51,15 @@ class OpenAIEngine(ServerEngine):
     def __init__(self, options: OpenAIOptions, journals: str | None = None) -> None:
         """Start the event loop; `load` makes the client.
 
-        `journals` is a folder of the response store where it is on a disk: answers are written
-        there at once.
+        In `journals` (see `ServerEngine`) answers are written at once, too.
         """
-        super().__init__(options)
+        super().__init__(options, journals)
         self._slots = Slots(options.concurrency)
         share = _replicas(options)
         self._requests = _rate(options.requests_per_minute, share)
         self._tokens = _rate(options.tokens_per_minute, share)
         self._ages = itertools.count()
         self._rows: dict[str, asyncio.Task[Completion | None]] = {}
-        self._journal = None if journals is None else Journal(journals)
 
     def generate(
         self, requests: Sequence[Request], sampling: Sampling, on_ended: OnEnded = ignore_ended
@@ -70,14 +68,8 @@ class OpenAIEngine(ServerEngine):
         try:
             return super().generate(requests, sampling, on_ended)
         finally:
-            if self._journal is not None:
-                self._journal.sync()
-
-    def close(self) -> None:
-        """End the client, the loop and the journal."""
-        super().close()
-        if self._journal is not None:
-            self._journal.close()
+            if self._notes is not None:
+                self._notes.journal.sync()
 
     async def _answer(
         self, requests: Sequence[Request], sampling: Sampling
@@ -138,10 +130,10 @@ class OpenAIEngine(ServerEngine):
 
     def _written(self, completion: Completion) -> Completion:
         """Write an answer to the journal; the driver writes answers without a segment."""
-        if self._journal is None or completion.error is not None:
+        if self._notes is None or completion.error is not None:
             return completion
         try:
-            return replace(completion, segment=self._journal.append(completion))
+            return replace(completion, segment=self._notes.journal.append(completion))
         except OSError:
             return completion
 
@@ -165,6 +157,7 @@ class OpenAIEngine(ServerEngine):
             while self._stop is None:
                 await self._outage.over()
                 await self._wait_for_rates(cost)
+                await self._note([request])
                 if self._stop is not None:
                     return None
                 answers = self._outage.answers

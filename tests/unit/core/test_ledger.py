@@ -1,10 +1,11 @@
+import itertools
 import json
 from collections import Counter
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from baldistill.core.ledger import (
     Caps,
@@ -143,6 +144,26 @@ def test_a_failed_call_may_be_tried_again():
     assert ledger.summary().by_stage["2"].units == 1
 
 
+def test_a_named_call_is_reserved_once_and_released_by_its_name():
+    ledger = Ledger(Caps(examples=1, calls=2, tokens=20))
+    first, second = ask("a", call="first"), ask("a", call="second", max_tokens=5)
+    assert ledger.reserve([first]).entries == (first,)
+    assert ledger.reserve([first]).entries == ()  # the reply to the first try was lost
+    assert ledger.reserve([first]).granted == ("a",)
+    ledger.reserve([second])
+    assert total(ledger).calls == 2
+    assert list(ledger.open_calls()) == [Release("a", "second"), Release("a", "first")]
+    assert ledger.release([Release("a", "third")]) == ()
+    assert ledger.release([Release("a", "first")]) == (Release("a", "first"),)
+    assert (total(ledger).calls, total(ledger).units, total(ledger).held_tokens) == (1, 1, 5)
+    assert ledger.status("a") == "open"  # the second may have been made: it keeps the unit
+    ledger.release([Release("a", "second")])
+    assert (total(ledger).calls, total(ledger).units, total(ledger).held_tokens) == (0, 0, 0)
+    assert ledger.status("a") == "released"
+    assert from_record(to_record(first)) == first
+    assert "call" not in to_record(ask("a"))
+
+
 def test_a_call_that_was_not_made_is_taken_back_whole():
     ledger = Ledger(Caps(examples=1, calls=1, tokens=10, cost=1.0), (Prices(1, 2),))
     ledger.reserve([ask("a", prompt_tokens=4)])
@@ -262,7 +283,8 @@ class Run(RuleBasedStateMachine):
     """Several workers, two teachers, one ledger, and crashes anywhere.
 
     `durable` is what storage holds; `called` counts real calls of the teacher, `tokens` what
-    they really used, `answered` which answers are stored.
+    they really used, `answered` which answers are stored, `noted` the names of the calls that were
+    sent, if calls have names.
     """
 
     CAPS = Caps(examples=6, calls=12, tokens=90, cost=0.15)
@@ -278,6 +300,12 @@ class Run(RuleBasedStateMachine):
         self.called: Counter[str] = Counter()
         self.tokens = 0
         self.cost = 0
+        self.noted: set[str] = set()
+        self.names = itertools.count()
+
+    @initialize(named=st.booleans())
+    def begin(self, named) -> None:
+        self.named = named
 
     @staticmethod
     def tier(name: str) -> int:
@@ -300,8 +328,9 @@ class Run(RuleBasedStateMachine):
                 max_tokens=bound,
                 calls=int(name not in self.stored),
                 tier=self.tier(name),
+                call=f"call {next(self.names)}" if self.named and name not in self.stored else "",
             )
-            for name in names
+            for name in dict.fromkeys(names)
         ]
         grants = self.ledger.reserve(asked)
         assert not set(grants.granted) & (set(grants.refused) | set(grants.rejected))
@@ -327,6 +356,7 @@ class Run(RuleBasedStateMachine):
         assert self.ledger.status(name) != "settled" or name in self.stored
         used = data.draw(st.integers(0, request.max_tokens))
         prompt = data.draw(st.integers(0, used))
+        self.noted.add(request.call)
         self.called[name] += 1
         self.tokens += used
         prices = self.PRICES[request.tier - 1]
@@ -342,7 +372,8 @@ class Run(RuleBasedStateMachine):
     def release(self, data, crash) -> None:
         """A call is not made after all."""
         at = data.draw(st.integers(0, len(self.in_flight) - 1))
-        entries = self.ledger.release([Release(self.in_flight.pop(at).request_id)])
+        request = self.in_flight.pop(at)
+        entries = self.ledger.release([Release(request.request_id, request.call)])
         if crash:
             return self.restart()
         self.persist(entries)
@@ -369,6 +400,13 @@ class Run(RuleBasedStateMachine):
     def restart(self) -> None:
         self.ledger = Ledger.replay(self.CAPS, map(from_record, self.durable), self.PRICES)
         self.in_flight, self.waiting = [], []
+        unsent = [entry for entry in self.ledger.open_calls() if entry.call not in self.noted]
+        self.persist(self.ledger.release(unsent))
+
+    @invariant()
+    def a_call_that_was_not_sent_is_not_counted(self) -> None:
+        if self.named:
+            assert total(self.ledger).calls <= self.called.total() + len(self.in_flight)
 
     @invariant()
     def nothing_passes_a_cap(self) -> None:

@@ -28,7 +28,7 @@ def test_a_folder_of_one_process_alone(tmp_path: Path, monkeypatch: pytest.Monke
         pytest.skip("no /proc to stand for another machine's disk")
     monkeypatch.chdir(tmp_path)
     storage = Storage("run", pafs.LocalFileSystem(), "/proc/self/cwd/run")
-    with pytest.raises(UserError, match=r"node .* cannot reach the run folder run \(it does not"):
+    with pytest.raises(UserError, match=r"node .* cannot reach the folder run \(it does not"):
         check_storage_is_shared(storage, ray.nodes())
 
 

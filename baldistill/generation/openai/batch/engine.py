@@ -59,8 +59,8 @@ class OpenAIBatchEngine(BatchServerEngine):
 
     works_on = True
 
-    def __init__(self, options: OpenAIOptions) -> None:
-        super().__init__(options)
+    def __init__(self, options: OpenAIOptions, journals: str | None = None) -> None:
+        super().__init__(options, journals)
         self._adopted = False
         self._reading: dict[str, asyncio.Task[tuple[Any, Lines]]] = {}
 
@@ -155,6 +155,7 @@ class OpenAIBatchEngine(BatchServerEngine):
 
     async def _send(self, file: BatchFile, rows: Mapping[str, _Row]) -> None:
         """Have the server answer a file; judge the outcome of each of its rows."""
+        await self._note(rows[name].request for name in file.bodies)
         batch = await self._ended(file)
         lines: Lines = {}
         for file_id in filter(None, (batch.error_file_id, batch.output_file_id)):

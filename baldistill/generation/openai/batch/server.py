@@ -42,8 +42,8 @@ class _RefusedError(UserError):
 class BatchServerEngine(ServerEngine):
     """Makes an engine's calls about files and batches."""
 
-    def __init__(self, options: OpenAIOptions) -> None:
-        super().__init__(options)
+    def __init__(self, options: OpenAIOptions, journals: str | None = None) -> None:
+        super().__init__(options, journals)
         self._config = options.batch_api or BatchApi()
         self._under_way: dict[str, Any] = {}
         self._names: dict[str, frozenset[str]] = {}  # requests of batches under way

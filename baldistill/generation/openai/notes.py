@@ -1,0 +1,63 @@
+"""Notes of the calls that are about to be sent, on a disk.
+
+They tell the next start of a killed run which of the reserved calls were certainly not made. A
+note is on the disk before its call is sent, so this also holds when the machine loses its power.
+Calls that are ready at the same time share one sync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from baldistill.answers.journal import Journal
+from baldistill.errors import UserError
+from baldistill.generation.types import Request
+
+
+class Notes:
+    """The notes of one engine; use them in its event loop alone.
+
+    Attributes:
+        journal: Where they stand, beside the answers.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        """Begin without a note; the first one opens a file."""
+        self.journal = journal
+        self._noted: set[str] = set()  # calls that have not ended
+        self._syncing: asyncio.Task[None] | None = None
+        self._next: asyncio.Task[None] | None = None
+
+    async def add(self, requests: Iterable[Request]) -> None:
+        """Return when the calls of these requests are noted; a call is noted once.
+
+        Raises:
+            UserError: The disk does not take the notes.
+        """
+        new = [r for r in requests if r.call and r.call not in self._noted]
+        if not new:
+            return
+        try:
+            for request in new:
+                self.journal.note(request.request_id, request.call)
+        except OSError as error:
+            raise UserError(
+                f"cannot note in {self.journal.folder} which calls are sent: {error}. Nothing is "
+                "sent without: every node that asks must see the folder, and have room there"
+            ) from None
+        if self._next is None:
+            self._next = asyncio.create_task(self._sync_after(self._syncing))
+        await asyncio.shield(self._next)
+        self._noted.update(request.call for request in new)
+
+    def ended(self, request: Request) -> None:
+        """Forget a call that has an answer, or has failed."""
+        self._noted.discard(request.call)
+
+    async def _sync_after(self, current: asyncio.Task[None] | None) -> None:
+        """Sync once, for all notes that were added until the sync before has ended."""
+        if current is not None:
+            await asyncio.wait([current])
+        self._syncing, self._next = self._next, None
+        await asyncio.to_thread(self.journal.sync)
