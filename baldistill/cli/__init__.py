@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ import typer
 
 from baldistill.cli import compare, data, report, run, sweep
 from baldistill.errors import UserError
+from baldistill.visible import visible_lines
 
 app = typer.Typer(
     name="baldistill",
@@ -43,10 +45,12 @@ def main(arguments: list[str] | None = None) -> None:
     interrupted.
     """
     signal.signal(signal.SIGTERM, _stop)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # its encoding may lack characters of the corpus
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error does
     try:
         app(arguments, standalone_mode=True)
     except UserError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(visible_lines(f"error: {error}"), err=True)
         sys.exit(2)
     except SystemExit as end:
         if end.code == _INTERRUPTED:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from baldistill.cli.options import Json, Run, print_json
+from baldistill.visible import visible
 
 
 def report(run: Run, as_json: Json = False) -> None:
@@ -15,7 +16,7 @@ def report(run: Run, as_json: Json = False) -> None:
 
     page = write_report(run)
     if not as_json:
-        typer.echo(page)
+        typer.echo(visible(page))
     print_json(as_json, {"run_dir": run, "report": page})
 
 

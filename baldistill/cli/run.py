@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from baldistill.cli import options
+from baldistill.visible import visible
 
 
 def run(
@@ -29,7 +30,7 @@ def run(
     result = run_distillation(
         config, run_dir=run_dir, address=address, store=store, verbose=verbose
     )
-    typer.echo(f"report: {write_report(result.run_dir)}", err=True)
+    typer.echo(visible(f"report: {write_report(result.run_dir)}"), err=True)
     options.print_json(as_json, {"run_dir": result.run_dir, **result.metrics})
 
 

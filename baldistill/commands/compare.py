@@ -95,7 +95,7 @@ def compare(
         )
     data = summarise(outcomes)
     write_comparison(folder, data)
-    display.say(markdown(data))
+    display.say_lines(markdown(data))
     display.say(f"written to {folder.uri}: comparison.md, .csv, .json, .svg, .png")
     return data
 
@@ -153,7 +153,7 @@ def _side_by_side(
         except UserError as error:
             job = jobs[number]
             failures.append(UserError(f"{job.method}, seed {job.seed}: {error}"))
-            display.say(f"{failures[-1]}; {len(running)} runs under way are finished first")
+            display.say_lines(f"{failures[-1]}; {len(running)} runs under way are finished first")
             continue
         display.say(_line(outcomes[number], len(outcomes), len(jobs)))
     if failures:

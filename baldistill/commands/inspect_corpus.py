@@ -18,6 +18,7 @@ from baldistill.errors import DataError
 from baldistill.placement.cluster import connected
 from baldistill.progress.display import Display
 from baldistill.run_folder import layout
+from baldistill.terminal import make_table
 
 _MOST_DOMAINS = 40
 _NOT_BAD = ("duplicate", "duplicate_id", "in_evaluation_set")  # reasons other than a bad row
@@ -83,29 +84,26 @@ def domain_table(corpus: CorpusSummary, head: frozenset[str]) -> Table:
     order = by_size(counts)
     half = _MOST_DOMAINS // 2
     shown = order if len(order) <= _MOST_DOMAINS else [*order[:half], *order[-half:]]
-    table = Table(title="domains", title_justify="left")
-    table.add_column("domain")
-    table.add_column("part")
-    for title in ("train", "share", "evaluation"):
-        table.add_column(title, justify="right")
-    for name in shown:
-        table.add_row(
+    rows = [
+        [
             name,
             "head" if name in head else "tail",
             f"{counts[name]:,}",
             f"{counts[name] / total:.1%}",
             f"{corpus.evaluation_counts.get(name, 0):,}",
-        )
-    table.add_section()
+        ]
+        for name in shown
+    ]
     num_hidden = len(order) - len(shown)
-    table.add_row(
+    whole = [
         f"all {len(order):,} ({num_hidden:,} between not shown)" if num_hidden else "all",
         "",
         f"{total:,}",
         "100.0%",
         f"{sum(corpus.evaluation_counts.values()):,}",
-    )
-    return table
+    ]
+    columns = ["domain", "part", "train", "share", "evaluation"]
+    return make_table("domains", columns, rows, [whole], words=2)
 
 
 def validate(inspection: Inspection, config: Config, display: Display, rows: int) -> None:

@@ -58,7 +58,7 @@ def sentences(text: str) -> list[str]:
 
 def first_line(text: str) -> str:
     """Return the first line that is not blank, or an empty string."""
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return next((line.strip() for line in text.split("\n") if line.strip()), "")
 
 
 def fold(text: str) -> str:

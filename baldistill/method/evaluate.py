@@ -24,6 +24,7 @@ from baldistill.records import EXAMPLES, RESPONSES
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import StageLayout
 from baldistill.student.answer import examine
+from baldistill.terminal import make_table
 
 _TITLES = {
     "accuracy": "accuracy",
@@ -113,18 +114,16 @@ def accuracy_table(counts: dict[str, int], stages: dict[str, dict[str, Any]]) ->
     """
     measures = {str(metrics["metric"]) for metrics in stages.values()}
     title = _TITLES[measures.pop()] if len(measures) == 1 else _TITLES["mixed"]
-    table = Table(title=f"{title} on the evaluation set", title_justify="left")
-    table.add_column("domain")
-    table.add_column("examples", justify="right")
-    for stage in stages:
-        table.add_column(stage, justify="right")
+    rows = []
     for domain in by_size(counts):
         cells = [_cell(m["per_domain"].get(domain, {}).get("score")) for m in stages.values()]
-        table.add_row(domain, f"{counts[domain]:,}", *cells)
-    table.add_section()
-    for name in layout.METRIC_NAMES:
-        table.add_row(name, "", *(_cell(metrics.get(name)) for metrics in stages.values()))
-    return table
+        rows.append([domain, f"{counts[domain]:,}", *cells])
+    summary = [
+        [name, "", *(_cell(metrics.get(name)) for metrics in stages.values())]
+        for name in layout.METRIC_NAMES
+    ]
+    columns = ["domain", "examples", *stages]
+    return make_table(f"{title} on the evaluation set", columns, rows, summary)
 
 
 def _cell(value: float | None) -> str:

@@ -12,6 +12,7 @@ from baldistill.core.budget import TailQuota, partition, quotas, stage_budgets
 from baldistill.core.longtail import by_size
 from baldistill.core.policies import Asked, Errors, MeasuredErrors, Policy
 from baldistill.errors import ConfigError
+from baldistill.terminal import make_table
 
 _MOST_CANDIDATES = 1_000_000  # half a gigabyte of rows of 500 bytes
 
@@ -137,24 +138,20 @@ def teacher_warnings(config: Config, stages: Sequence[StagePlan]) -> list[str]:
 
 def quota_table(stages: Sequence[StagePlan], counts: Mapping[str, int], rows: int = 40) -> Table:
     """Quotas per domain (largest first) and stage; `12 + 30 new` in a tail domain."""
-    table = Table(title="quotas", title_justify="left")
-    table.add_column("domain")
-    table.add_column("examples", justify="right")
-    for stage in stages:
-        table.add_column(f"stage {stage.stage}", justify="right")
     order = by_size(counts)
     shown = order if len(order) <= rows else [*order[: rows // 2], *order[-rows // 2 :]]
+    lines = []
     for domain in shown:
         cells = []
         for stage in stages:
             tail = stage.tail.get(domain)
             quota = stage.quotas.get(domain, 0)
             cells.append(f"{tail.real} + {tail.synthetic} new" if tail else f"{quota:,}")
-        table.add_row(domain, f"{counts[domain]:,}", *cells)
-    table.add_section()
-    table.add_row(
+        lines.append([domain, f"{counts[domain]:,}", *cells])
+    whole = [
         "all" if len(shown) == len(order) else f"all {len(order):,} (ends shown)",
         f"{sum(counts.values()):,}",
         *(f"{stage.budget:,}" for stage in stages),
-    )
-    return table
+    ]
+    columns = ["domain", "examples", *(f"stage {stage.stage}" for stage in stages)]
+    return make_table("quotas", columns, lines, [whole])

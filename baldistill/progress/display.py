@@ -12,19 +12,20 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayTaskError
-from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
     TaskID,
-    TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 from baldistill.progress.counter import Figures
 from baldistill.run_folder.log import RunLog
+from baldistill.terminal import make_console, print_line, print_lines, text_column
+from baldistill.visible import visible
 
 _LINE_EVERY = 10.0  # seconds between plain lines
 _POLL_EVERY = 0.5
@@ -39,7 +40,7 @@ class Display:
 
         The log gets every message, also where `quiet` shows none.
         """
-        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        self.console = make_console(stderr=True, quiet=quiet)
         self.interactive = self.console.is_terminal and not quiet
         self._log = log
         logger = logging.getLogger("baldistill")
@@ -47,15 +48,20 @@ class Display:
         logger.propagate = False
 
     def say(self, text: str) -> None:
-        """Show a line."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        """Show one line: a line end in the text is shown as an escape."""
+        print_line(self.console, text)
+        self._write(visible(text))
+
+    def say_lines(self, text: str) -> None:
+        """Show a text of several lines."""
+        print_lines(self.console, text)
         self._write(text)
 
-    def show(self, renderable: RenderableType) -> None:
-        """Show a table."""
-        self.console.print(renderable)
+    def show(self, table: Table) -> None:
+        """Show a table of `terminal.make_table`."""
+        self.console.print(table)
         plain = io.StringIO()
-        Console(file=plain, width=120, no_color=True).print(renderable)
+        make_console(file=plain, width=120, no_color=True).print(table)
         self._write("\n" + plain.getvalue().rstrip())
 
     @contextmanager
@@ -64,17 +70,17 @@ class Display:
 
         A `brief` task leaves no line behind if it took under five seconds.
         """
-        start = time.monotonic()
+        title, start = visible(title), time.monotonic()
         if self.interactive:
             with Progress(
-                TextColumn("  {task.description}"),
+                text_column("  {task.description}"),
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
+                text_column("{task.fields[rate]}"),
                 TimeElapsedColumn(),
-                TextColumn("left"),
+                text_column("left"),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
+                text_column("{task.fields[note]}"),
                 console=self.console,
                 transient=True,
             ) as progress:
@@ -205,7 +211,7 @@ class Task:
                 completed=shown,
                 total=max(self._total, shown),  # retries can make a task longer than planned
                 rate=f"{self._rate():,.1f}/s",
-                note=", ".join(filter(None, [self._note, self._status_text()])),
+                note=visible(", ".join(filter(None, [self._note, self._status_text()]))),
             )
         elif self._line is not None and time.monotonic() - self._last_line >= _LINE_EVERY:
             self._last_line = time.monotonic()

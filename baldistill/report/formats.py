@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+from baldistill.visible import visible
+
+# Spreadsheets compute a cell that begins like this, full-width forms too; a number is none of them.
+_FORMULA = re.compile(r"(?![+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\Z)[=+\-@\uff1d\uff0b\uff0d\uff20]")
+_MARKUP = re.compile(r"(\\*)([|<])")
 
 
 def percent(share: float | None, half: float | None = None) -> str:
@@ -18,19 +25,35 @@ def percent(share: float | None, half: float | None = None) -> str:
 def markdown_table(
     heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: slice = slice(1, None)
 ) -> list[str]:
-    """Return the lines of a Markdown table; the columns of `numbers` are flush right."""
+    """Return the lines of a Markdown table; the columns of `numbers` are flush right.
+
+    A row is one line whatever its cells hold, and no cell ends early or opens an HTML tag.
+    """
     marks = ["---"] * len(heads)
     marks[numbers] = ["---:"] * len(marks[numbers])
     return [_line(heads), f"|{'|'.join(marks)}|", *map(_line, rows)]
 
 
 def _line(cells: Sequence[str]) -> str:
-    clean = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
-    return f"| {' | '.join(clean)} |"
+    return f"| {' | '.join(map(_markdown_cell, cells))} |"
+
+
+def _markdown_cell(text: str) -> str:
+    return _MARKUP.sub(r"\1\1\\\2", visible(text))  # a backslash before ours would undo it
 
 
 def csv_text(rows: Iterable[Iterable[Any]]) -> str:
-    """Write rows as CSV, the first of them as the heads."""
+    """Write rows as CSV, the first of them as the heads.
+
+    A row is one line, without control codes. A text that a spreadsheet would take for a formula
+    begins with `'`, which makes it text there.
+    """
     text = io.StringIO()
-    csv.writer(text).writerows(rows)
+    csv.writer(text).writerows([_csv_cell(value) for value in row] for row in rows)
     return text.getvalue()
+
+
+def _csv_cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return f"'{visible(value)}" if _FORMULA.match(value) else visible(value)

@@ -10,7 +10,6 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from baldistill.core.ledger import Caps, RequestFigures, SpentFigures
@@ -18,6 +17,7 @@ from baldistill.errors import UserError
 from baldistill.report.formats import csv_text
 from baldistill.run_folder.reader import read_run
 from baldistill.run_folder.spending import Spending, read_spending
+from baldistill.terminal import make_console, make_table, print_line
 
 _MOST_ROWS = 40
 _WIDTH = 140  # columns of a table that is not shown on a terminal
@@ -40,10 +40,10 @@ def ledger(run: str | Path, *, csv_path: str | Path | None = None) -> Spending |
 
 def show(run: str | Path, spending: Spending | None, console: Console | None = None) -> None:
     """Print the figures of a run's ledger."""
-    console = console or Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+    console = console or make_console(width=None if sys.stdout.isatty() else _WIDTH)
     folder = read_run(run)
     state = "finished" if folder.finished else "not finished"
-    console.print(f"{folder.storage.uri} ({state})", markup=False, soft_wrap=True)
+    print_line(console, f"{folder.storage.uri} ({state})")
     if spending is None:
         console.print("no teacher was asked yet")
         return
@@ -60,7 +60,7 @@ def show(run: str | Path, spending: Spending | None, console: Console | None = N
         console.print(_table(side, figures, spending))
     if reasons := spending.total.rejected:
         ordered = sorted(reasons.items(), key=lambda item: -item[1])
-        console.print("rejected: " + ", ".join(f"{n:,} {reason}" for reason, n in ordered))
+        print_line(console, "rejected: " + ", ".join(f"{n:,} {reason}" for reason, n in ordered))
     if retries := _retries(spending):
         console.print(f"{retries:,} calls were made again after a failure or a crash")
     if waiting := _open(spending):
@@ -91,19 +91,23 @@ def _caps(spending: Spending) -> list[tuple[str, float, float]]:
 def _table(side: str, figures: Mapping[str, SpentFigures], spending: Spending) -> Table:
     """Make a row for each name; leave out columns without a figure in the whole run."""
     columns = {heading: cell for heading, cell in _CELLS.items() if cell(spending.total)}
-    table = Table(side, box=box.SIMPLE_HEAD, title=f"by {side}", title_justify="left")
-    for heading in columns:
-        table.add_column(heading, justify="right", no_wrap=True)
     ordered = list(figures.items())
     if side == "domain":
         ordered.sort(key=lambda item: (-item[1].units, item[0]))
-    for name, spent in ordered[:_MOST_ROWS]:
-        table.add_row(escape(name), *(_figure(cell(spent)) for cell in columns.values()))
     hidden = len(ordered) - _MOST_ROWS
-    table.add_section()
-    name = f"all ({hidden:,} more in --json)" if hidden > 0 else "all"
-    table.add_row(name, *(_figure(cell(spending.total)) for cell in columns.values()))
-    return table
+    whole = f"all ({hidden:,} more in --json)" if hidden > 0 else "all"
+
+    def row(name: str, spent: SpentFigures) -> list[str]:
+        return [name, *(_figure(cell(spent)) for cell in columns.values())]
+
+    return make_table(
+        f"by {side}",
+        [side, *columns],
+        [row(*item) for item in ordered[:_MOST_ROWS]],
+        [row(whole, spending.total)],
+        frame=box.SIMPLE_HEAD,
+        no_wrap=True,
+    )
 
 
 _CELLS: dict[str, Callable[[SpentFigures], float]] = {

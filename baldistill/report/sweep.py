@@ -11,6 +11,7 @@ from baldistill.report.figures.sweep import draw_sweep, goal, shown
 from baldistill.report.formats import csv_text, markdown_table, percent
 from baldistill.run_folder.layout import METRIC_NAMES, sweep_file
 from baldistill.storage import Storage
+from baldistill.visible import visible
 
 _ORDER = ("done", "stopped", "running", "failed", "skipped")
 
@@ -112,7 +113,9 @@ def markdown(data: Mapping[str, Any]) -> str:
     ]
     heads = ["trial", *keys, *names, "stages", "calls alone", "paid", "standing"]
     front = [f"Pareto front: {', '.join(data['front']) or 'empty'}."] if len(metric) == 2 else []
-    reasons = [f"- {t['name']} {t['standing']}: {t['reason']}" for t in trials if t["reason"]]
+    reasons = [
+        f"- {t['name']} {t['standing']}: {visible(t['reason'])}" for t in trials if t["reason"]
+    ]
     lines = [
         *markdown_table(heads, rows, numbers=slice(1 + len(keys), -1)),
         "",

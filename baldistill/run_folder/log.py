@@ -9,12 +9,16 @@ from pathlib import Path
 
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
+from baldistill.visible import visible_lines
 
 _SAVE_EVERY = 10.0
 
 
 class RunLog:
     """Appends lines with their time to `log.txt`; a resumed run appends to the same file.
+
+    A message of several lines is indented from its second line on. So only a message of ours can
+    begin a line of the log, whatever the text of users and servers is.
 
     Nothing can be appended to an object of a store. There the whole log is written again ten
     seconds after a new line, and at the end. A killed run loses the lines of its last ten seconds.
@@ -31,7 +35,8 @@ class RunLog:
 
     def write(self, text: str) -> None:
         """Append a message."""
-        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n"
+        indented = visible_lines(text).replace("\n", "\n    ")
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {indented}\n"
         if self._storage.is_local:
             with Path(self._storage.path(layout.LOG)).open("a", encoding="utf-8") as file:
                 file.write(line)

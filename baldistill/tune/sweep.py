@@ -81,7 +81,7 @@ def sweep(
             if not is_finished(plan, folder):
                 run_trials(plan, folder, cluster, parallel, display)
             result = write_result(folder, plan)
-            display.say(markdown(result.data))
+            display.say_lines(markdown(result.data))
             if validate_seeds and result.best is not None:
                 display.say("the best config against the base, on other seeds:")
                 result.data["validation"] = validate_best(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "baldistill"
 ROWS = (
-    {"core", "errors", "object_stores", "processes", "ray_patches", "uris", "yaml12"},
-    {"bundled", "methods", "records", "storage"},
+    {"core", "errors", "object_stores", "processes", "ray_patches", "uris", "visible", "yaml12"},
+    {"bundled", "methods", "records", "storage", "terminal"},
     {"config"},
     {"answers", "run_folder"},
     {"data", "generation", "progress"},
@@ -25,7 +25,7 @@ NARROWER = {
     "core": set(),
     "records": set(),
     "bundled": set(),
-    "report": {"core", "errors", "run_folder", "storage"},
+    "report": {"core", "errors", "run_folder", "storage", "terminal", "visible"},
 }
 """Parts that use less than their row would allow."""
 
