@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from baldistill.errors import UserError
+from baldistill.generation.special_tokens import encode_chat, encode_texts
 from baldistill.generation.types import Prompt
 
 
@@ -20,7 +21,7 @@ def encode_prompt(
     text of the system turn in front of the text of the next turn. A base model without a template
     gets the texts of the turns, joined by blank lines, and a newline at the end: so prompt and
     response get the same tokens apart as together. `variables` are those of the chat template,
-    such as `enable_thinking`.
+    such as `enable_thinking`. A special token that a text spells stays text (`special_tokens`).
     """
     (tokens,) = encode_prompts(tokenizer, [prompt], variables)
     return tokens
@@ -44,30 +45,29 @@ def encode_prompts(
             texts[number] = "\n\n".join(turn["content"] for turn in turns) + "\n"
     if texts:
         start = start_tokens(tokenizer)
-        found = tokenizer(list(texts.values()), add_special_tokens=False)["input_ids"]
+        found = encode_texts(tokenizer, list(texts.values()))
         for number, ids in zip(texts, found, strict=True):
-            encoded[number] = start + [int(token) for token in ids]
+            encoded[number] = start + ids
     return encoded
 
 
 def _apply_template(
     tokenizer: Any, turns: list[dict[str, str]], variables: Mapping[str, Any]
 ) -> list[int]:
-    ours = {"tokenize": True, "add_generation_prompt": True, "return_dict": False}
     try:
-        ids = tokenizer.apply_chat_template(turns, **{**variables, **ours})
+        return encode_chat(tokenizer, turns, variables)
     except TemplateError as error:
         if turns[0]["role"] != "system" or len(turns) == 1:
             raise UserError(f"the model's chat template does not take a prompt: {error}") from None
         system, first, *others = turns
         joined = {**first, "content": f"{system['content']}\n\n{first['content']}"}
         return _apply_template(tokenizer, [joined, *others], variables)
-    return [int(token) for token in ids]
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
-    """Return the tokens of a response, without special tokens."""
-    return [int(token) for token in tokenizer(text, add_special_tokens=False)["input_ids"]]
+    """Return the tokens of a response, without special tokens, also where it spells some."""
+    (tokens,) = encode_texts(tokenizer, [text])
+    return tokens
 
 
 def start_tokens(tokenizer: Any) -> list[int]:
