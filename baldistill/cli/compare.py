@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from baldistill.cli import options
+from baldistill.processes import without_collector
 
 if TYPE_CHECKING:
     from baldistill.config import Config
@@ -29,8 +30,9 @@ def compare(
     """Run the paper's methods on your corpus at the same budget, and print its table."""
     source, overrides = options.split_items(items)
     numbers = options.parse_seeds("--seeds", seeds)
-    from baldistill.commands.compare import compare as compare_methods
-    from baldistill.commands.compare import on_equal_terms
+    with without_collector():
+        from baldistill.commands.compare import compare as compare_methods
+        from baldistill.commands.compare import on_equal_terms
     from baldistill.config.loading import load_config
     from baldistill.methods import METHODS
 

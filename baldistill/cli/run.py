@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from baldistill.cli import options
+from baldistill.processes import without_collector
 from baldistill.visible import visible
 
 
@@ -24,8 +25,9 @@ def run(
 ) -> None:
     """Distil: the main job. Offline, on the bundled models, without a CONFIG."""
     config = options.config_of(items, run_dir, method)
-    from baldistill.commands.run import run as run_distillation
-    from baldistill.report.page import report as write_report
+    with without_collector():
+        from baldistill.commands.run import run as run_distillation
+        from baldistill.report.page import report as write_report
 
     result = run_distillation(
         config, run_dir=run_dir, address=address, store=store, verbose=verbose

@@ -8,6 +8,7 @@ import typer
 
 from baldistill.cli import options
 from baldistill.errors import ConfigError
+from baldistill.processes import without_collector
 
 if TYPE_CHECKING:
     from baldistill.config import Config
@@ -84,7 +85,8 @@ def sweep(
 
         config, chosen = read_sweep(resume, changes)
 
-    from baldistill.tune.sweep import sweep as run_sweep
+    with without_collector():
+        from baldistill.tune.sweep import sweep as run_sweep
 
     result = run_sweep(
         config,

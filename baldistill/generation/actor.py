@@ -16,7 +16,7 @@ from baldistill.generation.engine import Engine, OnEnded, RemoteModel
 from baldistill.generation.factory import build_engine
 from baldistill.generation.types import ModelRef, Sampling
 from baldistill.generation.watch import Report
-from baldistill.processes import ProcessId
+from baldistill.processes import ProcessId, without_collector
 
 _LOOK_S = 0.05  # seconds between two looks for the driver; a look takes 20 microseconds
 
@@ -77,13 +77,12 @@ class EngineActor:
                 self._changed.wait()
             try:
                 if self._engine is None:
-                    self._status = "starting the engine"
-                    self._engine = build_engine(self._config, self._journals)
-                if model != self._model:
-                    self._status = "loading the model"
-                    self._model = None  # a load that fails leaves no model
-                    self._engine.load(model)
-                    self._model = model
+                    with without_collector():  # the first load imports much, too
+                        self._status = "starting the engine"
+                        self._engine = build_engine(self._config, self._journals)
+                        self._load(self._engine, model)
+                elif model != self._model:
+                    self._load(self._engine, model)
             finally:
                 self._status = ""
             self._num_calls += 1
@@ -94,6 +93,12 @@ class EngineActor:
             with self._changed:
                 self._num_calls -= 1
                 self._changed.notify_all()
+
+    def _load(self, engine: Engine, model: ModelRef) -> None:
+        self._status = "loading the model"
+        self._model = None  # a load that fails leaves no model
+        engine.load(model)
+        self._model = model
 
     @contextmanager
     def _counting(self) -> Iterator[OnEnded]:

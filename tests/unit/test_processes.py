@@ -1,7 +1,8 @@
-"""Processes that are there, and that have ended."""
+"""Processes that are there, that have ended, and that start."""
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from baldistill.processes import ProcessId
+from baldistill.processes import ProcessId, without_collector
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells")
 
@@ -51,3 +52,14 @@ def test_an_engine_ends_with_its_driver() -> None:
     driver.kill()
     driver.wait()
     assert engine.wait(timeout=60) == 1
+
+
+def test_the_collector_pauses_and_goes_on_as_it_was() -> None:
+    assert gc.isenabled()
+    with pytest.raises(ImportError), without_collector():
+        assert not gc.isenabled()
+        with without_collector():
+            pass
+        assert not gc.isenabled()
+        raise ImportError
+    assert gc.isenabled()
