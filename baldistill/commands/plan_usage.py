@@ -17,8 +17,6 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TypeAlias
 
-from transformers import AutoTokenizer
-
 from baldistill.config import Config
 from baldistill.config.teachers import TierConfig
 from baldistill.core.ledger import Purpose
@@ -173,6 +171,8 @@ def _rendered(
 def _token_counter(tier: TierConfig) -> Callable[[Prompt], float]:
     """Count with the model's own tokenizer if it is on this machine, else by a rule of thumb."""
     if tier.kind in ("transformers", "vllm"):
+        from transformers import AutoTokenizer  # heavy, and not needed by a sweep without a cap
+
         name = "bundled-teacher" if tier.model == "bundled" else tier.model
         try:
             tokenizer = AutoTokenizer.from_pretrained(

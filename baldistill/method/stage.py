@@ -29,7 +29,7 @@ from baldistill.run_folder.caps import CAPS, caps_of_stage
 from baldistill.run_folder.identity import PLACEMENT
 from baldistill.run_folder.layout import StageLayout
 from baldistill.run_folder.steps import Chain
-from baldistill.student.train import TrainingResult
+from baldistill.student.training import TrainingResult
 
 
 @dataclass(frozen=True, slots=True)

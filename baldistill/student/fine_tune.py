@@ -21,7 +21,8 @@ from baldistill.errors import UserError
 from baldistill.generation.types import ModelRef
 from baldistill.ray_patches import lost_worker_errors
 from baldistill.storage import Storage
-from baldistill.student.train import Progress, TrainingResult, train
+from baldistill.student.train import train
+from baldistill.student.training import Progress, TrainingResult
 from baldistill.teacher.parsing import target_text
 from baldistill.teacher.prompts import PromptSet
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import peft
 import torch
 from transformers import (
     PrinterCallback,
@@ -28,42 +26,10 @@ from baldistill.errors import ConfigError, UserError
 from baldistill.generation.loading import context_size, load_pretrained
 from baldistill.generation.types import Prompt
 from baldistill.student.encode import collate, encode_examples
+from baldistill.student.training import Progress, TrainingResult
 
 _REPORTS = 80  # at most, in one training; at least half as many if there are enough steps
 _SCHEDULERS = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """A report of a training under way.
-
-    Attributes:
-        step: Optimiser steps done.
-        total_steps: Optimiser steps in all; 0 until they are known.
-        loss: Mean over the steps since the last report; None before the first step.
-        status: What is being done before the first step, such as loading the model.
-    """
-
-    step: int = 0
-    total_steps: int = 0
-    loss: float | None = None
-    status: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingResult:
-    """Figures of a finished fine-tuning.
-
-    `loss` is the mean over the last tenth of the optimiser steps; `losses` are (step, loss)
-    reports. Truncated examples lost tokens; dropped ones had no target within max_length.
-    """
-
-    num_examples: int
-    num_steps: int
-    loss: float
-    losses: tuple[tuple[int, float], ...]
-    truncated: int
-    dropped: int
 
 
 def train(
@@ -167,6 +133,8 @@ def _uses_bf16(config: StudentConfig) -> bool:
 
 
 def _with_adapter(model: Any, lora: LoraConfig) -> Any:
+    import peft  # 0.3 s that most trainings need not wait
+
     modules = lora.target_modules
     adapter = peft.LoraConfig(
         r=lora.rank,

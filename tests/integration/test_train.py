@@ -20,7 +20,7 @@ from baldistill.progress.counter import Figures, start_counter
 from baldistill.records import ANNOTATED
 from baldistill.storage import Storage
 from baldistill.student.fine_tune import fine_tune
-from baldistill.student.train import Progress, TrainingResult
+from baldistill.student.training import Progress, TrainingResult
 from baldistill.teacher.prompts import load_prompts
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]

@@ -89,6 +89,7 @@ class Picture:
     def of(cls, name: str, title: str, caption: str, figure: Figure) -> Picture:
         """Render a figure; call this, and draw the figure, in `styled`."""
         svg, png = _svg(figure, name, title), io.BytesIO()
+        figure.set_layout_engine("none")  # both have the layout that the SVG was given
         figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
         return cls(name, title, caption, svg, png.getvalue())
 

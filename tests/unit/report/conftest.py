@@ -25,7 +25,7 @@ from baldistill.method.select import Scored, Selected
 from baldistill.records import ANNOTATED, QUARANTINE, REJECTED, RESPONSES
 from baldistill.run_folder.steps import Chain
 from baldistill.storage import Storage
-from baldistill.student.train import TrainingResult
+from baldistill.student.training import TrainingResult
 
 STEPS = ("plan", "scored", "selected", "annotated", "student", "metrics")
 EVALUATED = 4  # questions a domain

@@ -12,7 +12,7 @@ from baldistill.errors import UserError
 from baldistill.method.plan import StagePlan, StudentErrors
 from baldistill.run_folder.steps import Chain, is_committed
 from baldistill.storage import Storage
-from baldistill.student.train import TrainingResult
+from baldistill.student.training import TrainingResult
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from baldistill.bundled import DOMAINS, make_example, model_dir
 from baldistill.config import StudentConfig
 from baldistill.errors import ConfigError, UserError
 from baldistill.student import train as training
-from baldistill.student.train import Progress, TrainingResult, train
+from baldistill.student.train import train
+from baldistill.student.training import Progress, TrainingResult
 
 STUDENT = str(model_dir("student"))
 RNG = random.Random(0)
