@@ -33,6 +33,7 @@ from baldistill.progress.display import Display
 from baldistill.report.comparison import Outcome, markdown, summarise, write_comparison
 from baldistill.run_folder import layout
 from baldistill.run_folder.identity import adopt_comparison
+from baldistill.run_folder.lock import only_run_in
 from baldistill.run_folder.reader import corpus_counts
 from baldistill.run_folder.spending import reused_from_other_runs
 from baldistill.storage import Storage
@@ -82,21 +83,22 @@ def compare(
         raise ConfigError("compare needs at least one method and one seed")
     display = Display(quiet=quiet)
     jobs = [Job(name, seed, config_of(name, seed)) for name in methods for seed in seeds]
-    for job in jobs:
-        adopt_comparison(folder, job.config)
-    with connected(address, verbose=verbose) as cluster:
-        check_storage_is_shared(folder)
-        width = num_parallel_runs([job.config for job in jobs], cluster, len(jobs), parallel)
-        display.say(f"{len(jobs)} runs ({width} at a time) in {folder.uri}")
-        outcomes = (
-            _one_by_one(jobs, folder, cluster, display)
-            if width == 1
-            else _side_by_side(jobs, folder, width, display)
-        )
-    data = summarise(outcomes)
-    write_comparison(folder, data)
-    display.say_lines(markdown(data))
-    display.say(f"written to {folder.uri}: comparison.md, .csv, .json, .svg, .png")
+    with only_run_in(folder, display.say):
+        for job in jobs:
+            adopt_comparison(folder, job.config)
+        with connected(address, verbose=verbose) as cluster:
+            check_storage_is_shared(folder)
+            width = num_parallel_runs([job.config for job in jobs], cluster, len(jobs), parallel)
+            display.say(f"{len(jobs)} runs ({width} at a time) in {folder.uri}")
+            outcomes = (
+                _one_by_one(jobs, folder, cluster, display)
+                if width == 1
+                else _side_by_side(jobs, folder, width, display)
+            )
+        data = summarise(outcomes)
+        write_comparison(folder, data)
+        display.say_lines(markdown(data))
+        display.say(f"written to {folder.uri}: comparison.md, .csv, .json, .svg, .png")
     return data
 
 

@@ -28,7 +28,7 @@ from baldistill.run_folder import layout
 from baldistill.run_folder.caps import cap_reached
 from baldistill.run_folder.identity import adopt_run
 from baldistill.run_folder.layout import StageLayout
-from baldistill.run_folder.lock import only_run_in
+from baldistill.run_folder.lock import check_still_held, only_run_in
 from baldistill.run_folder.log import RunLog
 from baldistill.run_folder.steps import Chain
 from baldistill.storage import Storage
@@ -195,6 +195,7 @@ def _finish(context: Context, stages: _Stages) -> RunResult:
     spent["short_of_budget"] = short = max(0, context.config.budget.total - annotated)
     final = list(stages.metrics.values())[-1]
     metrics = {**final, "stages": stages.metrics, "budget": spent}
+    check_still_held(storage)
     storage.write_json(layout.METRICS, metrics)
     student = storage.uri_of(context.student(stages.trained).name) if stages.trained else None
     total = spent["total"]

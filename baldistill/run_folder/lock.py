@@ -11,21 +11,24 @@ two newcomers at least one sees the other.
 - An owner is dead if it ran on this machine and its process is gone (seen at once), or if its sign
   of life does not change for a minute. No clocks are compared.
 - Of two newcomers, the one with the smaller name goes first.
-- A newcomer deletes the sign of life of a dead owner. An owner that was only slow finds its sign
-  gone, and stops before its next commit.
+- A newcomer deletes the sign of life of a dead owner, and names it in its own. An owner that was
+  only slow (suspended, or cut off) finds its sign gone, or its name there. It looks every five
+  seconds and before each marker, and stops. Its ledger is closed to it at once: see
+  `teacher.ledger_actor`.
 """
 
 from __future__ import annotations
 
+import errno
 import getpass
-import json
 import os
+import signal
 import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,10 +40,10 @@ from baldistill.storage import Storage
 
 _UNKNOWN: dict[str, Any] = {
     **{"user": "someone", "host": "some host", "pid": 0, "since": "some time"},
-    **{"machine": None, "started": None, "state": "holds"},
+    **{"machine": None, "started": None, "state": "holds", "took": []},
 }
-_lost: set[str] = set()
-"""URIs of the folders that another run has taken from this process."""
+_held: dict[str, _Presence] = {}
+"""The signs of life of the runs in this process, by the URI of their folder."""
 
 
 @contextmanager
@@ -54,10 +57,11 @@ def only_run_in(
     """Hold the run folder until the block ends; `say` what this run waits for.
 
     An owner writes its sign of life every `beat` seconds, and counts as dead after `silence`
-    seconds without a change.
+    seconds without a change. Where another run took the folder, the main thread is interrupted.
 
     Raises:
-        UserError: Another run is at work there, or the storage cannot be written to.
+        UserError: Another run is at work there, or has taken the folder, or the storage cannot be
+            written to.
     """
     if storage.is_local and os.name == "posix":
         with _flock(storage):
@@ -71,28 +75,56 @@ def only_run_in(
             f"cannot write to {storage.uri}: {error}. Check that the bucket exists, and the "
             "credentials in the environment"
         ) from None
-    stop = threading.Event()
-    beating = threading.Thread(target=presence.keep, args=(stop,), daemon=True)
-    beating.start()
-    try:
+    with _beating(presence, say):
         yield
-    finally:
-        stop.set()
-        beating.join()
-        presence.release()
 
 
 def check_still_held(storage: Storage) -> None:
-    """Stop a run that has lost its folder.
+    """Stop a run that has lost its folder; looks anew at the storage.
 
     Raises:
         UserError: Another run has taken the folder.
     """
-    if storage.uri in _lost:
-        raise UserError(
-            f"another run took over {storage.uri} while this one could not reach it: this one "
-            "stops; what it committed is kept"
-        )
+    presence = _held.get(storage.uri)
+    if presence is not None and presence.is_lost():
+        raise _taken(storage)
+
+
+def _taken(storage: Storage) -> UserError:
+    return UserError(
+        f"another run took over {storage.uri} while this one was suspended or could not reach it: "
+        "this one stops; what it committed is kept"
+    )
+
+
+@contextmanager
+def _beating(presence: _Presence, say: Callable[[str], None]) -> Iterator[None]:
+    """Keep the sign of life while the block runs; end the block where another run takes over."""
+    main = threading.main_thread()
+    interrupts = threading.current_thread() is main  # no other thread can be interrupted
+
+    def lost() -> None:
+        if interrupts:
+            # A real signal: the main thread may be waiting in a system call.
+            signal.pthread_kill(main.ident or 0, signal.SIGINT)
+
+    stop = threading.Event()
+    beating = threading.Thread(target=presence.keep, args=(stop, lost, say), daemon=True)
+    _held[presence.storage.uri] = presence
+    beating.start()
+    try:
+        try:
+            yield
+        finally:
+            stop.set()
+            beating.join()
+    except KeyboardInterrupt:
+        if presence.lost:
+            raise _taken(presence.storage) from None
+        raise
+    finally:
+        del _held[presence.storage.uri]
+        presence.release()
 
 
 @contextmanager
@@ -101,7 +133,14 @@ def _flock(storage: Storage) -> Iterator[None]:
 
     root = Path(storage.path())
     root.mkdir(parents=True, exist_ok=True)
-    with open(root / layout.LOCK_FILE, "w") as lock:
+    path = root / layout.LOCK_FILE
+    try:  # neither empties a file nor follows a link to somebody's
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise UserError(f"{path} is a symbolic link: remove it, no run makes one") from None
+    with open(descriptor) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -113,13 +152,20 @@ def _flock(storage: Storage) -> Iterator[None]:
 
 @dataclass(slots=True)
 class _Presence:
-    """The sign of life of this run."""
+    """The sign of life of this run.
+
+    Attributes:
+        lost: Whether another run is known to have taken the folder.
+    """
 
     storage: Storage
     beat: float
     silence: float
     name: str = field(default_factory=lambda: f"{uuid.uuid4().hex}.json")
-    _content: dict[str, Any] = field(default_factory=lambda: {**_who_am_i(), "beats": 0})
+    lost: bool = False
+    _content: dict[str, Any] = field(
+        default_factory=lambda: {**_who_am_i(), "beats": 0, "took": []}
+    )
 
     def acquire(self, say: Callable[[str], None]) -> None:
         """Hold the folder as soon as no other run is alive.
@@ -127,7 +173,6 @@ class _Presence:
         Raises:
             FolderInUseError: Another run is alive.
         """
-        _lost.discard(self.storage.uri)
         seen: dict[str, tuple[dict[str, Any], float]] = {}
         try:
             self._write("asks")
@@ -143,6 +188,7 @@ class _Presence:
                             f"({_describe(content)}): wait for it, or use another folder"
                         )
                     if time.monotonic() - since > self.silence and content == first:
+                        self._content["took"].append(name)
                         self.storage.delete(f"{layout.LOCK}/{name}")
                 time.sleep(self.beat / 2)
                 self._write("asks")
@@ -151,20 +197,48 @@ class _Presence:
             self.release()
             raise
 
-    def keep(self, stop: threading.Event) -> None:
-        """Write the sign of life again and again until `stop` is set."""
+    def keep(
+        self, stop: threading.Event, lost: Callable[[], None], say: Callable[[str], None]
+    ) -> None:
+        """Write the sign of life again and again until `stop` is set; call `lost` if it is lost."""
+        failing = False
         while not stop.wait(self.beat):
             try:
-                if not self.storage.exists(self._path):
-                    _lost.add(self.storage.uri)
+                if self.is_lost():
+                    lost()
                     return
                 self._write("holds")
-            except OSError:  # the store cannot be reached: others see this run as silent
-                continue
+                failing = False
+            # What a filesystem raises is its own affair. Others see this run as silent meanwhile;
+            # without this thread they would do so for ever.
+            except Exception as error:  # noqa: BLE001
+                if not failing:
+                    say(f"warning: cannot write to {self.storage.uri}, trying on: {error}")
+                failing = True
+
+    def is_lost(self) -> bool:
+        """Look whether another run has taken the folder."""
+        names = set(self.storage.list(layout.LOCK))
+        self.lost = (
+            self.lost
+            or self.name not in names
+            or any(self._was_taken_by(name) for name in names - {self.name})
+        )
+        return self.lost
+
+    def _was_taken_by(self, name: str) -> bool:
+        """Tell whether another run counted this one as dead.
+
+        This run may have written its sign of life again after that: it was suspended between its
+        look and its writing.
+        """
+        content = self._read(name)
+        return content is not None and self.name in content["took"] and content["state"] == "holds"
 
     def release(self) -> None:
-        """Remove the sign of life."""
-        self.storage.delete(self._path)
+        """Remove the sign of life, if the storage can be reached."""
+        with suppress(OSError):
+            self.storage.delete(self._path)
 
     @property
     def _path(self) -> str:
@@ -180,18 +254,24 @@ class _Presence:
         for name in self.storage.list(layout.LOCK):
             if name == self.name:
                 continue
-            try:
-                content = self.storage.read_json(f"{layout.LOCK}/{name}")
-            except FileNotFoundError:  # removed since it was listed
+            if (content := self._read(name)) is None:
                 continue
-            except json.JSONDecodeError:  # half written, on a store that shows such objects
-                content = dict(_UNKNOWN)
             process = ProcessId(content["machine"], content["pid"], content["started"])
             if process.is_gone():
                 self.storage.delete(f"{layout.LOCK}/{name}")
             else:
                 found[name] = content
         return found
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        """Read a sign of life; None if it has been removed."""
+        try:
+            content = self.storage.read_json(f"{layout.LOCK}/{name}")
+        except FileNotFoundError:
+            return None
+        except ValueError:  # half written, on a store that shows such objects
+            content = {}
+        return _UNKNOWN | (content if isinstance(content, dict) else {})
 
 
 def _who_am_i() -> dict[str, Any]:

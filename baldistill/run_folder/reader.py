@@ -12,6 +12,7 @@ from baldistill.core.longtail import by_size, head_domains
 from baldistill.errors import UserError
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import StageLayout, StepName
+from baldistill.run_folder.steps import is_committed
 from baldistill.storage import Storage
 from baldistill.yaml12 import NotYamlError, read_yaml
 
@@ -224,7 +225,7 @@ def _stage(storage: Storage, number: int, steps: list[StepName]) -> StageFolder:
 def _marker(storage: Storage, step: str) -> _Marker:
     """Read the marker of a step; an empty one if the step is not committed."""
     name = layout.marker(step)
-    if not storage.exists(name):
+    if not is_committed(storage, step):
         return _Marker({}, 0.0)
     try:
         values = storage.read_json(name)

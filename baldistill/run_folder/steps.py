@@ -81,8 +81,12 @@ class Chain:
 
 
 def is_committed(storage: Storage, path: str) -> bool:
-    """Return whether a step (such as `stages/01/selected`) is committed, whatever its options."""
-    return storage.exists(marker(path))
+    """Return whether a step (such as `stages/01/selected`) is committed, whatever its options.
+
+    An empty marker, as a failed upload may leave it, counts as none.
+    """
+    found = storage.fs.get_file_info(storage.path(marker(path)))
+    return bool(found.is_file and found.size != 0)
 
 
 def _read(

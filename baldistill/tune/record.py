@@ -15,6 +15,7 @@ from baldistill.core.ledger import Caps
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import StageLayout
 from baldistill.run_folder.spending import replay, reused_from_other_runs
+from baldistill.run_folder.steps import is_committed
 from baldistill.storage import Storage
 
 Standing: TypeAlias = Literal["running", "done", "stopped", "failed", "skipped"]
@@ -94,9 +95,9 @@ def stage_results(folder: Storage, name: str) -> list[tuple[int, dict[str, Any]]
     run = run_folder(folder, name)
     results = []
     for stage in itertools.count(0):
-        marker = layout.marker(StageLayout(stage).step("metrics"))
-        if run.exists(marker):
-            results.append((stage, run.read_json(marker)["figures"]))
+        step = StageLayout(stage).step("metrics")
+        if is_committed(run, step):
+            results.append((stage, run.read_json(layout.marker(step))["figures"]))
         elif stage > 0:  # stage 0, the base student, is evaluated only where nothing is trained
             break
     return results

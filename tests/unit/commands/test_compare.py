@@ -85,3 +85,13 @@ def test_a_run_that_fails_beside_others_is_named_and_loses_nothing(tmp_path: Pat
     completed(folder, configs[1])
     data = compare(*arguments, run_dir=tmp_path, parallel=2, quiet=True)
     assert [row["seeds"] for row in data["rows"]] == [[0, 1, 2, 3]]
+
+
+def test_two_comparisons_do_not_share_a_folder(tmp_path: Path) -> None:
+    arguments = (lambda method, seed: load_config(), ["zero-shot-cot"], [0])
+    with (
+        only_run_in(Storage.open(tmp_path)),
+        pytest.raises(UserError, match="another run is at work"),
+    ):
+        compare(*arguments, run_dir=tmp_path, quiet=True)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import fsspec
+import fsspec.implementations.memory
 import pyarrow.fs as pafs
 import pytest
 
-from baldistill.errors import UserError
-from baldistill.run_folder.lock import only_run_in
+from baldistill.errors import FolderInUseError, UserError
+from baldistill.run_folder.lock import check_still_held, only_run_in
 from baldistill.run_folder.steps import Chain
 from baldistill.storage import Storage
 
@@ -36,10 +40,10 @@ def signs_of_life(storage: Storage) -> list[str]:
     return storage.list("_lock")
 
 
-def leave_sign_of_life(storage: Storage) -> None:
+def leave_sign_of_life(storage: Storage, **more: object) -> None:
     """Write the sign of life of a run on another machine."""
     owner = {"user": "u", "host": "elsewhere", "pid": 1, "since": "today", "machine": "another"}
-    content = {**owner, "started": "1", "state": "holds", "beats": 7}
+    content = {**owner, "started": "1", "state": "holds", "beats": 7, **more}
     storage.write_text("_lock/0000.json", json.dumps(content))
 
 
@@ -126,11 +130,122 @@ def test_a_run_that_lost_its_folder_commits_no_more(storage: Storage) -> None:
             step("again")
             storage.delete("_commits/again.json")
 
-    with only_run_in(storage, beat=0.02):
+    taken = pytest.raises(UserError, match="another run took over")
+    with taken, only_run_in(storage, beat=1000.0):  # only the step itself can notice
         step("first")
         storage.delete("_lock")  # as a run does that counts this one as dead
-        with pytest.raises(UserError, match="another run took over"):
-            until_refused()
-        assert storage.list("_commits") == ["first.json"]
+        until_refused()
+    assert storage.list("_commits") == ["first.json"]
     with only_run_in(storage, beat=0.02):  # the same process may come again
         step("second")
+
+
+def test_a_run_that_lost_its_folder_is_interrupted_whatever_it_does(storage: Storage) -> None:
+    def lose_it() -> None:
+        with only_run_in(storage, beat=0.02):
+            storage.delete("_lock")
+            threading.Event().wait(60)  # as in an hour of training
+            pytest.fail("it was not interrupted")
+
+    with pytest.raises(UserError, match="another run took over"):
+        lose_it()
+
+
+def test_a_sign_of_life_that_was_written_after_the_takeover_is_void(storage: Storage) -> None:
+    """Its run was suspended between its look and its writing, so the sign is there again."""
+    with only_run_in(storage, beat=1000.0):
+        (mine,) = signs_of_life(storage)
+        leave_sign_of_life(storage, took=["another.json"])
+        check_still_held(storage)
+        leave_sign_of_life(storage, took=[mine], state="asks")
+        check_still_held(storage)
+        leave_sign_of_life(storage, took=[mine])
+        with pytest.raises(UserError, match="another run took over"):
+            check_still_held(storage)
+
+
+def test_a_takeover_is_written_in_the_sign_of_life_of_the_new_owner(storage: Storage) -> None:
+    leave_sign_of_life(storage)
+    with only_run_in(storage, beat=0.02, silence=0.2):
+        (mine,) = signs_of_life(storage)
+        assert storage.read_json(f"_lock/{mine}")["took"] == ["0000.json"]
+
+
+class Moody(fsspec.implementations.memory.MemoryFileSystem):
+    """A store that fails with errors of its own kind, while it is told to."""
+
+    protocol = "moody"
+    cachable = False
+    fails = threading.Event()
+
+    def _open(self, path: str, mode: str = "rb", **options: object) -> object:
+        if mode == "wb" and self.fails.is_set():
+            raise RuntimeError("an error that is no OSError")
+        return super()._open(path, mode, **options)
+
+
+def test_the_sign_of_life_outlives_errors_of_any_kind(tmp_path: Path) -> None:
+    fs = pafs.PyFileSystem(pafs.FSSpecHandler(Moody()))
+    storage = Storage(f"test://{tmp_path.name}", fs, f"/{tmp_path.name}")
+    said: list[str] = []
+
+    def beats() -> int:
+        (name,) = signs_of_life(storage)
+        return int(storage.read_json(f"_lock/{name}")["beats"])
+
+    def wait_until(true: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not true():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    with only_run_in(storage, said.append, beat=0.02):
+        Moody.fails.set()
+        wait_until(lambda: bool(said))
+        Moody.fails.clear()
+        before = beats()
+        wait_until(lambda: beats() > before + 2)
+    assert [text.partition(":")[0] for text in said] == ["warning"]
+    assert "no OSError" in said[0]
+
+
+def test_a_suspended_run_keeps_a_folder_on_a_disk(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\n"
+        "from baldistill.run_folder.lock import only_run_in\n"
+        "from baldistill.storage import Storage\n"
+        "with only_run_in(Storage.open(sys.argv[1])):\n"
+        "    print('in', flush=True)\n"
+        "    time.sleep(1000)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "in\n"
+        holder.send_signal(signal.SIGSTOP)
+        os.waitpid(holder.pid, os.WUNTRACED)
+        with (
+            pytest.raises(FolderInUseError),
+            only_run_in(Storage.open(tmp_path), silence=0.0),
+        ):
+            pytest.fail("two runs in one folder")
+        holder.kill()
+    with only_run_in(Storage.open(tmp_path)):
+        pass
+
+
+def test_a_lock_that_is_a_link_does_not_touch_its_target(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("do not empty")
+    for target in (precious, tmp_path / "not there"):
+        link = tmp_path / "run" / ".lock"
+        link.parent.mkdir(exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        with (
+            pytest.raises(UserError, match=r"\.lock is a symbolic link"),
+            only_run_in(Storage.open(tmp_path / "run")),
+        ):
+            pytest.fail("the lock is a link")
+    assert precious.read_text() == "do not empty"
+    assert not (tmp_path / "not there").exists()

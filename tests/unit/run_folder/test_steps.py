@@ -36,6 +36,16 @@ class Work:
         return Done(self.times)
 
 
+def test_an_empty_marker_counts_as_none(tmp_path: Path) -> None:
+    storage, work = Storage.open(tmp_path), Work()
+    chain = Chain(storage, "stages/01")
+    chain.step("selected", {}, work, Done)
+    storage.write_bytes("_commits/stages/01/selected.json", b"")
+    assert not is_committed(storage, "stages/01/selected")
+    assert Chain(storage, "stages/01").step("selected", {}, work, Done) == Done(2)
+    assert is_committed(storage, "stages/01/selected")
+
+
 def test_a_committed_step_is_skipped(tmp_path: Path) -> None:
     storage, work = Storage.open(tmp_path), Work()
     assert not is_committed(storage, "a/b")
