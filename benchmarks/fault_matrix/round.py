@@ -218,8 +218,7 @@ def copy_corpus(source: Path, target: Path) -> None:
     """Begin a run folder behind its first step, which is the same in every round."""
     marker = layout.marker(layout.CORPUS_STEP)
     (target / marker).parent.mkdir(parents=True)
-    for name in (layout.CONFIG, layout.VERSIONS, marker):
-        shutil.copy(source / name, target / name)
+    shutil.copy(source / marker, target / marker)  # not the config: its caps are not the round's
     for name in (layout.TRAIN, layout.EVALUATION, layout.QUARANTINE, layout.BUNDLED_SOURCE):
         if (source / name).exists():
             shutil.copytree(source / name, target / name)
