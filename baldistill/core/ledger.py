@@ -24,6 +24,7 @@ from typing import Literal, TypeAlias
 from baldistill.core.ledger_entries import (
     Caps,
     Entry,
+    Own,
     Prices,
     Purpose,
     Reject,
@@ -44,6 +45,7 @@ __all__ = [
     "Grants",
     "Ledger",
     "LedgerSummary",
+    "Own",
     "Prices",
     "Purpose",
     "Reject",

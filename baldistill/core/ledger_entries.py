@@ -120,10 +120,25 @@ class Release:
     call: str = ""
 
 
-Entry: TypeAlias = Reserve | Settle | Reject | Release
+@dataclass(frozen=True, slots=True)
+class Own:
+    """From here on another process writes the log. It changes nothing in the budget.
 
-_KINDS: dict[str, type[Reserve] | type[Settle] | type[Reject] | type[Release]] = {
-    entry.kind: entry for entry in (Reserve, Settle, Reject, Release)
+    Attributes:
+        run: Identity of the run: of one start, until it ends.
+        process: Identity of the process, of which a run may have several, one after another.
+    """
+
+    kind: ClassVar[str] = "own"
+
+    run: str
+    process: str
+
+
+Entry: TypeAlias = Reserve | Settle | Reject | Release | Own
+
+_KINDS: dict[str, type[Reserve | Settle | Reject | Release | Own]] = {
+    entry.kind: entry for entry in (Reserve, Settle, Reject, Release, Own)
 }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
-from baldistill.core.ledger_entries import Entry, Prices, Reject, Release, Reserve, Settle
+from baldistill.core.ledger_entries import Entry, Own, Prices, Reject, Release, Reserve, Settle
 from baldistill.core.ledger_summary import Group, Spent
 from baldistill.core.longtail import exact
 
@@ -113,6 +113,8 @@ class LedgerState:
                 return self._reject(entry)
             case Release():
                 return self._release(entry)
+            case Own():
+                return False
 
     def reserved(self, request_id: str) -> Request:
         """Return the standing of a request that must have been reserved.

@@ -123,7 +123,7 @@ def read_log(log: Storage) -> tuple[list[str], list[Entry]]:
     names = [name for name in log.list() if name.endswith(".jsonl")]
     for place, number in enumerate(sorted({int(name[:8]) for name in names if name[:8].isdigit()})):
         if place != number:
-            missing = log.uri_of(f"{place:08d}-*.jsonl")
+            missing = log.uri_of(f"{place:08d}*.jsonl")
             raise UserError(f"{missing} is missing, a part of the budget's ledger{_WAYS_OUT}")
     with ThreadPoolExecutor(_READERS) as readers:
         segments = list(readers.map(log.read_bytes, names))

@@ -3,10 +3,15 @@
 `core.ledger` decides what is granted. This module makes each decision durable before anyone acts
 on it. The log is a folder of numbered JSON-lines files (segments), one for each batch of entries.
 Ray, after a crash, and a resumed run start the actor anew: it replays the log and goes on.
+
+The log has one owner. A segment is written only if its number is free, and an owner begins with a
+segment that says so. If another run had the folder and was only suspended, that number is taken
+when it goes on: it gets no further decision, and ends.
 """
 
 from __future__ import annotations
 
+import io
 import uuid
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
@@ -21,6 +26,7 @@ from baldistill.core.ledger import (
     Entry,
     Grants,
     Ledger,
+    Own,
     Prices,
     Reject,
     Release,
@@ -44,18 +50,26 @@ class DurableLedger:
     """
 
     def __init__(
-        self, log: Storage, store: ResponseStore, caps: Caps, prices: tuple[Prices, ...] = ()
+        self,
+        log: Storage,
+        store: ResponseStore,
+        caps: Caps,
+        prices: tuple[Prices, ...] = (),
+        run: str | None = None,
     ) -> None:
         """Remember where the log is; the first call reads it, and gets the errors.
 
         The first call also settles the calls that were answered but not settled before a crash. The
-        store may have answers of other runs too. Each teacher of a cascade has its prices.
+        store may have answers of other runs too. Each teacher of a cascade has its prices. `run`
+        names the start of a run, and is the same where Ray starts the actor anew.
         """
         self._log = log
         self._store = store
         self._caps = caps
         self._prices = prices
-        self._owner = uuid.uuid4().hex[:8]
+        self._me = Own(run or uuid.uuid4().hex, uuid.uuid4().hex)
+        self._owns = False
+        self._creates = True
         self._indexed: dict[str, int] = {}
         self._where: dict[str, str] = {}
         self._open: set[str] = set()
@@ -153,11 +167,31 @@ class DurableLedger:
 
     def _replay(self) -> None:
         names, entries = read_log(self._log)
+        self._check_owner([entry for entry in entries if isinstance(entry, Own)])
         called = {e.request_id for e in entries if isinstance(e, Reserve) and e.calls}
         self._open = called - {e.request_id for e in entries if isinstance(e, Settle)}
-        self._next = int(names[-1].partition("-")[0]) + 1 if names else 0
+        self._next = int(names[-1][:8]) + 1 if names else 0
         self._ledger = Ledger.replay(self._caps, entries, self._prices)
         self._current = True
+
+    def _check_owner(self, owners: Sequence[Own]) -> None:
+        """Raise UserError if another run owns the log after this one, or a later actor of this."""
+        began = any(owner.run == self._me.run for owner in owners)
+        if (began and owners[-1].run != self._me.run) or (self._owns and owners[-1] != self._me):
+            raise UserError(
+                f"another run took over {self._log.uri} while this one was suspended or cut off: "
+                "this one stops; what it paid for is kept"
+            )
+
+    def _own(self) -> None:
+        """Take the log from its earlier owner, if there is one, by taking its next number."""
+        self._creates = self._log.is_local or self._log.creates_once()
+        while not self._owns:
+            try:
+                self._write([self._me])
+                self._owns = True
+            except FileExistsError:  # the earlier owner is still writing
+                self._replay()
 
     def _recover(self, names: Set[str]) -> tuple[Settle, ...]:
         """Settle calls whose answers were stored, but whose caller died before settling them."""
@@ -168,19 +202,42 @@ class DurableLedger:
     def _make_current(self) -> None:
         if not self._current:
             self._replay()
+        if not self._owns:
+            self._own()
         if not self._recovered:
             self.refresh()
             self._append(self._recover(self._open))
             self._recovered = True
 
     def _append(self, entries: Iterable[Entry]) -> None:
-        lines = [to_line(to_record(entry)) for entry in entries]
-        if lines:
+        entries = list(entries)
+        if not entries:
+            return
+        self._current = False
+        try:
+            self._write(entries)
+        except FileExistsError:
+            self._replay()  # raises if another run took over
             self._current = False
-            # the owner is in the name: an actor that was thought dead must not overwrite entries
-            self._log.write_bytes(f"{self._next:08d}-{self._owner}.jsonl", b"".join(lines))
-            self._next += 1
-            self._current = True
+            raise
+        self._current = True
+
+    def _write(self, entries: Iterable[Entry]) -> None:
+        """Write the next segment, unless another owner has written one of this number.
+
+        Raises:
+            FileExistsError: Another owner has.
+        """
+        data = b"".join(to_line(to_record(entry)) for entry in entries)
+        name = f"{self._next:08d}"
+        try:
+            if not self._creates:
+                raise io.UnsupportedOperation
+            self._log.create(f"{name}.jsonl", data)
+        except io.UnsupportedOperation:
+            # Two owners cannot be told apart here. At least neither overwrites the other's entries.
+            self._log.write_bytes(f"{name}-{self._me.process[:8]}.jsonl", data)
+        self._next += 1
 
 
 def _settlements(store: ResponseStore, where: dict[str, str], *, reused: bool) -> list[Settle]:
@@ -201,6 +258,6 @@ def start_ledger(
     interrupted. The transitions of the ledger are idempotent, so a repeated call changes nothing.
     """
     remote = ray.remote(DurableLedger).options(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-    ledger = remote.remote(log, store, caps, prices)
+    ledger = remote.remote(log, store, caps, prices, uuid.uuid4().hex)
     result_of(ledger.release_unsent.remote())
     return ledger

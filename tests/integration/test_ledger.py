@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,12 +70,18 @@ class CrashingStorage(Storage):
         return CrashingStorage(f"{self.uri}/{name}", self.fs, self.path(name), self.left)
 
     def write_bytes(self, name: str, data: bytes) -> None:
+        self._crashing(Storage.write_bytes, name, data)
+
+    def create(self, name: str, data: bytes) -> None:
+        self._crashing(Storage.create, name, data)
+
+    def _crashing(self, write: Callable[..., None], name: str, data: bytes) -> None:
         self.left[0] -= 1
         if self.left[0] < 0:
             raise Crash
         if self.left[0] == 0 and self.left[1]:
             raise Crash
-        Storage.write_bytes(self, name, data)
+        write(self, name, data)
         if self.left[0] == 0:
             raise Crash
 
@@ -225,7 +231,7 @@ def test_a_missing_or_damaged_segment_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"{segments[1].name}, line 1, is damaged: its checksum"):
         opened(Storage.open(tmp_path), Caps())[0].summary()
     segments[1].unlink()
-    with pytest.raises(UserError, match=r"00000001-\*.jsonl is missing.*--accept-loss"):
+    with pytest.raises(UserError, match=r"00000001\*.jsonl is missing.*--accept-loss"):
         opened(Storage.open(tmp_path), Caps())[0].summary()
     segments[1].write_bytes(whole)
     assert opened(Storage.open(tmp_path), Caps())[0].summary()["total"]["calls"] == 3
