@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from servers.fault_server import FaultServer, _error
+from servers.fault_server import FaultServer, _error, hostile
 
 Answer = tuple[int, dict[str, str], bytes] | str
 
@@ -40,8 +40,8 @@ class BatchServer(FaultServer):
         looks: How often a batch must be looked at before it ends.
         page: Batches on a page of the list.
         faults: By kind of call (`upload`, `create`, `retrieve`, `list`, `content`, `any`), what the
-            next ones get: a status, `drop`, `html`, `badjson`, or `lost` (it is done, and the
-            answer does not arrive).
+            next ones get: a status, `drop`, `html`, `badjson`, `raw:NAME` (a hostile answer of
+            `servers.hostile`), `json:TEXT`, or `lost` (it is done, and the answer does not arrive).
         endings: How the next batches end, `completed` where it is empty: `expired`, `cancelled`,
             `failed:CODE`.
         keeps_metadata: Whether batches have theirs.
@@ -96,6 +96,10 @@ class BatchServer(FaultServer):
                 return 200, {"content-type": "text/html"}, b"<html>Welcome to the proxy</html>"
             case "badjson":
                 return 200, {}, b'{"id": "half an an'
+        if step.startswith("raw:"):
+            return hostile(step[4:], {"choices": [{"index": 0, "text": "no batch"}], "usage": {}})
+        if step.startswith("json:"):
+            return 200, {}, step[5:].encode()
         return _error(int(step), "no luck")
 
     async def _upload(self, parts: Any, headers: dict[str, str], content: bytes) -> Answer:

@@ -5,7 +5,7 @@ A prompt may begin with a script of what its first requests get, one step for ea
 also hit a share of all requests (`refuse`). It counts by prompt what it received and what it
 answered, which is what tells whether a call was paid twice.
 
-    python tests/servers/fault_server.py --latency 0.5 --refuse 0.1
+    python tests/servers/fault_server.py --latency 0.5 --refuse 0.1 --hostile-share 0.3
 
 prints its base URL and serves until it is killed; `GET /counts` gives the counts as JSON.
 Written on asyncio's protocols, so that in a benchmark the client is the bound and not this.
@@ -19,13 +19,19 @@ import contextlib
 import email.utils
 import json
 import re
+import sys
 import threading
 import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # for whoever runs this file
+
+from servers.hostile import ANSWERS, Hostile
 
 _SCRIPT = re.compile(r"<([^>]*)> ?")
 _JSON = "application/json"
@@ -43,6 +49,9 @@ class FaultServer:
         key: The only key that is let in; None lets all in.
         rejects: Fields of a request that it does not know.
         answers_at_most: Answers that it gives; further requests wait until this is raised.
+        hostile_share: Share of requests that get a hostile answer (`servers.hostile`), one that does not
+            speak for all requests; chosen by a hash of prompt and attempt.
+        hostilities: Hostile answers given, by name.
         received: Requests by prompt.
         answered: Answers by prompt.
         bodies: Every request's fields, if `keep_bodies`.
@@ -56,7 +65,10 @@ class FaultServer:
     key: str | None = None
     rejects: frozenset[str] = frozenset()
     answers_at_most: int | None = None
+    hostile_share: float = 0.0
     keep_bodies: bool = False
+    hostilities: Counter[str] = field(default_factory=Counter)
+    authorization: str = ""
     received: Counter[str] = field(default_factory=Counter)
     answered: Counter[str] = field(default_factory=Counter)
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -70,7 +82,12 @@ class FaultServer:
     async def answer(
         self, path: str, headers: dict[str, str], content: bytes
     ) -> tuple[int, dict[str, str], bytes] | str:
-        """Status, headers and body of an answer; or `drop`, to break off the connection."""
+        """Status, headers and body of an answer.
+
+        `drop` breaks off the connection. Status 0: the body is the name of a hostile answer, NUL,
+        and the good answer that it is made from.
+        """
+        self.authorization = headers.get("authorization", "")
         if path == "/counts":
             return 200, {}, json.dumps(self.counts()).encode()
         if self.key is not None and headers.get("authorization") != f"Bearer {self.key}":
@@ -101,6 +118,9 @@ class FaultServer:
         steps = script[1].split() if script else []
         if attempt < len(steps):
             return steps[attempt]
+        if zlib.crc32(f"hostile {attempt} {prompt}".encode()) % 1000 < 1000 * self.hostile_share:
+            names = [name for name, answer in ANSWERS.items() if not answer.may_stop]
+            return f"raw:{names[zlib.crc32(f'{attempt} {prompt}'.encode()) % len(names)]}"
         share = zlib.crc32(f"{attempt} {prompt}".encode()) % 1000
         return f"429:{self.retry_after}" if share < 1000 * self.refuse else "ok"
 
@@ -130,6 +150,8 @@ class FaultServer:
             await asyncio.sleep(0.02)
         self.answered[prompt] += 1
         match name:
+            case "raw":
+                return hostile(value, _completion(prompt, chat, "stop", body))
             case "drop":
                 return "drop"
             case "badjson":
@@ -142,6 +164,11 @@ class FaultServer:
                 return 200, {}, b'{"choices": [{"text": 3}]}'
         finish = name if name in ("length", "content_filter", "error") else "stop"
         return 200, {}, json.dumps(_completion(prompt, chat, finish, body)).encode()
+
+
+def hostile(name: str, good: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+    """Return what `FaultServer.answer` gives for a hostile answer."""
+    return 0, {}, name.encode() + b"\0" + json.dumps(good).encode()
 
 
 def reply(prompt: str) -> str:
@@ -212,9 +239,24 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
             return
         status, more, body = answer
+        if status == 0:
+            name, _, good = body.partition(b"\0")
+            await self._serve_hostile(name.decode(), json.loads(good))
+            return
         fields = {"content-type": _JSON, "content-length": str(len(body)), **more}
         head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         self._transport.write(f"HTTP/1.1 {status} X\r\n{head}\r\n".encode() + body)
+
+    async def _serve_hostile(self, name: str, good: dict[str, Any]) -> None:
+        """Send a hostile answer, then hang up: the connection may be in any state."""
+        self._server.hostilities[name] += 1
+        answer: Hostile = ANSWERS[name]
+        self._transport.write(answer.make(good, self._server.authorization))
+        while answer.repeat and not self._transport.is_closing():
+            if self._transport.get_write_buffer_size() < 1 << 20:
+                self._transport.write(answer.repeat)
+            await asyncio.sleep(answer.every)
+        self._transport.close()
 
 
 async def serve(server: FaultServer, port: int = 0) -> asyncio.Server:
@@ -252,6 +294,7 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.0)
     parser.add_argument("--spread", type=float, default=0.0)
     parser.add_argument("--refuse", type=float, default=0.0)
+    parser.add_argument("--hostile-share", type=float, default=0.0)
     parser.add_argument("--retry-after", type=float, default=1.0)
     arguments = parser.parse_args()
 
