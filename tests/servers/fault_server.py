@@ -49,8 +49,8 @@ class FaultServer:
         key: The only key that is let in; None lets all in.
         rejects: Fields of a request that it does not know.
         answers_at_most: Answers that it gives; further requests wait until this is raised.
-        hostile_share: Share of requests that get a hostile answer (`servers.hostile`), one that does not
-            speak for all requests; chosen by a hash of prompt and attempt.
+        hostile_share: Share of requests that get a hostile answer of `servers.hostile`, one that
+            does not speak for all requests; chosen by a hash of prompt and attempt.
         hostilities: Hostile answers given, by name.
         received: Requests by prompt.
         answered: Answers by prompt.
