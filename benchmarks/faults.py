@@ -1,6 +1,6 @@
 """A run under fire: killed, on a failing disk, behind a hostile server, damaged; what it kept.
 
-    python benchmarks/faults.py [--quick] [--seed N] [--only NAME ...] [--keep FOLDER]
+    python benchmarks/faults.py [--quick] [--seed N] [--only NAME ...] [--others] [--keep FOLDER]
 
 Each fault is a row of the table, and each round of it a run folder and a teacher on loopback that
 counts. A checker (fault_matrix/history.py) compares what the server saw with ledger, store, caps
@@ -31,7 +31,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from fault_matrix import scenarios  # noqa: E402
 from fault_matrix.damage import DAMAGES  # noqa: E402
 from fault_matrix.round import Blow  # noqa: E402
-from fault_matrix.rows import Row, summary, table  # noqa: E402
+from fault_matrix.rows import COLUMNS, Row, summary, table  # noqa: E402
 from fault_matrix.scenarios import Matrix  # noqa: E402
 
 Scenario = Callable[[Matrix, str], Row]
@@ -39,10 +39,9 @@ Scenario = Callable[[Matrix, str], Row]
 
 def quick_scenarios() -> dict[str, Scenario]:
     """Return what the gate runs: a few kills, replies and failing calls in few starts."""
-    kills = scenarios.kills
+    blows: tuple[Blow, ...] = ("ledger", "engine", "engine", "all")
     return {
-        "ledger, engine": partial(kills, blows=("ledger", "engine"), rounds=1, number=4),
-        "SIGKILL of all": partial(kills, blows=("all",), rounds=1, number=2),
+        "kills": partial(scenarios.kills, blows=blows, rounds=1, number=4),
         "hostile server": partial(scenarios.hostile, number=60),
     }
 
@@ -82,6 +81,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few rounds, under two minutes")
     parser.add_argument("--seed", type=int, default=0, help="of moments and replies")
     parser.add_argument("--only", nargs="*", help="rows whose names contain one of these")
+    parser.add_argument("--others", action="store_true", help="curator and distilabel, too")
     parser.add_argument("--keep", type=Path, help="keep all run folders here")
     arguments = parser.parse_args()
     start = time.monotonic()
@@ -100,7 +100,12 @@ def main() -> None:
             began = time.monotonic()
             rows.append(scenario(matrix, name))
             say(rows[-1], time.monotonic() - began)
-    print(table(rows))
+        print(table(COLUMNS, (row.cells() for row in rows)))
+        if arguments.others:
+            from fault_matrix import others
+
+            outcomes = others.side_by_side(matrix, kills=4)
+            print(table(others.COLUMNS, (outcome.cells() for outcome in outcomes)))
     print(summary(rows, time.monotonic() - start, arguments.seed))
     sys.exit(any(not row.is_green for row in rows))
 

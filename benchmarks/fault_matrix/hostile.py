@@ -23,7 +23,9 @@ _BODIES = ("", "null", "[]", '"text"', "{", "NaN", "\ufeff{}", "\ud800")
 def _answer(**fields: Any) -> dict[str, Any]:
     """Return a good answer with some fields of another value."""
     usage = {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}
-    choice = {"index": 0, "text": "Because.\nAnswer: 3", "finish_reason": "stop"}
+    text = "Because.\nAnswer: 3"
+    message = {"role": "assistant", "content": text}  # in a chat; `text` is of /completions
+    choice = {"index": 0, "text": text, "message": message, "finish_reason": "stop"}
     return {"id": "x", "object": "text_completion", "choices": [choice], "usage": usage, **fields}
 
 

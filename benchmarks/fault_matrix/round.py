@@ -114,19 +114,25 @@ class Round:
         """
         process = self.process
         assert process is not None
-        if not process.wait_until(lambda: len(self.server.calls) >= at_calls, LIMIT_S):
-            return
-        time.sleep(delay)
-        before = self.stored()
         number = _SIGNALS.get(blow, signal.SIGKILL)
         victim: Victim = "driver" if blow in _SIGNALS else blow  # type: ignore[assignment]
+        begun = self.run_dir / layout.LOG
+        for is_time in (
+            begun.exists,
+            lambda: len(self.server.calls) >= at_calls,
+            lambda: bool(process.victims(victim)),
+        ):
+            if not process.wait_until(is_time, LIMIT_S):
+                return
+        time.sleep(delay)
+        before = self.stored()
         if not process.kill(victim, number):
             return
         self.kills += 1
         if blow not in _ENDS_THE_DRIVER:
             self.crashed(before)
             return
-        status = process.driver.wait(LIMIT_S)
+        status = self._end_of_driver()
         if blow not in ("all", "driver"):
             self._look_at(status, expected=(130,) if blow in _SIGNALS else (1, 2))
         process.wait_until(lambda: not process.victims("engine"), 1.0)
@@ -139,10 +145,7 @@ class Round:
     def finish(self, expected: Sequence[int] = (0,)) -> int:
         """Wait for the run to end by itself; return its exit status."""
         assert self.process is not None
-        try:
-            status = self.process.driver.wait(LIMIT_S)
-        except subprocess.TimeoutExpired:
-            status = STUCK
+        status = self._end_of_driver()
         self._look_at(status, expected)
         self.process.end()
         return status
@@ -179,6 +182,14 @@ class Round:
         output = self.folder / f"start-{self._starts}.txt"
         self._starts += 1
         self.process = RunProcess.start([*arguments], self.folder, output, **self.variables)
+
+    def _end_of_driver(self) -> int:
+        """Wait for the driver to end; return its exit status, or STUCK."""
+        assert self.process is not None
+        try:
+            return self.process.driver.wait(LIMIT_S)
+        except subprocess.TimeoutExpired:
+            return STUCK
 
     def _look_at(self, status: int, expected: Sequence[int]) -> None:
         """Note an exit status, and what of the output a user could do nothing with."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -102,10 +102,10 @@ class Row:
         return {"fault": self.name, **{name: getattr(self, name) for name in names}}
 
 
-def table(rows: Iterable[Row]) -> str:
-    """Return the rows as a Markdown table."""
-    lines = [list(COLUMNS), *(row.cells() for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return rows of texts as a Markdown table."""
+    lines = [list(columns), *(list(row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     lines.insert(1, ["-" * width for width in widths])
     texts = ["| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |"
              for line in lines]  # fmt: skip

@@ -51,7 +51,11 @@ class Witness(FaultServer):
         if not path.endswith("/completions"):
             return 404, {}, b"{}"
         body = json.loads(content)
-        call = Call(str(body["seed"]), self.life)
+        turns = body.get("messages", [{"content": body.get("prompt")}])
+        if not turns:  # so curator asks for a server's limits
+            return 400, {}, b'{"error": {"message": "Empty input messages"}}'
+        prompt = str(turns[-1]["content"])
+        call = Call(str(body.get("seed", zlib.crc32(prompt.encode()))), self.life)
         self.calls.append(call)
         await asyncio.sleep(self.latency + self.spread * (int(call.key) % 1000) / 1000)
         is_new = call.key not in self._asked
@@ -61,7 +65,7 @@ class Witness(FaultServer):
             reply = self.hostile.popleft()
             call.outcome = _outcome(reply)
             return reply
-        value = completion(body["prompt"], call.key)
+        value = completion(prompt, call.key)
         call.outcome, call.tokens = "served", value["usage"]["total_tokens"]
         return 200, {}, json.dumps(value).encode()
 
@@ -78,8 +82,9 @@ def completion(prompt: str, key: str) -> dict[str, Any]:
         text = f"What comes after {words}?\nIt is {mark}.\nAnswer: {mark % 100}"
     read, written = len(prompt.split()), len(text.split())
     usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
-    choice = {"index": 0, "text": text, "finish_reason": "stop"}
-    return {"id": "x", "object": "text_completion", "choices": [choice], "usage": usage}
+    message = {"role": "assistant", "content": text}  # in a chat; `text` is of /completions
+    choice = {"index": 0, "text": text, "message": message, "finish_reason": "stop"}
+    return {"id": "x", "object": "x", "model": "m", "choices": [choice], "usage": usage}
 
 
 def _outcome(reply: Reply | str) -> Outcome:
