@@ -218,8 +218,8 @@ def hostile(matrix: Matrix, name: str, number: int) -> Row:
                 if this.finish(expected=(0, 2)) == 0:
                     break
                 this.crashed()
-            row.add(this, None, faults=this.server.num_hostile)
-            left = [*this.server.hostile, *left] if this.server.num_hostile else []
+            row.add(this, None, faults=this.server.num_bad)
+            left = [*this.server.bad_replies, *left] if this.server.num_bad else []
     return row
 
 

@@ -33,18 +33,18 @@ class Witness(FaultServer):
     Attributes:
         life: Written into each call; raise it when the run is killed.
         calls: In the order in which they came.
-        hostile: Replies that the next questions get at their first requests.
+        bad_replies: Replies that the next questions get at their first requests.
     """
 
     life: int = 0
     calls: list[Call] = field(default_factory=list)
-    hostile: deque[Reply | str] = field(default_factory=deque)
-    num_hostile: int = 0
+    bad_replies: deque[Reply | str] = field(default_factory=deque)
+    num_bad: int = 0
     _asked: set[str] = field(default_factory=set)
 
     def be_hostile(self, replies: Iterable[Reply | str]) -> None:
         """Give each of the next new questions one of these replies first."""
-        self.hostile.extend(replies)
+        self.bad_replies.extend(replies)
 
     async def answer(self, path: str, headers: dict[str, str], content: bytes) -> Reply | str:
         """Answer a request and write it down; it counts as failed if its client leaves before."""
@@ -60,9 +60,9 @@ class Witness(FaultServer):
         await asyncio.sleep(self.latency + self.spread * (int(call.key) % 1000) / 1000)
         is_new = call.key not in self._asked
         self._asked.add(call.key)
-        if self.hostile and is_new:
-            self.num_hostile += 1
-            reply = self.hostile.popleft()
+        if self.bad_replies and is_new:
+            self.num_bad += 1
+            reply = self.bad_replies.popleft()
             call.outcome = _outcome(reply)
             return reply
         value = completion(prompt, call.key)
