@@ -266,9 +266,11 @@ def ledger_of(*run_dirs: Path) -> Ledger | None:
 def random_blows(
     blows: Sequence[Blow], number: int, num_calls: int, rng: random.Random
 ) -> list[tuple[Blow, int, float]]:
-    """Draw blows, each with the calls that come before it and the seconds after these."""
+    """Draw blows of all kinds, each with the calls that come before it and a delay in seconds."""
     moments = sorted(rng.randrange(num_calls) for _ in range(number))
-    return [(rng.choice(blows), moment, rng.random() * 0.3) for moment in moments]
+    kinds = [blows[i % len(blows)] for i in range(number)]
+    rng.shuffle(kinds)
+    return [(kind, calls, rng.random() * 0.3) for kind, calls in zip(kinds, moments, strict=True)]
 
 
 def judge(this: Round, expected: dict[str, object] | None) -> tuple[History, list[str]]:

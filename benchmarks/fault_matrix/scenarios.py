@@ -219,7 +219,10 @@ def hostile(matrix: Matrix, name: str, number: int) -> Row:
                     break
                 this.crashed()
             row.add(this, None, faults=this.server.num_bad)
-            left = [*this.server.bad_replies, *left] if this.server.num_bad else []
+            left = [*this.server.bad_replies, *left]
+            if this.statuses[-1] != 0:
+                row.problems.append(f"{len(left)} replies were not tried: the run does not go on")
+                break
     return row
 
 
