@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Outcome = Literal["served", "failed", "refused", "rejected"]
+Outcome = Literal["served", "failed", "refused", "rejected", "unknown"]
 """What the server did with a request.
 
 served: It answered. failed: It may have worked on the request, and gave no usable answer (500, a
 connection that broke, a client that died). refused: It did no work and wants to be asked later
-(429, 503). rejected: It did no work and never will (400, 401).
+(429, 503). rejected: It did no work and never will (400, 401). unknown: Its reply made no sense.
 """
 
 
@@ -165,10 +165,10 @@ def _miscounted(history: History, ledger: int) -> list[str]:
     """Compare the ledger's calls with the server's: what was in flight at a crash is unknown."""
     least = server_calls(history)
     unknown = sum(crash.most_in_flight for crash in history.crashes)
-    rejected = sum(call.outcome == "rejected" for call in history.calls)
+    unclear = sum(call.outcome in ("rejected", "unknown") for call in history.calls)
     if ledger < least:
         return [f"the server has {least} calls, the ledger only {ledger}"]
-    if ledger > least + unknown + rejected:
+    if ledger > least + unknown + unclear:
         return [
             f"the ledger has {ledger} calls, the server {least}; only {unknown} can have been in "
             "flight at crashes"

@@ -186,7 +186,7 @@ def two_processes(matrix: Matrix, name: str) -> Row:
     """Let two runs share one store at the same time: no request is answered twice."""
     row = Row(name)
     store = ["--store", str(matrix.folder / "shared-store")]
-    with matrix.round(options=store) as this:
+    with matrix.round(options=store, latency=0.5) as this:  # slow, so that they overlap
         copy_corpus(matrix.undisturbed, this.folder / "second")
         first = this.start()
         first_dir, this.run_dir = this.run_dir, this.folder / "second"

@@ -11,11 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from servers.fault_server import FaultServer
+from servers.fault_server import FaultServer, hostile
 
 from fault_matrix.history import Call, Outcome
 
-Reply = tuple[int, dict[str, str], bytes]
+Response = tuple[int, dict[str, str], bytes]
+Reply = Response | str
+"""Status, headers and body; or the name of an answer in `servers.hostile`."""
 
 _GOLD = re.compile(r"^Gold answer: (.*)$", re.MULTILINE)
 _AWAY = frozenset({429, 502, 503, 504, 529})
@@ -38,15 +40,15 @@ class Witness(FaultServer):
 
     life: int = 0
     calls: list[Call] = field(default_factory=list)
-    bad_replies: deque[Reply | str] = field(default_factory=deque)
+    bad_replies: deque[Reply] = field(default_factory=deque)
     num_bad: int = 0
     _asked: set[str] = field(default_factory=set)
 
-    def be_hostile(self, replies: Iterable[Reply | str]) -> None:
+    def be_hostile(self, replies: Iterable[Reply]) -> None:
         """Give each of the next new questions one of these replies first."""
         self.bad_replies.extend(replies)
 
-    async def answer(self, path: str, headers: dict[str, str], content: bytes) -> Reply | str:
+    async def answer(self, path: str, headers: dict[str, str], content: bytes) -> Reply:
         """Answer a request and write it down; it counts as failed if its client leaves before."""
         if not path.endswith("/completions"):
             return 404, {}, b"{}"
@@ -58,14 +60,15 @@ class Witness(FaultServer):
         call = Call(str(body.get("seed", zlib.crc32(prompt.encode()))), self.life)
         self.calls.append(call)
         await asyncio.sleep(self.latency + self.spread * (int(call.key) % 1000) / 1000)
+        self.authorization = headers.get("authorization", "")
         is_new = call.key not in self._asked
         self._asked.add(call.key)
+        value = completion(prompt, call.key)
         if self.bad_replies and is_new:
             self.num_bad += 1
             reply = self.bad_replies.popleft()
             call.outcome = _outcome(reply)
-            return reply
-        value = completion(prompt, call.key)
+            return hostile(reply, value) if isinstance(reply, str) else reply
         call.outcome, call.tokens = "served", value["usage"]["total_tokens"]
         return 200, {}, json.dumps(value).encode()
 
@@ -87,8 +90,10 @@ def completion(prompt: str, key: str) -> dict[str, Any]:
     return {"id": "x", "object": "x", "model": "m", "choices": [choice], "usage": usage}
 
 
-def _outcome(reply: Reply | str) -> Outcome:
-    """Say whether the server may charge for a hostile reply."""
-    if isinstance(reply, str) or reply[0] < 400 or (reply[0] >= 500 and reply[0] not in _AWAY):
+def _outcome(reply: Reply) -> Outcome:
+    """Say whether the server may charge for a bad reply, if that can be known."""
+    if isinstance(reply, str):
+        return "unknown"
+    if reply[0] < 400 or (reply[0] >= 500 and reply[0] not in _AWAY):
         return "failed"
     return "refused" if reply[0] in _AWAY else "rejected"

@@ -107,13 +107,13 @@ def _raw(answer: bytes) -> Hostile:
 
 
 def _refused(
-    status: int, body: Any, head: str = "", kind: str = "application/json", **flags: bool
+    status: int, body: Any, head: str = "", kind: str = "application/json", **flags: Any
 ) -> Hostile:
     content = body if isinstance(body, bytes) else _json(body)
     return Hostile(lambda *_: http(content, status, head, kind), **flags)
 
 
-def _moved(location: str, status: int = 307, **flags: bool) -> Hostile:
+def _moved(location: str, status: int = 307, **flags: Any) -> Hostile:
     return Hostile(lambda *_: http(b"", status, f"location: {location}\r\n"), **flags)
 
 
@@ -126,7 +126,7 @@ def _coded(coding: str, code: Callable[[bytes], bytes], keeps_text: bool = False
     return Hostile(make, keeps_text)
 
 
-def _echo(make: Callable[[Good, str], Good], status: int = 200, **flags: bool) -> Hostile:
+def _echo(make: Callable[[Good, str], Good], status: int = 200, **flags: Any) -> Hostile:
     """Say the key that came with the request."""
     return Hostile(lambda good, sent: http(_json(make(good, sent)), status), **flags)
 
