@@ -45,7 +45,7 @@ _MAX_UNCONFIRMED = 32  # settlements sent to the ledger and not confirmed yet
 _POLL_SECONDS = 0.5  # between two looks for calls that another run is making
 _ENGINE_DIED = "engine died"
 _MOST_DEATHS = 4  # of engines that had sent a request; then it gets no answer
-_INTERRUPTED_SECONDS = (
+_INTERRUPTED_SECONDS = 3.0  # for engines to end, then for the ledger; SIGTERM ends us after 2 s
     0.8  # for engines to end, and for the ledger: a stopped job has a few seconds
 )
 
