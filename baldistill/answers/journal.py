@@ -16,7 +16,7 @@ from __future__ import annotations
 import errno
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ class Journal:
         Raises:
             OSError: The answer could not be written; readers see nothing of it.
         """
-        return self._write(completion.to_row())
+        return self._write(to_line(completion.to_row()))
 
     def note(self, request_id: str, call: str) -> None:
         """Note that a call is about to be sent; `sync` before sending it.
@@ -65,10 +65,9 @@ class Journal:
         Raises:
             OSError: The note could not be written.
         """
-        self._write({"request_id": request_id, _CALL: call})
+        self._write(call_line(request_id, call))
 
-    def _write(self, record: Mapping[str, Any]) -> str:
-        line = to_line(record)
+    def _write(self, line: bytes) -> str:
         if self._file is None or self._size >= _SEGMENT_BYTES:
             self._begin()
         assert self._file is not None
@@ -112,6 +111,11 @@ class Journal:
         self._file = FileIO(self.folder / self._segment, "a")
         self._size = 0
         self._unsynced.add(self.folder)
+
+
+def call_line(request_id: str, call: str) -> bytes:
+    """Return the note of a call."""
+    return to_line({"request_id": request_id, _CALL: call})
 
 
 def read_rows(journal: bytes) -> Iterator[dict[str, Any]]:

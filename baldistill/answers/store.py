@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +22,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from baldistill.answers import call_notes
 from baldistill.answers.completion import Completion
 from baldistill.answers.journal import SUFFIX, read_calls, read_rows
 from baldistill.records import STORED
 from baldistill.storage import Storage
 
 _PARQUET = ".parquet"
+_READERS = 16  # files read at once: an object store takes long for each
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +45,15 @@ class ResponseStore:
     storage: Storage
     in_flight: Any = None
 
-    def journals(self) -> str | None:
-        """Make the folder for the engines' journals and return it; None if it is on no disk."""
-        if not self.storage.is_local:
-            return None
-        self.storage.make()
-        return self.storage.path()
+    def for_engines(self) -> Storage:
+        """Return the folder, in which engines of a server write; make it where it is on a disk.
+
+        A folder that an engine made, on a machine that does not mount the driver's, would keep
+        answers that nobody finds.
+        """
+        if self.storage.is_local:
+            self.storage.make()
+        return self.storage
 
     def append(self, completions: Sequence[Completion]) -> str:
         """Write answers durably as a new segment; return its name."""
@@ -82,8 +88,11 @@ class ResponseStore:
 
     def sent(self) -> set[tuple[str, str]]:
         """Return the request id and the name of each call that engines may have sent."""
-        journals = [name for name in self.segments() if name.endswith(SUFFIX)]
-        return {call for name in journals for call in read_calls(self.storage.read_bytes(name))}
+        suffixes = (SUFFIX, call_notes.SUFFIX)
+        names = [name for name in self.storage.list() if name.endswith(suffixes)]
+        with ThreadPoolExecutor(_READERS) as readers:
+            files = readers.map(self.storage.read_bytes, names)
+            return {call for file in files for call in read_calls(file)}
 
     def read_journals(self, request_ids: Set[str]) -> dict[str, Completion]:
         """Return those of these answers that engines have written to their journals."""

@@ -8,16 +8,17 @@ from baldistill.config.engines import EngineConfig
 from baldistill.config.teachers import TransformersTeacher, VllmTeacher
 from baldistill.errors import MissingPackageError, UserError
 from baldistill.generation.engine import Engine
+from baldistill.storage import Storage
 
 
-def build_engine(config: EngineConfig, journals: str | None = None) -> Engine:
+def build_engine(config: EngineConfig, answers: Storage | None = None) -> Engine:
     """Make the engine of a config. Heavy imports happen here, in the actor's process.
 
     Args:
         config: Which engine.
-        journals: A folder on a disk in which an engine of a server notes the calls that it is about
-            to send, and writes the answers. If the process is killed before it returns an answer,
-            the folder spares paying for the answer again.
+        answers: Folder of the response store. An engine of a server notes there the calls that it
+            is about to send. On a disk it also writes the answers there: if the process is killed
+            before it returns an answer, that spares paying for the answer again.
     """
     match config.kind:
         case "transformers":
@@ -49,10 +50,10 @@ def build_engine(config: EngineConfig, journals: str | None = None) -> Engine:
             if config.batch_api is not None:
                 from baldistill.generation.openai.batch.engine import OpenAIBatchEngine
 
-                return OpenAIBatchEngine(config, journals)
+                return OpenAIBatchEngine(config, answers)
             from baldistill.generation.openai.engine import OpenAIEngine
 
-            return OpenAIEngine(config, journals)
+            return OpenAIEngine(config, answers)
         case kind:
             raise UserError(f"teacher.kind {kind!r} is not there yet")
 

@@ -37,6 +37,7 @@ from baldistill.generation.types import ModelRef, Request, Sampling
 from baldistill.generation.vllm.start import environment
 from baldistill.processes import ProcessId
 from baldistill.ray_patches import CHILDREN_SEE_GPUS
+from baldistill.storage import Storage
 
 __all__ = ["EngineActor", "Pool", "options_for_bundle", "result_of"]
 
@@ -77,7 +78,7 @@ class Pool:
         batch_size: int,
         bundles: int = 1,
         one_node: bool = True,
-        journals: str | None = None,
+        answers: Storage | None = None,
     ) -> Pool:
         """Start the actors; they load the model while the caller goes on.
 
@@ -94,7 +95,7 @@ class Pool:
             batch_size: Prompts that one engine takes at once.
             bundles: How many of these bundles an engine reserves; several for several GPUs.
             one_node: Whether all bundles of an engine must be on one node.
-            journals: A folder that the driver has made and all engines see; see `build_engine`.
+            answers: Folder of the response store; see `build_engine`.
         """
         variables = environment() if config.kind == "vllm" else {}
         variables["OMP_NUM_THREADS"] = str(max(1, int(bundle.get("CPU", 0.0) * bundles)))
@@ -121,9 +122,9 @@ class Pool:
         # One more thread answers `report` while the others work.
         remote = ray.remote(concurrency_groups={"reports": 1})(EngineActor)
         actors = tuple(
-            remote.options(**options, **place).remote(config, driver, journals) for place in places
+            remote.options(**options, **place).remote(config, driver, answers) for place in places
         )
-        notes_calls = config.kind != "openai" or journals is not None
+        notes_calls = config.kind != "openai" or answers is not None
         pool = cls(actors, model, batch_size, threads, groups, notes_calls)
         for actor in pool.actors:
             actor.load.remote(model)

@@ -15,6 +15,7 @@ from baldistill.generation.openai.key import check_key
 from baldistill.generation.pool import Pool, options_for_bundle, result_of
 from baldistill.generation.types import ModelRef
 from baldistill.placement.resources import PLACEMENT_KEYS, Placement, PoolShape
+from baldistill.storage import Storage
 
 _placement_values = attrgetter(*PLACEMENT_KEYS)
 
@@ -30,8 +31,8 @@ class Engines:
     ) -> None:
         """Remember what to start.
 
-        Engines of a teacher behind a server write each answer into the store as it comes. Without
-        a store the driver writes the answers.
+        Engines of a teacher behind a server note each call in the store before they send it, and
+        write each answer as it comes, if the store is on a disk. Without a store they do neither.
         """
         self.placement = placement
         self._config = config
@@ -95,8 +96,8 @@ class Engines:
         if tier not in self._teachers:
             teacher = self._config.teacher.tiers[tier]
             model = ModelRef("bundled-teacher" if teacher.model == "bundled" else teacher.model)
-            journals = None if self._responses is None else self._responses.journals()
-            self._teachers[tier] = _start(teacher, model, self.placement.teachers[tier], journals)
+            answers = None if self._responses is None else self._responses.for_engines()
+            self._teachers[tier] = _start(teacher, model, self.placement.teachers[tier], answers)
         return self._teachers[tier]
 
     def make_room(self) -> None:
@@ -138,7 +139,7 @@ def _check_keys(teachers: Sequence[EngineConfig], shapes: Sequence[PoolShape]) -
 
 
 def _start(
-    config: EngineConfig, model: ModelRef, shape: PoolShape, journals: str | None = None
+    config: EngineConfig, model: ModelRef, shape: PoolShape, answers: Storage | None = None
 ) -> Pool:
     return Pool.start(
         config,
@@ -148,5 +149,5 @@ def _start(
         bundles=shape.size,
         one_node=shape.one_node,
         batch_size=shape.batch_size,
-        journals=journals,
+        answers=answers,
     )

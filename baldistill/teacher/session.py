@@ -15,7 +15,6 @@ ledger takes back what was reserved and not sent.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import time
 import uuid
@@ -24,17 +23,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import ray
-from ray.exceptions import RayError
-
 from baldistill.answers.completion import Completion
-from baldistill.core.ledger import Cap, Release, Reserve, Settle
+from baldistill.core.ledger import Cap, Reserve, Settle
 from baldistill.errors import UserError
 from baldistill.generation.engine import WorkStoppedError
 from baldistill.generation.pool import result_of
 from baldistill.generation.types import Request, Sampling
 from baldistill.teacher.parsing import without_thoughts
 from baldistill.teacher.question import Answer, Question, max_prompt_tokens, request_id_of
+from baldistill.teacher.unfinished import ENGINE_DIED, UnfinishedCalls
 
 if TYPE_CHECKING:
     from baldistill.teacher.teacher import Teacher
@@ -43,11 +40,6 @@ if TYPE_CHECKING:
 _REFUNDED_CAPS = ("tokens", "cost")
 _MAX_UNCONFIRMED = 32  # settlements sent to the ledger and not confirmed yet
 _POLL_SECONDS = 0.5  # between two looks for calls that another run is making
-_ENGINE_DIED = "engine died"
-_MOST_DEATHS = 4  # of engines that had sent a request; then it gets no answer
-_INTERRUPTED_SECONDS = 3.0  # for engines to end, then for the ledger; SIGTERM ends us after 2 s
-    0.8  # for engines to end, and for the ledger: a stopped job has a few seconds
-)
 
 
 class AskSession:
@@ -66,6 +58,7 @@ class AskSession:
         self._sampling = sampling
         self._stage = stage
         self._on_answers = on_answers
+        self._unfinished = UnfinishedCalls(teacher)
         self._id = uuid.uuid4().hex  # names this session to the in-flight actor
         self._unread = iter(questions)
         self._has_unread = True
@@ -78,24 +71,26 @@ class AskSession:
         self._under_way: dict[str, Question] = {}
         self._calls: dict[str, str] = {}  # the name of the last call for each
         self._failures: Counter[str] = Counter()
-        self._deaths: Counter[str] = Counter()  # of engines that had sent a request
         self._num_reserved = 0
         self._unconfirmed: deque[Any] = deque()
 
     def run(self) -> list[Answer]:
         """Return the answers in the order of the questions; see `Teacher.ask`."""
-        pool = self._teacher.pool
+        pool, of_dead_engine = self._teacher.pool, self._unfinished.of_dead_engine
         try:
             while self._has_unread or self._to_ask_again or self._in_flight_elsewhere:
-                for completions in pool.stream(self.reserve(), self._sampling, self._saved_answers):
+                for completions in pool.stream(
+                    self.reserve(), self._sampling, self._unfinished.of_dead_engine
+                ):
                     self.record(completions)
                 self._confirm_settlements()
         except WorkStoppedError as stopped:
             self._confirm_settlements()
-            self._release(stopped.charged)
+            calls = {name: self._calls[name] for name in self._under_way}
+            self._unfinished.release_unsent(calls, stopped.charged)
             raise UserError(str(stopped)) from None
         except KeyboardInterrupt:
-            self._release_interrupted()
+            self._unfinished.release_interrupted()
             raise
         finally:
             self._leave_in_flight()
@@ -196,26 +191,6 @@ class AskSession:
             call = f"{self._id[:8]}-{self._num_reserved}"
         return replace(reserve, calls=1, prompt_tokens=prompt, max_tokens=tokens, call=call)
 
-    # Dispatch (the pool does it)
-
-    def _saved_answers(self, requests: Sequence[Request]) -> list[Completion | None]:
-        """Return what is known of the requests of a dead engine; None where nothing was sent.
-
-        An answer that the engine had written is taken from its journal. Another request that it had
-        sent may have been charged. So it has failed, and is asked again as a further call.
-        """
-        store = self._teacher.store
-        saved = store.read_journals({request.request_id for request in requests})
-        if not self._teacher.config.finds_again:
-            sent = store.sent()
-            for request in requests:
-                name = request.request_id
-                if name not in saved and (name, request.call) in sent:
-                    self._deaths[name] += 1
-                    again = self._deaths[name] < _MOST_DEATHS
-                    saved[name] = Completion.failed(name, _ENGINE_DIED, retriable=again)
-        return [saved.get(request.request_id) for request in requests]
-
     # Store and settle
 
     def record(self, completions: Sequence[Completion]) -> None:
@@ -237,7 +212,7 @@ class AskSession:
             self._calls.pop(name)
             if completion.retriable:
                 self._to_ask_again[name] = question
-                self._failures[name] += completion.error != _ENGINE_DIED
+                self._failures[name] += completion.error != ENGINE_DIED
             else:
                 final.append(failed.get(name) or _answer(completion))
         self._keep_answers(final)
@@ -271,27 +246,6 @@ class AskSession:
         """Wait until the ledger has settled all; raise the error that it met, if any."""
         while self._unconfirmed:
             result_of(self._unconfirmed.popleft())
-
-    def _release(self, charged: Iterable[Request]) -> None:
-        """Take back the reservations of calls under way that were certainly not charged."""
-        sent = self._teacher.store.sent() if self._teacher.pool.notes_calls else None
-        names = self._under_way.keys() - {
-            request.request_id
-            for request in charged
-            if sent is None or (request.request_id, request.call) in sent
-        }
-        releases = [Release(name, self._calls[name]) for name in names]
-        result_of(self._teacher.ledger.release.remote(releases))
-
-    def _release_interrupted(self) -> None:
-        """Take back what was reserved and not sent, if engines and ledger are quick enough.
-
-        What fails here is done at the next start of the run.
-        """
-        with contextlib.suppress(RayError, UserError):
-            if self._teacher.pool.kill_and_wait(_INTERRUPTED_SECONDS):
-                released = self._teacher.ledger.release_unsent.remote()
-                ray.get(released, timeout=_INTERRUPTED_SECONDS)
 
     def _keep_answers(self, answers: Iterable[Answer]) -> None:
         new = {answer.request_id: answer for answer in answers}

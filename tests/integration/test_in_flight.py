@@ -45,7 +45,7 @@ def run_beside(folder: Path, name: str, url: str, in_flight: Any, calls: int) ->
         replicas=1,
         bundle={"CPU": 0.25},
         batch_size=8,
-        journals=store.journals(),
+        answers=store.for_engines(),
     )
     ledger = start_ledger(storage.sub(f"ledger-{name}"), store, Caps(calls=calls))
     try:

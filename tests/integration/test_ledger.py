@@ -176,7 +176,7 @@ def send(
 
     It crashes at one of the calls: after its note, or after it was sent.
     """
-    journal = Journal(str(store.journals()))
+    journal = Journal(store.for_engines().path())
     for first in range(0, len(names), 4):
         window = names[first : first + 4]
         asked = [replace(r, call=f"{start} {r.request_id}") for r in reserve(*window)]

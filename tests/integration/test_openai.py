@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import pyarrow.fs as pafs
 import pytest
 import ray
 from servers.fault_server import FaultServer, reply, running
@@ -59,7 +60,7 @@ config = OpenAITeacher(model="m", base_url=url, concurrency=16)
 storage = Storage.open(folder)
 store = ResponseStore(storage.sub("store"))
 pool = Pool.start(config, ModelRef("m"), replicas=1, bundle={"CPU": 0.25}, batch_size=8,
-                  journals=store.journals())
+                  answers=store.for_engines())
 ledger = start_ledger(storage.sub("ledger"), store, Caps(examples=10_000))
 teacher = Teacher(pool, ledger, store, config, load_prompts("compact", model="bundled"))
 questions = [Question(f"Question {i}", "rationale", "d0") for i in range(int(number))]
@@ -69,10 +70,12 @@ print(json.dumps([[a.text for a in answers], ray.get(ledger.summary.remote())["t
 
 
 @contextmanager
-def teacher(folder: Path, url: str, caps: Caps = CAPS, **options: Any) -> Iterator[Teacher]:
+def teacher(
+    folder: Path | Storage, url: str, caps: Caps = CAPS, **options: Any
+) -> Iterator[Teacher]:
     """A run begun (or begun again) in a folder."""
     config = OpenAITeacher.model_validate({"model": "m", "base_url": url, **options})
-    storage = Storage.open(folder)
+    storage = folder if isinstance(folder, Storage) else Storage.open(folder)
     store = ResponseStore(storage.sub("store"))
     pool = Pool.start(
         config,
@@ -80,7 +83,7 @@ def teacher(folder: Path, url: str, caps: Caps = CAPS, **options: Any) -> Iterat
         replicas=1,
         bundle={"CPU": 0.25},
         batch_size=8,
-        journals=store.journals(),
+        answers=store.for_engines(),
     )
     ledger = start_ledger(storage.sub("ledger"), store, caps)
     try:
@@ -304,10 +307,10 @@ def test_an_engine_that_is_killed_has_lost_no_answer(
     class DyingActor(EngineActor):  # in here, so that its process need not import this file
         """It dies once, when it has ten answers and has told none of them."""
 
-        def __init__(self, config: Any, driver: Any, journals: str) -> None:
-            super().__init__(config, driver, journals)
-            self.died = Path(journals).parent / "died"
-            self.store = ResponseStore(Storage.open(journals))
+        def __init__(self, config: Any, driver: Any, answers: Storage) -> None:
+            super().__init__(config, driver, answers)
+            self.died = Path(answers.path()).parent / "died"
+            self.store = ResponseStore(answers)
 
         @ray.method(max_task_retries=0)  # type: ignore[untyped-decorator]
         def generate(self, model: ModelRef, requests: bytes, sampling: Sampling) -> bytes:
@@ -341,15 +344,40 @@ def test_an_engine_that_is_killed_has_lost_no_answer(
     assert total["calls"] == server.received.total() > 40
 
 
-def test_an_object_store_gets_its_answers_from_the_driver(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As does a folder that the engines do not see."""
-    monkeypatch.setattr(ResponseStore, "journals", lambda self: None)
-    with running(FaultServer()) as url, teacher(tmp_path, url) as asked:
+def not_a_disk(folder: Path) -> Storage:
+    """A folder that counts as an object store: nothing in it can grow."""
+    return Storage(str(folder), pafs.SubTreeFileSystem("/", pafs.LocalFileSystem()), str(folder))
+
+
+def test_an_object_store_gets_its_answers_from_the_driver(tmp_path: Path) -> None:
+    storage = not_a_disk(tmp_path)
+    with running(FaultServer()) as url, teacher(storage, url) as asked:
         answers = asked.ask(questions(20), GREEDY, stage=1)
         assert asked.ask(questions(20), GREEDY, stage=1) == answers
+        total = spent(asked)
     assert {name.partition(".")[2] for name in asked.store.segments()} == {"parquet"}
+    assert len(asked.store.sent()) == total["calls"] == 20
+
+
+def test_an_object_store_knows_what_was_not_sent(tmp_path: Path) -> None:
+    server = FaultServer(answers_at_most=0)
+    storage = not_a_disk(tmp_path)
+    with running(server) as url:
+        with teacher(storage, url, concurrency=4) as asked:
+
+            def kill() -> None:
+                wait_until(lambda: server.working == 4)
+                server.key = "sk-another"
+                ray.kill(asked.pool.actors[0], no_restart=False)
+
+            thread = threading.Thread(target=kill)
+            thread.start()
+            with pytest.raises(UserError, match="key refused"):
+                asked.ask(questions(40), GREEDY, stage=1)
+            thread.join()
+        with teacher(storage, url) as asked:
+            # four were at the server, and at most four more were about to be sent
+            assert 4 <= spent(asked)["calls"] <= 8
 
 
 def test_a_key_of_the_workers_environment_reaches_the_server_and_nothing_else(

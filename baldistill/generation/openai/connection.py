@@ -18,7 +18,6 @@ import numpy as np
 import openai
 
 from baldistill.answers.completion import Completion
-from baldistill.answers.journal import Journal
 from baldistill.config.engines import OpenAIOptions
 from baldistill.errors import UserError
 from baldistill.generation.engine import EngineStoppedError, OnEnded, ignore_ended
@@ -28,6 +27,7 @@ from baldistill.generation.openai.key import OPENAI_URL, read_key
 from baldistill.generation.openai.notes import Notes
 from baldistill.generation.openai.outage import Outage
 from baldistill.generation.types import ModelRef, Request, Sampling
+from baldistill.storage import Storage
 
 T = TypeVar("T")
 
@@ -48,14 +48,14 @@ class ServerEngine(ABC):
 
     works_on: ClassVar[bool] = False
 
-    def __init__(self, options: OpenAIOptions, journals: str | None = None) -> None:
+    def __init__(self, options: OpenAIOptions, answers: Storage | None = None) -> None:
         """Start the event loop; `load` makes the client.
 
-        `journals` is a folder of the response store where it is on a disk: there the engine notes
-        each call just before it sends the call.
+        `answers` is the folder of the response store. There the engine notes each call just before
+        it sends the call.
         """
         self._options = options
-        self._notes = None if journals is None else Notes(Journal(journals))
+        self._notes = None if answers is None else Notes(answers)
         self._server = options.base_url or OPENAI_URL
         self._model = ""
         self._dialect = Dialect(options)
@@ -110,7 +110,7 @@ class ServerEngine(ABC):
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         if self._notes is not None:
-            self._notes.journal.close()
+            self._notes.close()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -5,9 +5,9 @@ number of requests in flight stays at its limit although batches end at differen
 hangs holds up no other row: a call returns all answers that have come soon after the first,
 and the caller calls again for the rest.
 
-Where the response store is on a disk, a call is noted there just before it is sent, and an answer
-is written there the moment it is received. So the answer outlives this process and the driver, even
-if they die before the ledger has settled it.
+A call is noted in the response store just before it is sent. Where the store is on a disk, an
+answer is written there the moment it is received. So the answer outlives this process and the
+driver, even if they die before the ledger has settled it.
 
 A request that the server refused without working on it is sent again here. A call that failed and
 may have been charged for is handed back, because the ledger decides whether another one is made.
@@ -24,6 +24,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +41,7 @@ from baldistill.generation.openai.dialect import completion_of, estimated_tokens
 from baldistill.generation.openai.faults import Fault, UnusableAnswerError, fault_of, of_one_row
 from baldistill.generation.openai.limits import Rate, Slots, backoff
 from baldistill.generation.types import Request, Sampling
+from baldistill.storage import Storage
 
 _GATHER_S = 0.05  # to wait for more answers after the first of a batch
 _LONGEST_S = 1.0  # to wait for the first: another batch may need the thread
@@ -48,18 +50,22 @@ _LONGEST_S = 1.0  # to wait for the first: another batch may need the thread
 class OpenAIEngine(ServerEngine):
     """A model behind a server that answers each request by itself."""
 
-    def __init__(self, options: OpenAIOptions, journals: str | None = None) -> None:
+    def __init__(self, options: OpenAIOptions, answers: Storage | None = None) -> None:
         """Start the event loop; `load` makes the client.
 
-        In `journals` (see `ServerEngine`) answers are written at once, too.
+        If `answers` (see `ServerEngine`) is on a disk, answers are written there at once, too.
         """
-        super().__init__(options, journals)
+        super().__init__(options, answers)
         self._slots = Slots(options.concurrency)
         share = _replicas(options)
         self._requests = _rate(options.requests_per_minute, share)
         self._tokens = _rate(options.tokens_per_minute, share)
         self._ages = itertools.count()
         self._rows: dict[str, asyncio.Task[Completion | None]] = {}
+        self._journal = None if self._notes is None else self._notes.journal
+        # Rows that are noted, and wait for their first slot: so no slot waits for a note.
+        ahead = options.concurrency if self._journal is None else options.concurrency // 8
+        self._ahead = asyncio.Semaphore(max(4, ahead))
 
     def generate(
         self, requests: Sequence[Request], sampling: Sampling, on_ended: OnEnded = ignore_ended
@@ -68,8 +74,8 @@ class OpenAIEngine(ServerEngine):
         try:
             return super().generate(requests, sampling, on_ended)
         finally:
-            if self._notes is not None:
-                self._notes.journal.sync()
+            if self._journal is not None:
+                self._journal.sync()
 
     async def _answer(
         self, requests: Sequence[Request], sampling: Sampling
@@ -90,11 +96,24 @@ class OpenAIEngine(ServerEngine):
         """Return the task that answers a row; start it unless an earlier call has."""
         name = request.request_id
         if name not in self._rows:
-            row = self._row(request, sampling, next(self._ages))
+            row = self._noted_row(request, sampling, next(self._ages))
             self._rows[name] = asyncio.create_task(row)
         return self._rows[name]
 
-    async def _row(self, request: Request, sampling: Sampling, age: int) -> Completion | None:
+    async def _noted_row(self, request: Request, sampling: Sampling, age: int) -> Completion | None:
+        """Note the call of a row, then ask; return what `_row` returns."""
+        async with AsyncExitStack() as ahead:
+            await ahead.enter_async_context(self._ahead)
+            try:
+                await self._note([request])
+            except UserError as error:
+                self._stop_all(error)
+                return None
+            return await self._row(request, sampling, age, ahead)
+
+    async def _row(
+        self, request: Request, sampling: Sampling, age: int, ahead: AsyncExitStack
+    ) -> Completion | None:
         """Ask until there is an answer, or a failed call that may be charged for.
 
         Return None if the engine stops and the server has done nothing for the row.
@@ -102,7 +121,7 @@ class OpenAIEngine(ServerEngine):
         failures, refusals = request.failures, 0
         while True:
             try:
-                outcome = await self._try(request, sampling, age)
+                outcome = await self._try(request, sampling, age, ahead)
                 if outcome is None:
                     return None
                 if isinstance(outcome, Completion):
@@ -130,10 +149,10 @@ class OpenAIEngine(ServerEngine):
 
     def _written(self, completion: Completion) -> Completion:
         """Write an answer to the journal; the driver writes answers without a segment."""
-        if self._notes is None or completion.error is not None:
+        if self._journal is None or completion.error is not None:
             return completion
         try:
-            return replace(completion, segment=self._notes.journal.append(completion))
+            return replace(completion, segment=self._journal.append(completion))
         except OSError:
             return completion
 
@@ -149,15 +168,15 @@ class OpenAIEngine(ServerEngine):
         return Completion.failed(request.request_id, str(fault))
 
     async def _try(
-        self, request: Request, sampling: Sampling, age: int
+        self, request: Request, sampling: Sampling, age: int, ahead: AsyncExitStack
     ) -> Completion | tuple[Fault, int] | None:
         """Ask once; return the answer, or the fault and how many answers had come before."""
         cost = estimated_tokens(request.prompt) + sampling.max_new_tokens
         async with self._slots.hold(age):
+            await ahead.aclose()  # the first time: it is no longer ahead of the slots
             while self._stop is None:
                 await self._outage.over()
                 await self._wait_for_rates(cost)
-                await self._note([request])
                 if self._stop is not None:
                     return None
                 answers = self._outage.answers

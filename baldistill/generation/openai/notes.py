@@ -1,7 +1,7 @@
-"""Notes of the calls that are about to be sent, on a disk.
+"""Notes of the calls that are about to be sent, in the response store.
 
 They tell the next start of a killed run which of the reserved calls were certainly not made. A
-note is on the disk before its call is sent, so this also holds when the machine loses its power.
+note is durable before its call is sent, so this also holds when the machine loses its power.
 Calls that are ready at the same time share one sync.
 """
 
@@ -10,21 +10,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+from baldistill.answers.call_notes import CallNotes
 from baldistill.answers.journal import Journal
 from baldistill.errors import UserError
 from baldistill.generation.types import Request
+from baldistill.storage import Storage
 
 
 class Notes:
     """The notes of one engine; use them in its event loop alone.
 
     Attributes:
-        journal: Where they stand, beside the answers.
+        journal: Where they stand, beside the answers, if the store is on a disk.
     """
 
-    def __init__(self, journal: Journal) -> None:
-        """Begin without a note; the first one opens a file."""
-        self.journal = journal
+    def __init__(self, answers: Storage) -> None:
+        """Begin without a note in the folder of a response store."""
+        self.journal = Journal(answers.path()) if answers.is_local else None
+        self._book = self.journal or CallNotes(answers)
         self._noted: set[str] = set()  # calls that have not ended
         self._syncing: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None
@@ -33,17 +36,17 @@ class Notes:
         """Return when the calls of these requests are noted; a call is noted once.
 
         Raises:
-            UserError: The disk does not take the notes.
+            UserError: The store does not take the notes.
         """
         new = [r for r in requests if r.call and r.call not in self._noted]
         if not new:
             return
         try:
             for request in new:
-                self.journal.note(request.request_id, request.call)
+                self._book.note(request.request_id, request.call)
         except OSError as error:
             raise UserError(
-                f"cannot note in {self.journal.folder} which calls are sent: {error}. Nothing is "
+                f"cannot note in {self._book.folder} which calls are sent: {error}. Nothing is "
                 "sent without: every node that asks must see the folder, and have room there"
             ) from None
         if self._next is None:
@@ -55,9 +58,14 @@ class Notes:
         """Forget a call that has an answer, or has failed."""
         self._noted.discard(request.call)
 
+    def close(self) -> None:
+        """Close the journal."""
+        if self.journal is not None:
+            self.journal.close()
+
     async def _sync_after(self, current: asyncio.Task[None] | None) -> None:
         """Sync once, for all notes that were added until the sync before has ended."""
         if current is not None:
             await asyncio.wait([current])
         self._syncing, self._next = self._next, None
-        await asyncio.to_thread(self.journal.sync)
+        await asyncio.to_thread(self._book.sync)

@@ -28,7 +28,7 @@ def completion(name: str, text: str = "Seven.", cut: bool = False) -> Completion
 
 def store_in(folder: Path) -> tuple[ResponseStore, Journal]:
     store = ResponseStore(Storage.open(folder / "store"))
-    folder = Path(str(store.journals()))
+    folder = Path(store.for_engines().path())
     return store, Journal(str(folder))
 
 

@@ -43,6 +43,7 @@ from baldistill.generation.openai.batch.files import (
 from baldistill.generation.openai.batch.server import ENDED, BatchServerEngine, Lines
 from baldistill.generation.openai.faults import Fault, of_one_row
 from baldistill.generation.types import Request, Sampling
+from baldistill.storage import Storage
 
 
 @dataclass(slots=True)
@@ -59,8 +60,8 @@ class OpenAIBatchEngine(BatchServerEngine):
 
     works_on = True
 
-    def __init__(self, options: OpenAIOptions, journals: str | None = None) -> None:
-        super().__init__(options, journals)
+    def __init__(self, options: OpenAIOptions, answers: Storage | None = None) -> None:
+        super().__init__(options, answers)
         self._adopted = False
         self._reading: dict[str, asyncio.Task[tuple[Any, Lines]]] = {}
 

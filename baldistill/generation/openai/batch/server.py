@@ -22,6 +22,7 @@ from baldistill.generation.openai.batch.files import BatchFile, failure_of, meta
 from baldistill.generation.openai.connection import ServerEngine
 from baldistill.generation.openai.faults import Fault, UnusableAnswerError, fault_of
 from baldistill.generation.openai.limits import backoff
+from baldistill.storage import Storage
 
 Lines: TypeAlias = dict[str, dict[str, Any]]
 
@@ -42,8 +43,8 @@ class _RefusedError(UserError):
 class BatchServerEngine(ServerEngine):
     """Makes an engine's calls about files and batches."""
 
-    def __init__(self, options: OpenAIOptions, journals: str | None = None) -> None:
-        super().__init__(options, journals)
+    def __init__(self, options: OpenAIOptions, answers: Storage | None = None) -> None:
+        super().__init__(options, answers)
         self._config = options.batch_api or BatchApi()
         self._under_way: dict[str, Any] = {}
         self._names: dict[str, frozenset[str]] = {}  # requests of batches under way

@@ -41,7 +41,7 @@ class Lab:
 
     def engine(self, journals: Path | None = None, **options: Any) -> OpenAIEngine:
         chosen: dict[str, Any] = {"base_url": self.url, "timeout_s": 30, "patience_s": 20}
-        folder = None if journals is None else str(journals)
+        folder = None if journals is None else Storage.open(journals)
         engine = OpenAIEngine(OpenAIOptions(**{**chosen, **options}), folder)
         engine.load(ModelRef("some-model"))
         self.engines.append(engine)
