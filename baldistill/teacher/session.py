@@ -79,9 +79,7 @@ class AskSession:
         pool, of_dead_engine = self._teacher.pool, self._unfinished.of_dead_engine
         try:
             while self._has_unread or self._to_ask_again or self._in_flight_elsewhere:
-                for completions in pool.stream(
-                    self.reserve(), self._sampling, self._unfinished.of_dead_engine
-                ):
+                for completions in pool.stream(self.reserve(), self._sampling, of_dead_engine):
                     self.record(completions)
                 self._confirm_settlements()
         except WorkStoppedError as stopped:
