@@ -18,7 +18,8 @@ from baldistill.generation.engine import EngineDiedError, EngineStoppedError, Wo
 from baldistill.generation.types import ModelRef
 
 SavedAnswers: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
-"""Returns the answers that a dead engine had already saved for these rows; None for the others."""
+"""Returns what is known of the rows of a dead engine: answers that it had saved, and failures of
+rows that it may have been charged for. The rows with None are given to another engine."""
 
 OnProgress: TypeAlias = Callable[[int, str], None]
 """Called every second and at the end, with the number of ended rows that were not handed over yet,
@@ -143,8 +144,7 @@ class Dispatcher:
             yield self._hand_over()
         self._report_progress()
         if self._stop is not None:
-            died = [row for call in self._again if call.deaths for row in call.rows]
-            raise WorkStoppedError(str(self._stop), [*self._charged, *died])
+            raise WorkStoppedError(str(self._stop), self._charged)
 
     def _hand_over(self) -> list[tuple[int, Any]]:
         rows, self._rows = self._rows, []
@@ -230,7 +230,7 @@ class Dispatcher:
         pending = [place for place, result in enumerate(results) if result is None]
         if stop is not None:
             self._stop = self._stop or stop
-            if stop.charged or call.deaths:
+            if stop.charged:
                 self._charged += call.only(pending).rows
         elif pending:
             self._give(call.only(pending), engine)

@@ -41,16 +41,16 @@ class UnfinishedCalls:
     def of_dead_engine(self, requests: Sequence[Request]) -> list[Completion | None]:
         """Return what is known of the requests of a dead engine; None where nothing was sent.
 
-        An answer that the engine had written is taken from its journal. Another request that it had
-        sent may have been charged, so it has failed. The Batch API finds such requests again.
+        An answer that the engine had written is taken from its journal. Another request that it may
+        have sent may have been charged, so it has failed. The Batch API finds such requests again.
         """
         store = self._teacher.store
         known = store.read_journals({request.request_id for request in requests})
         if not self._teacher.config.finds_again:
-            sent = store.sent()
+            sent = store.sent() if self._teacher.pool.notes_calls else None
             for request in requests:
                 name = request.request_id
-                if name not in known and (name, request.call) in sent:
+                if name not in known and (sent is None or (name, request.call) in sent):
                     self._deaths[name] += 1
                     again = self._deaths[name] < _MOST_DEATHS
                     known[name] = Completion.failed(name, ENGINE_DIED, retriable=again)

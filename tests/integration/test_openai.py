@@ -282,8 +282,8 @@ def test_a_run_that_is_killed_has_lost_no_answer(tmp_path: Path) -> None:
     assert len(answered) == 12
     assert {server.received[prompt] for prompt in answered} == {1}
     assert (total["units"], total["reused"]) == (number, 0)
-    # all 40 were reserved at the kill, and 16 in flight or about to be
-    assert server.received.total() <= total["calls"] <= server.received.total() + 16
+    # all 40 were reserved at the kill, and 20 in flight or about to be
+    assert server.received.total() <= total["calls"] <= server.received.total() + 20
 
 
 def test_ctrl_c_gives_back_at_once_what_was_not_sent(tmp_path: Path) -> None:
@@ -297,8 +297,8 @@ def test_ctrl_c_gives_back_at_once_what_was_not_sent(tmp_path: Path) -> None:
         assert driver.returncode != 0
     _, entries = read_log(Storage.open(tmp_path / "ledger"))
     total = Ledger.replay(CAPS, entries).summary().total
-    assert total.calls == server.received.total() == 28
-    assert total.units == 28
+    assert server.received.total() == 28
+    assert 28 <= total.calls == total.units <= 32  # at most four more were about to be sent
 
 
 def test_an_engine_that_is_killed_has_lost_no_answer(
@@ -341,7 +341,7 @@ def test_an_engine_that_is_killed_has_lost_no_answer(
     assert {server.received[prompt] for prompt in answered} == {1}
     # the engine had sent others, whose answers died with it: each is a further call
     assert total["units"] == 40
-    assert total["calls"] == server.received.total() > 40
+    assert 40 < server.received.total() <= total["calls"] <= server.received.total() + 4
 
 
 def not_a_disk(folder: Path) -> Storage:

@@ -104,6 +104,8 @@ class OpenAIEngine(ServerEngine):
         """Note the call of a row, then ask; return what `_row` returns."""
         async with AsyncExitStack() as ahead:
             await ahead.enter_async_context(self._ahead)
+            if self._stop is not None:
+                return None
             try:
                 await self._note([request])
             except UserError as error:
