@@ -35,7 +35,7 @@ class EngineOptions(Section):
         return 0
 
     def threads(self, batch_size: int, *, on_gpu: bool) -> int:
-        """Batches that one engine works on at the same time."""
+        """Return how many batches one engine works on at the same time."""
         return 1
 
 
@@ -76,14 +76,14 @@ class VllmOptions(EngineOptions):
         return self.tensor_parallel_size * self.pipeline_parallel_size
 
     def rows_at_once(self, *, on_gpu: bool) -> int:
-        """Rows that vLLM runs at once: by itself 1,024 on the largest GPUs and 256 on a CPU."""
+        """Return the rows that vLLM runs at once: by itself 1,024 on large GPUs, 256 on a CPU."""
         chosen = self.engine_kwargs.get("max_num_seqs")
         if isinstance(chosen, int) and chosen > 0:  # vLLM refuses any other
             return chosen
         return 1024 if on_gpu else 256 * self.gpus_per_replica
 
     def threads(self, batch_size: int, *, on_gpu: bool) -> int:
-        """Batches under way at once: twice the rows that vLLM runs, so that it never waits."""
+        """Return enough batches for twice the rows that vLLM runs, so that it never waits."""
         return min(_MOST_THREADS, max(2, -(-2 * self.rows_at_once(on_gpu=on_gpu) // batch_size)))
 
 
@@ -172,7 +172,7 @@ class OpenAIOptions(EngineOptions):
         return self
 
     def threads(self, batch_size: int, *, on_gpu: bool) -> int:
-        """Batches under way at the same time: with rows for four times what is in flight.
+        """Return enough batches for four times the rows that are in flight.
 
         Some may have been refused and be waiting to ask again; places must not stand empty
         meanwhile.

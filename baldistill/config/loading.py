@@ -180,7 +180,7 @@ def _is_tag(before: Sequence[str], part: str, values: Any) -> bool:
 
 
 def _suggest(location: Sequence[str], model: type[BaseModel]) -> str:
-    """The nearest known key: first among the siblings, then anywhere in the config."""
+    """Return the nearest known key: first among the siblings, then anywhere in the config."""
     known = _all_keys(model)
     *parent, last = location
     tiers_alike = [part for part in parent if not part.isdigit()]

@@ -54,7 +54,7 @@ class Context:
         return Sampling(chosen.max_new_tokens, chosen.temperature, chosen.top_p)
 
     def seed(self, purpose: str, stage: int) -> int:
-        """A 60-bit seed for one purpose in one stage."""
+        """Return a 60-bit seed for one purpose in one stage."""
         return seed_for(self.config.seed, purpose, stage)
 
     @property
@@ -90,7 +90,7 @@ class Context:
         )
 
     def spending(self) -> dict[str, Any]:
-        """The ledger's summary, also where no teacher was needed."""
+        """Return the ledger's summary, also where no teacher was needed."""
         return replay(self.storage, self.caps, self.prices).summary().to_dict()
 
     def close(self) -> None:
@@ -100,7 +100,7 @@ class Context:
                 ray.kill(actor)
 
     def student(self, stage: int) -> ModelRef:
-        """The student after a stage; stage 0 is the base student."""
+        """Return the student after a stage; stage 0 is the base student."""
         if stage > 0:
             return ModelRef(StageLayout(stage).student, self.storage)
         return base_student(self.config)

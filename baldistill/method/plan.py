@@ -82,7 +82,7 @@ def plan_stage(
 
 
 def plan_all(config: Config, counts: Mapping[str, int]) -> list[StagePlan]:
-    """All stages, if no example is dropped: what `baldistill plan` shows.
+    """Return the plans of all stages, as `baldistill plan` shows them: no example is dropped.
 
     Raises:
         ConfigError: The candidates of such a corpus do not fit the driver's memory.
@@ -106,7 +106,7 @@ def plan_all(config: Config, counts: Mapping[str, int]) -> list[StagePlan]:
 
 
 def equal_steps(config: Config, base: Config) -> Config:
-    """As many optimiser steps behind the last student as the base config has, in other stages.
+    """Return a config whose last student has had as many optimiser steps as with the base config.
 
     Where each of K stages goes on from the last stage's student and trains on all annotated so
     far, the last student has (K + 1) / 2 times the steps of one stage with the whole budget.
@@ -122,7 +122,7 @@ def equal_steps(config: Config, base: Config) -> Config:
 
 
 def teacher_warnings(config: Config, stages: Sequence[StagePlan]) -> list[str]:
-    """What the teachers cannot do for this plan: told before anything starts."""
+    """Return what the teachers cannot do for this plan, to be told before anything starts."""
     if config.tail.fill != "synthesize" or not all(t.recorded for t in config.teacher.tiers):
         return []
     wanted = {d: n for stage in stages for d, tail in stage.tail.items() if (n := tail.synthetic)}
@@ -137,7 +137,7 @@ def teacher_warnings(config: Config, stages: Sequence[StagePlan]) -> list[str]:
 
 
 def quota_table(stages: Sequence[StagePlan], counts: Mapping[str, int], rows: int = 40) -> Table:
-    """Quotas per domain (largest first) and stage; `12 + 30 new` in a tail domain."""
+    """Tabulate quotas by domain (largest first) and stage; `12 + 30 new` in a tail domain."""
     order = by_size(counts)
     shown = order if len(order) <= rows else [*order[: rows // 2], *order[-rows // 2 :]]
     lines = []

@@ -97,7 +97,7 @@ def uses_metric(config: Config, stage: int) -> bool:
 
 
 def candidate_counts(plan: StagePlan, per_quota: float | None) -> dict[str, int]:
-    """Candidates of each domain: a multiple of a head quota, all that is left of a tail."""
+    """Return candidates of each domain: a multiple of a head quota, all that is left of a tail."""
     counts = {domain: tail.real for domain, tail in plan.tail.items()}
     for domain, quota in plan.head.items():
         unused = plan.unused[domain]
@@ -132,7 +132,7 @@ def _score(context: Context, plan: StagePlan, head: pa.Table, target: str) -> in
 
 
 def _unscored(candidates: pa.Table) -> pa.Table:
-    """Candidates with the hash as their score, in the schema of scored ones."""
+    """Return candidates with the hash as their score, in the schema of scored ones."""
     arrays = [
         candidates[field.name].cast(field.type)
         if field.name in candidates.column_names

@@ -26,7 +26,7 @@ METHODS = (
 
 
 def preset(method: str) -> dict[str, Any]:
-    """The keys that a method sets.
+    """Return the keys that a method sets.
 
     Raises:
         ConfigError: There is no such method.

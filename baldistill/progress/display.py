@@ -238,6 +238,6 @@ class Task:
         return ", ".join(filter(None, [figures, self._note, self._status_text()]))
 
     def _rate(self) -> float:
-        """Rows a second since the start of the task."""
+        """Return rows a second since the start of the task."""
         shown = self._done + self._under_way
         return shown / max(time.monotonic() - self._start, 1e-9)
