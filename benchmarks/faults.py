@@ -62,6 +62,7 @@ def full_scenarios() -> dict[str, Scenario]:
         "SIGTERM": partial(kills, blows=("terminate",), rounds=1, number=6),
         "all of these": partial(kills, blows=mixed, rounds=4, number=8),
         "kills, half the calls": partial(scenarios.short_cap, number=4),
+        "whole runs": partial(scenarios.whole_runs, blows=("train worker", "raylet", "all")),
         "ENOSPC from call n": partial(
             scenarios.io_errors, error=errno.ENOSPC, numbers=numbers, stays=True
         ),

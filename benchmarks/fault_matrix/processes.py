@@ -80,12 +80,12 @@ class RunProcess:
             time.sleep(_POLL_S)
         self.driver.wait()
 
-    def wait_until(self, true: Callable[[], bool], limit: float) -> bool:
+    def wait_until(self, true: Callable[[], object], limit: float) -> bool:
         """Wait for a condition; return whether it came true before the driver's end."""
         deadline = time.monotonic() + limit
         while not true():
             if self.driver.poll() is not None or time.monotonic() > deadline:
-                return true()
+                return bool(true())
             time.sleep(_POLL_S)
         return True
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from fault_matrix.history import differing, passed_caps, repeated, server_calls, violations
+from fault_matrix.history import History, differing, passed_caps, repeated, server_calls, violations
 from fault_matrix.round import Round
 
 COLUMNS = (
@@ -58,9 +58,8 @@ class Row:
         is_whole: bool = True,
     ) -> None:
         """Count a round that has ended; one that is not whole began with another server's calls."""
-        history = this.history(expected)
-        if not is_whole:
-            history = replace(history, calls=(), ledger=None)
+        complete = bool(this.statuses) and this.statuses[-1] == 0
+        history = this.history(expected) if is_whole else History((), complete=complete)
         problems = [*violations(history), *this.problems]
         self.rounds += 1
         self.faults += this.kills if faults is None else faults

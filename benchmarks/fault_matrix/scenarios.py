@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from baldistill.run_folder import layout
 from fault_matrix.disks import IoFaults, loop_disk, why_no_loop_disk
 from fault_matrix.history import Limits
 from fault_matrix.hostile import drawn
@@ -94,6 +95,28 @@ def kills(matrix: Matrix, name: str, blows: Sequence[Blow], rounds: int, number:
             for blow, at_calls, delay in plan:
                 this.strike(blow, at_calls, delay)
             this.finish()
+            row.add(this, matrix.expected)
+    return row
+
+
+def whole_runs(matrix: Matrix, name: str, blows: Sequence[Blow]) -> Row:
+    """Kill runs that train and evaluate their students, while the first one is trained."""
+    row = Row(name)
+    options = ["student.num_workers=1", "student.epochs=20", "student.response.max_new_tokens=8"]
+    for blow in blows:
+        variables = {"BALDISTILL_WHOLE_RUN": "1"}
+        with matrix.round(options=options, variables=variables) as this:
+            process = this.start()
+            trains = this.run_dir / layout.marker(layout.StageLayout(1).step("annotated"))
+            process.wait_until(trains.exists, LIMIT_S)
+            process.wait_until(
+                lambda this=this: bool(this.process.victims("train worker")), LIMIT_S
+            )
+            this.strike(blow, 0, matrix.rng.random())
+            if this.finish(expected=(0, 2)) != 0:
+                this.crashed()
+                this.start()
+                this.finish()
             row.add(this, matrix.expected)
     return row
 
