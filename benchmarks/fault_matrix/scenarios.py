@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +110,7 @@ def whole_runs(matrix: Matrix, name: str, blows: Sequence[Blow]) -> Row:
             process = this.start()
             trains = this.run_dir / layout.marker(layout.StageLayout(1).step("annotated"))
             process.wait_until(trains.exists, LIMIT_S)
-            process.wait_until(
-                lambda this=this: bool(this.process.victims("train worker")), LIMIT_S
-            )
+            process.wait_until(partial(process.victims, "train worker"), LIMIT_S)
             this.strike(blow, 0, matrix.rng.random())
             if this.finish(expected=(0, 2)) != 0:
                 this.crashed()
