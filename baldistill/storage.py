@@ -59,6 +59,8 @@ class Storage:
         text = str(uri)
         if "://" not in text:
             path = os.path.abspath(Path(text).expanduser())
+            if not _is_utf8(path):
+                raise UserError(f"the path {path!r} is not valid UTF-8: use another")
             return cls(path, pafs.LocalFileSystem(), path)
         fs, root = open_uri(text)
         storage = cls(text, fs, root.rstrip("/"))
@@ -291,6 +293,10 @@ def _from_uri(uri: str) -> tuple[Any, str]:
             raise
         fs, path = pafs.FileSystem.from_uri(_FSSPEC + uri)
     return fs, path
+
+
+def _is_utf8(path: str) -> bool:
+    return path == path.encode("utf-8", "replace").decode("utf-8")
 
 
 def _cannot_open(uri: str) -> str:

@@ -10,7 +10,7 @@ from io import StringIO
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.constructor import DuplicateKeyError, SafeConstructor
+from ruamel.yaml.constructor import ConstructorError, DuplicateKeyError, SafeConstructor
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import SafeRepresenter
 
@@ -22,9 +22,22 @@ class NotYamlError(ValueError):
 class _Constructor(SafeConstructor):
     """Reads dates and `=` as text, as YAML 1.2 does; ruamel.yaml follows 1.1 there."""
 
+    def construct_text(self, node: Any) -> str:
+        r"""Return a text; as in JSON, two escapes may stand for one character: `\ud83d\ude00`.
 
-for _tag in ("timestamp", "value"):
-    _Constructor.add_constructor(f"tag:yaml.org,2002:{_tag}", SafeConstructor.construct_yaml_str)
+        Raises:
+            ConstructorError: It holds half of such a pair, which nothing can write.
+        """
+        text = str(self.construct_scalar(node))
+        try:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            problem = "half of a surrogate pair is no character"
+            raise ConstructorError(None, None, problem, node.start_mark) from None
+
+
+for _tag in ("str", "timestamp", "value"):
+    _Constructor.add_constructor(f"tag:yaml.org,2002:{_tag}", _Constructor.construct_text)
 
 
 class _Representer(SafeRepresenter):
@@ -35,8 +48,14 @@ class _Representer(SafeRepresenter):
         text = text if "." in text else text.replace("e", ".0e")
         return self.represent_scalar("tag:yaml.org,2002:float", text)
 
+    def represent_text(self, text: str) -> Any:
+        """Write U+0085 as an escape: ruamel.yaml reads the character itself as a space."""
+        style = '"' if "\x85" in text else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
 
 _Representer.add_representer(float, _Representer.represent_float)
+_Representer.add_representer(str, _Representer.represent_text)
 _WIDTH = 1_000_000  # of a line; a long path stays behind its key
 
 

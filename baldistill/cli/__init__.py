@@ -48,6 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # its encoding may lack characters of the corpus
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error does
     try:
+        _check_encoding(sys.argv[1:] if arguments is None else arguments)
         app(arguments, standalone_mode=True)
     except UserError as error:
         typer.echo(visible_lines(f"error: {error}"), err=True)
@@ -57,6 +58,15 @@ def main(arguments: list[str] | None = None) -> None:
             sys.stdout.flush()
             _end_interrupted()
         raise
+
+
+def _check_encoding(arguments: list[str]) -> None:
+    """Refuse bytes that are no text: paths and URIs go into JSON, tables and Ray's messages."""
+    for argument in arguments:
+        try:
+            argument.encode("utf-8")
+        except UnicodeEncodeError:
+            raise UserError(f"the argument {argument!r} is not valid UTF-8") from None
 
 
 def _stop(*_: object) -> None:

@@ -124,6 +124,9 @@ def _block(
                 choices.append(_choices(record[where["choices"]]))
             except NotTextError as error:
                 problem = "wrong_type", f"`{header[where['choices']]}` is {error}"
+            except UnicodeEncodeError:  # JSON can spell what the bytes of a file cannot
+                detail = f"`{header[where['choices']]}` holds half of a surrogate pair"
+                problem = "invalid_utf8", detail
         if problem is None:
             assert isinstance(record, list)
             good.append((row, record))
@@ -155,11 +158,18 @@ def _problem(record: list[str] | _Malformed, header: Sequence[str]) -> tuple[Rea
 
 
 def _choices(cell: str) -> list[str] | None:
-    """Read the choices in a cell, a JSON list."""
+    """Read the choices in a cell, a JSON list.
+
+    Raises:
+        NotTextError: It is no such list.
+        UnicodeEncodeError: A choice holds half of a surrogate pair.
+    """
     if not cell.strip():
         return None
     try:
         value = json.loads(cell)
     except (ValueError, RecursionError):
         raise NotTextError('no JSON list such as ["red", "blue"]') from None
-    return read_choices(value)
+    choices = read_choices(value)
+    "".join(choices or []).encode("utf-8")
+    return choices

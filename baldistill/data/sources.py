@@ -6,6 +6,7 @@ A source is a file, a folder, a glob or a URI, or a list of them, on any filesys
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -164,10 +165,14 @@ def _open(source: str, key: str) -> tuple[pafs.FileSystem, str, str]:
 def _files_below(fs: pafs.FileSystem, folder: str) -> list[pafs.FileInfo]:
     """List the files at any depth, by path, without hidden files and markers such as _SUCCESS."""
     selector = pafs.FileSelector(folder or "/", recursive=True, allow_not_found=True)
-    infos = [info for info in fs.get_file_info(selector) if info.type == pafs.FileType.File]
+    try:
+        infos = [info for info in fs.get_file_info(selector) if info.type == pafs.FileType.File]
+        infos.sort(key=lambda info: info.path)
+    except UnicodeDecodeError as error:
+        name = os.fsdecode(bytes(error.object))
+        raise DataError(f"the file name {name!r} in {folder} is no UTF-8: rename it") from None
     inside = len(folder.rstrip("/")) + 1
-    visible = [i for i in infos if not re.search(r"(^|/)[._]", i.path[inside:])]
-    return sorted(visible, key=lambda info: info.path)
+    return [i for i in infos if not re.search(r"(^|/)[._]", i.path[inside:])]
 
 
 def glob_pattern(path: str) -> re.Pattern[str]:

@@ -31,6 +31,7 @@ EXAMPLE_SCHEMA = json.dumps(
 )
 """JSON schema of a new example; in this order, so that the answer is written after its reasons."""
 
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 _FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)
 
 
@@ -108,9 +109,14 @@ def _from_json(text: str) -> NewExample | None:
     if not isinstance(value, dict):
         return None
     texts = [value.get(name) for name in ("question", "rationale", "answer")]
-    if not all(isinstance(text, str) and text.strip() for text in texts):
+    if not all(isinstance(text, str) and text.strip() and _is_unicode(text) for text in texts):
         return None
     return NewExample(*(str(text).strip() for text in texts))
+
+
+def _is_unicode(text: str) -> bool:
+    r"""Tell whether no half of a surrogate pair is in a text: JSON can spell one as `\ud800`."""
+    return not _HALF_PAIR.search(text)
 
 
 def _without_marker(text: str) -> str:

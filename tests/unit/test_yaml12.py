@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from texts import ENCODABLE
 
 from baldistill.yaml12 import NotYamlError, read_yaml, write_yaml
 
-LETTERS = st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")) | st.sampled_from("\n\t:#-'\"")
-TEXT = st.text(LETTERS, max_size=100)
+LETTERS = st.characters(exclude_categories=["Cs"]) | st.sampled_from("\n\t:#-'\"\x85\u2028")
+TEXT = st.text(LETTERS, max_size=100) | ENCODABLE
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT
 VALUES = st.recursive(
     SCALARS,
@@ -83,3 +85,14 @@ def test_written_yaml_keeps_order_and_long_lines() -> None:
     path = "s3://bucket/" + "folder/" * 20
     text = write_yaml({"b": path, "a": [1, 2e-5], "c": {}, "d": None})
     assert text == f"b: {path}\na:\n- 1\n- 2.0e-05\nc: {{}}\nd: null\n"
+
+
+@given(TEXT)
+def test_json_is_yaml(text: str) -> None:
+    assert read_yaml(json.dumps({text: [text]})) == {text: [text]}
+
+
+@pytest.mark.parametrize("text", [r'"\ud800"', r'"\udc00\ud800"', r'{"a\ud83d": 1}'])
+def test_half_of_a_surrogate_pair_is_no_text(text: str) -> None:
+    with pytest.raises(NotYamlError, match="half of a surrogate pair"):
+        read_yaml(text)

@@ -63,6 +63,9 @@ def test_the_folder_of_many_runs_keeps_its_old_name_too(command: str) -> None:
         (["sweep"], "--space FILE says what varies"),
         (["sweep", "--resume", "a", "--run-dir", "b"], "leave out CONFIG"),
         (["report", "nowhere"], "nowhere"),
+        (["report", "\x1b[31mred\nerror: forged"], "\\x1b[31mred"),
+        (["report", "a\udcff"], "'a\\udcff' is not valid UTF-8"),  # how Python reads bytes
+        (["plan", 'data.train="\\ud800"'], "half of a surrogate pair"),
     ],
 )
 def test_a_mistake_is_named_without_a_traceback(

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,13 @@ def test_errors(folder: Path, source: str, message: str) -> None:
     (folder / "only" / "notes.txt").write_text("x")
     with pytest.raises(DataError, match=message):
         find_files([f"{folder}/{source}"], "train", "auto")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="such names are possible on Linux alone")
+def test_a_file_name_that_is_no_text(folder: Path) -> None:
+    (folder / os.fsdecode(b"caf\xe9.jsonl")).write_text("x")
+    with pytest.raises(DataError, match=r"file name .*caf.*is no UTF-8: rename it"):
+        find_files([str(folder)], "train", "auto")
 
 
 def test_an_unknown_scheme() -> None:

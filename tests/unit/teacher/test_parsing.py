@@ -139,6 +139,7 @@ def test_a_new_example_may_be_json(question: str, rationale: str, answer: str) -
         '{"question": "q", "rationale": "r"}',
         '{"question": "q", "rationale": "r", "answer": ""}',
         '{"question": "q", "rationale": "r", "answer": 3}',
+        '{"question": "q\\ud800", "rationale": "r", "answer": "3"}',  # no table could hold it
         "{[",
         '{"a":' * 5000,
     ],
