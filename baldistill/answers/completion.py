@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +11,11 @@ from typing import Any
 import numpy as np
 
 from baldistill.records import STORED
+
+MOST_TOKENS = 2**31 - 1  # that the response store can hold
+_LETTERS_PER_TOKEN = 4  # a guess, where no server has counted
+_FINISHED = ("stop", "length")
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,7 @@ class Completion:
         billed_tokens: Tokens written, as a server counted them; None means those of `token_ids`.
         retriable: The call failed, although it may have been charged; another call may succeed.
         segment: Segment of the response store that holds the answer; None if none does yet.
+        odd_usage: The server's token counts, as text, if they are impossible; else empty.
     """
 
     request_id: str
@@ -46,6 +54,7 @@ class Completion:
     billed_tokens: int | None = None
     retriable: bool = False
     segment: str | None = None
+    odd_usage: str = ""
 
     @property
     def completion_tokens(self) -> int:
@@ -63,12 +72,42 @@ class Completion:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any], segment: str) -> Completion:
-        """Return the completion that a row of a segment holds."""
+        """Return the completion that a row of a segment holds.
+
+        A token count that is none, as earlier versions let servers write, becomes an estimate.
+
+        Raises:
+            ValueError: The row holds no answer.
+        """
+        name, text, finish = row.get("request_id"), row.get("text"), row.get("finish_reason")
+        if not isinstance(name, str) or not isinstance(text, str) or finish not in _FINISHED:
+            raise ValueError("no answer in it")
+        text = encodable(text)
+        written = whole_number(row.get("completion_tokens"))
         return cls(
-            row["request_id"],
-            row["text"],
-            prompt_tokens=row["prompt_tokens"],
-            finish_reason=row["finish_reason"],
-            billed_tokens=row["completion_tokens"],
+            name,
+            text,
+            prompt_tokens=whole_number(row.get("prompt_tokens")) or 0,
+            finish_reason=finish,
+            billed_tokens=estimated_tokens(text) if written is None else written,
             segment=segment,
         )
+
+
+def whole_number(value: Any, most: int = MOST_TOKENS) -> int | None:
+    """Return a value from outside as a whole number from 0 to `most`; None if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, float) and not (math.isfinite(value) and value.is_integer()):
+        return None
+    return int(value) if 0 <= value <= min(most, MOST_TOKENS) else None
+
+
+def estimated_tokens(text: str) -> int:
+    """Estimate the tokens of a text that nobody has counted."""
+    return 1 + len(text.encode("utf-8", "surrogatepass")) // _LETTERS_PER_TOKEN
+
+
+def encodable(text: str) -> str:
+    """Return a text that can be written as UTF-8: without halves of surrogate pairs."""
+    return _SURROGATES.sub("\ufffd", text)

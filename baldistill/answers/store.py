@@ -12,6 +12,7 @@ bytes for each paid call, whatever the size of the corpus.
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ import pyarrow.dataset as ds
 from baldistill.answers import call_notes
 from baldistill.answers.completion import Completion
 from baldistill.answers.journal import SUFFIX, read_calls, read_rows
+from baldistill.errors import UserError
 from baldistill.records import STORED
 from baldistill.storage import Storage
 
@@ -71,19 +73,18 @@ class ResponseStore:
     def index(self, segments: Iterable[str]) -> dict[str, str]:
         """Return the segment of each request id in these segments."""
         journals, tables = _by_kind(segments)
-        table = self._dataset(tables).to_table(columns=["request_id", "__filename"])
+        table = self._table(tables, ["request_id", "__filename"])
         where = dict(zip(table["request_id"].to_pylist(), _names(table), strict=True))
         for journal in journals:
-            rows = read_rows(self.storage.read_bytes(journal))
-            where.update((row["request_id"], journal) for row in rows)
+            where.update((answer.request_id, journal) for answer in self._journal(journal))
         return where
 
     def read(self, where: Mapping[str, str]) -> dict[str, Completion]:
         """Return answers by request id, from the segment of each request id."""
         return {
-            row["request_id"]: Completion.from_row(row, segment)
-            for segment, row in self._rows(where)
-            if where.get(row["request_id"]) == segment
+            answer.request_id: answer
+            for answer in self._answers(where)
+            if where.get(answer.request_id) == answer.segment
         }
 
     def sent(self) -> set[tuple[str, str]]:
@@ -99,19 +100,51 @@ class ResponseStore:
         index = self.index(name for name in self.segments() if name.endswith(SUFFIX))
         return self.read({name: index[name] for name in request_ids & index.keys()})
 
-    def _rows(self, where: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the wanted rows, and others of the same journals, each with its segment."""
+    def _answers(self, where: Mapping[str, str]) -> Iterator[Completion]:
+        """Yield the wanted answers, and others of the same journals."""
         journals, tables = _by_kind(set(where.values()))
         wanted = pc.field("request_id").isin(pa.array(list(where), pa.string()))
-        columns = [*STORED.names, "__filename"]
-        table = self._dataset(tables).to_table(columns=columns, filter=wanted)
-        yield from zip(_names(table), table.select(STORED.names).to_pylist(), strict=True)
+        table = self._table(tables, [*STORED.names, "__filename"], wanted)
+        for segment, row in zip(_names(table), table.select(STORED.names).to_pylist(), strict=True):
+            try:
+                yield Completion.from_row(row, segment)
+            except ValueError as error:
+                raise self._damaged(segment, error) from None
         for journal in journals:
-            for row in read_rows(self.storage.read_bytes(journal)):
-                yield journal, row
+            yield from self._journal(journal)
+
+    def _journal(self, journal: str) -> Iterator[Completion]:
+        """Yield the answers in a journal; lines that hold none are ignored, as damaged ones are."""
+        for row in read_rows(self.storage.read_bytes(journal)):
+            with contextlib.suppress(ValueError):
+                yield Completion.from_row(row, journal)
+
+    def _table(
+        self, segments: Sequence[str], columns: list[str], wanted: pc.Expression | None = None
+    ) -> pa.Table:
+        """Read columns of Parquet segments as one dataset: many small files side by side.
+
+        Raises:
+            UserError: A segment is damaged.
+        """
+        try:
+            return self._dataset(segments).to_table(columns=columns, filter=wanted)
+        except (pa.ArrowException, OSError) as error:
+            for segment in segments:  # the error does not always name the file
+                try:
+                    self._dataset([segment]).to_table()
+                except (pa.ArrowException, OSError) as damage:
+                    if getattr(damage, "errno", None) is None:  # it was read, and is no table
+                        raise self._damaged(segment, damage) from None
+            raise error
+
+    def _damaged(self, segment: str, damage: Exception) -> UserError:
+        return UserError(
+            f"{self.storage.path(segment)} is damaged ({str(damage).splitlines()[0]}): restore it, "
+            "or delete it, and the teacher is asked, and paid, again for the answers in it"
+        )
 
     def _dataset(self, segments: Iterable[str]) -> ds.Dataset:
-        """Return Parquet segments as one dataset, which reads many small files side by side."""
         paths = [self.storage.path(segment) for segment in segments]
         return ds.dataset(paths, schema=STORED, filesystem=self.storage.fs, format="parquet")
 

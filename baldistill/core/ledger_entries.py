@@ -85,9 +85,10 @@ class Settle:
     reused: bool = False
 
     def __post_init__(self) -> None:
-        """Raise ValueError on negative tokens."""
-        if self.prompt_tokens < 0 or self.completion_tokens < 0:
-            raise ValueError(f"tokens must not be negative: {self}")
+        """Raise ValueError on negative tokens, and on what is no whole number, such as NaN."""
+        for count in (self.prompt_tokens, self.completion_tokens):
+            if type(count) is not int or count < 0:
+                raise ValueError(f"tokens must be whole numbers, and not negative: {self}")
 
 
 @dataclass(frozen=True, slots=True)

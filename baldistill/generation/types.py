@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 from baldistill.storage import Storage
 
+_TEMPLATE_TOKENS = 512  # what a chat template may add: roles, dates, a system text of its own
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -91,3 +93,22 @@ class ModelRef:
         if "://" in self.name:
             return str(Storage.open(self.name).local_dir(""))
         return self.name
+
+
+def plain_text(prompt: Prompt) -> str:
+    """Return a prompt as plain text: turns are joined as for a model without a chat template."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n\n".join(turn.content for turn in prompt) + "\n"
+
+
+def max_prompt_tokens(prompt: Prompt, sampling: Sampling) -> int:
+    """Return the most tokens that a prompt can have: one for each byte of its UTF-8.
+
+    Byte-level tokenizers, and those that fall back to bytes, never make more. A server's
+    tokenizer is not available. The bound is held only while the call is under way. A real count
+    would let a few more calls run side by side near a cap, and change nothing else.
+    """
+    texts = [prompt] if isinstance(prompt, str) else [turn.content for turn in prompt]
+    texts.append(sampling.json_schema or "")  # some servers show the model the schema
+    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts) + _TEMPLATE_TOKENS

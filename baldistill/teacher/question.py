@@ -1,4 +1,4 @@
-"""Questions to a teacher, their identity, the bound on their tokens, and their answers."""
+"""Questions to a teacher, their identity, and their answers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Literal, TypeAlias
 from baldistill.core.ledger import Purpose
 from baldistill.generation.types import Prompt, Sampling, Subject
 from baldistill.records import RejectedAnswer, digest
-
-_TEMPLATE_TOKENS = 512  # what a chat template may add: roles, dates, a system text of its own
 
 Outcome: TypeAlias = Literal["answered", "rejected", "refused"]
 
@@ -90,15 +88,3 @@ def request_id_of(question: Question, identity: tuple[str, str], sampling: Sampl
             "attempt": question.attempt,
         }
     )
-
-
-def max_prompt_tokens(prompt: Prompt, sampling: Sampling) -> int:
-    """Return the most tokens that a prompt can have: one for each byte of its UTF-8.
-
-    Byte-level tokenizers, and those that fall back to bytes, never make more. A server's
-    tokenizer is not available. The bound is held only while the call is under way. A real count
-    would let a few more calls run side by side near a cap, and change nothing else.
-    """
-    texts = [prompt] if isinstance(prompt, str) else [turn.content for turn in prompt]
-    texts.append(sampling.json_schema or "")  # some servers show the model the schema
-    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts) + _TEMPLATE_TOKENS

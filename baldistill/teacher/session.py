@@ -28,9 +28,9 @@ from baldistill.core.ledger import Cap, Reserve, Settle
 from baldistill.errors import UserError
 from baldistill.generation.engine import WorkStoppedError
 from baldistill.generation.pool import result_of
-from baldistill.generation.types import Request, Sampling
+from baldistill.generation.types import Request, Sampling, max_prompt_tokens
 from baldistill.teacher.parsing import without_thoughts
-from baldistill.teacher.question import Answer, Question, max_prompt_tokens, request_id_of
+from baldistill.teacher.question import Answer, Question, request_id_of
 from baldistill.teacher.unfinished import ENGINE_DIED, UnfinishedCalls
 
 if TYPE_CHECKING:

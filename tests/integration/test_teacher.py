@@ -23,13 +23,12 @@ from baldistill.core.label_sets import Labels
 from baldistill.core.ledger import Caps, Prices
 from baldistill.generation.engine import OnEnded, ignore_ended
 from baldistill.generation.pool import EngineActor, Pool
-from baldistill.generation.types import ModelRef, Request, Sampling
+from baldistill.generation.types import ModelRef, Request, Sampling, max_prompt_tokens
 from baldistill.records import AnnotatedExample, Example, RejectedAnswer, digest
 from baldistill.storage import Storage
 from baldistill.teacher.ledger_actor import DurableLedger, start_ledger
 from baldistill.teacher.near_duplicates import ExistingQuestions
 from baldistill.teacher.prompts import load_prompts
-from baldistill.teacher.question import max_prompt_tokens
 from baldistill.teacher.rationale import Explained, explain
 from baldistill.teacher.synthesis import Synthesized, TailDomain, synthesize
 from baldistill.teacher.teacher import Question, Teacher

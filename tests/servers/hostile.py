@@ -107,14 +107,15 @@ def _raw(answer: bytes) -> Hostile:
 
 
 def _refused(
-    status: int, body: Any, head: str = "", kind: str = "application/json", **flags: Any
+    status: int, body: Any, head: str = "", kind: str = "application/json", may_stop: bool = False
 ) -> Hostile:
     content = body if isinstance(body, bytes) else _json(body)
-    return Hostile(lambda *_: http(content, status, head, kind), **flags)
+    return Hostile(lambda *_: http(content, status, head, kind), may_stop=may_stop)
 
 
-def _moved(location: str, status: int = 307, **flags: Any) -> Hostile:
-    return Hostile(lambda *_: http(b"", status, f"location: {location}\r\n"), **flags)
+def moved(location: str, status: int = 307) -> Hostile:
+    """Redirect to a URL."""
+    return Hostile(lambda *_: http(b"", status, f"location: {location}\r\n"), may_stop=True)
 
 
 def _coded(coding: str, code: Callable[[bytes], bytes], keeps_text: bool = False) -> Hostile:
@@ -126,9 +127,14 @@ def _coded(coding: str, code: Callable[[bytes], bytes], keeps_text: bool = False
     return Hostile(make, keeps_text)
 
 
-def _echo(make: Callable[[Good, str], Good], status: int = 200, **flags: Any) -> Hostile:
+def _echo(
+    make: Callable[[Good, str], Good],
+    status: int = 200,
+    keeps_text: bool = False,
+    may_stop: bool = False,
+) -> Hostile:
     """Say the key that came with the request."""
-    return Hostile(lambda good, sent: http(_json(make(good, sent)), status), **flags)
+    return Hostile(lambda good, sent: http(_json(make(good, sent)), status), keeps_text, may_stop)
 
 
 def _with_message(good: Good, **message: Any) -> Good:
@@ -318,18 +324,19 @@ ERRORS = {
         429, {}, "retry-after: Fri, 31 Dec 9999 23:59:59 GMT\r\n", may_stop=True
     ),
     "retry_after_year_1": _refused(429, {}, "retry-after: Mon, 01 Jan 0001 00:00:00 -0000\r\n"),
+    "error_500_retry_later": _refused(500, {}, "retry-after: 1e12\r\n"),
     "retry_after_bad_zone": _refused(429, {}, "retry-after: 1 Jan 2020 00:00:00 +9999\r\n"),
 }
 
 MOVES = {
-    "moved_elsewhere": _moved(ELSEWHERE, may_stop=True),
-    "moved_elsewhere_301": _moved(ELSEWHERE, 301, may_stop=True),
-    "moved_elsewhere_by_slashes": _moved("//127.0.0.2:9/v1", may_stop=True),
-    "moved_to_a_file": _moved("file:///etc/passwd", may_stop=True),
-    "moved_to_noise": _moved("http://[\xff", may_stop=True),
+    "moved_elsewhere": moved(ELSEWHERE),
+    "moved_elsewhere_301": moved(ELSEWHERE, 301),
+    "moved_elsewhere_by_slashes": moved("//127.0.0.2:9/v1"),
+    "moved_to_a_file": moved("file:///etc/passwd"),
+    "moved_to_noise": moved("http://[\xff"),
     "moved_to_nothing": _refused(302, b"", may_stop=True),
-    "moved_in_a_circle": _moved("chat/completions", may_stop=True),
-    "moved_to_nowhere": _moved("/v1/no/such/path", may_stop=True),
+    "moved_in_a_circle": moved("chat/completions"),
+    "moved_to_nowhere": moved("/v1/no/such/path"),
 }
 
 ECHOES = {

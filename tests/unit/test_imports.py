@@ -7,7 +7,17 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "baldistill"
 ROWS = (
-    {"core", "errors", "object_stores", "processes", "ray_patches", "uris", "visible", "yaml12"},
+    {
+        "core",
+        "errors",
+        "masking",
+        "object_stores",
+        "processes",
+        "ray_patches",
+        "uris",
+        "visible",
+        "yaml12",
+    },
     {"bundled", "methods", "records", "storage", "terminal"},
     {"config"},
     {"answers", "run_folder"},

@@ -21,6 +21,7 @@ from baldistill.answers.completion import Completion
 from baldistill.config.engines import OpenAIOptions
 from baldistill.errors import UserError
 from baldistill.generation.engine import EngineStoppedError, OnEnded, ignore_ended
+from baldistill.generation.openai.bounded import BoundedClient
 from baldistill.generation.openai.dialect import Dialect
 from baldistill.generation.openai.faults import Fault
 from baldistill.generation.openai.key import OPENAI_URL, read_key
@@ -63,6 +64,7 @@ class ServerEngine(ABC):
         self._stop: UserError | None = None
         self._stopped = asyncio.Event()
         self._learnt: list[str] = []
+        self._num_odd = 0  # answers with impossible token counts
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -121,12 +123,13 @@ class ServerEngine(ABC):
             max_connections=options.concurrency, max_keepalive_connections=options.concurrency
         )
         timeout = httpx2.Timeout(options.timeout_s, connect=min(_CONNECT_S, options.timeout_s))
+        self._http = BoundedClient(options, limits, timeout)
         self._client = openai.AsyncOpenAI(
             base_url=self._server,
             api_key=self._key or _NO_KEY,
             max_retries=0,
             timeout=timeout,
-            http_client=openai.DefaultAioHttpClient(limits=limits, timeout=timeout),
+            http_client=self._http,
         )
 
     async def _resume(self) -> None:
@@ -158,6 +161,16 @@ class ServerEngine(ABC):
         """
         if self._notes is not None:
             await self._notes.add(requests)
+
+    def _count_odd(self, completion: Completion) -> None:
+        """Tell the user of impossible token counts: at the first, the tenth, the hundredth."""
+        if completion.odd_usage:
+            self._num_odd += 1
+            if str(self._num_odd).rstrip("0") == "1":
+                self._learnt.append(
+                    f"{self._server} gave impossible token counts with {self._num_odd:,} answers, "
+                    f"such as {completion.odd_usage}: the ledger has estimates from the texts"
+                )
 
     def _stop_all(self, error: UserError) -> None:
         """Stop sending; later errors do not replace the first."""

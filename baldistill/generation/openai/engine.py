@@ -31,16 +31,23 @@ from typing import Any
 import httpx2
 import openai
 
-from baldistill.answers.completion import Completion
+from baldistill.answers.completion import Completion, estimated_tokens
 from baldistill.config.engines import OpenAIOptions
 from baldistill.config.teachers import OpenAITeacher
 from baldistill.errors import UserError
 from baldistill.generation.engine import OnEnded, ignore_ended
+from baldistill.generation.openai.answer import completion_of
+from baldistill.generation.openai.bounded import json_of
 from baldistill.generation.openai.connection import ServerEngine
-from baldistill.generation.openai.dialect import completion_of, estimated_tokens
-from baldistill.generation.openai.faults import Fault, UnusableAnswerError, fault_of, of_one_row
+from baldistill.generation.openai.faults import (
+    Fault,
+    MovedError,
+    UnusableAnswerError,
+    fault_of,
+    of_one_row,
+)
 from baldistill.generation.openai.limits import Rate, Slots, backoff
-from baldistill.generation.types import Request, Sampling
+from baldistill.generation.types import Request, Sampling, plain_text
 from baldistill.storage import Storage
 
 _GATHER_S = 0.05  # to wait for more answers after the first of a batch
@@ -145,7 +152,7 @@ class OpenAIEngine(ServerEngine):
             failures += fault.remedy == "again"
             if fault.remedy == "row" or failures > self._options.max_retries:
                 return self._given_up(request, fault)
-            await self._pause(max(wait, fault.wait or 0.0))
+            await self._pause(max(wait, min(fault.wait or 0.0, self._options.patience_s)))
             if fault.remedy == "again":
                 return Completion.failed(request.request_id, str(fault), retriable=True)
 
@@ -173,7 +180,7 @@ class OpenAIEngine(ServerEngine):
         self, request: Request, sampling: Sampling, age: int, ahead: AsyncExitStack
     ) -> Completion | tuple[Fault, int] | None:
         """Ask once; return the answer, or the fault and how many answers had come before."""
-        cost = estimated_tokens(request.prompt) + sampling.max_new_tokens
+        cost = estimated_tokens(plain_text(request.prompt)) + sampling.max_new_tokens
         async with self._slots.hold(age):
             await ahead.aclose()  # the first time: it is no longer ahead of the slots
             while self._stop is None:
@@ -183,12 +190,14 @@ class OpenAIEngine(ServerEngine):
                     return None
                 answers = self._outage.answers
                 body = self._dialect.body(self._model, request, sampling)
+                self._http.expect(sampling.max_new_tokens)
                 answer = await self._send(body)
                 if not isinstance(answer, Fault):
                     try:
-                        completion = completion_of(request, answer)
+                        completion = completion_of(request, sampling, answer, self._key)
                     except UnusableAnswerError as error:
                         return fault_of(error, self._key), answers
+                    self._count_odd(completion)
                     self._settle(cost - completion.prompt_tokens - completion.completion_tokens)
                     return completion
                 self._settle(cost)
@@ -205,8 +214,10 @@ class OpenAIEngine(ServerEngine):
         try:
             async with asyncio.timeout(self._options.timeout_s):
                 response = await self._client.post(path, cast_to=httpx2.Response, body=body)
-            return _json(response)
-        except (openai.APIError, httpx2.RequestError, TimeoutError, UnusableAnswerError) as error:
+            return json_of(response)
+        except (
+            openai.APIError, httpx2.RequestError, TimeoutError, UnusableAnswerError, MovedError,
+        ) as error:  # fmt: skip
             return fault_of(error, self._key)
         finally:
             self._outage.in_flight -= 1
@@ -224,16 +235,6 @@ class OpenAIEngine(ServerEngine):
         """Give back tokens that the rate limit reserved and the call did not use."""
         if self._tokens is not None:
             self._tokens.give_back(unused, time.monotonic())
-
-
-def _json(response: httpx2.Response) -> Any:
-    kind = response.headers.get("content-type", "").partition(";")[0].strip()
-    if not kind.endswith("json"):
-        raise UnusableAnswerError(f"content of type {kind or 'unknown'!r} in the place of JSON")
-    try:
-        return response.json()
-    except ValueError as error:
-        raise UnusableAnswerError(f"no valid JSON: {error}") from None
 
 
 def _replicas(options: OpenAIOptions) -> int:

@@ -5,7 +5,6 @@ The table in docs/teachers-http.md says the same in words.
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
@@ -14,11 +13,13 @@ import httpx2
 import openai
 
 from baldistill.generation.openai.limits import asked_wait
+from baldistill.masking import masked_text
+from baldistill.visible import visible
 
 Remedy: TypeAlias = Literal["again", "wait", "row", "stop"]
 
 _LONGEST = 300  # letters of a server's message that are quoted
-_KEY_LIKE = re.compile(r"(?i)\b(?:sk|pk|rk|key)-[\w*.-]{6,}|\bbearer\s+\S+")
+_READ, _LONGEST_SECRET = 16_384, 4096  # letters of a message that are looked at; of a secret
 _AWAY = frozenset({429, 502, 503, 504, 529})
 _AGAIN = frozenset({408, 409, 425})
 _STOPS = frozenset({401, 402, 403, 404, 405, 410})
@@ -57,6 +58,18 @@ class UnusableAnswerError(Exception):
     """The server reported success, but there is no answer in what it sent."""
 
 
+class MovedError(Exception):
+    """The server sends requests on to another server, where nothing was sent.
+
+    Attributes:
+        origin: Scheme, host and port of the other server.
+    """
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(origin)
+        self.origin = origin
+
+
 def fault_of(error: Exception, key: str) -> Fault:
     """Classify the error of a request; do not quote the key."""
     if isinstance(error, openai.APIStatusError):
@@ -64,6 +77,13 @@ def fault_of(error: Exception, key: str) -> Fault:
         return refusal(error.status_code, error.body, key, wait)
     if isinstance(error, UnusableAnswerError):
         return Fault("unusable answer", "again", quoted(str(error), key))
+    if isinstance(error, MovedError):
+        return Fault(
+            "redirected to another server",
+            "stop",
+            f"it sends requests on to {quoted(error.origin, key)}, where neither prompts nor the "
+            "key were sent. If you trust that server, set teacher.base_url to it",
+        )
     cause = error.__cause__ or error
     detail = quoted(str(cause) or type(cause).__name__, key)
     if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):
@@ -84,18 +104,19 @@ def refusal(status: int, body: Any, key: str, wait: float | None = None) -> Faul
     """
     body = _error_object(body)
     message = body.get("message") or f"HTTP status {status}"
-    detail = f"{quoted(str(message), key)} (HTTP {status})"
+    detail = f"{shown(message, key)} (HTTP {status})"
     field = body.get("param")
-    code = {str(body.get("code")), str(body.get("type"))}
+    field = field if isinstance(field, str) and len(field) <= _LONGEST else None
+    metadata = body.get("metadata")
 
     def fault(words: str, remedy: Remedy, detail: str = detail) -> Fault:
-        return Fault(words, remedy, detail, status, wait, field if isinstance(field, str) else None)
+        return Fault(words, remedy, detail, status, wait, field)
 
-    if status == 429 and code & _EMPTY_PURSE:
+    if status == 429 and any(_is_one_of(body.get(n), _EMPTY_PURSE) for n in ("code", "type")):
         return fault("no credit left", "stop")
     if status == 401:  # servers repeat the key in part or whole: quote nothing
         return fault("key refused", "stop", "the server does not accept the key (HTTP 401)")
-    if status == 403 and _MODERATION & set(body.get("metadata") or ()):
+    if status == 403 and isinstance(metadata, dict) and _MODERATION & metadata.keys():
         return fault("request refused", "row")
     if status in _STOPS:
         return fault("refused", "stop")
@@ -116,17 +137,35 @@ def of_one_row(fault: Fault, answers: int) -> Fault:
     return fault
 
 
+def _is_one_of(value: Any, words: frozenset[str]) -> bool:
+    return isinstance(value, str) and value in words
+
+
 def _error_object(body: Any) -> dict[str, Any]:
     """Return the error object, which some servers wrap; make one from any other body."""
     if isinstance(body, dict) and isinstance(body.get("error"), dict):
         body = body["error"]
     if isinstance(body, dict):
-        return body if "message" in body else {**body, "message": str(body)}
+        return body if "message" in body else {**body, "message": body}
     return {"message": body} if isinstance(body, str) and body.strip() else {}
 
 
-def quoted(text: str, key: str) -> str:
-    """Return a text from outside as one line, not too long, and without keys."""
-    text = " ".join((text.replace(key, "***") if key else text).split())
-    text = _KEY_LIKE.sub("***", text)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+def shown(value: Any, key: str, most: int = _LONGEST) -> str:
+    """Return any JSON value from outside as `quoted` does."""
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except (RecursionError, ValueError):  # deep brackets; a number of thousands of digits
+        text = f"a {type(value).__name__} that cannot be shown"
+    return quoted(text, key, most)
+
+
+def quoted(text: str, key: str, most: int = _LONGEST) -> str:
+    """Return a text from outside as one line, not too long, and without secrets.
+
+    Secrets are masked first: a cut key would not be recognized.
+    """
+    text, rest = text[:_READ], text[_READ:]
+    text = masked_text(text, [key])
+    text = text[:-_LONGEST_SECRET] if rest else text  # its end may be half a key
+    text = visible(" ".join(text.split()))
+    return text if len(text) <= most else f"{text[:most]}..."

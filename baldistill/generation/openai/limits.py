@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 _BURST_S = 1.0  # seconds of the rate that may go out at once: servers count by the second, too
+_LONGEST_WAIT_S = 1e9
 _BACKOFF_S = 0.5
 _BACKOFF_MAX_S = 30.0
 
@@ -100,11 +101,11 @@ def asked_wait(headers: Mapping[str, str], now: float) -> float | None:
         except (KeyError, ValueError):
             continue
         if math.isfinite(seconds):
-            return max(0.0, seconds)
+            return min(_LONGEST_WAIT_S, max(0.0, seconds))
     try:
         date = email.utils.parsedate_to_datetime(headers["retry-after"])
-        return max(0.0, date.timestamp() - now)
-    except (KeyError, ValueError, OverflowError):
+        return min(_LONGEST_WAIT_S, max(0.0, date.timestamp() - now))
+    except (KeyError, ValueError, OverflowError, OSError):
         return None
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baldistill.generation.types import Message, Prompt, Sampling
-from baldistill.teacher.question import Question, max_prompt_tokens, request_id_of
+from baldistill.generation.types import Message, Prompt, Sampling, max_prompt_tokens
+from baldistill.teacher.question import Question, request_id_of
 
 TEXT = "What is 3 plus 4?"
 CHAT = (Message("system", "Be brief."), Message("user", "café?"))

@@ -33,6 +33,8 @@ from baldistill.answers.completion import Completion
 from baldistill.config.engines import OpenAIOptions
 from baldistill.errors import UserError
 from baldistill.generation.openai.batch.files import (
+    MOST_ROWS,
+    Batch,
     BatchFile,
     batch_files,
     is_ours,
@@ -63,12 +65,13 @@ class OpenAIBatchEngine(BatchServerEngine):
     def __init__(self, options: OpenAIOptions, answers: Storage | None = None) -> None:
         super().__init__(options, answers)
         self._adopted = False
-        self._reading: dict[str, asyncio.Task[tuple[Any, Lines]]] = {}
+        self._reading: dict[str, asyncio.Task[tuple[Batch, Lines]]] = {}
 
     async def _answer(
         self, requests: Sequence[Request], sampling: Sampling
     ) -> list[Completion | None]:
         rows = {request.request_id: _Row(request) for request in requests}
+        self._http.expect(sampling.max_new_tokens)
         await self._guarded(self._answer_all(rows, sampling))
         return [rows[request.request_id].answer for request in requests]
 
@@ -81,21 +84,23 @@ class OpenAIBatchEngine(BatchServerEngine):
 
     async def _answer_all(self, rows: Mapping[str, _Row], sampling: Sampling) -> None:
         """Take existing answers, wait for rows under way, send the rest; send failed rows again."""
-        under_way = await self._take_ended(rows)
+        under_way = await self._take_ended(rows, sampling)
         held = {name for _, names in under_way for name in names}
-        work = [self._take_under_way(batch, rows) for batch, _ in under_way]
+        work = [self._take_under_way(batch, rows, sampling) for batch, _ in under_way]
         while work or any(row.answer is None for row in rows.values()):
             bodies = {
                 name: self._dialect.body(self._model, row.request, sampling)
                 for name, row in rows.items()
                 if row.answer is None and name not in held
             }
-            work += [self._send(file, rows) for file in batch_files(bodies)]
+            work += [self._send(file, rows, sampling) for file in batch_files(bodies)]
             await asyncio.gather(*map(self._guarded, work))
             self._check_stop()
             held, work = set(), []
 
-    async def _take_ended(self, rows: Mapping[str, _Row]) -> list[tuple[Any, set[str]]]:
+    async def _take_ended(
+        self, rows: Mapping[str, _Row], sampling: Sampling
+    ) -> list[tuple[Batch, set[str]]]:
         """Take the answers of ended batches; return batches under way with the rows they hold."""
         under_way = []
         batches = await self._ask(self._listed)
@@ -104,12 +109,12 @@ class OpenAIBatchEngine(BatchServerEngine):
             wanted = [name for name, row in rows.items() if row.answer is None]
             names = may_hold(batch.metadata, self._model, wanted) if wanted else set()
             if names and batch.status in ENDED:
-                await self._take(batch, rows)
+                await self._take(batch, rows, sampling)
             elif names and (held := names & await self._names_of(batch, names)):
                 under_way.append((batch, held))
         return under_way
 
-    def _adopt(self, batches: Sequence[Any]) -> None:
+    def _adopt(self, batches: Sequence[Batch]) -> None:
         """Learn the dialect from the last answered batch: a refusal may take a day to come."""
         for batch in [] if self._adopted else batches:
             if is_ours(batch.metadata, self._model) and batch.output_file_id:
@@ -118,7 +123,7 @@ class OpenAIBatchEngine(BatchServerEngine):
                 break
         self._adopted = True
 
-    async def _names_of(self, batch: Any, names: set[str]) -> frozenset[str]:
+    async def _names_of(self, batch: Batch, names: set[str]) -> frozenset[str]:
         """Return the requests of a batch under way; `names` if the server withholds its file."""
         if batch.id not in self._names:
             lines = await self._lines(batch.input_file_id, or_none=True)
@@ -127,11 +132,13 @@ class OpenAIBatchEngine(BatchServerEngine):
             self._names[batch.id] = frozenset(lines)
         return self._names[batch.id]
 
-    async def _take_under_way(self, batch: Any, rows: Mapping[str, _Row]) -> None:
+    async def _take_under_way(
+        self, batch: Batch, rows: Mapping[str, _Row], sampling: Sampling
+    ) -> None:
         """Wait for a batch and take its answers; raise if the batch is cancelled meanwhile."""
-        self._check_cancelled(await self._take(batch, rows))
+        self._check_cancelled(await self._take(batch, rows, sampling))
 
-    async def _take(self, batch: Any, rows: Mapping[str, _Row]) -> Any:
+    async def _take(self, batch: Batch, rows: Mapping[str, _Row], sampling: Sampling) -> Batch:
         """Wait for a batch to end, take its answers to these rows, and return the ended batch.
 
         A batch that was cancelled before this run began may lack answers: its rows are sent again.
@@ -143,42 +150,52 @@ class OpenAIBatchEngine(BatchServerEngine):
         finally:
             self._reading.pop(batch.id, None)
         for name in rows.keys() & lines.keys():
-            outcome = outcome_of(rows[name].request, lines[name], self._key)
+            outcome = outcome_of(rows[name].request, sampling, lines[name], self._key)
             if rows[name].answer is None and isinstance(outcome, Completion):
+                self._count_odd(outcome)
                 rows[name].answer = outcome
         return batch
 
-    async def _outputs(self, batch: Any) -> tuple[Any, Lines]:
+    async def _outputs(self, batch: Batch) -> tuple[Batch, Lines]:
         batch = await self._wait(batch)
+        self._http.expect(0, min(batch.num_rows, MOST_ROWS))
         if not batch.output_file_id:
             return batch, {}
         return batch, await self._lines(batch.output_file_id, or_none=True) or {}
 
-    async def _send(self, file: BatchFile, rows: Mapping[str, _Row]) -> None:
+    async def _send(self, file: BatchFile, rows: Mapping[str, _Row], sampling: Sampling) -> None:
         """Have the server answer a file; judge the outcome of each of its rows."""
         await self._note(rows[name].request for name in file.bodies)
         batch = await self._ended(file)
         lines: Lines = {}
         for file_id in filter(None, (batch.error_file_id, batch.output_file_id)):
             lines |= await self._lines(file_id) or {}
-        self._judge(batch, file, lines, rows)
+        self._judge(batch, file, lines, rows, sampling)
         self._check_cancelled(batch)
 
-    def _check_cancelled(self, batch: Any) -> None:
+    def _check_cancelled(self, batch: Batch) -> None:
         if batch.status == "cancelled":
             raise UserError(
                 f"batch {batch.id} was cancelled at {self._server}; what it had answered is kept. "
                 "The same command sends the rest again"
             )
 
-    def _judge(self, batch: Any, file: BatchFile, lines: Lines, rows: Mapping[str, _Row]) -> None:
+    def _judge(
+        self,
+        batch: Batch,
+        file: BatchFile,
+        lines: Lines,
+        rows: Mapping[str, _Row],
+        sampling: Sampling,
+    ) -> None:
         """Give rows their answers, or count their failures.
 
         Raises:
             UserError: The server refuses to work, or answers nothing.
         """
         outcomes = {
-            name: outcome_of(rows[name].request, lines.get(name), self._key) for name in file.bodies
+            name: outcome_of(rows[name].request, sampling, lines.get(name), self._key)
+            for name in file.bodies
         }
         answers = sum(isinstance(outcome, Completion) for outcome in outcomes.values())
         lost: list[tuple[_Row, Fault]] = []
@@ -187,6 +204,7 @@ class OpenAIBatchEngine(BatchServerEngine):
         for name, outcome in outcomes.items():
             row = rows[name]
             if isinstance(outcome, Completion):
+                self._count_odd(outcome)
                 row.answer = outcome
                 continue
             fault = of_one_row(outcome, answers)

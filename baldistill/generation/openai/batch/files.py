@@ -19,16 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from baldistill.answers.completion import Completion
-from baldistill.generation.openai.dialect import completion_of
+from baldistill.answers.completion import Completion, whole_number
+from baldistill.generation.openai.answer import completion_of
+from baldistill.generation.openai.bounded import json_value
 from baldistill.generation.openai.faults import (
     Fault,
     UnusableAnswerError,
     fault_of,
     quoted,
     refusal,
+    shown,
 )
-from baldistill.generation.types import Request
+from baldistill.generation.types import Request, Sampling
 
 MOST_ROWS, MOST_BYTES = 50_000, 200_000_000  # of a file, by OpenAI's rules
 _OURS = "baldistill"
@@ -37,6 +39,7 @@ _MOST_BITS = _FIELDS * _LETTERS * 6
 _BITS, _LEAST_BITS = 40, 960  # of the filter: for each request, if there is room; in all, at least
 _MOST_HASHES = 28
 _QUOTED_ERRORS = 3
+_LONGEST_ID = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,106 @@ class BatchFile:
     endpoint: str
     bodies: dict[str, dict[str, Any]]
     content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch as its server describes it.
+
+    Attributes:
+        id: Its name.
+        status: How far it is, as one of the words that servers use.
+        metadata: Texts by name; empty where the server keeps none.
+        input_file_id: The file of its requests; None if the server does not say.
+        output_file_id: The file of its answers; None while there is none.
+        error_file_id: The file of its failed rows; None while there is none.
+        errors: Code and message of what made the whole batch fail.
+        num_answered: Rows that have an answer.
+        num_rows: Rows in all; 0 while the server has not counted.
+    """
+
+    id: str
+    status: str
+    metadata: dict[str, str]
+    input_file_id: str | None
+    output_file_id: str | None
+    error_file_id: str | None
+    errors: tuple[tuple[str, str], ...]
+    num_answered: int
+    num_rows: int
+
+
+def batch_of(fields: Any, key: str) -> Batch:
+    """Read a batch from a JSON value of the server.
+
+    Raises:
+        UnusableAnswerError: It is no batch.
+    """
+    name = id_of(fields, key)
+    status = fields.get("status")
+    if not isinstance(status, str) or not status:
+        raise UnusableAnswerError(f"no batch: {shown(fields, key)}")
+    counts = fields.get("request_counts")
+    counts = counts if isinstance(counts, dict) else {}
+    errors = fields.get("errors")
+    given = errors.get("data") if isinstance(errors, dict) else None
+    return Batch(
+        name,
+        quoted(status, key, 40),
+        _texts(fields.get("metadata")),
+        _id(fields.get("input_file_id")),
+        _id(fields.get("output_file_id")),
+        _id(fields.get("error_file_id")),
+        tuple(
+            (shown(error.get("code"), key), shown(error.get("message"), key))
+            for error in (given if isinstance(given, list) else [])[:_QUOTED_ERRORS]
+            if isinstance(error, dict)
+        ),
+        whole_number(counts.get("completed")) or 0,
+        whole_number(counts.get("total")) or 0,
+    )
+
+
+def id_of(fields: Any, key: str) -> str:
+    """Return the id of a file or batch that a server describes by a JSON value.
+
+    Raises:
+        UnusableAnswerError: There is none.
+    """
+    name = _id(fields.get("id")) if isinstance(fields, dict) else None
+    if name is None:
+        raise UnusableAnswerError(f"no batch or file: {shown(fields, key)}")
+    return name
+
+
+def batches_of(page: Any, model: str, key: str) -> tuple[list[Batch], bool]:
+    """Read a page of a server's list: its batches, and whether there are more.
+
+    What is no batch is left out unless it has our mark: others of the account may have written it.
+
+    Raises:
+        UnusableAnswerError: It is no page, or a batch of ours cannot be read.
+    """
+    if not isinstance(page, dict) or not isinstance(page.get("data"), list):
+        raise UnusableAnswerError(f"no list of batches: {shown(page, key)}")
+    batches = []
+    for fields in page["data"]:
+        try:
+            batches.append(batch_of(fields, key))
+        except UnusableAnswerError:
+            if isinstance(fields, dict) and is_ours(_texts(fields.get("metadata")), model):
+                raise
+    return batches, bool(page.get("has_more"))
+
+
+def _id(value: Any) -> str | None:
+    usable = isinstance(value, str) and 0 < len(value) <= _LONGEST_ID and value.isprintable()
+    return value if usable else None
+
+
+def _texts(value: Any) -> dict[str, str]:
+    given = value.items() if isinstance(value, dict) else ()
+    return {name: text for name, text in given if isinstance(text, str)}
 
 
 def batch_files(bodies: Mapping[str, dict[str, Any]]) -> list[BatchFile]:
@@ -92,9 +195,9 @@ def metadata_of(model: str, names: Collection[str], learnt: str = "") -> dict[st
     return {_OURS: learnt, "model": model[:_LETTERS], "count": str(len(names)), **fields}
 
 
-def is_ours(metadata: Mapping[str, str] | None, model: str) -> bool:
+def is_ours(metadata: Mapping[str, str], model: str) -> bool:
     """Return whether a batch is one of ours, for a model."""
-    return metadata is not None and _OURS in metadata and metadata.get("model") == model[:_LETTERS]
+    return _OURS in metadata and metadata.get("model") == model[:_LETTERS]
 
 
 def learnt_of(metadata: Mapping[str, str]) -> str:
@@ -102,9 +205,9 @@ def learnt_of(metadata: Mapping[str, str]) -> str:
     return metadata[_OURS]
 
 
-def may_hold(metadata: Mapping[str, str] | None, model: str, names: Sequence[str]) -> set[str]:
+def may_hold(metadata: Mapping[str, str], model: str, names: Sequence[str]) -> set[str]:
     """Return the requests that a batch with this metadata may hold; none if it is not ours."""
-    if not metadata or not is_ours(metadata, model):
+    if not is_ours(metadata, model):
         return set()
     text = "".join(metadata[key] for key in sorted(metadata) if key.startswith("requests_"))
     try:
@@ -134,7 +237,7 @@ def _positions(names: Collection[str], count: int) -> np.ndarray:
     return (pairs[:, :1] + steps * (pairs[:, 1:] | np.uint64(1))) % np.uint64(num_bits)
 
 
-def read_lines(content: bytes) -> dict[str, dict[str, Any]]:
+def read_lines(content: bytes, key: str) -> dict[str, dict[str, Any]]:
     """Return the lines of a file, requests or answers, by request id.
 
     Raises:
@@ -146,14 +249,20 @@ def read_lines(content: bytes) -> dict[str, dict[str, Any]]:
         if not text.strip():
             continue
         try:
-            line = json.loads(text)
-            lines.setdefault(str(line["custom_id"]), line)
-        except (ValueError, TypeError, KeyError):
-            raise UnusableAnswerError(f"no line of a batch: {text[:200]!r}") from None
+            line = json_value(text)
+            name = line["custom_id"]
+        except (UnusableAnswerError, TypeError, KeyError):
+            name = None
+        if not isinstance(name, str):
+            said = text.decode("utf-8", "backslashreplace")
+            raise UnusableAnswerError(f"no line of a batch: {quoted(said, key)}")
+        lines.setdefault(name, line)
     return lines
 
 
-def outcome_of(request: Request, line: Mapping[str, Any] | None, key: str) -> Completion | Fault:
+def outcome_of(
+    request: Request, sampling: Sampling, line: Mapping[str, Any] | None, key: str
+) -> Completion | Fault:
     """Return the answer to a request, or the fault, from a line of the output or error file.
 
     A fault must not quote `key`.
@@ -166,21 +275,20 @@ def outcome_of(request: Request, line: Mapping[str, Any] | None, key: str) -> Co
         if isinstance(status, int) and status >= 400:
             return refusal(status, response.get("body"), key)
         try:
-            return completion_of(request, response.get("body"))
+            return completion_of(request, sampling, response.get("body"), key)
         except UnusableAnswerError as unusable:
             return fault_of(unusable, key)
     if isinstance(error, dict):
-        words = "batch expired" if error.get("code") == "batch_expired" else "server error"
-        return Fault(words, "again", quoted(f"{error.get('message')} ({error.get('code')})", key))
+        code, message = error.get("code"), error.get("message")
+        words = "batch expired" if code == "batch_expired" else "server error"
+        return Fault(words, "again", f"{shown(message, key)} ({shown(code, key)})")
     return Fault("unusable answer", "again", "the batch's line has neither response nor error")
 
 
-def failure_of(errors: Any, key: str) -> Fault:
-    """Return why a whole batch failed; the fault must not quote `key`."""
-    given = list(getattr(errors, "data", None) or [])
-    codes = {str(error.code) for error in given}
-    texts = [f"{error.message} ({error.code})" for error in given[:_QUOTED_ERRORS]]
-    detail = quoted("; ".join(texts) or "no reason was given", key)
-    if "token_limit_exceeded" in codes:  # of all batches that the account has under way
-        return Fault("batch queue full", "wait", detail)
+def failure_of(batch: Batch) -> Fault:
+    """Return why a whole batch failed."""
+    texts = [f"{message} ({code})" for code, message in batch.errors]
+    detail = "; ".join(texts) or "no reason was given"
+    if any(code == "token_limit_exceeded" for code, _ in batch.errors):
+        return Fault("batch queue full", "wait", detail)  # of all batches of the account
     return Fault("batch failed", "stop", detail)

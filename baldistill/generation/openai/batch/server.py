@@ -7,28 +7,40 @@ the server's list, because the server may have heard the first call.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import httpx2
 import openai
 
 from baldistill.config.engines import BatchApi, OpenAIOptions
 from baldistill.errors import UserError
-from baldistill.generation.openai.batch.files import BatchFile, failure_of, metadata_of, read_lines
+from baldistill.generation.openai.batch.files import (
+    Batch,
+    BatchFile,
+    batch_of,
+    batches_of,
+    failure_of,
+    id_of,
+    metadata_of,
+    read_lines,
+)
+from baldistill.generation.openai.bounded import json_of
 from baldistill.generation.openai.connection import ServerEngine
-from baldistill.generation.openai.faults import Fault, UnusableAnswerError, fault_of
+from baldistill.generation.openai.faults import Fault, MovedError, UnusableAnswerError, fault_of
 from baldistill.generation.openai.limits import backoff
 from baldistill.storage import Storage
 
+T = TypeVar("T")
 Lines: TypeAlias = dict[str, dict[str, Any]]
 
 ENDED = frozenset({"completed", "expired", "cancelled", "failed"})
 _PROGRESS_EVERY = 60.0  # seconds between two notices of progress
 _LONGEST_PAUSE = 600.0  # between two tries while the server's queue is full
+_MOST_PAGES = 10_000  # of a list: a server without an end to its list has more
 _GONE = (400, 403, 404, 410)
 
 
@@ -46,7 +58,7 @@ class BatchServerEngine(ServerEngine):
     def __init__(self, options: OpenAIOptions, answers: Storage | None = None) -> None:
         super().__init__(options, answers)
         self._config = options.batch_api or BatchApi()
-        self._under_way: dict[str, Any] = {}
+        self._under_way: dict[str, Batch] = {}
         self._names: dict[str, frozenset[str]] = {}  # requests of batches under way
         self._num_ended = 0
         self._forgetful = False  # whether the server keeps no metadata
@@ -56,25 +68,36 @@ class BatchServerEngine(ServerEngine):
         """Return news for the user, also how far the batches are."""
         return "\n".join(filter(None, [super().notice(), self._progress()]))
 
-    async def _listed(self) -> list[Any]:
+    async def _listed(self) -> list[Batch]:
         """Return all batches that the server knows."""
-        try:
-            return [batch async for batch in self._client.batches.list(limit=100)]
-        except AttributeError:  # raised by the client, if the answer is a text and no page
-            raise UnusableAnswerError("no list of batches") from None
+        found: dict[str, Batch] = {}
+        after: dict[str, str] = {}
+        for _ in range(_MOST_PAGES):
+            raw = await self._client.batches.with_raw_response.list(limit=100, **after)
+            batches, more = batches_of(json_of(raw.http_response), self._model, self._key)
+            new = {batch.id: batch for batch in batches if batch.id not in found}
+            found |= new
+            if not more or not new:
+                return list(found.values())
+            after = {"after": batches[-1].id}
+        raise UnusableAnswerError("a list of batches without an end")
 
-    async def _ended(self, file: BatchFile) -> Any:
+    async def _ended(self, file: BatchFile) -> Batch:
         """Have the server work on a file; return the batch when it has ended."""
         upload = ("requests.jsonl", file.content, "application/jsonl")
-        uploaded = await self._ask(
-            lambda: self._client.files.create(file=upload, purpose="batch"), "id"
-        )
+
+        async def send() -> str:
+            files = self._client.files.with_raw_response
+            raw = await files.create(file=upload, purpose="batch")
+            return id_of(json_of(raw.http_response), self._key)
+
+        file_id = await self._ask(send)
         tries, full_since = 0, None
         while True:
-            batch = await self._wait(await self._create(uploaded.id, file))
+            batch = await self._wait(await self._create(file_id, file))
             if batch.status != "failed":
                 return batch
-            fault = failure_of(batch.errors, self._key)
+            fault = failure_of(batch)
             if fault.remedy == "stop":
                 raise UserError(f"{self._server} does not work on batch {batch.id}: {fault}")
             tries += 1
@@ -92,26 +115,27 @@ class BatchServerEngine(ServerEngine):
                 )
             await self._pause(min(_LONGEST_PAUSE, self._config.poll_s * 2.0 ** min(tries, 16)))
 
-    async def _create(self, file_id: str, file: BatchFile) -> Any:
+    async def _create(self, file_id: str, file: BatchFile) -> Batch:
         """Create a batch, unless an earlier try did so and its answer was lost."""
         metadata = metadata_of(self._model, file.bodies, self._dialect.to_text())
         tried = False
 
-        async def create() -> Any:
+        async def create() -> Batch:
             nonlocal tried
             for batch in await self._listed() if tried else []:
                 if batch.input_file_id == file_id and batch.status != "failed":
                     return batch
             tried = True
-            return await self._client.batches.create(
+            raw = await self._client.batches.with_raw_response.create(
                 input_file_id=file_id,
                 endpoint=file.endpoint,
                 completion_window=self._config.completion_window,
                 metadata=metadata,
             )
+            return batch_of(json_of(raw.http_response), self._key)
 
-        batch = await self._ask(create, "id", "status")
-        if (batch.metadata or {}) != metadata and not self._forgetful:
+        batch = await self._ask(create)
+        if batch.metadata != metadata and not self._forgetful:
             self._forgetful = True
             self._learnt.append(
                 f"{self._server} keeps no metadata of batches: after a crash those under way are "
@@ -120,14 +144,19 @@ class BatchServerEngine(ServerEngine):
         self._names[batch.id] = frozenset(file.bodies)
         return batch
 
-    async def _wait(self, batch: Any) -> Any:
+    async def _wait(self, batch: Batch) -> Batch:
         """Poll a batch until it has ended."""
+
+        async def look(name: str) -> Batch:
+            raw = await self._client.batches.with_raw_response.retrieve(name)
+            return batch_of(json_of(raw.http_response), self._key)
+
         self._under_way[batch.id] = batch
         try:
             while batch.status not in ENDED:
                 await self._pause(self._config.poll_s)
-                look = partial(self._client.batches.retrieve, batch.id)
-                batch = self._under_way[batch.id] = await self._ask(look, "id", "status")
+                seen = await self._ask(partial(look, batch.id))
+                batch = self._under_way[batch.id] = replace(seen, id=batch.id)
             self._num_ended += batch.status != "failed"
             return batch
         finally:
@@ -147,12 +176,13 @@ class BatchServerEngine(ServerEngine):
         Raises:
             UserError: The file cannot be read; or the server withholds it, and `or_none` is false.
         """
+        if file_id is None:
+            return None
         fault: Fault | None = None
         for failures in range(self._options.max_retries + 1):
             await self._pause(backoff(failures) if failures else 0.0)
             try:
-                answer = await self._ask(lambda: self._client.files.content(file_id), "content")
-                return read_lines(answer.content)
+                return read_lines(await self._ask(partial(self._content, file_id)), self._key)
             except UnusableAnswerError as error:
                 fault = fault_of(error, self._key)
             except _RefusedError as error:
@@ -161,10 +191,12 @@ class BatchServerEngine(ServerEngine):
                 raise
         raise UserError(f"{self._server} gives no readable file {file_id}: {fault}")
 
-    async def _ask(self, call: Callable[[], Awaitable[Any]], *attributes: str) -> Any:
-        """Make a call, again and again while the server is away, and return the answer.
+    async def _content(self, file_id: str) -> bytes:
+        raw = await self._client.files.with_raw_response.content(file_id)
+        return bytes(raw.http_response.content)
 
-        A usable answer has the given attributes.
+    async def _ask(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a call, again and again while the server is away, and return the answer.
 
         Raises:
             UserError: The server was away too long, or refuses; or the engine stops.
@@ -175,14 +207,12 @@ class BatchServerEngine(ServerEngine):
             self._check_stop()
             try:
                 answer = await call()
-                if not all(hasattr(answer, name) for name in attributes):
-                    raise UnusableAnswerError(f"no batch or file: {str(answer)[:200]}")
                 self._outage.answered()
                 return answer
-            except (openai.APIError, httpx2.RequestError, TimeoutError, UnusableAnswerError) as e:
-                fault = fault_of(e, self._key)
-            except json.JSONDecodeError as error:
-                fault = fault_of(UnusableAnswerError(f"no valid JSON: {error}"), self._key)
+            except (
+                openai.APIError, httpx2.RequestError, TimeoutError, UnusableAnswerError, MovedError,
+            ) as error:  # fmt: skip
+                fault = fault_of(error, self._key)
             if fault.remedy in ("stop", "row"):
                 raise _RefusedError(self._refused_by(fault), fault.status)
             times += 1
@@ -206,9 +236,8 @@ class BatchServerEngine(ServerEngine):
         batches = list(self._under_way.values())
         if not batches or time.monotonic() < self._next_progress:
             return ""
-        counts = [batch.request_counts for batch in batches]
-        done = sum(getattr(count, "completed", 0) for count in counts)
-        total = sum(getattr(count, "total", 0) for count in counts)
+        done = sum(batch.num_answered for batch in batches)
+        total = sum(batch.num_rows for batch in batches)
         text = f"{done:,} of {total:,} answered"
         if not total:
             text = ", ".join(sorted({batch.status for batch in batches}))

@@ -504,4 +504,4 @@ def test_damaged_metadata_deny_nothing() -> None:
         == {"a", "x"}
         == may_hold({**metadata, "count": "?"}, "m", ["a", "x"])
     )
-    assert may_hold({"somebody": "else"}, "m", ["a"]) == may_hold(None, "m", ["a"]) == set()
+    assert may_hold({"somebody": "else"}, "m", ["a"]) == may_hold({}, "m", ["a"]) == set()
