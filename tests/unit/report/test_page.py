@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,7 +29,11 @@ FIGURES = {
     "time",
 }
 SVG = "{http://www.w3.org/2000/svg}svg"
-STRANGE = ("<script>alert(1)</script>", "$x^2$ \\frac", "a&b \"'", "日本語", "x" * 300, "nul\x07l")
+STRANGE = (
+    *("<script>alert(1)</script>", "$x^2$ \\frac", "a&b \"'", "日本語", "x" * 300, "nul\x07l"),
+    *("[/INST] chat", "one\x85two\u2028three", "\u202egnp.exe", "\ufffe", "a\x1b[31m"),
+    *("{{ question }}{% raw %}", "]]>", "\\mathdefault{$", "e\u0301\U0010ffff", "%s {0}"),
+)
 
 
 class _Page(HTMLParser):
@@ -194,12 +199,15 @@ def test_many_stages(write_run: WriteRun) -> None:
 
 
 def test_strange_names_and_texts_are_shown_and_never_interpreted(write_run: WriteRun) -> None:
-    counts = {name: 40 - 3 * i for i, name in enumerate(STRANGE)}
+    counts = {name: 60 - 3 * i for i, name in enumerate(STRANGE)}
     run = write_run(
         counts, text="<script>alert(2)</script> {{ 7*7 }} \x00", quarantined={"<b>bad</b>": 1}
     )
     page = page_of(run)
     assert "<script>alert(1)</script>" in page.text
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", page.text)
+    assert "[/INST] chat" in page.text
+    assert "{{ question }}{% raw %}" in page.text
     assert "<script>alert(2)</script> {{ 7*7 }} \ufffd" in page.text
     assert "<b>bad</b>" in page.text
     sizes = _text(figures_of(run)["domain-sizes"])
