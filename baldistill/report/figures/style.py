@@ -13,6 +13,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -90,7 +91,10 @@ class Picture:
         """Render a figure; call this, and draw the figure, in `styled`."""
         svg, png = _svg(figure, name, title), io.BytesIO()
         figure.set_layout_engine("none")  # both have the layout that the SVG was given
-        figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
+        figure.set_dpi(160)
+        canvas: Any = FigureCanvasAgg(figure)
+        # It draws once. `savefig` would draw twice, to find a layout that the figure has.
+        canvas.print_png(png, metadata={"Software": None})
         return cls(name, title, caption, svg, png.getvalue())
 
     def save(self, folder: Storage) -> list[str]:
