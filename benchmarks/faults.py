@@ -105,8 +105,11 @@ def main() -> None:
         if arguments.others:
             from fault_matrix import others
 
-            outcomes = others.side_by_side(matrix, kills=4)
-            print(table(others.COLUMNS, (outcome.cells() for outcome in outcomes)))
+            cells = []
+            for outcome in others.side_by_side(matrix, kills=4):
+                cells.append(outcome.cells())
+                print(" | ".join(cells[-1]), file=sys.stderr, flush=True)
+            print(table(others.COLUMNS, cells))
     print(summary(rows, time.monotonic() - start, arguments.seed))
     sys.exit(any(not row.is_green for row in rows))
 

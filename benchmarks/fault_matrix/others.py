@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,21 +47,20 @@ class Outcome:
 COLUMNS = ("fault", "program", "kills", "completed", "answers", "server calls", "sent again")
 
 
-def side_by_side(matrix: Matrix, kills: int) -> list[Outcome]:
+def side_by_side(matrix: Matrix, kills: int) -> Iterator[Outcome]:
     """Put all three through SIGKILL of all at the same moments, then through each bad reply."""
     moments = random_blows(("all",), kills, matrix.num_calls, matrix.rng)
-    found = [_ours_killed(matrix, [(calls, delay) for _, calls, delay in moments])]
+    plan = [(calls, delay) for _, calls, delay in moments]
     names = [name for name in SCRIPTS if _is_installed(name)]
+    yield _ours_killed(matrix, plan)
     for name in names:
-        plan = [(calls, delay) for _, calls, delay in moments]
-        found.append(_peer(matrix, name, "SIGKILL of all", plan, Witness(latency=0.05, spread=0.2)))
+        yield _peer(matrix, name, "SIGKILL of all", plan, Witness(latency=0.05, spread=0.2))
     for title, reply in WORST.items():
-        found.append(_ours_answered(matrix, title))
+        yield _ours_answered(matrix, title)
         for name in names:
             server = Witness()
             server.be_hostile([reply] * _HOSTILE)
-            found.append(_peer(matrix, name, title, [], server))
-    return found
+            yield _peer(matrix, name, title, [], server)
 
 
 def _is_installed(name: str) -> bool:
