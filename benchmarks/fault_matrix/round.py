@@ -116,9 +116,8 @@ class Round:
         assert process is not None
         number = _SIGNALS.get(blow, signal.SIGKILL)
         victim: Victim = "driver" if blow in _SIGNALS else blow  # type: ignore[assignment]
-        begun = self.run_dir / layout.LOG
         for is_time in (
-            begun.exists,
+            lambda: "run folder:" in process.said(),  # a start of Python's is not the run's
             lambda: len(self.server.calls) >= at_calls,
             lambda: bool(process.victims(victim)),
         ):
