@@ -9,40 +9,44 @@ import json
 import os
 import re
 from collections.abc import Iterable
+from functools import cache
 from urllib.parse import quote
 
 MASK = "***"
 _LEAST_LETTERS = 8  # shorter texts in the place of a key, such as `none`, are words
-_NAMES = (
-    r"[\w-]*signature|[\w-]*credential|[\w-]*security[_-]?token|sig|sas|token|key|secret|"
-    r"password|passwd|pwd|auth|authorization|[\w-]*api[_-]?key|[\w-]*access[_-]?key(?:[_-]?id)?|"
-    r"[\w-]*secret[_-]?key|[\w-]*client[_-]?secret|[\w-]*account[_-]?key|awsaccesskeyid|"
-    r"(?:access|auth|refresh|id|session|bearer)[_-]?token"
+_READ, _LONGEST_SECRET = 16_384, 4096  # letters of a long text that are looked at; of a secret
+_WORD = r"[\w-]{0,40}"  # bounded: a run of letters must not cost the square of its length
+
+_PARAMETER = (
+    rf"(?:{_WORD}(?:secret|passw|token|signature|credential|(?:access|account|api)[_-]?key){_WORD}"
+    r"|awsaccesskeyid|sig|sas|pwd|auth|key)"
 )
-_SECRET_NAME = re.compile(rf"(?i)(?:{_NAMES})")
-_USER = re.compile(r"(?<=://)[^/@\s?#'\"<>]+(?=@)")
-_QUERY = re.compile(r"(?i)([?&;](?:" + _NAMES + r")=)[^\s&;#\"'<>|,)\]}]+")
+_FIELD = (
+    rf"(?:{_WORD}(?:signature|password|(?:api|access|secret|account)[_-]?key(?:[_-]?id)?|"
+    r"(?:access|auth|session|security)[_-]?token|client[_-]?secret)|sig|secret|passwd)"
+)
+_END = r"[^\s&;#\"'<>|,)\]}]"
+_USER = re.compile(r"(?i)(?<=://)[^/@\s:\"'<>]*:[^/@\s\"'<>]*(?=@)|(?<=http://)[^/@\s\"'<>]+(?=@)|"
+                   r"(?<=https://)[^/@\s\"'<>]+(?=@)")  # fmt: skip
+_QUERY = re.compile(rf"(?i)([?&;]{_PARAMETER}=)(?!\*){_END}+")
 _ASSIGNED = re.compile(
-    r"(?i)(?<![\w-])((?:[\w-]*signature|[\w-]*api[_-]?key|[\w-]*access[_-]?key(?:[_-]?id)?|"
-    r"[\w-]*secret[_-]?key|client[_-]?secret|account[_-]?key|(?:access|auth)[_-]?token|sig|secret|"
-    r"password|passwd)(?:=|[\"']\s*:\s*[\"']?|:\s*))[^\s&;#\"'<>|,)\]}*]{6,}"
+    rf"(?i)(?<![\w-])({_FIELD}(?:=|[\"']\s?:\s?[\"']?|:\s?))(?!\*)(?:{_END}){{6,}}"
 )
 _HEADER = re.compile(
-    r"(?i)\b(authorization[\"']?\s*[:=]\s*[\"']?(?:basic|bearer|token)?\s*)[^\s\"',]+"
+    r"(?i)\b(authorization[\"']?\s?[:=]\s?[\"']?)(?!\*)(?:(?:basic|bearer|token)\s)?[^\s\"',]+"
 )
 _KEY_LIKE = re.compile(
-    r"(?i:\b(?:sk|pk|rk|key)-[\w*.-]{6,})|(?i:\bbearer\s+(?=\S*[\d._-])\S{8,})|"
+    r"(?i:\b(?:sk|pk|rk|key)-[\w*.-]{6,})|(?i:\bbearer\s+(?!\*)(?=\S{0,200}[\d._-])\S{8,})|"
     r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bAIza[\w-]{30,}|\bhf_[A-Za-z0-9]{20,}|\bgh[opsu]_\w{20,}|"
     r"\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+"
 )
+_SIGNS = (  # one of them is in every text that the patterns above find something in
+    "@", "signature", "credential", "passw", "secret", "token", "bearer", "authorization", "key",
+    "sig", "sas=", "pwd=", "auth=", "sk-", "pk-", "rk-", "hf_", "gh", "akia", "asia", "aiza", "eyj",
+)  # fmt: skip
 _VARIABLE = re.compile(
     r"(?i)(?:api_?key|access_key|secret|secret_?key|token|password|account_key)$"
 )
-
-
-def is_secret_name(name: str) -> bool:
-    """Return whether a parameter of this name, as of a URL, holds a secret."""
-    return _SECRET_NAME.fullmatch(name) is not None
 
 
 def masked_key(text: str, key: str) -> str:
@@ -54,24 +58,46 @@ def masked_key(text: str, key: str) -> str:
     return text
 
 
+def masked_urls(text: str) -> str:
+    """Return a text whose URLs have neither a password nor secret parameters in their queries."""
+    if "://" not in text:
+        return text
+    return _QUERY.sub(rf"\1{MASK}", _USER.sub(MASK, text))
+
+
 def masked_text(text: str, keys: Iterable[str] = ()) -> str:
     """Return a text without secrets: these keys, those of the environment, and what looks like one.
 
-    In a URL these are its user and password and the secret parameters of its query.
+    The text of a model or of a corpus that is used, not reported, is no subject of this: only the
+    key is taken out of it, by `masked_key`.
     """
     for key in (*keys, *_environment()):
         text = masked_key(text, key)
-    if "://" in text:
-        text = _USER.sub(MASK, text)
-    if "=" in text or ":" in text:
-        text = _QUERY.sub(rf"\1{MASK}", text)
-        text = _ASSIGNED.sub(rf"\1{MASK}", text)
-        text = _HEADER.sub(rf"\1{MASK}", text)
+    lower = text.lower()
+    if not any(sign in lower for sign in _SIGNS):
+        return text
+    text = _USER.sub(MASK, text)
+    for pattern in (_QUERY, _ASSIGNED, _HEADER):
+        text = pattern.sub(rf"\1{MASK}", text)
     return _KEY_LIKE.sub(MASK, text)
+
+
+def masked_start(text: str, keys: Iterable[str] = ()) -> str:
+    """Return the first 10,000 letters of a text, or more, masked: to be cut further."""
+    if len(text) <= _READ:
+        return masked_text(text, keys)
+    return masked_text(text[:_READ], keys)[:-_LONGEST_SECRET]  # its end may be half a key
 
 
 def _environment() -> Iterable[str]:
     """Return the secrets of this process's environment, by the names of the variables."""
-    for name, value in os.environ.items():
-        if _VARIABLE.search(name) and any(letter.isdigit() for letter in value):
-            yield value.strip()
+    for name in os.environ:
+        if _names_secret(name):
+            value = os.environ.get(name, "").strip()
+            if any(letter.isdigit() for letter in value):
+                yield value
+
+
+@cache
+def _names_secret(variable: str) -> bool:
+    return _VARIABLE.search(variable) is not None

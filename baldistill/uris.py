@@ -7,10 +7,10 @@ A URI may end in a query that belongs to the filesystem, not to the path:
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qsl, urlsplit
+
+from baldistill.masking import masked_urls
 
 _QUERY = re.compile(r"\?[A-Za-z_]\w*=[^/*?\[\]]*(&[A-Za-z_]\w*=[^/*?\[\]]*)*$")
-_SECRET_KEY = re.compile(r"secret|password|token|access_key|account_key|^sas|^sig$", re.IGNORECASE)
 
 
 def split_query(uri: str) -> tuple[str, str]:
@@ -27,17 +27,10 @@ def join(uri: str, name: str) -> str:
 
 def holds_secret(uri: str) -> bool:
     """Whether a URI carries a password or a key, which would end up in logs and artifacts."""
-    if "://" not in uri:
-        return False
-    base, query = split_query(uri)
-    try:
-        has_password = urlsplit(base).password is not None
-    except ValueError:  # such as a bracket that opens no IPv6 address
-        has_password = False
-    return has_password or any(_SECRET_KEY.search(key) for key, _ in parse_qsl(query[1:]))
+    return masked_urls(uri) != uri
 
 
 def masked(uri: str) -> str:
     """A URI that can be shown: without user, password and query."""
     base, _ = split_query(uri)
-    return re.sub(r"://[^/@]*@", "://...@", base)
+    return re.sub(r"://[^/@]*@", "://...@", masked_urls(base))

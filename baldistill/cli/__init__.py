@@ -12,6 +12,7 @@ import typer
 
 from baldistill.cli import compare, data, report, run, sweep
 from baldistill.errors import UserError
+from baldistill.masking import masked_text
 from baldistill.visible import visible_lines
 
 app = typer.Typer(
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
         _check_encoding(sys.argv[1:] if arguments is None else arguments)
         app(arguments, standalone_mode=True)
     except UserError as error:
-        typer.echo(visible_lines(f"error: {error}"), err=True)
+        typer.echo(visible_lines(masked_text(f"error: {error}")), err=True)
         sys.exit(2)
     except SystemExit as end:
         if end.code == _INTERRUPTED:

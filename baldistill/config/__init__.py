@@ -7,8 +7,8 @@ unknown one. Nothing here imports ray or torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,7 @@ from baldistill.config.student import EvaluationConfig, LoraConfig, StudentConfi
 from baldistill.config.teachers import TeacherConfig, TransformersTeacher
 from baldistill.core.answers import Task
 from baldistill.core.policies import Schedule, Split
+from baldistill.uris import holds_secret, masked
 
 __all__ = ["BudgetConfig", "Columns", "Config", "DataConfig", "LoraConfig", "StudentConfig", "Task"]
 
@@ -42,6 +43,17 @@ class Config(Section):
     student: StudentConfig = StudentConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     cluster: ClusterConfig = ClusterConfig()
+
+    @model_validator(mode="after")
+    def _no_secrets(self) -> Config:
+        """Refuse secrets, since `config.yaml` of the run folder holds these texts."""
+        for key, text in _texts(self.model_dump(mode="json")):
+            if holds_secret(text):
+                raise ValueError(
+                    f"{key} has credentials in it: {masked(text)}. Take them out and set them in "
+                    "the environment"
+                )
+        return self
 
     @model_validator(mode="after")
     def _lists_fit_the_stages(self) -> Config:
@@ -73,3 +85,15 @@ class Config(Section):
     def task_of(self, domain: str) -> Task:
         """Return the task type of a domain: `data.domain_tasks`, else `data.task`."""
         return self.data.domain_tasks.get(domain, self.data.task)
+
+
+def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the texts in a config, each with its dotted key."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _texts(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner, key)
+    elif isinstance(value, str):
+        yield key, value

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from baldistill.config import Config
 from baldistill.errors import ConfigError
+from baldistill.masking import masked_start
 from baldistill.methods import preset
 from baldistill.uris import split_query
 from baldistill.yaml12 import NotYamlError, read_yaml, write_yaml
@@ -121,7 +122,9 @@ def _override(values: dict[str, Any], item: str) -> None:
     key, separator, text = item.partition("=")
     parts = key.strip().split(".")
     if not separator or not all(parts):
-        raise ConfigError(f"override {item!r} is not of the form key.subkey=value")
+        raise ConfigError(
+            f"override {masked_start(repr(item))} is not of the form key.subkey=value"
+        )
     try:
         value = read_yaml(text)
     except NotYamlError as error:
@@ -155,14 +158,18 @@ def _explain(error: Any, values: Mapping[str, Any], model: type[BaseModel]) -> s
         kind, known = error["ctx"]["tag"], error["ctx"]["expected_tags"]
         near = difflib.get_close_matches(kind, known.replace("'", "").split(", "), 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        return f"{key}.kind: {kind!r} is none of {known}{hint}"
+        return f"{key}.kind: {masked_start(repr(kind))} is none of {known}{hint}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":  # of a dataclass of core, which names its field first
         name, _, rest = message.partition(" ")
         keys = _all_keys(model)
         if rest.startswith("must ") and any(_matches(k, [*shown, name]) for k in keys):
             return f"{key}.{name}: {rest}"
-    got = "" if error["type"] in ("missing", "value_error") else f" (got {error['input']!r:.80})"
+    got = (
+        ""
+        if error["type"] in ("missing", "value_error")
+        else f" (got {masked_start(repr(error['input'])):.80})"
+    )
     return f"{key}: {message}{got}"
 
 

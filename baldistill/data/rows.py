@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from baldistill.config import DataConfig
 from baldistill.data.sources import Role
+from baldistill.masking import masked_start
 from baldistill.records import QUARANTINE
 
 Reason: TypeAlias = Literal[
@@ -84,8 +85,8 @@ def content_of(values: Mapping[str, object]) -> str:
 
 
 def cut(text: str) -> str:
-    """Return the text without line end, at most `CONTENT_CHARS` long, as valid UTF-8."""
-    short = text.rstrip("\r\n")[:CONTENT_CHARS]
+    """Return a text without secrets and line end, at most `CONTENT_CHARS` long, as valid UTF-8."""
+    short = masked_start(text.rstrip("\r\n"))[:CONTENT_CHARS]
     return short.encode("utf-8", "replace").decode("utf-8")
 
 

@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from baldistill.masking import masked_text
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
 from baldistill.visible import visible_lines
@@ -34,8 +35,8 @@ class RunLog:
             self._text = storage.read_text(layout.LOG)
 
     def write(self, text: str) -> None:
-        """Append a message."""
-        indented = visible_lines(text).replace("\n", "\n    ")
+        """Append a message, without the secrets in it."""
+        indented = visible_lines(masked_text(text)).replace("\n", "\n    ")
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {indented}\n"
         if self._storage.is_local:
             with Path(self._storage.path(layout.LOG)).open("a", encoding="utf-8") as file:

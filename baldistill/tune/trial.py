@@ -14,6 +14,7 @@ from baldistill.answers.store import ResponseStore
 from baldistill.commands.run import RunResult, run
 from baldistill.config import Config
 from baldistill.errors import FolderInUseError, UserError
+from baldistill.masking import masked_text
 from baldistill.placement.engines import Engines
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import METRIC_NAMES
@@ -163,5 +164,5 @@ def _reason_written(storage: Storage) -> Iterator[None]:
         yield
     except Exception as error:
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        storage.write_text(layout.FAILURE, f"{kind}{error}")
+        storage.write_text(layout.FAILURE, masked_text(f"{kind}{error}"))
         raise

@@ -7,17 +7,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "baldistill"
 ROWS = (
-    {
-        "core",
-        "errors",
-        "masking",
-        "object_stores",
-        "processes",
-        "ray_patches",
-        "uris",
-        "visible",
-        "yaml12",
-    },
+    {"core", "errors", "masking", "object_stores", "processes", "ray_patches", "visible", "yaml12"},
+    {"uris"},
     {"bundled", "methods", "records", "storage", "terminal"},
     {"config"},
     {"answers", "run_folder"},

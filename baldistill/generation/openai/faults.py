@@ -13,13 +13,12 @@ import httpx2
 import openai
 
 from baldistill.generation.openai.limits import asked_wait
-from baldistill.masking import masked_text
+from baldistill.masking import masked_start
 from baldistill.visible import visible
 
 Remedy: TypeAlias = Literal["again", "wait", "row", "stop"]
 
 _LONGEST = 300  # letters of a server's message that are quoted
-_READ, _LONGEST_SECRET = 16_384, 4096  # letters of a message that are looked at; of a secret
 _AWAY = frozenset({429, 502, 503, 504, 529})
 _AGAIN = frozenset({408, 409, 425})
 _STOPS = frozenset({401, 402, 403, 404, 405, 410})
@@ -164,8 +163,5 @@ def quoted(text: str, key: str, most: int = _LONGEST) -> str:
 
     Secrets are masked first: a cut key would not be recognized.
     """
-    text, rest = text[:_READ], text[_READ:]
-    text = masked_text(text, [key])
-    text = text[:-_LONGEST_SECRET] if rest else text  # its end may be half a key
-    text = visible(" ".join(text.split()))
+    text = visible(" ".join(masked_start(text, [key]).split()))
     return text if len(text) <= most else f"{text[:most]}..."
