@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import getpass
 import hashlib
 import io
 import json
 import os
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +29,7 @@ import pyarrow.parquet as pq
 
 from baldistill import object_stores
 from baldistill.errors import UserError
+from baldistill.private_folder import cached
 from baldistill.uris import holds_secret, join, masked
 
 _FSSPEC = "fsspec+"
@@ -225,10 +224,11 @@ class Storage:
         """The folder as a local one: itself, or a download that this machine keeps.
 
         The download is keyed by the URI and by the names, sizes and times of the files, so what
-        was written anew is downloaded anew.
+        was written anew is downloaded anew. It is kept in the user's cache, where no other user
+        can put other weights in its place.
 
         Raises:
-            UserError: There is no such folder.
+            UserError: There is no such folder, or other users can write to the cache.
         """
         if self.is_local:
             return Path(self.path(name))
@@ -239,21 +239,16 @@ class Storage:
         if not files:
             raise UserError(f"there is nothing at {self.uri_of(name)}")
         key = hashlib.blake2b(repr((self.uri, files)).encode(), digest_size=16).hexdigest()
-        cache = Path(tempfile.gettempdir()) / f"baldistill-{getpass.getuser()}" / key
-        if not cache.exists():
-            temporary = _temporary(cache)
-            temporary.mkdir(parents=True, mode=0o700)
+
+        def download(folder: Path) -> None:
             pafs.copy_files(
                 self.path(name),
-                str(temporary),
+                str(folder),
                 source_filesystem=self.fs,
                 destination_filesystem=pafs.LocalFileSystem(),
             )
-            try:
-                os.replace(temporary, cache)
-            except OSError:  # another process of this machine was faster
-                shutil.rmtree(temporary)
-        return cache
+
+        return cached(key, download)
 
 
 def open_uri(uri: str) -> tuple[pafs.FileSystem, str]:

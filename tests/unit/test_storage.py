@@ -20,7 +20,7 @@ def storage(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Storage:
     """A folder on the disk, and one on a filesystem that is not taken for the disk."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     if request.param == "local":
         return Storage.open(tmp_path / "run")
     fs = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem())
