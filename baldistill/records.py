@@ -79,7 +79,7 @@ RESPONSES = pa.schema(
         pa.field("prediction", pa.string()),  # null when no answer could be extracted
         pa.field("score", pa.float64(), nullable=False),  # 1/0 for accuracy, else word F1
         pa.field("num_tokens", pa.int32()),
-        pa.field("error", pa.string()),
+        pa.field("error", pa.string()),  # of the engine, or why the answer was not compared
     ]
 )
 """The student's response to a question of the evaluation set."""

@@ -14,9 +14,10 @@ from baldistill.commands.inputs import prepare
 from baldistill.config import Config
 from baldistill.config.loading import load_config
 from baldistill.core.metrics import Metrics
+from baldistill.equality import NOT_COMPARED
 from baldistill.method.context import Context
 from baldistill.method.earlier import annotated_before
-from baldistill.method.evaluate import accuracy_table, evaluate
+from baldistill.method.evaluate import accuracy_table, evaluate, num_not_compared
 from baldistill.method.plan import plan_all, quota_table, teacher_warnings
 from baldistill.method.stage import evaluate_stage, run_stage
 from baldistill.placement.cluster import connected
@@ -194,7 +195,8 @@ def _finish(context: Context, stages: _Stages) -> RunResult:
     spent["stopped_by"] = stages.stopped_by
     spent["short_of_budget"] = short = max(0, context.config.budget.total - annotated)
     final = list(stages.metrics.values())[-1]
-    metrics = {**final, "stages": stages.metrics, "budget": spent}
+    undecided = num_not_compared(context, stages.trained)
+    metrics = {**final, "not_compared": undecided, "stages": stages.metrics, "budget": spent}
     check_still_held(storage)
     storage.write_json(layout.METRICS, metrics)
     student = storage.uri_of(context.student(stages.trained).name) if stages.trained else None
@@ -214,6 +216,8 @@ def _finish(context: Context, stages: _Stages) -> RunResult:
         f"macro {final['macro']:.3f}  micro {final['micro']:.3f}  "
         f"head {_figure(final['head'])}  tail {_figure(final['tail'])}"
     )
+    if undecided:
+        display.say(f"{undecided:,} answers were {NOT_COMPARED}, and count as wrong")
     if student:
         display.say(f"student: {student}")
     display.say(f"run folder: {storage.uri} (stages/, metrics.json, quarantine/, ledger/, log.txt)")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from functools import lru_cache
+from collections.abc import Callable
 
 from baldistill.core.answer_number import canonical, numbers_equal, numbers_in, only_number
 from baldistill.core.answer_text import first_line, fold, stated_answer
@@ -80,11 +80,34 @@ def math_of_text(text: str) -> str | None:
     return canonical(matches[-1]) if matches else None
 
 
-def math_equal(a: str, b: str) -> bool:
+def latex_equal(a: str, b: str) -> bool:
+    """Let math-verify decide whether two expressions are equal; that may take forever.
+
+    Raises:
+        ModuleNotFoundError: math-verify is not installed.
+    """
+    try:
+        import math_verify
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"comparing the LaTeX answers {a!r} and {b!r} needs math-verify:"
+            " pip install 'baldistill[math]'",
+            name="math_verify",
+        ) from error
+    # Its time limits need signals, which only the main thread gets. Without limits it warns once.
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    one, other = (
+        math_verify.parse("$" + text.replace("π", r"\pi ") + "$", parsing_timeout=None)
+        for text in (a, b)
+    )
+    return bool(math_verify.verify(one, other, timeout_seconds=None))
+
+
+def math_equal(a: str, b: str, latex_equal: Callable[[str, str], bool] = latex_equal) -> bool:
     """Return whether two answers are the same number or expression.
 
     Numbers agree within a relative 1e-6; a percentage agrees with its number and its fraction
-    (50% is 50 and 0.5). If either holds LaTeX and the texts differ, math-verify decides; but
+    (50% is 50 and 0.5). If either holds LaTeX and the texts differ, `latex_equal` decides; but
     very long expressions and towers of powers are then never equal.
 
     Raises:
@@ -102,7 +125,7 @@ def math_equal(a: str, b: str) -> bool:
         return False
     if any(_ENDLESS.search(text) or len(text) > _LONGEST_LATEX for text in (one, other)):
         return False
-    return _latex_equal(one, other)
+    return latex_equal(one, other)
 
 
 def boxed(text: str) -> str | None:
@@ -151,22 +174,3 @@ def _without_latex_decoration(text: str) -> str:
 def _squeezed(text: str) -> str:
     """Drop all spaces except those between two numbers."""
     return re.sub(r"(?<!\d) | (?!\d)", "", " ".join(text.split()))
-
-
-@lru_cache(maxsize=4096)
-def _latex_equal(a: str, b: str) -> bool:
-    try:
-        import math_verify
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"comparing the LaTeX answers {a!r} and {b!r} needs math-verify:"
-            " pip install 'baldistill[math]'",
-            name="math_verify",
-        ) from error
-    # Its time limits need signals, which only the main thread gets. Without limits it warns once.
-    logging.getLogger("math_verify").setLevel(logging.ERROR)
-    one, other = (
-        math_verify.parse("$" + text.replace("π", r"\pi ") + "$", parsing_timeout=None)
-        for text in (a, b)
-    )
-    return bool(math_verify.verify(one, other, timeout_seconds=None))

@@ -8,7 +8,7 @@ would read it: "the answer is X", the last number, or the one choice that the co
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 from baldistill.core.answer_choices import (
@@ -19,7 +19,12 @@ from baldistill.core.answer_choices import (
     label_of_text,
     lettered,
 )
-from baldistill.core.answer_math import math_equal, math_of_answer, math_of_text
+from baldistill.core.answer_math import (
+    latex_equal,
+    math_equal,
+    math_of_answer,
+    math_of_text,
+)
 from baldistill.core.answer_text import (
     first_line,
     fold,
@@ -105,11 +110,15 @@ def equal(
     b: str | None,
     choices: Sequence[str] | None = None,
     question: str | None = None,
+    *,
+    latex_equal: Callable[[str, str], bool] = latex_equal,
 ) -> bool:
     """Return whether two answers are the same; None (no answer) equals nothing.
 
     Letters are compared for multiple choice, values for math, words for the rest. `choices` and
-    `question` are as in `extract`. If one is given, a letter equals its choice's text.
+    `question` are as in `extract`. If one is given, a letter equals its choice's text. Where math
+    answers hold LaTeX, `latex_equal` decides: the default has no time limit, and
+    `baldistill.equality` has one.
 
     Raises:
         ModuleNotFoundError: A math answer holds LaTeX and the extra `baldistill[math]` is not
@@ -123,7 +132,7 @@ def equal(
             one, other = (choice_of_answer(answer, by_letter) or fold(answer) for answer in (a, b))
             return one == other
         case "math":
-            return math_equal(a, b)
+            return math_equal(a, b, latex_equal)
         case "qa":
             return squad_normalise(a) == squad_normalise(b)
         case "classification" | "free_text":

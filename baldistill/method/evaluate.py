@@ -16,6 +16,7 @@ from baldistill.core.longtail import by_size, head_domains
 from baldistill.core.metrics import Metrics
 from baldistill.core.policies import Asked, Errors
 from baldistill.data.corpus import read_corpus, sample
+from baldistill.equality import NOT_COMPARED
 from baldistill.method.context import Context
 from baldistill.method.plan import StudentErrors
 from baldistill.method.select import WAITING_CPUS
@@ -56,6 +57,13 @@ def evaluate(context: Context, stage: int) -> Metrics:
     )
     storage.write_json(names.metrics, metrics.to_dict())
     return metrics
+
+
+def num_not_compared(context: Context, stage: int) -> int:
+    """Return how many answers of a stage's evaluation took too long to compare."""
+    name = StageLayout(stage).responses
+    errors = context.storage.read_table(name, columns=["error"])["error"]
+    return int(pc.sum(pc.equal(errors, NOT_COMPARED)).as_py() or 0)
 
 
 def ask_student(context: Context, stage: int) -> StudentErrors:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from baldistill.equality import NOT_COMPARED
 from baldistill.report.ranks import spread
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import StageLayout
@@ -116,6 +117,8 @@ def responses(run: RunFolder, most: int = 4) -> tuple[list[Example], str]:
             found.append(Example(tag, good, *asked, row["response"], note))
     unread = int(table["prediction"].null_count)
     text = f"{len(table):,} questions; in {unread:,} responses no answer could be found."
+    if slow := table["error"].to_pylist().count(NOT_COMPARED):
+        text += f" {slow:,} answers were {NOT_COMPARED}, and count as wrong."
     return found, text
 
 

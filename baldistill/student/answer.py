@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from baldistill.answers.completion import Completion
 from baldistill.config import Config
-from baldistill.core.answers import equal, extract, word_f1
+from baldistill.core.answers import extract, word_f1
+from baldistill.equality import NOT_COMPARED, same_answer
 from baldistill.generation.pool import Pool
 from baldistill.generation.types import Request, Sampling
 from baldistill.records import RESPONSES, digest
@@ -38,30 +39,32 @@ def examine(
 ) -> pa.Table:
     """Let the student answer evaluation questions; return marked `records.RESPONSES`, in order."""
     completions = respond(examples, pool, prompts, sampling, config.seed)
-    predictions, scores = [], []
+    predictions, scores, errors = [], [], []
     for row, completion in zip(examples.to_pylist(), completions, strict=True):
         choices = row["choices"] or prompts.labels_of(row["domain"])
         prediction = extract(
             config.task_of(row["domain"]), completion.text, choices, row["question"]
         )
         predictions.append(prediction)
-        scores.append(_mark(row, prediction, config))
+        score = _mark(row, prediction, config)
+        scores.append(score or 0.0)
+        errors.append(NOT_COMPARED if score is None else completion.error)
     columns = {
         "response": [completion.text for completion in completions],
         "prediction": predictions,
         "score": np.array(scores, dtype=np.float64),
         "num_tokens": np.array([len(c.token_ids) for c in completions], dtype=np.int32),
-        "error": [completion.error for completion in completions],
+        "error": errors,
     }
     return with_columns(examples, columns, RESPONSES)
 
 
-def _mark(row: Mapping[str, Any], prediction: str | None, config: Config) -> float:
-    """Return the score of one answer, from 0 to 1."""
+def _mark(row: Mapping[str, Any], prediction: str | None, config: Config) -> float | None:
+    """Return the score of one answer, from 0 to 1; None if it could not be compared."""
     task = config.task_of(row["domain"])
     if task == "qa":
         return word_f1(prediction, row["answer"])
-    return float(equal(task, prediction, row["answer"], row["choices"], row["question"]))
+    return same_answer(task, prediction, row["answer"], row["choices"], row["question"])
 
 
 def with_columns(examples: pa.Table, columns: Mapping[str, object], schema: pa.Schema) -> pa.Table:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from baldistill.config import Config
 from baldistill.core.answer_text import fold
-from baldistill.core.answers import equal, extract, proper_answer
+from baldistill.core.answers import extract, proper_answer
 from baldistill.core.label_sets import Labels
+from baldistill.equality import same_answer
 from baldistill.teacher.near_duplicates import ExistingQuestions
 from baldistill.teacher.parsing import NewExample, parse_new_example
 
@@ -40,11 +41,11 @@ class Judge:
             return "another label"
         return existing.fault(example.question)
 
-    def agrees(self, example: NewExample, domain: str, text: str) -> bool:
-        """Return whether a solution comes to the example's answer."""
+    def agrees(self, example: NewExample, domain: str, text: str) -> bool | None:
+        """Return whether a solution comes to the example's answer; None if that stayed open."""
         task, labels = self.config.task_of(domain), self._labels(domain)
         conclusion = extract(task, text, labels, example.question)
-        return equal(task, conclusion, example.answer, labels, example.question)
+        return same_answer(task, conclusion, example.answer, labels, example.question)
 
     def _proper(self, example: NewExample, domain: str) -> str | None:
         task = self.config.task_of(domain)

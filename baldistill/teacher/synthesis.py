@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from baldistill.config import Config
+from baldistill.equality import NOT_COMPARED
 from baldistill.records import AnnotatedExample, Example, RejectedAnswer, digest
 from baldistill.teacher.judge import Judge
 from baldistill.teacher.near_duplicates import ExistingQuestions
@@ -143,8 +144,7 @@ class _Writer:
                 continue
             # judged again: an example accepted in this round may be its duplicate
             reason = self._fault(domain, answer, example)
-            if reason is None and answer.request_id in unverified:
-                reason = "not verified"
+            reason = reason or unverified.get(answer.request_id)
             if reason is None and example is not None:
                 self.domains[domain].existing.add(example.question)
                 self.result.annotated.append(self._annotated(domain, example, answer))
@@ -179,8 +179,8 @@ class _Writer:
             return answer.because("malformed")
         return self.judge.fault(example, domain, self.domains[domain].existing)
 
-    def _unverified(self, written: Mapping[str, tuple[str, NewExample]]) -> set[str]:
-        """Let the teacher solve its own questions unaided; return the ids without a majority.
+    def _unverified(self, written: Mapping[str, tuple[str, NewExample]]) -> dict[str, str]:
+        """Let the teacher solve its own questions unaided; return why some have no majority.
 
         An example whose solution a cap refuses is not verified, and the cap ends the work.
 
@@ -188,11 +188,12 @@ class _Writer:
             written: Domain and example by the id of the request that wrote them.
 
         Returns:
-            Ids of `written`; none without `tail.votes`.
+            The reason by ids of `written`; none without `tail.votes`.
         """
         votes, chosen = self.config.tail.votes, self.teacher.config.rationale
         temperatures = [chosen.temperature, max(chosen.temperature, RETRY_TEMPERATURE)]
         num_agreed = dict.fromkeys(written, 0)
+        reasons = dict.fromkeys(written, "not verified")
         # the first votes of all examples in one call of `ask`, the further votes in another
         ballots = range(min(votes, 1)), range(1, votes)
         for temperature, some in zip(temperatures, ballots, strict=True):
@@ -202,10 +203,17 @@ class _Writer:
             solutions = self.teacher.ask(questions, sampling, stage=self.stage)
             for (name, _), solution in zip(asked, solutions, strict=True):
                 domain, example = written[name]
-                num_agreed[name] += self.judge.agrees(example, domain, solution.text)
+                agrees = self.judge.agrees(example, domain, solution.text)
+                num_agreed[name] += agrees is True
+                if agrees is None:
+                    reasons[name] = f"not verified: {NOT_COMPARED}"
                 if solution.outcome == "refused":
                     self.result.refused = solution.reason
-        return {name for name, number in num_agreed.items() if votes and 2 * number <= votes}
+        return {
+            name: reasons[name]
+            for name, number in num_agreed.items()
+            if votes and 2 * number <= votes
+        }
 
     def _solve(self, domain: str, example: NewExample, attempt: int) -> Question:
         prompt = self.teacher.prompts.render("solve", question=example.question, domain=domain)

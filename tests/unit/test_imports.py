@@ -8,7 +8,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[2] / "baldistill"
 ROWS = (
     {"core", "errors", "masking", "object_stores", "processes", "ray_patches", "visible", "yaml12"},
-    {"private_folder", "uris"},
+    {"equality", "private_folder", "uris"},
     {"bundled", "methods", "records", "storage", "terminal"},
     {"config"},
     {"answers", "run_folder"},
