@@ -6,7 +6,10 @@ is no longer needed, or that it no longer works.
 
 from __future__ import annotations
 
+import os
+import secrets
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,8 +27,16 @@ LOCAL_RAY_SETTINGS = {
     # alone are as many, so each pass over the corpus would start its processes anew: 9 to 25 s a
     # pass on two busy CPUs, 1 to 3 s with this setting. Not needed once passes are as fast without.
     "RAY_idle_worker_killing_time_threshold_ms": "300000",
+    # What training workers and vLLM's processes listen on. Documented by torch, NCCL and vLLM.
+    "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
+    "NCCL_SOCKET_IFNAME": "lo",
+    "VLLM_HOST_IP": "127.0.0.1",
 }
 """Environment of the driver, set before it starts a Ray on this machine."""
+
+_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+_TOKEN = "RAY_AUTH_TOKEN"
+AUTH_MODE = "RAY_AUTH_MODE"
 
 TUNE_SETTINGS = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # documented: Ctrl-C ends the sweep, which can be resumed
@@ -76,6 +87,61 @@ def is_remote_driver() -> bool:
     import ray.util.client
 
     return bool(ray.util.client.ray.is_connected())
+
+
+@contextmanager
+def on_loopback() -> Iterator[dict[str, str]]:
+    """Let a Ray that starts in the block listen on the loopback alone; yield `ray.init` arguments.
+
+    On Linux, Ray replaces a loopback address by one that other machines reach; on macOS and
+    Windows it does not. This asks for the latter: by a variable in the processes of Ray, and by
+    the constant that this process has read from the variable before. Not needed once
+    `ray.init(_node_ip_address="127.0.0.1")` alone keeps the address (test_cluster.py).
+    """
+    from ray._private import ray_constants
+
+    usual = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        with _environment({_LOOPBACK: "0"}):
+            yield {"_node_ip_address": "127.0.0.1"}
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = usual
+
+
+@contextmanager
+def own_token() -> Iterator[None]:
+    """Guard a Ray that starts in the block by a token of its own, which stands in no file.
+
+    Ray itself would keep one in `~/.ray/auth_token`, readable by all users. Not needed once Ray
+    writes this file for its owner alone.
+    """
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    def read_again() -> None:
+        Config.initialize("")
+        AuthenticationTokenLoader.instance().reset_cache()
+
+    try:
+        with _environment({AUTH_MODE: "token", _TOKEN: secrets.token_hex(32)}):
+            read_again()
+            yield
+    finally:
+        read_again()
+
+
+@contextmanager
+def _environment(settings: dict[str, str]) -> Iterator[None]:
+    """Set variables of this process and its children, and restore them."""
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 @contextmanager

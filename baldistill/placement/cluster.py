@@ -1,4 +1,4 @@
-"""Attach to a Ray cluster, or start a quiet local Ray."""
+"""Attach to a Ray cluster, or to a quiet Ray of this machine."""
 
 from __future__ import annotations
 
@@ -7,19 +7,15 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import ray
 import ray.data
 
 from baldistill.errors import ResourceError
+from baldistill.placement.local_ray import local_ray, set_environment
 from baldistill.placement.resources import Cluster
-from baldistill.ray_patches import (
-    DRIVER_SETTINGS,
-    LOCAL_RAY_SETTINGS,
-    is_slow_start,
-    keep_sigterm_handler,
-)
+from baldistill.ray_patches import DRIVER_SETTINGS, keep_sigterm_handler
 
 _CONNECT_SECONDS = 10.0
 
@@ -34,24 +30,21 @@ def connected(address: str | None = None, *, verbose: bool = False) -> Iterator[
     Raises:
         ResourceError: No cluster answers at the address, or the local Ray does not start.
     """
-    started = not ray.is_initialized()
-    if started:
-        _set_environment(DRIVER_SETTINGS)
-        if not sys.stderr.isatty():
-            _set_environment({"RAY_COLOR_PREFIX": "0"})  # a job's log has no control codes
-        level = logging.INFO if verbose else logging.ERROR
-        with keep_sigterm_handler():
+    with ExitStack() as stack:
+        if not ray.is_initialized():
+            set_environment(DRIVER_SETTINGS)
+            if not sys.stderr.isatty():
+                set_environment({"RAY_COLOR_PREFIX": "0"})  # a job's log has no control codes
+            level = logging.INFO if verbose else logging.ERROR
             if address := address or os.environ.get("RAY_ADDRESS"):
-                _join(address, level, verbose)
+                stack.callback(ray.shutdown)
+                with keep_sigterm_handler():
+                    _join(address, level, verbose)
             else:
-                _start_here(level, verbose)
-    if not verbose:
-        _silence_libraries()
-    try:
+                stack.enter_context(local_ray(level, verbose))
+        if not verbose:
+            _silence_libraries()
         yield Cluster(tuple(_nodes()))
-    finally:
-        if started:
-            ray.shutdown()
 
 
 def _nodes() -> Iterator[dict[str, float]]:
@@ -65,12 +58,6 @@ def _nodes() -> Iterator[dict[str, float]]:
             }
 
 
-def _set_environment(settings: dict[str, str]) -> None:
-    """Set variables that the user has not set."""
-    for name, value in settings.items():
-        os.environ.setdefault(name, value)
-
-
 def _join(address: str, level: int, verbose: bool) -> None:
     try:
         _check_listening(address)
@@ -80,23 +67,6 @@ def _join(address: str, level: int, verbose: bool) -> None:
             f"no Ray cluster answers at {address!r} ({error.__cause__ or error}): check "
             "--address and RAY_ADDRESS, or unset both to run on this machine"
         ) from None
-
-
-def _start_here(level: int, verbose: bool) -> None:
-    """Start a Ray on this machine, in a second attempt if the machine is busy."""
-    _set_environment(LOCAL_RAY_SETTINGS)
-    for is_last in (False, True):
-        try:
-            ray.init(include_dashboard=False, logging_level=level, log_to_driver=verbose)
-            return
-        except Exception as error:
-            if not is_slow_start(error):
-                raise
-            ray.shutdown()
-            if is_last:
-                raise ResourceError(
-                    f"Ray did not start on this machine, which may be too busy: {error}"
-                ) from None
 
 
 def _check_listening(address: str) -> None:
