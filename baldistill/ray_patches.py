@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 DRIVER_SETTINGS = {
     # Ray prints "Unhandled error" for results that nobody waits for. Not needed once a run that
@@ -116,11 +117,12 @@ def own_token() -> Iterator[None]:
     Ray itself would keep one in `~/.ray/auth_token`, readable by all users. Not needed once Ray
     writes this file for its owner alone.
     """
-    from ray._raylet import AuthenticationTokenLoader, Config
+    import ray._raylet
 
     def read_again() -> None:
-        Config.initialize("")
-        AuthenticationTokenLoader.instance().reset_cache()
+        raylet: Any = ray._raylet  # its stubs lack both
+        raylet.Config.initialize("")
+        raylet.AuthenticationTokenLoader.instance().reset_cache()
 
     try:
         with _environment({AUTH_MODE: "token", _TOKEN: secrets.token_hex(32)}):

@@ -309,13 +309,22 @@ def _written(path: str, data: bytes) -> Iterator[Path]:
     """Write a temporary file beside a local path, durably; remove it after the block."""
     temporary = _temporary(path)
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:  # a write that failed names no file
+            error.filename = path
+            raise
         yield temporary
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _remove(temporary: Path) -> None:
+    with contextlib.suppress(OSError):  # of a disk that fails: the next run sweeps it
+        temporary.unlink()
 
 
 def sync(path: Path) -> None:

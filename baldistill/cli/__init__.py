@@ -11,6 +11,7 @@ import threading
 import typer
 
 from baldistill.cli import compare, data, report, run, sweep
+from baldistill.disk_errors import disk_problem
 from baldistill.errors import UserError
 from baldistill.masking import masked_text
 from baldistill.visible import visible_lines
@@ -59,6 +60,12 @@ def main(arguments: list[str] | None = None) -> None:
             sys.stdout.flush()
             _end_interrupted()
         raise
+    except Exception as error:
+        problem = disk_problem(error)
+        if problem is None:
+            raise
+        typer.echo(visible_lines(f"error: {problem}"), err=True)
+        sys.exit(2)
 
 
 def _check_encoding(arguments: list[str]) -> None:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 
+from baldistill.disk_errors import disk_problem
 from baldistill.errors import ResourceError, UserError
 from baldistill.placement.cluster import connected
+from baldistill.placement.local_ray import local_ray
 from baldistill.progress.counter import Figures, Report, counted, start_counter
 from baldistill.progress.display import Display
 
@@ -38,6 +47,14 @@ def test_what_a_user_did_comes_out_of_rays_wrappings(ray_session: None) -> None:
     assert str(caught.value) == "cannot load the model 'nothing'"
 
 
+def test_a_full_disk_in_another_process_is_named(ray_session: None) -> None:
+    error = OSError(errno.ENOSPC, "No space left on device")
+    error.filename = "/runs/a/part.parquet"
+    with pytest.raises(Exception, match="No space") as caught:
+        run_pass(error)
+    assert str(disk_problem(caught.value)).startswith("/runs/a/part.parquet: the disk is full")
+
+
 def test_a_defect_stays_a_defect(ray_session: None) -> None:
     with pytest.raises(Exception, match="ours") as caught:
         run_pass(KeyError("ours"))
@@ -61,9 +78,6 @@ def test_rows_are_counted_where_they_are_worked_on(ray_session: None) -> None:
 
 
 def test_an_address_where_no_cluster_answers_is_an_error() -> None:
-    import subprocess
-    import sys
-
     code = (
         "from baldistill.placement.cluster import connected\n"
         "from baldistill.errors import ResourceError\n"
@@ -75,3 +89,76 @@ def test_an_address_where_no_cluster_answers_is_an_error() -> None:
     )
     assert "told: no Ray cluster answers at '127.0.0.1:1'" in done.stdout, done.stderr
     assert issubclass(ResourceError, UserError)
+
+
+LOOK = """
+import glob, json, os, re, ray
+from baldistill.placement.cluster import connected
+
+@ray.remote
+class Engine:
+    def token(self): return os.environ["RAY_AUTH_TOKEN"]
+
+def family():
+    found, size = {str(os.getpid())}, 0
+    while len(found) > size:
+        size = len(found)
+        for path in glob.glob("/proc/[0-9]*/stat"):
+            try:
+                if open(path).read().rpartition(")")[2].split()[1] in found:
+                    found.add(path.split("/")[2])
+            except OSError:
+                pass
+    return found
+
+def open_sockets():
+    held = set()
+    for pid in family():
+        for path in glob.glob(f"/proc/{pid}/fd/*"):
+            try:
+                held |= set(re.findall(r"socket:.(\\d+)", os.readlink(path)))
+            except OSError:
+                pass
+    rows = [row.split() for name in ("tcp", "tcp6") for row in open(f"/proc/net/{name}")]
+    return [row[1].split(":")[0] for row in rows if row[3] == "0A" and row[9] in held]
+
+before = dict(os.environ)
+with connected():
+    engine = Engine.remote()
+    token = ray.get(engine.token.remote())
+    session = ray._private.worker._global_node.get_session_dir_path()
+    hosts = open_sockets()
+changed = [name for name, value in before.items() if os.environ.get(name) != value]
+changed += [name for name in os.environ if "AUTH" in name]
+print(json.dumps([token, session, hosts, changed]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_a_local_ray_is_out_of_reach_for_other_machines_and_users(tmp_path: Path) -> None:
+    """Its sockets are on the loopback; its token and its files are this user's alone."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK],
+        env={n: v for n, v in os.environ.items() if not n.startswith("RAY_")}
+        | {"HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        umask=0,
+        check=False,
+    )
+    token, session, hosts, changed = json.loads(done.stdout.splitlines()[-1])
+    assert len(hosts) > 5, done.stderr
+    loopback = {"0100007F", "0000000000000000FFFF00000100007F"}
+    assert set(hosts) <= loopback
+    assert len(token) == 64
+    assert not any(path.is_file() for path in tmp_path.rglob("*token*"))
+    private = [path for path in Path(session).parents if not path.stat().st_mode & 0o077]
+    assert private, "another user can reach the sockets and logs"
+    assert changed == []
+
+
+def test_a_local_ray_without_a_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with pytest.raises(ResourceError, match="run programs as you"), local_ray(0, False):
+        pass
