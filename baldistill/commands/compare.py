@@ -33,7 +33,7 @@ from baldistill.progress.display import Display
 from baldistill.report.comparison import Outcome, markdown, summarise, write_comparison
 from baldistill.run_folder import layout
 from baldistill.run_folder.identity import adopt_comparison
-from baldistill.run_folder.lock import only_run_in
+from baldistill.run_folder.lock import only_run_in, only_user_of
 from baldistill.run_folder.reader import corpus_counts
 from baldistill.run_folder.spending import reused_from_other_runs
 from baldistill.storage import Storage
@@ -83,7 +83,8 @@ def compare(
         raise ConfigError("compare needs at least one method and one seed")
     display = Display(quiet=quiet)
     jobs = [Job(name, seed, config_of(name, seed)) for name in methods for seed in seeds]
-    with only_run_in(folder, display.say):
+    store = folder.sub(layout.RESPONSES)
+    with only_run_in(folder, display.say), only_user_of(store, folder, display.say):
         for job in jobs:
             adopt_comparison(folder, job.config)
         with connected(address, verbose=verbose) as cluster:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from baldistill.run_folder import layout
 from baldistill.run_folder.caps import cap_reached
 from baldistill.run_folder.identity import adopt_run
 from baldistill.run_folder.layout import StageLayout
-from baldistill.run_folder.lock import check_still_held, only_run_in
+from baldistill.run_folder.lock import check_still_held, only_run_in, only_user_of
 from baldistill.run_folder.log import RunLog
 from baldistill.run_folder.steps import Chain
 from baldistill.storage import Storage
@@ -99,12 +99,21 @@ def run(
     """
     config = config or load_config()
     storage = Storage.open(run_dir or layout.new_folder(config.name))
-    with only_run_in(storage, Display(quiet=quiet).say), RunLog(storage) as log:
-        responses = _open_store(store, storage)
+    say = Display(quiet=quiet).say
+    with (
+        only_run_in(storage, say),
+        _open_store(store, storage, say) as responses,
+        RunLog(storage) as log,
+    ):
         adopt_run(storage, config, responses.storage.uri)
         display = Display(log, quiet=quiet)
         start = time.monotonic()
         display.say(f"run folder: {storage.uri}")
+        if not storage.is_local and not storage.creates_once():
+            display.say(
+                "  warning: this storage cannot write a file only if its name is free. Should this "
+                "run be suspended for over a minute and another take its folder, both would go on"
+            )
         with connected(address, verbose=verbose) as cluster:
             display.say(
                 f"Ray: {cluster.num_cpus:g} CPUs, {cluster.num_gpus:g} GPUs "
@@ -124,10 +133,17 @@ def run(
         return result
 
 
-def _open_store(store: str | Path | ResponseStore | None, storage: Storage) -> ResponseStore:
+@contextmanager
+def _open_store(
+    store: str | Path | ResponseStore | None, storage: Storage, say: Callable[[str], None]
+) -> Iterator[ResponseStore]:
+    """Open the store of answers; a store that the caller opened is the caller's to hold."""
     if isinstance(store, ResponseStore):
-        return store
-    return ResponseStore(Storage.open(store) if store else storage.sub(layout.RESPONSES))
+        yield store
+        return
+    opened = Storage.open(store) if store else storage.sub(layout.RESPONSES)
+    with only_user_of(opened, storage, say):
+        yield ResponseStore(opened)
 
 
 def _engines_for(

@@ -28,7 +28,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,13 @@ def only_run_in(
     *,
     beat: float = 5.0,
     silence: float = 60.0,
+    beside: Storage | None = None,
 ) -> Iterator[None]:
     """Hold the run folder until the block ends; `say` what this run waits for.
 
     An owner writes its sign of life every `beat` seconds, and counts as dead after `silence`
     seconds without a change. Where another run took the folder, the main thread is interrupted.
+    `beside` is a folder that this run holds already: whom it found dead there is dead here, too.
 
     Raises:
         UserError: Another run is at work there, or has taken the folder, or the storage cannot be
@@ -68,6 +70,8 @@ def only_run_in(
             yield
         return
     presence = _Presence(storage, beat, silence)
+    if beside is not None and (other := _held.get(beside.uri)) is not None:
+        presence.name, presence.content["took"] = other.name, [*other.content["took"]]
     try:
         presence.acquire(say)
     except OSError as error:
@@ -76,6 +80,30 @@ def only_run_in(
             "credentials in the environment"
         ) from None
     with _beating(presence, say):
+        yield
+
+
+@contextmanager
+def only_user_of(
+    store: Storage, folder: Storage, say: Callable[[str], None] = lambda text: None
+) -> Iterator[None]:
+    """Hold a store of teacher answers until the block ends, beside the folder of this run.
+
+    Runs in several processes would not see what the others are asking, and pay for it again.
+
+    Raises:
+        UserError: Another run uses the store.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(only_run_in(store, say, beside=folder))
+        except FolderInUseError as error:
+            raise FolderInUseError(
+                f"the teacher's answers in {store.uri} are in use. Two runs that do not know of "
+                "each other would pay for the same answers twice: start this one when the other "
+                "has ended, or both as one command (`baldistill compare`, `baldistill sweep`), or "
+                f"give it another --store.\n{error}"
+            ) from None
         yield
 
 
@@ -163,9 +191,7 @@ class _Presence:
     silence: float
     name: str = field(default_factory=lambda: f"{uuid.uuid4().hex}.json")
     lost: bool = False
-    _content: dict[str, Any] = field(
-        default_factory=lambda: {**_who_am_i(), "beats": 0, "took": []}
-    )
+    content: dict[str, Any] = field(default_factory=lambda: {**_who_am_i(), "beats": 0, "took": []})
 
     def acquire(self, say: Callable[[str], None]) -> None:
         """Hold the folder as soon as no other run is alive.
@@ -188,7 +214,7 @@ class _Presence:
                             f"({_describe(content)}): wait for it, or use another folder"
                         )
                     if time.monotonic() - since > self.silence and content == first:
-                        self._content["took"].append(name)
+                        self.content["took"].append(name)
                         self.storage.delete(f"{layout.LOCK}/{name}")
                 time.sleep(self.beat / 2)
                 self._write("asks")
@@ -245,8 +271,8 @@ class _Presence:
         return f"{layout.LOCK}/{self.name}"
 
     def _write(self, state: str) -> None:
-        self._content |= {"state": state, "beats": self._content["beats"] + 1}
-        self.storage.write_json(self._path, self._content)
+        self.content |= {"state": state, "beats": self.content["beats"] + 1}
+        self.storage.write_json(self._path, self.content)
 
     def _others(self) -> dict[str, dict[str, Any]]:
         """Return the signs of life of runs that may be alive; remove those of dead ones."""
@@ -257,7 +283,7 @@ class _Presence:
             if (content := self._read(name)) is None:
                 continue
             process = ProcessId(content["machine"], content["pid"], content["started"])
-            if process.is_gone():
+            if process.is_gone() or name in self.content["took"]:
                 self.storage.delete(f"{layout.LOCK}/{name}")
             else:
                 found[name] = content

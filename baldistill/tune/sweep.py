@@ -23,7 +23,7 @@ from baldistill.ray_patches import TUNE_SETTINGS
 from baldistill.report.sweep import markdown
 from baldistill.run_folder import layout
 from baldistill.run_folder.identity import adopt_sweep
-from baldistill.run_folder.lock import only_run_in
+from baldistill.run_folder.lock import only_run_in, only_user_of
 from baldistill.storage import Storage
 from baldistill.tune.outcome import check_seeds, validate_best, write_result
 from baldistill.tune.plan import make_plan
@@ -71,7 +71,7 @@ def sweep(
     trackers_of(space)  # raises for a missing package before anything starts
     folder = Storage.open(run_dir or layout.new_folder("sweep"))
     display = Display(quiet=quiet)
-    with only_run_in(folder):
+    with only_run_in(folder), only_user_of(folder.sub(layout.RESPONSES), folder):
         adopt_sweep(folder, config, dump_space(space), partial(_is_same, folder, space))
         for name, value in TUNE_SETTINGS.items():  # before a local Ray starts, which inherits them
             os.environ.setdefault(name, value)

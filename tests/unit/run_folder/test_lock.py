@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +18,10 @@ import fsspec
 import fsspec.implementations.memory
 import pyarrow.fs as pafs
 import pytest
+from runs import mistake
 
 from baldistill.errors import FolderInUseError, UserError
-from baldistill.run_folder.lock import check_still_held, only_run_in
+from baldistill.run_folder.lock import check_still_held, only_run_in, only_user_of
 from baldistill.run_folder.steps import Chain
 from baldistill.storage import Storage
 
@@ -209,19 +211,27 @@ def test_the_sign_of_life_outlives_errors_of_any_kind(tmp_path: Path) -> None:
     assert "no OSError" in said[0]
 
 
-def test_a_suspended_run_keeps_a_folder_on_a_disk(tmp_path: Path) -> None:
+@contextmanager
+def another_process(holds: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds something in a folder, until the block ends."""
     code = (
         "import sys, time\n"
-        "from baldistill.run_folder.lock import only_run_in\n"
+        "from baldistill.run_folder.lock import *\n"
         "from baldistill.storage import Storage\n"
-        "with only_run_in(Storage.open(sys.argv[1])):\n"
+        f"with {holds}:\n"
         "    print('in', flush=True)\n"
         "    time.sleep(1000)\n"
     )
-    command = [sys.executable, "-c", code, str(tmp_path)]
+    command = [sys.executable, "-c", code, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "in\n"
+        yield holder
+        holder.kill()
+
+
+def test_a_suspended_run_keeps_a_folder_on_a_disk(tmp_path: Path) -> None:
+    with another_process("only_run_in(Storage.open(sys.argv[1]))", tmp_path) as holder:
         holder.send_signal(signal.SIGSTOP)
         os.waitpid(holder.pid, os.WUNTRACED)
         with (
@@ -229,7 +239,6 @@ def test_a_suspended_run_keeps_a_folder_on_a_disk(tmp_path: Path) -> None:
             only_run_in(Storage.open(tmp_path), silence=0.0),
         ):
             pytest.fail("two runs in one folder")
-        holder.kill()
     with only_run_in(Storage.open(tmp_path)):
         pass
 
@@ -249,3 +258,34 @@ def test_a_lock_that_is_a_link_does_not_touch_its_target(tmp_path: Path) -> None
             pytest.fail("the lock is a link")
     assert precious.read_text() == "do not empty"
     assert not (tmp_path / "not there").exists()
+
+
+def test_a_store_that_a_run_uses_is_closed_to_the_runs_of_other_processes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also the store in the folder of a run: its answers may be shared with `--store`."""
+    store = tmp_path / "first" / "responses"
+    holds = (
+        "only_run_in(Storage.open(sys.argv[1])), "
+        "only_user_of(Storage.open(sys.argv[1]).sub('responses'), Storage.open(sys.argv[1]))"
+    )
+    with another_process(holds, tmp_path / "first"):
+        second = tmp_path / "second"
+        told = mistake(capsys, "run", "--run-dir", str(second), "--store", str(store))
+    assert f"answers in {store} are in use" in told.replace("\n", " ")
+    assert "baldistill compare" in told
+    assert [path.name for path in second.iterdir()] == [".lock"], "it has not begun"
+
+
+def test_whoever_is_dead_in_the_run_folder_is_dead_in_its_store(storage: Storage) -> None:
+    """Waiting again for its silence would take another minute."""
+    store = storage.sub("responses")
+    leave_sign_of_life(storage)
+    leave_sign_of_life(store)
+    with (
+        only_run_in(storage, beat=0.02, silence=0.2),
+        only_user_of(store, storage),  # it would wait for a minute
+    ):
+        assert signs_of_life(store) == signs_of_life(storage)
+        assert signs_of_life(store) != ["0000.json"]
+    assert signs_of_life(store) == signs_of_life(storage) == []
