@@ -162,15 +162,20 @@ def violations(history: History) -> list[str]:
 
 
 def _miscounted(history: History, ledger: int) -> list[str]:
-    """Compare the ledger's calls with the server's: what was in flight at a crash is unknown."""
+    """Compare the ledger's calls with the server's; the client cannot know of some.
+
+    These are calls in flight at a crash, and rejected ones. A reply that makes no sense also ends
+    its connection, on which the next request may be lost on its way.
+    """
     least = server_calls(history)
-    unknown = sum(crash.most_in_flight for crash in history.crashes)
-    unclear = sum(call.outcome in ("rejected", "unknown") for call in history.calls)
+    in_flight = sum(crash.most_in_flight for crash in history.crashes)
+    outcomes = Counter(call.outcome for call in history.calls)
+    unclear = outcomes["rejected"] + 2 * outcomes["unknown"]
     if ledger < least:
         return [f"the server has {least} calls, the ledger only {ledger}"]
-    if ledger > least + unknown + unclear:
+    if ledger > least + in_flight + unclear:
         return [
-            f"the ledger has {ledger} calls, the server {least}; only {unknown} can have been in "
-            "flight at crashes"
+            f"the ledger has {ledger} calls, the server {least}; only {in_flight} can have been in "
+            f"flight at crashes, and {unclear} rejected or lost"
         ]
     return []

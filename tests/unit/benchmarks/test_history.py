@@ -63,6 +63,14 @@ def test_each_broken_promise_is_named(change: dict[str, object], words: str) -> 
     assert any(words in sentence for sentence in found), found
 
 
+def test_a_senseless_reply_may_cost_its_call_and_the_next_on_its_connection() -> None:
+    calls = (*CALLS, Call("d", 1, "unknown"))
+    for ledger in (3, 8):
+        kept = replace(KEPT, calls=calls, ledger=Ledger(2, ledger, 30), limits=Limits())
+        assert violations(kept) == []
+    assert violations(replace(kept, ledger=Ledger(2, 9, 30)))
+
+
 def test_an_answer_on_its_way_at_the_crash_may_be_asked_again() -> None:
     calls = (Call("a", 0, "served", 10), Call("a", 1, "served", 10))
     on_its_way = History(calls, (Crash(0, frozenset(), 1),), Ledger(1, 2, 20))
