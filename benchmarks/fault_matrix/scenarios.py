@@ -267,7 +267,7 @@ def damaged(matrix: Matrix, name: str, damages: Sequence[Damage]) -> Row:
             file = damage(this.folder / "run", matrix.rng)
             this.start()
             status = this.finish(expected=(0, 2))
-            if status == 2 and file.name not in this.said():
+            if status == 2 and file.stem not in this.said():
                 this.problems.append(f"the message does not name {file.name}")
             if status == 2:
                 this.command("repair", str(this.run_dir), "--accept-loss")
