@@ -7,6 +7,7 @@ is no longer needed, or that it no longer works.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
 import sys
@@ -35,6 +36,7 @@ LOCAL_RAY_SETTINGS = {
 }
 """Environment of the driver, set before it starts a Ray on this machine."""
 
+_RETRIED = re.compile(r"the task will be retried|A worker died or was killed while executing")
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _TOKEN = "RAY_AUTH_TOKEN"
 AUTH_MODE = "RAY_AUTH_MODE"
@@ -88,6 +90,18 @@ def is_remote_driver() -> bool:
     import ray.util.client
 
     return bool(ray.util.client.ray.is_connected())
+
+
+def hide_retries() -> None:
+    """Keep Ray from printing each attempt that it makes again; its other messages still appear.
+
+    What fails in the end is raised. Ray documents `RAY_DEDUP_LOGS_SKIP_REGEX` for this, and reads
+    it when it is imported. Not needed once `ray.init(log_to_driver=False)` prints no such lines.
+    """
+    from ray._private import ray_logging
+
+    if ray_logging.stdout_deduplicator.skip_re is None:  # else the user has set the variable
+        ray_logging.stdout_deduplicator.skip_re = _RETRIED
 
 
 @contextmanager

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from baldistill.errors import ConfigError
+from baldistill.visible import visible_lines
 
 if TYPE_CHECKING:
     from baldistill.config import Config
+    from baldistill.storage import Storage
 
 Items = Annotated[
     list[str] | None,
@@ -51,8 +53,13 @@ def split_items(items: list[str] | None) -> tuple[str | None, list[str]]:
     return (words[0], words[1:]) if words and "=" not in words[0] else (None, words)
 
 
-def config_of(items: list[str] | None, run_dir: str | None, method: str | None) -> Config:
-    """Load the config that the arguments name: by default that of the run folder, if it has one."""
+def config_of(
+    items: list[str] | None, run_dir: str | None, method: str | None, *, spends: bool = True
+) -> Config:
+    """Load the config that the arguments name: by default that of the run folder, if it has one.
+
+    Of a folder's own config, say where it sends the teacher's key, if the command `spends`.
+    """
     from baldistill.config.loading import load_config
 
     source, overrides = split_items(items)
@@ -62,8 +69,23 @@ def config_of(items: list[str] | None, run_dir: str | None, method: str | None) 
 
         folder = Storage.open(run_dir)
         if folder.exists(layout.CONFIG):
-            source = folder.uri_of(layout.CONFIG)
+            config = load_config(folder.uri_of(layout.CONFIG))
+            if spends:
+                say_where_keys_go(folder, config)
+            return config
     return load_config(source, overrides, method)
+
+
+def say_where_keys_go(folder: Storage, config: Config) -> None:
+    """Tell the user which servers a folder's own config sends keys to.
+
+    Raises:
+        ConfigError: Another user wrote the config, or can write to it.
+    """
+    from baldistill.run_folder.trust import check_key_is_safe
+
+    for line in check_key_is_safe(folder, config):
+        typer.echo(visible_lines(line), err=True)
 
 
 def parse_seeds(option: str, text: str | None) -> tuple[int, ...]:

@@ -45,7 +45,7 @@ def plan(
     verbose: options.Verbose = False,
 ) -> None:
     """Show what a run would spend: quotas, calls, tokens, money. Calls nobody."""
-    config = options.config_of(items, run_dir, method)
+    config = options.config_of(items, run_dir, method, spends=False)
     from baldistill.commands.plan import plan as plan_run
 
     result = plan_run(config, run_dir=run_dir, address=address, verbose=verbose)

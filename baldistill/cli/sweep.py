@@ -81,9 +81,11 @@ def sweep(
             "KEY=VALUE, --method, --space and --run-dir"
         )
     else:
+        from baldistill.storage import Storage
         from baldistill.tune.sweep import read_sweep
 
         config, chosen = read_sweep(resume, changes)
+        options.say_where_keys_go(Storage.open(resume), config)
 
     with without_collector():
         from baldistill.tune.sweep import sweep as run_sweep

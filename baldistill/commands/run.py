@@ -29,6 +29,7 @@ from baldistill.run_folder import layout
 from baldistill.run_folder.caps import cap_reached
 from baldistill.run_folder.identity import adopt_run
 from baldistill.run_folder.layout import StageLayout
+from baldistill.run_folder.leftovers import remove_leftovers
 from baldistill.run_folder.lock import check_still_held, only_run_in, only_user_of
 from baldistill.run_folder.log import RunLog
 from baldistill.run_folder.steps import Chain
@@ -105,6 +106,7 @@ def run(
         _open_store(store, storage, say) as responses,
         RunLog(storage) as log,
     ):
+        remove_leftovers(storage)
         adopt_run(storage, config, responses.storage.uri)
         display = Display(log, quiet=quiet)
         start = time.monotonic()

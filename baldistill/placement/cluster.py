@@ -15,7 +15,7 @@ import ray.data
 from baldistill.errors import ResourceError
 from baldistill.placement.local_ray import local_ray, set_environment
 from baldistill.placement.resources import Cluster
-from baldistill.ray_patches import DRIVER_SETTINGS, keep_sigterm_handler
+from baldistill.ray_patches import DRIVER_SETTINGS, hide_retries, keep_sigterm_handler
 
 _CONNECT_SECONDS = 10.0
 
@@ -85,7 +85,8 @@ def _check_listening(address: str) -> None:
 
 
 def _silence_libraries() -> None:
-    """Keep the messages of Ray Data, Train and Tune in their own log files."""
+    """Keep the messages of Ray Data, Train and Tune in their own log files, retries unsaid."""
+    hide_retries()
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

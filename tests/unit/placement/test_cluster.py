@@ -99,6 +99,12 @@ from baldistill.placement.cluster import connected
 class Engine:
     def token(self): return os.environ["RAY_AUTH_TOKEN"]
 
+@ray.remote(max_retries=1)
+def die_once():
+    if not os.path.exists("died"):
+        open("died", "w").close()
+        os.kill(os.getpid(), 9)
+
 def family():
     found, size = {str(os.getpid())}, 0
     while len(found) > size:
@@ -128,6 +134,7 @@ with connected():
     token = ray.get(engine.token.remote())
     session = ray._private.worker._global_node.get_session_dir_path()
     hosts = open_sockets()
+    ray.get(die_once.remote())
 changed = [name for name, value in before.items() if os.environ.get(name) != value]
 changed += [name for name in os.environ if "AUTH" in name]
 print(json.dumps([token, session, hosts, changed]))
@@ -135,7 +142,7 @@ print(json.dumps([token, session, hosts, changed]))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
-def test_a_local_ray_is_out_of_reach_for_other_machines_and_users(tmp_path: Path) -> None:
+def test_a_local_ray_is_out_of_reach_for_others_and_quiet(tmp_path: Path) -> None:
     """Its sockets are on the loopback; its token and its files are this user's alone."""
     done = subprocess.run(
         [sys.executable, "-c", LOOK],
@@ -144,10 +151,14 @@ def test_a_local_ray_is_out_of_reach_for_other_machines_and_users(tmp_path: Path
         capture_output=True,
         text=True,
         timeout=600,
+        cwd=tmp_path,
         umask=0,
         check=False,
     )
     token, session, hosts, changed = json.loads(done.stdout.splitlines()[-1])
+    assert (tmp_path / "died").exists()
+    assert "retr" not in done.stdout + done.stderr, "Ray's own retries"
+    assert "worker died" not in done.stdout + done.stderr
     assert len(hosts) > 5, done.stderr
     loopback = {"0100007F", "0000000000000000FFFF00000100007F"}
     assert set(hosts) <= loopback

@@ -1,0 +1,50 @@
+"""A config that a run takes from its folder: whoever wrote it decides where the teacher's key goes.
+
+`baldistill run --run-dir DIR` goes on with config.yaml of DIR, and `teacher.base_url` there names
+the server that gets the key and the prompts. So another user's file needs the user's word.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from baldistill.config import Config
+from baldistill.config.engines import OpenAIOptions
+from baldistill.errors import ConfigError
+from baldistill.run_folder import layout
+from baldistill.storage import Storage
+
+
+def check_key_is_safe(storage: Storage, config: Config) -> list[str]:
+    """Return where the folder's config sends keys, a line for each server that it names.
+
+    Raises:
+        ConfigError: Another user wrote the file, or can write to it.
+    """
+    servers = {
+        f"the key in {options.api_key_env} goes to {options.base_url} (teacher.base_url of "
+        f"{storage.uri_of(layout.CONFIG)})": None
+        for options in config.teacher.tiers
+        if isinstance(options, OpenAIOptions) and options.base_url
+    }
+    if servers and (fault := _fault(storage)):
+        file = storage.uri_of(layout.CONFIG)
+        raise ConfigError(
+            f"{file} {fault}, and with it {', '.join(servers)}. If you want that, name the file "
+            f"yourself: baldistill run {file} --run-dir {storage.uri}"
+        )
+    return list(servers)
+
+
+def _fault(storage: Storage) -> str | None:
+    """Return why a user cannot rely on the folder's config; None for one of their own."""
+    if not storage.is_local or os.name != "posix":
+        return None
+    about = Path(storage.path(layout.CONFIG)).stat()
+    if about.st_uid not in (os.geteuid(), 0):
+        return "belongs to another user"
+    if about.st_mode & stat.S_IWOTH:
+        return "can be written to by every user"
+    return None
