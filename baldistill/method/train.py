@@ -8,10 +8,10 @@ import ray
 from baldistill.errors import UserError
 from baldistill.method.context import Context
 from baldistill.method.earlier import annotated_before
-from baldistill.processes import without_collector
 from baldistill.progress.counter import Figures
 from baldistill.run_folder.caps import option_of
 from baldistill.run_folder.layout import StageLayout
+from baldistill.student.fine_tune import fine_tune
 from baldistill.student.training import Progress, TrainingResult
 
 
@@ -21,10 +21,6 @@ def train_student(context: Context, stage: int, *, cap: str | None) -> TrainingR
     Raises:
         UserError: Nothing was annotated.
     """
-    # Here, because a driver that does not train, or not yet, spares the 3 s of torch's import.
-    with without_collector():
-        from baldistill.student.fine_tune import fine_tune
-
     config, storage, names = context.config, context.storage, StageLayout(stage)
     data = storage.read_table(names.annotated)
     if config.student.data == "cumulative":

@@ -1,4 +1,8 @@
-"""Fine-tune the student through Ray Train; each worker runs `train.py`."""
+"""Fine-tune the student through Ray Train; each worker runs `train.py`.
+
+torch and transformers take 3 s to import. So the process that trains imports them, when it trains:
+this file is also imported by drivers whose workers train, and by the controller of Ray Train.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +17,13 @@ from pathlib import Path
 import pyarrow as pa
 import ray
 import ray.train
-import torch
-from ray.train.torch import TorchTrainer
 
 from baldistill.config import StudentConfig
 from baldistill.errors import UserError
 from baldistill.generation.types import ModelRef
+from baldistill.processes import without_collector
 from baldistill.ray_patches import lost_worker_errors
 from baldistill.storage import Storage
-from baldistill.student.train import train
 from baldistill.student.training import Progress, TrainingResult
 from baldistill.teacher.parsing import target_text
 from baldistill.teacher.prompts import PromptSet
@@ -80,6 +82,8 @@ def fine_tune(
         is_local=num_workers == 0,
     )
     if num_workers == 0:  # half the cores: threads spin against the processes of idle engines
+        import torch
+
         torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     scaling = ray.train.ScalingConfig(
         num_workers=num_workers,
@@ -98,6 +102,8 @@ def _fit_with_retries(work: _Work, scaling: ray.train.ScalingConfig) -> ray.trai
     Ray notices: their all-reduce of gradients ends with a RuntimeError of gloo or NCCL. With
     several workers such an error counts as a lost worker.
     """
+    from ray.train.torch import TorchTrainer
+
     lost = lost_worker_errors()
     if scaling.num_workers > 1:
         lost = (*lost, RuntimeError)
@@ -134,6 +140,9 @@ def _fit_with_retries(work: _Work, scaling: ray.train.ScalingConfig) -> ray.trai
 
 def _train_on_worker(work: _Work) -> TrainingResult:
     """Train as one Ray Train worker; worker 0 also writes the model."""
+    with without_collector():
+        from baldistill.student.train import train
+
     # a training in this process has one worker, and in a Ray Tune trial no training context
     is_main = work.is_local or ray.train.get_context().get_world_rank() == 0
     rows = ray.get(work.annotated).to_pylist()
