@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
+if TYPE_CHECKING:
+    from baldistill.placement.engines import Engines
+
+# torch, transformers and Ray leave much here: seeking garbage in it takes a fifteenth of the time
+gc.set_threshold(50_000)
 settings.register_profile("any machine", deadline=None)  # a busy machine is no defect
 settings.load_profile("any machine")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# vLLM looks at a model's class in another process, unless it finds the result of an earlier start
+os.environ.setdefault("VLLM_CACHE_ROOT", os.path.join(sys.prefix, "cache", "vllm"))
 os.environ.setdefault("BALDISTILL_TEST_KEY", "sk-of-the-tests-0123456789")  # for Ray's workers
 os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
@@ -41,3 +51,22 @@ def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     ray.shutdown()
     if home is not None:
         os.environ["HOME"] = home
+
+
+@pytest.fixture(scope="session")
+def engines(ray_session: None) -> Iterator[Engines]:
+    """One bundled teacher and one bundled student for runs in this process, one after the other.
+
+    Starting both costs more than a small run. They reserve nothing that other tests could miss.
+    """
+    import ray
+    from runs import ENGINES
+
+    from baldistill.config.loading import load_config
+    from baldistill.placement.engines import Engines
+    from baldistill.placement.resources import Cluster, place
+
+    config = load_config(None, ENGINES)
+    shared = Engines(config, place(config, Cluster.single(int(ray.cluster_resources()["CPU"]))))
+    yield shared
+    shared.close()

@@ -18,6 +18,12 @@ from baldistill.answers.journal import SUFFIX, read_rows
 from baldistill.cli import main
 from baldistill.storage import Storage
 
+ENGINES = [
+    "teacher.resources={replicas: 1, num_cpus: 0}",
+    "student.resources={replicas: 1, num_cpus: 0}",
+    "student.num_workers=0",
+]
+"""Config of a run that may use the fixture `engines`."""
 WAIT_S = 600.0  # for what a process brings about, on a machine however busy
 
 

@@ -10,14 +10,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from runs import finish, start
+from runs import ENGINES
+from typer.testing import CliRunner
 
 from baldistill.bundled.corpus import make_corpus
+from baldistill.cli import app
 from baldistill.commands.run import run
 from baldistill.config.loading import load_config
 from baldistill.methods import METHODS
+from baldistill.placement.engines import Engines
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 BUDGET = 48
 SMALL = [
@@ -33,12 +36,15 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def compared(
+    ray_session: None, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
     """All methods with one seed, as a user compares them."""
     out = tmp_path_factory.mktemp("compare")
     options = ["--methods", "all", "--seeds", "0", "--parallel", "1", "--run-dir", str(out)]
-    shown = finish(start("compare", *SMALL, *options, home=tmp_path_factory.mktemp("home")))
-    assert f"[{len(METHODS)}/{len(METHODS)}]" in shown
+    done = CliRunner().invoke(app, ["compare", *SMALL, *options])
+    assert done.exit_code == 0, done.output
+    assert f"[{len(METHODS)}/{len(METHODS)}]" in done.output
     return out, json.loads((out / "comparison.json").read_text())
 
 
@@ -101,9 +107,9 @@ def fingerprints(run_dir: Path) -> dict[str, str]:
     return found
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_session")
-def test_answers_of_the_evaluation_set_change_the_metrics_alone(tmp_path: Path) -> None:
+def test_answers_of_the_evaluation_set_change_the_metrics_alone(
+    tmp_path: Path, engines: Engines
+) -> None:
     """Quotas (even those of the `errors` policy), examples and students never look at them."""
     seen, metrics = [], []
     for name in ("true", "false"):
@@ -119,6 +125,7 @@ def test_answers_of_the_evaluation_set_change_the_metrics_alone(tmp_path: Path) 
             None,
             [
                 *SMALL,
+                *ENGINES,
                 "budget.policy=errors",
                 "budget.total=160",
                 "student.epochs=8",
@@ -127,7 +134,9 @@ def test_answers_of_the_evaluation_set_change_the_metrics_alone(tmp_path: Path) 
                 f"data.evaluation={folder}/evaluation.parquet",
             ],
         )
-        result = run(config, run_dir=folder / "run", store=tmp_path / "store", quiet=True)
+        result = run(
+            config, run_dir=folder / "run", store=tmp_path / "store", engines=engines, quiet=True
+        )
         seen.append(fingerprints(folder / "run"))
         metrics.append(result.metrics)
     assert len(seen[0]) >= 12

@@ -16,7 +16,7 @@ from baldistill import records
 from baldistill.cli import app
 from baldistill.config.loading import load_config
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 SMALL = [
     "stages=2",
@@ -29,6 +29,7 @@ SMALL = [
     "student.resources.replicas=1",
     "teacher.resources.replicas=2",
 ]
+ONE_ENGINE_EACH = ["student.resources.replicas=1", "teacher.resources.replicas=1"]
 
 
 def run(run_dir: Path, home: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -36,15 +37,13 @@ def run(run_dir: Path, home: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, home: Path) -> tuple[Path, str]:
-    """A small run that nothing disturbed, and what it printed."""
+def undisturbed(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A small run that nothing disturbed, of one engine each, and what it printed."""
     run_dir = tmp_path_factory.mktemp("run") / "undisturbed"
-    return run_dir, finish(run(run_dir, home, *SMALL, "--json"))
+    options = [*SMALL, *ONE_ENGINE_EACH, "--json"]
+    done = CliRunner().invoke(app, ["run", "--run-dir", str(run_dir), *options])
+    assert done.exit_code == 0, done.output
+    return run_dir, done.output
 
 
 def test_the_run_folder_has_what_the_readme_says(undisturbed: tuple[Path, str]) -> None:
@@ -92,11 +91,11 @@ def test_a_student_of_each_stage_loads(undisturbed: tuple[Path, str]) -> None:
 
 
 def test_kill_9_at_three_moments_equals_an_undisturbed_run(
-    tmp_path: Path, home: Path, undisturbed: tuple[Path, str]
+    tmp_path: Path, undisturbed: tuple[Path, str]
 ) -> None:
     """While the teacher answers, while the student trains, and while it scores candidates."""
     run_dir = tmp_path / "killed"
-    process = run(run_dir, home, *SMALL)
+    process = run(run_dir, tmp_path, *SMALL)
     before: set[str] = set()
     for moment in (
         "responses/*.parquet",
@@ -107,7 +106,7 @@ def test_kill_9_at_three_moments_equals_an_undisturbed_run(
         kill_9(process)
         assert before <= set(answered(run_dir))
         before = set(answered(run_dir))
-        process = run(run_dir, home)  # without a config: the folder's own
+        process = run(run_dir, tmp_path)  # without a config: the folder's own
     finish(process)
     assert decided(run_dir) == decided(undisturbed[0])
     ids = answered(run_dir)
@@ -126,15 +125,14 @@ def test_a_second_run_in_the_same_folder_is_refused(
         assert "another run is at work" in mistake(capsys, "run", "--run-dir", str(run_dir))
 
 
-@pytest.mark.ray
 @pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["budgt.total=1"], "did you mean budget?"),
-        (["data.train=nowhere.jsonl"], "nowhere.jsonl"),
+        (["data.train=nowhere.jsonl", *ONE_ENGINE_EACH], "nowhere.jsonl"),
         (["teacher.resources.replicas=99"], "CPUs"),
-        (["student.prompts=missing.yaml"], "missing.yaml"),
+        (["student.prompts=missing.yaml", *ONE_ENGINE_EACH], "missing.yaml"),
         (["nothing.yaml"], "does not exist"),
         (["teacher.kind=openai", "teacher.api_key_env=NO_SUCH_KEY"], "there is no NO_SUCH_KEY"),
     ],
@@ -146,11 +144,11 @@ def test_what_a_user_can_mend_exits_with_2_and_no_traceback(
     assert words in mistake(capsys, *arguments)
 
 
-@pytest.mark.ray
 @pytest.mark.usefixtures("ray_session")
 def test_a_cap_on_tokens_ends_the_run_with_what_it_has(tmp_path: Path) -> None:
     run_dir = tmp_path / "capped"
     options = [*SMALL, "stages=3", "budget.total=60", "budget.tokens=2500"]
+    options += ONE_ENGINE_EACH
     done = CliRunner().invoke(app, ["run", "--run-dir", str(run_dir), *options])
     assert done.exit_code == 0, done.output
     budget = json.loads((run_dir / "metrics.json").read_text())["budget"]

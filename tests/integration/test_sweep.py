@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import answered, finish, kill_9, mistake, start, wait_until
+from runs import ENGINES, answered, finish, kill_9, mistake, start, wait_until
 
 from baldistill.config.loading import load_config
+from baldistill.placement.engines import Engines
 from baldistill.tune.space import parse_space
 
 pytestmark = pytest.mark.slow
@@ -22,8 +23,6 @@ SMALL = [
     "selection.metric=random",
     "student.epochs=1",
     "student.response.max_new_tokens=16",
-    "student.resources.replicas=1",
-    "teacher.resources.replicas=1",
     "rationale.on_mismatch=label_only",
 ]
 ADAPTERS = """
@@ -41,8 +40,6 @@ metric: [macro, natural]
 calls: 45
 fixed:
   budget.total: 12
-  teacher.resources.num_cpus: 0
-  student.resources.num_cpus: 0
   student.num_workers: 1
 parameters:
   budget.calls: {kind: choice, values: [20, 21, 60]}
@@ -52,7 +49,7 @@ LEARNED = """
 search: optuna
 trials: 4
 stopping: {kind: asha, grace: 0.5}
-fixed: {stages: 2, teacher.resources.num_cpus: 0, student.resources.num_cpus: 0}
+fixed: {stages: 2}
 parameters:
   student.learning_rate: {kind: float, low: 1.0e-6, high: 1.0e-3, log: true}
 """
@@ -74,7 +71,8 @@ def examined(trial: Path) -> float:
 def test_a_killed_sweep_goes_on_and_pays_nothing_twice(tmp_path: Path) -> None:
     space, folder = tmp_path / "space.yaml", tmp_path / "sweep"
     space.write_text(ADAPTERS)
-    process = start("sweep", *SMALL, "--space", str(space), "--out", str(folder), home=tmp_path)
+    options = [*SMALL, "student.resources.replicas=1", "teacher.resources.replicas=1"]
+    process = start("sweep", *options, "--space", str(space), "--out", str(folder), home=tmp_path)
     moment = folder / "trials" / "t003" / "_commits" / "stages" / "01" / "annotated.json"
     wait_until(moment.exists, process)
     kill_9(process)
@@ -109,12 +107,13 @@ def test_a_killed_sweep_goes_on_and_pays_nothing_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("ray_session")
-def test_trials_with_train_workers_go_side_by_side_under_a_cap(tmp_path: Path) -> None:
+def test_trials_with_train_workers_go_side_by_side_under_a_cap(
+    tmp_path: Path, engines: Engines
+) -> None:
     import baldistill
 
     folder = tmp_path / "sweep"
-    config = load_config(None, SMALL)
+    config = load_config(None, [*SMALL, *ENGINES])
     data: dict[str, Any] = baldistill.sweep(
         config, parse_space(WORKERS, "workers"), run_dir=folder, quiet=True
     )
@@ -127,7 +126,13 @@ def test_trials_with_train_workers_go_side_by_side_under_a_cap(tmp_path: Path) -
     assert (folder / "sweep-front.png").exists()
 
     best = load_config(folder / "best.yaml", ["student.num_workers=0"])
-    result = baldistill.run(best, run_dir=tmp_path / "best", store=folder / "responses", quiet=True)
+    result = baldistill.run(
+        best,
+        run_dir=tmp_path / "best",
+        store=folder / "responses",
+        engines=engines,
+        quiet=True,
+    )
     assert result.metrics["budget"]["total"]["calls"] == 0, "the sweep has paid for it"
     assert result.student is not None
 
@@ -141,7 +146,7 @@ def test_optuna_proposes_and_two_trials_run_side_by_side(tmp_path: Path) -> None
     folder = tmp_path / "sweep"
     space = parse_space(LEARNED, "learned")
     data: dict[str, Any] = baldistill.sweep(
-        load_config(None, SMALL), space, run_dir=folder, parallel=2, quiet=True
+        load_config(None, [*SMALL, *ENGINES]), space, run_dir=folder, parallel=2, quiet=True
     )
     assert {trial["standing"] for trial in data["trials"]} <= {"done", "stopped"}
     rates = [trial["values"]["student.learning_rate"] for trial in data["trials"]]
