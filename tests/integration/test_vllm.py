@@ -17,6 +17,7 @@ import pytest
 import ray
 import torch
 from peft import LoraConfig, get_peft_model
+from runs import ENGINES
 from transformers import AutoTokenizer, JambaConfig, LlamaConfig, LlamaForCausalLM
 
 from baldistill.answers.completion import Completion
@@ -33,6 +34,7 @@ from baldistill.generation.pool import Pool
 from baldistill.generation.transformers import TransformersEngine
 from baldistill.generation.types import Message, ModelRef, Request, Sampling
 from baldistill.generation.vllm.start import engine_arguments, environment
+from baldistill.placement.engines import Engines
 from baldistill.teacher.parsing import EXAMPLE_SCHEMA
 from tools.bundled_models.formats import solution
 
@@ -143,6 +145,19 @@ def test_logprobs_are_those_of_the_model_at_temperature_1(
             logprobs = reference._model(input_ids=ids).logits[0].log_softmax(-1)
         chosen = logprobs[len(prompt) - 1 : -1].gather(-1, ids[0, len(prompt) :, None])[:, 0]
         np.testing.assert_allclose(answer.logprobs, chosen.numpy(), atol=1e-3)
+
+
+def test_nothing_is_compiled_on_a_cpu(pool: Pool) -> None:
+    requests = [Request("r", "Question: What is 1 plus 2?\n")]
+    assert len(pool.generate(requests, Sampling(max_new_tokens=8))[0].logprobs) > 0
+    for actor in pool.actors:
+        assert ray.get(actor.__ray_call__.remote(_compiled)) == {}
+
+
+def _compiled(_: Any) -> dict[str, int]:
+    from torch._dynamo.utils import counters
+
+    return dict(counters["frames"])
 
 
 def test_texts_are_scored_as_by_transformers(
@@ -307,14 +322,13 @@ def test_a_model_that_takes_whole_blocks_keeps_vllms_steps(tmp_path: Path) -> No
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
     config = JambaConfig(architectures=["JambaForCausalLM"], **heads, **shape)
     config.save_pretrained(tmp_path)
-    remote = ray.remote(_step_of).options(runtime_env={"env_vars": environment()}, num_cpus=0.5)
-    steps = [remote.remote(path) for path in (str(model_dir("teacher")), str(tmp_path))]
-    assert ray.get(steps) == [512, None]
+    # one task: each process imports vLLM
+    remote = ray.remote(_steps_of).options(runtime_env={"env_vars": environment()}, num_cpus=0.5)
+    assert ray.get(remote.remote([str(model_dir("teacher")), str(tmp_path)])) == [512, None]
 
 
-def _step_of(path: str) -> int | None:
-    step: int | None = engine_arguments(path, VllmOptions()).get("max_num_batched_tokens")
-    return step
+def _steps_of(paths: list[str]) -> list[int | None]:
+    return [engine_arguments(path, VllmOptions()).get("max_num_batched_tokens") for path in paths]
 
 
 def test_what_does_not_fit_is_said_before_the_corpus_is_read(tmp_path: Path) -> None:
@@ -384,7 +398,7 @@ def base_answers(requests: list[Request]) -> list[Completion]:
     return engine.generate(requests, SAMPLING)
 
 
-def test_a_run_with_vllm_is_the_run_with_transformers(tmp_path: Path) -> None:
+def test_a_run_with_vllm_is_the_run_with_transformers(tmp_path: Path, engines: Engines) -> None:
     """Both for the teacher and for the student; nothing is sampled, so the tables are equal."""
     small = [
         "stages=2",
@@ -396,13 +410,13 @@ def test_a_run_with_vllm_is_the_run_with_transformers(tmp_path: Path) -> None:
         "tail.fill=repeat",
         "rationale.max_attempts=1",
         "rationale.on_mismatch=keep",
-        "teacher.resources.replicas=1",
-        "student.resources.replicas=1",
+        *ENGINES,
     ]
     found = {}
     for kind in ("transformers", "vllm"):
         config = load_config(None, [*small, f"teacher.kind={kind}", f"student.engine={kind}"])
-        result = run(config, run_dir=tmp_path / kind, quiet=True)
+        running = engines if kind == "transformers" else None
+        result = run(config, run_dir=tmp_path / kind, engines=running, quiet=True)
         tables = [
             pq.read_table(tmp_path / kind / "stages" / stage / "annotated.parquet")
             for stage in ("01", "02")

@@ -40,6 +40,7 @@ def start_engine(path: str, options: VllmOptions, adapter: str | None) -> Any:
     """
     from vllm.engine.arg_utils import EngineArgs
     from vllm.exceptions import VLLMError
+    from vllm.platforms import current_platform
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.llm_engine import LLMEngine
 
@@ -48,6 +49,8 @@ def start_engine(path: str, options: VllmOptions, adapter: str | None) -> Any:
     lora = {"enable_lora": True, "max_lora_rank": _lora_rank(adapter)} if adapter else {}
     try:
         arguments = lora | engine_arguments(path, options)
+        if arguments.get("enforce_eager") and current_platform.is_cpu():
+            _compile_nothing()
         engine = LLMEngine.from_engine_args(
             EngineArgs(**arguments), usage_context=UsageContext.LLM_CLASS
         )
@@ -92,6 +95,17 @@ def engine_arguments(path: str, options: VllmOptions) -> dict[str, Any]:
         if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
             arguments["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
     return arguments | options.engine_kwargs
+
+
+def _compile_nothing() -> None:
+    """Keep torch from compiling the functions that vLLM marks for it whatever `enforce_eager` says.
+
+    They are small parts of the sampler. For each, torch would trace the code and call a C++
+    compiler, if there is one: 2.4 s of each start on a CPU, and far more at the first.
+    """
+    import torch
+
+    torch.compiler.set_stance("force_eager")
 
 
 def _takes_any_step(arguments: dict[str, Any]) -> bool:
