@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from runs import finish, start, wait_until
+from runs import ENGINES, finish, start, wait_until
 from servers.asking import answers_to
 
 from baldistill.answers.completion import Completion
@@ -34,6 +34,7 @@ from baldistill.generation.engine import EngineStoppedError
 from baldistill.generation.openai.engine import OpenAIEngine
 from baldistill.generation.transformers import TransformersEngine
 from baldistill.generation.types import Message, ModelRef, Request, Sampling
+from baldistill.placement.engines import Engines
 from baldistill.teacher.prompts import load_prompts
 
 pytest.importorskip("vllm")
@@ -63,6 +64,7 @@ class VllmServer:
         command += ["--distributed-executor-backend", "uni"]
         settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         settings |= {"VLLM_NO_USAGE_STATS": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+        settings |= {"TORCH_COMPILE_DISABLE": "1"}  # it starts sooner
         with self._log.open("a") as log:
             self.process = subprocess.Popen(
                 command, env={**os.environ, **settings}, stdout=log, stderr=log,
@@ -171,9 +173,8 @@ def test_what_the_server_refuses(ask: Any, requests: list[Request]) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("ray_session")
 def test_a_run_with_the_plug_pulled_equals_one_with_transformers(
-    server: VllmServer, tmp_path: Path
+    server: VllmServer, engines: Engines, tmp_path: Path
 ) -> None:
     """The server dies in mid-run and is started again: one run, complete.
 
@@ -181,7 +182,7 @@ def test_a_run_with_the_plug_pulled_equals_one_with_transformers(
     """
     options = ["budget.total=80", "stages=1", "data.bundled_rows=400", "student.epochs=1"]
     options += ["data.bundled_evaluation_per_domain=2", "rationale.max_attempts=1"]
-    options += ["tail.fill=none"]
+    options += ["tail.fill=none", *ENGINES]
     folder, other = tmp_path / "openai", tmp_path / "transformers"
     http = ["teacher.kind=openai", f"teacher.base_url={server.url}", "teacher.bos=<bos>"]
     http += ["teacher.requests_per_minute=600", "teacher.concurrency=4"]
@@ -193,7 +194,8 @@ def test_a_run_with_the_plug_pulled_equals_one_with_transformers(
     server.kill()
     server.start()
     # meanwhile, on the Ray of all tests
-    run(load_config(None, [*options, "teacher.kind=transformers"]), run_dir=other, quiet=True)
+    config = load_config(None, [*options, "teacher.kind=transformers"])
+    run(config, run_dir=other, engines=engines, quiet=True)
     server.wait()
     assert KEY not in finish(process)
     found = table_of(folder)
