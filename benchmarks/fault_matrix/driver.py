@@ -19,6 +19,8 @@ def leave_out_the_student() -> None:
     from baldistill.core.metrics import DomainScore, Metrics
     from baldistill.method.context import Context
     from baldistill.placement.engines import Engines
+    from baldistill.records import RESPONSES
+    from baldistill.run_folder.layout import StageLayout
     from baldistill.student.training import TrainingResult
 
     def train(context: Context, stage: int, *, cap: str | None) -> TrainingResult:
@@ -26,7 +28,11 @@ def leave_out_the_student() -> None:
 
     def evaluate(context: Context, stage: int) -> Metrics:
         score = {domain: DomainScore(0.0, 1) for domain in sorted(context.corpus.counts)}
-        return Metrics(0.0, 0.0, None, None, None, "accuracy", 0.0, score)
+        metrics = Metrics(0.0, 0.0, None, None, None, "accuracy", 0.0, score)
+        names = StageLayout(stage)
+        context.storage.write_table(names.responses, RESPONSES.empty_table())
+        context.storage.write_json(names.metrics, metrics.to_dict())
+        return metrics
 
     def no_engine(engines: Engines, model: Any) -> None:
         return None
