@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import os
+import signal
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.fs as pafs
 import pytest
-from runs import answered, finish, kill_9, start, wait_until
-from servers.fault_server import FaultServer, running
+from runs import WAIT_S, answered, finish, kill_9, start, wait_until
+from servers.fault_server import FaultServer, reply, running
 
 from baldistill.commands.run import run as run_distillation
 from baldistill.errors import UserError
@@ -37,6 +42,39 @@ TINY = [
     "teacher.kind=openai",
     "teacher.model=m",
 ]
+
+DRIVER = """
+import json, sys
+import ray
+from baldistill.answers.store import ResponseStore
+from baldistill.config.teachers import OpenAITeacher
+from baldistill.core.ledger import Caps
+from baldistill.errors import UserError
+from baldistill.generation.pool import Pool
+from baldistill.generation.types import ModelRef, Sampling
+from baldistill.run_folder.lock import only_run_in
+from baldistill.storage import Storage
+from baldistill.teacher.ledger_actor import start_ledger
+from baldistill.teacher.prompts import load_prompts
+from baldistill.teacher.teacher import Question, Teacher
+
+uri, url, number = sys.argv[1:]
+storage = Storage.open(uri)
+store = ResponseStore(storage.sub("responses"))
+try:
+    with only_run_in(storage, beat=0.5, silence=3.0):
+        ray.init(num_cpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+        config = OpenAITeacher(model="m", base_url=url, concurrency=8)
+        bundle = {"CPU": 0.25}
+        pool = Pool.start(config, ModelRef("m"), replicas=1, bundle=bundle, batch_size=8)
+        ledger = start_ledger(storage.sub("ledger"), store, Caps(calls=int(number) + 30))
+        teacher = Teacher(pool, ledger, store, config, load_prompts("compact", model="bundled"))
+        questions = [Question(f"Question {i}", "rationale", "d0") for i in range(int(number))]
+        answers = teacher.ask(questions, Sampling(max_new_tokens=20), stage=1)
+        print(json.dumps([[a.text for a in answers], ray.get(ledger.summary.remote())["total"]]))
+except UserError as error:
+    sys.exit(f"error: {error}")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +138,63 @@ def test_a_run_in_a_bucket_is_killed_resumed_and_reported(bucket: str, tmp_path:
     assert page.startswith("s3://runs/a/report/index.html?endpoint_override=")
     folder = Path(ModelRef("stages/02/student", storage).resolve())
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(os.listdir(folder))
+
+
+def driver(uri: str, url: str, number: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER, uri, url, str(number)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def send_to_all(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Send a signal to a process and all that it started."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    family = {process.pid}
+    while more := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= more
+    for pid in family:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def test_a_run_that_was_suspended_while_another_took_its_bucket_pays_no_more(bucket: str) -> None:
+    """Both are at work when the first goes on. What it had in flight may be paid twice."""
+    uri = bucket.replace("//runs/a?", "//runs/suspended?")
+    server = FaultServer(answers_at_most=30)
+    with running(server) as url:
+        first = driver(uri, url, 140)
+        wait_until(lambda: server.answered.total() == 30 and server.working == 8, first)
+        send_to_all(first, signal.SIGSTOP)
+        second = driver(uri, url, 140)
+        try:
+            wait_until(lambda: server.working > 8, second)
+            server.answers_at_most = 70
+            wait_until(lambda: server.answered.total() == 70 and server.working >= 8, second)
+            send_to_all(first, signal.SIGCONT)
+            told, _ = first.communicate(timeout=WAIT_S)
+            server.answers_at_most = None
+            output, _ = second.communicate(timeout=WAIT_S)
+        finally:
+            for process in (first, second):
+                if process.poll() is None:
+                    send_to_all(process, signal.SIGKILL)
+    assert first.returncode != 0
+    assert "error: another run took over s3://runs/suspended" in told
+    assert "Traceback" not in told
+    assert second.returncode == 0, output
+    texts, total = json.loads(output.splitlines()[-1])
+    assert texts == [reply(f"Question {i}") for i in range(140)]
+    assert len(server.received) == 140
+    assert server.received.total() <= 140 + 8 + 8, "in flight when suspended, and at its end"
+    assert total["calls"] <= 170, "the cap"
 
 
 def test_a_bucket_that_is_not_there_is_the_users_to_mend(bucket: str) -> None:
