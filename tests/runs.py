@@ -84,7 +84,7 @@ def answered(run: Path | Storage) -> list[str]:
     for segment in store.list():
         if segment.endswith(SUFFIX):
             names += [row["request_id"] for row in read_rows(store.read_bytes(segment))]
-        else:
+        elif segment.endswith(".parquet"):
             names += store.read_table(segment, columns=["request_id"])["request_id"].to_pylist()
     return names
 
