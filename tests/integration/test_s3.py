@@ -66,7 +66,8 @@ try:
         ray.init(num_cpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
         config = OpenAITeacher(model="m", base_url=url, concurrency=8)
         bundle = {"CPU": 0.25}
-        pool = Pool.start(config, ModelRef("m"), replicas=1, bundle=bundle, batch_size=8)
+        pool = Pool.start(config, ModelRef("m"), replicas=1, bundle=bundle, batch_size=8,
+                          answers=store.storage)
         ledger = start_ledger(storage.sub("ledger"), store, Caps(calls=int(number) + 30))
         teacher = Teacher(pool, ledger, store, config, load_prompts("compact", model="bundled"))
         questions = [Question(f"Question {i}", "rationale", "d0") for i in range(int(number))]
@@ -171,7 +172,8 @@ def test_a_run_that_was_suspended_while_another_took_its_bucket_pays_no_more(buc
     server = FaultServer(answers_at_most=30)
     with running(server) as url:
         first = driver(uri, url, 140)
-        wait_until(lambda: server.answered.total() == 30 and server.working == 8, first)
+        stored = Storage.open(uri)
+        wait_until(lambda: server.working == 8 and len(answered(stored)) == 30, first)
         send_to_all(first, signal.SIGSTOP)
         second = driver(uri, url, 140)
         try:
@@ -194,6 +196,7 @@ def test_a_run_that_was_suspended_while_another_took_its_bucket_pays_no_more(buc
     assert texts == [reply(f"Question {i}") for i in range(140)]
     assert len(server.received) == 140
     assert server.received.total() <= 140 + 8 + 8, "in flight when suspended, and at its end"
+    assert server.received.total() <= total["calls"] + 8
     assert total["calls"] <= 170, "the cap"
 
 
