@@ -7,6 +7,7 @@ decided by what the run folder holds, never by time.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -46,7 +47,8 @@ from pathlib import Path
 from ray.cluster_utils import Cluster
 
 def start():
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    head = {"num_cpus": 0, "include_dashboard": False}  # a dashboard is ten processes more
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     return cluster, [cluster.add_node(num_cpus=2, wait=False) for _ in range(2)]
 
 def runs(node, name):
@@ -101,6 +103,8 @@ class SimulatedCluster:
             "RAY_TMPDIR": str(folder / "tmp"),
             "OMP_NUM_THREADS": "1",
             "RAY_health_check_period_ms": "500",  # a dead node is noticed sooner
+            # a driver waits a minute for a dead head by itself
+            "RAY_gcs_rpc_server_reconnect_timeout_s": "15",
             "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
             "RAY_idle_worker_killing_time_threshold_ms": "300000",
         }
@@ -124,7 +128,8 @@ class SimulatedCluster:
         try:
             self._keeper.communicate(timeout=60)
         finally:
-            os.killpg(self._keeper.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # nothing of its group may be left
+                os.killpg(self._keeper.pid, signal.SIGKILL)
 
     def _answer(self) -> str:
         assert self._keeper.stdout is not None
