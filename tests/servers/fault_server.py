@@ -51,6 +51,7 @@ class FaultServer:
         answers_at_most: Answers that it gives; further requests wait until this is raised.
         hostile_share: Share of requests that get a hostile answer of `servers.hostile`, one that
             does not speak for all requests; chosen by a hash of prompt and attempt.
+        hostile_names: Which of them; empty for all.
         hostilities: Hostile answers given, by name.
         received: Requests by prompt.
         answered: Answers by prompt.
@@ -66,6 +67,7 @@ class FaultServer:
     rejects: frozenset[str] = frozenset()
     answers_at_most: int | None = None
     hostile_share: float = 0.0
+    hostile_names: tuple[str, ...] = ()
     keep_bodies: bool = False
     hostilities: Counter[str] = field(default_factory=Counter)
     authorization: str = ""
@@ -119,7 +121,8 @@ class FaultServer:
         if attempt < len(steps):
             return steps[attempt]
         if zlib.crc32(f"hostile {attempt} {prompt}".encode()) % 1000 < 1000 * self.hostile_share:
-            names = [name for name, answer in ANSWERS.items() if not answer.may_stop]
+            every = (name for name, answer in ANSWERS.items() if not answer.may_stop)
+            names = self.hostile_names or tuple(every)
             return f"raw:{names[zlib.crc32(f'{attempt} {prompt}'.encode()) % len(names)]}"
         share = zlib.crc32(f"{attempt} {prompt}".encode()) % 1000
         return f"429:{self.retry_after}" if share < 1000 * self.refuse else "ok"
