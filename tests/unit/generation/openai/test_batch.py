@@ -278,6 +278,26 @@ def test_calls_about_batches_are_repeated_and_create_one_batch(
     assert len(lab.server.batches) == 1
 
 
+@pytest.mark.parametrize(
+    "fault",
+    ["raw:body_deep", "raw:gzip_bomb", "raw:http_noise", "raw:error_500_noise", "json:[1]",
+     'json:{"id": {}, "status": []}', "json:NaN"],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["upload", "create", "retrieve", "list", "content"])
+def test_calls_about_batches_get_over_hostile_answers(lab: Lab, kind: str, fault: str) -> None:
+    lab.server.faults[kind] = [fault]
+    assert [a.text for a in lab.ask(["a", "b"])] == [reply("a"), reply("b")]
+    assert lab.server.submitted == {"a": 1, "b": 1}
+
+
+def test_a_list_of_batches_without_an_end_is_read_once(lab: Lab) -> None:
+    lab.ask(["a"])
+    page = json.dumps({"data": [next(iter(lab.server.batches.values())).fields], "has_more": True})
+    lab.server.faults["list"] = [f"json:{page}"] * 50
+    assert [a.text for a in lab.ask(["a"])] == [reply("a")]
+    assert len(lab.server.faults["list"]) == 48  # the second page has nothing new
+
+
 def test_the_user_learns_that_a_server_keeps_no_metadata(lab: Lab) -> None:
     lab.server.keeps_metadata = False
     engine = lab.engine()
