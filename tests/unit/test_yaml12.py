@@ -89,7 +89,8 @@ def test_written_yaml_keeps_order_and_long_lines() -> None:
 
 @given(TEXT)
 def test_json_is_yaml(text: str) -> None:
-    assert read_yaml(json.dumps({text: [text]})) == {text: [text]}
+    key = text[:80]  # in YAML a key in `{}` has at most 1,024 characters, here escapes of twelve
+    assert read_yaml(json.dumps({key: [text]})) == {key: [text]}
 
 
 @pytest.mark.parametrize("text", [r'"\ud800"', r'"\udc00\ud800"', r'{"a\ud83d": 1}'])

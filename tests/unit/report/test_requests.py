@@ -61,7 +61,7 @@ def test_a_stopped_run_and_one_that_has_asked_nothing(write_run: Callable[..., s
     run = write_run(whole=1, begun=("plan",))
     log = Storage.open(run).sub("ledger")
     entry = {"kind": "reserve", "request_id": "open", "purpose": "rationale", "stage": 2}
-    log.write_text("00000009-x.jsonl", json.dumps({**entry, "domain": "domain-001"}) + "\n")
+    log.write_text("00000001-x.jsonl", json.dumps({**entry, "domain": "domain-001"}) + "\n")
     text, figures = printed(run)
     assert "(not finished)" in text
     assert "1 requests have no answer" in text
