@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from baldistill.commands.compare import compare as compare
     from baldistill.commands.plan import RunPlan as RunPlan
     from baldistill.commands.plan import plan as plan
+    from baldistill.commands.repair import Repair as Repair
+    from baldistill.commands.repair import repair as repair
     from baldistill.commands.run import RunResult as RunResult
     from baldistill.commands.run import run as run
     from baldistill.config import Config as Config
@@ -20,12 +22,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Config",
+    "Repair",
     "RunPlan",
     "RunResult",
     "UserError",
     "compare",
     "ledger",
     "plan",
+    "repair",
     "run",
     "sweep",
     "write_report",
@@ -38,6 +42,8 @@ _HOME = {
     "RunResult": "baldistill.commands.run",
     "plan": "baldistill.commands.plan",
     "ledger": "baldistill.report.requests",
+    "Repair": "baldistill.commands.repair",
+    "repair": "baldistill.commands.repair",
     "write_report": "baldistill.report.page:report",
     "compare": "baldistill.commands.compare",
     "run": "baldistill.commands.run",

@@ -10,15 +10,12 @@ role, ...), never from the URI: a URI is written into logs and artifacts.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import io
 import json
 import os
-import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +24,13 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from baldistill import object_stores
+from baldistill import local_disk, object_stores
 from baldistill.errors import UserError
 from baldistill.private_folder import cached
 from baldistill.uris import holds_secret, join, masked
 
 _FSSPEC = "fsspec+"
+_TABLE = ".parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +102,30 @@ class Storage:
         files = {info.base_name: info.size for info in infos if info.type == pafs.FileType.File}
         return {file: files[file] for file in sorted(files) if not file.startswith(".")}
 
+    def tables(self, name: str = "") -> Sequence[str]:
+        """Names of the Parquet files in a folder: somebody may have put a README beside them."""
+        return [file for file in self.list(name) if file.endswith(_TABLE)]
+
+    def files(self, name: str) -> Sequence[str]:
+        """Names of all files in a folder, at any depth, or the file's own name; sorted.
+
+        As in `list`, what begins with a dot is left out.
+        """
+        path = self.path(name)
+        if self.fs.get_file_info(path).is_file:
+            return [name]
+        selector = pafs.FileSelector(path, recursive=True, allow_not_found=True)
+        infos = self.fs.get_file_info(selector)  # their paths may lack a slash at the beginning
+        inside = f"{path.strip('/')}/"
+        found = [info.path.partition(inside)[2] for info in infos if info.is_file]
+        return sorted(f"{name}/{file}" for file in found if not f"/{file}".count("/."))
+
     def make(self) -> None:
         """Make the folder, where it is not there yet."""
-        self.fs.create_dir(self.root, recursive=True)
+        if self.is_local:
+            local_disk.make_folder(Path(self.root))
+        else:
+            self.fs.create_dir(self.root, recursive=True)
 
     def delete(self, name: str) -> None:
         """Remove a file or a folder with all in it; nothing if it is not there."""
@@ -115,19 +134,27 @@ class Storage:
             self.fs.delete_dir(self.path(name))
         elif kind == pafs.FileType.File:
             self.fs.delete_file(self.path(name))
+        if self.is_local and kind != pafs.FileType.NotFound:
+            local_disk.sync(Path(self.path(name)).parent)
+
+    def sync(self, names: Iterable[str]) -> None:
+        """Make files, and folders with all in them, survive a loss of power, whoever wrote them.
+
+        An object store keeps what it has taken.
+        """
+        if self.is_local:
+            local_disk.sync_all(Path(self.root), [Path(self.path(name)) for name in names])
 
     def write_bytes(self, name: str, data: bytes) -> None:
         """Write a file; readers see it whole or not at all, and it survives a crash."""
         path = self.path(name)
+        if self.is_local:
+            local_disk.write(Path(path), data)
+            return
         if self.fs.type_name not in object_stores.KINDS:  # they have no folders
             self.fs.create_dir(path.rpartition("/")[0], recursive=True)
-        if not self.is_local:
-            with self.fs.open_output_stream(path) as stream:
-                stream.write(data)
-            return
-        with _written(path, data) as temporary:
-            os.replace(temporary, path)
-        sync(Path(path).parent)
+        with self.fs.open_output_stream(path) as stream:
+            stream.write(data)
 
     def create(self, name: str, data: bytes) -> None:
         """Write a file unless there is one; whole and durable, as `write_bytes` does.
@@ -140,21 +167,10 @@ class Storage:
             io.UnsupportedOperation: The storage has no such writes; see `creates_once`.
         """
         path = self.path(name)
-        if not self.is_local:
+        if self.is_local:
+            local_disk.create(Path(path), data)
+        else:
             object_stores.create(self.fs, path, data)
-            return
-        self.fs.create_dir(path.rpartition("/")[0], recursive=True)
-        with _written(path, data) as temporary:
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                if self.read_bytes(name) != data:
-                    raise
-            except OSError as error:
-                if error.errno in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
-                    raise io.UnsupportedOperation(f"no hard links at {path}") from None
-                raise
-        sync(Path(path).parent)
 
     def creates_once(self) -> bool:
         """Try whether `create` works: not on hdfs and fsspec, nor on an old object store."""
@@ -198,8 +214,12 @@ class Storage:
         self.write_bytes(name, sink.getvalue().to_pybytes())
 
     def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read a Parquet file, or a folder of them, as one table."""
-        return pq.read_table(self.path(name), filesystem=self.fs, columns=columns and list(columns))
+        """Read a Parquet file, or all of a folder, as one table."""
+        files = (
+            [name] if name.endswith(_TABLE) else [f"{name}/{file}" for file in self.tables(name)]
+        )
+        paths = [self.path(file) for file in files]
+        return pq.read_table(paths, filesystem=self.fs, columns=columns and list(columns))
 
     def upload_dir(self, local: Path, name: str) -> None:
         """Copy a local folder here, replacing what stood under that name."""
@@ -210,15 +230,7 @@ class Storage:
                 str(local), self.path(name), pafs.LocalFileSystem(), destination_filesystem=self.fs
             )
             return
-        temporary = _temporary(self.path(name))
-        try:
-            shutil.copytree(local, temporary)
-            for copied in [*temporary.rglob("*"), temporary]:
-                sync(copied)
-            os.replace(temporary, self.path(name))
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        sync(Path(self.path(name)).parent)
+        local_disk.copy_folder(local, Path(self.path(name)))
 
     def local_dir(self, name: str) -> Path:
         """The folder as a local one: itself, or a download that this machine keeps.
@@ -296,43 +308,3 @@ def _is_utf8(path: str) -> bool:
 
 def _cannot_open(uri: str) -> str:
     return f"cannot open {uri}"
-
-
-def _temporary(path: str | Path) -> Path:
-    """A name beside `path` that no reader of the folder takes for an artifact."""
-    final = Path(path)
-    return final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
-
-
-@contextlib.contextmanager
-def _written(path: str, data: bytes) -> Iterator[Path]:
-    """Write a temporary file beside a local path, durably; remove it after the block."""
-    temporary = _temporary(path)
-    try:
-        try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:  # a write that failed names no file
-            error.filename = path
-            raise
-        yield temporary
-    finally:
-        _remove(temporary)
-
-
-def _remove(temporary: Path) -> None:
-    with contextlib.suppress(OSError):  # of a disk that fails: the next run sweeps it
-        temporary.unlink()
-
-
-def sync(path: Path) -> None:
-    """Make a local file's content, or a folder's list of names, survive a crash of the machine."""
-    if os.name != "posix":  # Windows cannot open a folder
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

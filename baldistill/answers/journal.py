@@ -24,7 +24,7 @@ from typing import Any
 from baldistill.answers.completion import Completion
 from baldistill.core.checked_lines import from_line, to_line
 from baldistill.errors import UserError
-from baldistill.storage import sync
+from baldistill.local_disk import sync
 
 SUFFIX = ".jsonl"
 _SEGMENT_BYTES = 1 << 20  # small, because a reader of one answer reads the whole file

@@ -10,7 +10,7 @@ import threading
 
 import typer
 
-from baldistill.cli import compare, data, report, run, sweep
+from baldistill.cli import compare, data, repair, report, run, sweep
 from baldistill.disk_errors import disk_problem
 from baldistill.errors import UserError
 from baldistill.masking import masked_text
@@ -30,6 +30,7 @@ app.command()(compare.compare)
 app.command()(sweep.sweep)
 app.command()(report.report)
 app.command()(report.ledger)
+app.command()(repair.repair)
 app.add_typer(data.app)
 
 _INTERRUPTED = 130
@@ -43,8 +44,8 @@ _GRACE_SECONDS = 2.0
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process.
 
-    Exit status: 0 done; 2 the user can mend the problem (no traceback); 1 a defect of ours; 130
-    interrupted.
+    Exit status: 0 done; 2 the user can mend the problem (no traceback); 1 a defect of ours, or
+    damage that `repair` found; 130 interrupted.
     """
     signal.signal(signal.SIGTERM, _stop)
     if isinstance(sys.stdout, io.TextIOWrapper):  # its encoding may lack characters of the corpus

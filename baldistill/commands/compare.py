@@ -33,6 +33,7 @@ from baldistill.progress.display import Display
 from baldistill.report.comparison import Outcome, markdown, summarise, write_comparison
 from baldistill.run_folder import layout
 from baldistill.run_folder.identity import adopt_comparison
+from baldistill.run_folder.integrity import check_steps
 from baldistill.run_folder.lock import only_run_in, only_user_of
 from baldistill.run_folder.reader import corpus_counts
 from baldistill.run_folder.spending import reused_from_other_runs
@@ -87,6 +88,8 @@ def compare(
     with only_run_in(folder, display.say), only_user_of(store, folder, display.say):
         for job in jobs:
             adopt_comparison(folder, job.config)
+            # before any run is paid; a run that is not complete looks at its students itself
+            check_steps(folder.sub(layout.comparison_run(job.method, job.seed)), students=False)
         with connected(address, verbose=verbose) as cluster:
             check_storage_is_shared(folder)
             width = num_parallel_runs([job.config for job in jobs], cluster, len(jobs), parallel)

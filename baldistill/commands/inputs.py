@@ -20,7 +20,7 @@ from baldistill.method.context import Context
 from baldistill.placement.engines import Engines
 from baldistill.progress.counter import start_counter
 from baldistill.progress.display import Display
-from baldistill.run_folder.layout import CORPUS_STEP
+from baldistill.run_folder.layout import CORPUS, CORPUS_STEP
 from baldistill.run_folder.steps import Chain
 from baldistill.storage import Storage
 from baldistill.teacher.prompts import load_prompts
@@ -96,6 +96,7 @@ def validated_corpus(
             config.data, config.seed, storage, partial(display.task, brief=True)
         ),
         CorpusSummary,
+        writes=CORPUS,
     )
     display.say(
         f"corpus: {sum(corpus.counts.values()):,} examples in {len(corpus.counts)} domains, "

@@ -28,6 +28,7 @@ from baldistill.progress.display import Display
 from baldistill.run_folder import layout
 from baldistill.run_folder.caps import cap_reached
 from baldistill.run_folder.identity import adopt_run
+from baldistill.run_folder.integrity import check_steps
 from baldistill.run_folder.layout import StageLayout
 from baldistill.run_folder.leftovers import remove_leftovers
 from baldistill.run_folder.lock import check_still_held, only_run_in, only_user_of
@@ -107,6 +108,7 @@ def run(
         RunLog(storage) as log,
     ):
         remove_leftovers(storage)
+        check_steps(storage)
         adopt_run(storage, config, responses.storage.uri)
         display = Display(log, quiet=quiet)
         start = time.monotonic()
@@ -201,7 +203,8 @@ def _evaluate_base(context: Context, chain: Chain) -> Metrics:
     student = context.config.student
     options = {"student": student.model, "prompts": student.prompts}
     base = chain.branch(StageLayout(0).folder)
-    return base.step("metrics", options, lambda: evaluate(context, 0), Metrics)
+    writes = StageLayout(0).evaluation
+    return base.step("metrics", options, lambda: evaluate(context, 0), Metrics, writes)
 
 
 def _finish(context: Context, stages: _Stages) -> RunResult:

@@ -46,7 +46,7 @@ def read_corpus(
                     yield each(pa.Table.from_batches([rows]))
         pa.default_memory_pool().release_unused()  # the worker lives on
 
-    names = [{"name": name} for name in storage.list(part)]
+    names = [{"name": name} for name in storage.tables(part)]
     files = ray.data.from_items(names, override_num_blocks=len(names))
     return files.map_batches(read, batch_size=1, batch_format="pyarrow")
 

@@ -27,7 +27,7 @@ def label_sets(config: Config, counts: Mapping[str, int], storage: Storage) -> L
 
 
 def _distinct_answers(storage: Storage) -> Iterator[tuple[str, str]]:
-    for name in storage.list(layout.TRAIN):
+    for name in storage.tables(layout.TRAIN):
         with storage.fs.open_input_file(storage.path(f"{layout.TRAIN}/{name}")) as file:
             for batch in pq.ParquetFile(file).iter_batches(columns=["domain", "answer"]):
                 pairs = pa.Table.from_batches([batch]).group_by(["domain", "answer"]).aggregate([])

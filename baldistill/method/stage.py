@@ -58,18 +58,30 @@ def run_stage(context: Context, stage: int, chain: Chain) -> StageResult:
             corpus, for the first); goes on to the last step of this stage.
     """
     config, say = context.config, context.display.say
-    options = _Options(config, stage)
+    options, names = _Options(config, stage), StageLayout(stage)
 
     errors = chain.step(
         "errors", options.errors(), lambda: ask_student(context, stage), StudentErrors
     )
-    plan = chain.step("plan", options.plan(), lambda: balance(context, stage, errors), StagePlan)
+    plan = chain.step(
+        "plan",
+        options.plan(),
+        lambda: balance(context, stage, errors),
+        StagePlan,
+        writes=[names.plan],
+    )
     say(f"stage {stage}/{config.stages}: {plan.describe()}")
 
-    scored = chain.step("scored", options.scores(), lambda: score_candidates(context, plan), Scored)
+    scored = chain.step(
+        "scored",
+        options.scores(),
+        lambda: score_candidates(context, plan),
+        Scored,
+        writes=[names.scored],
+    )
     if scored.undefined:
         say(f"  {scored.describe_undefined(config.selection.metric)}")
-    chain.step("selected", {}, lambda: select(context, plan), Selected)
+    chain.step("selected", {}, lambda: select(context, plan), Selected, writes=[names.selected])
 
     caps = caps_of_stage(context.storage, stage, config.budget)
     annotated = chain.step(
@@ -77,6 +89,7 @@ def run_stage(context: Context, stage: int, chain: Chain) -> StageResult:
         options.annotation() | {"caps": caps},
         lambda: annotate(context, plan, errors, caps),
         Annotation,
+        writes=names.annotation,
     )
     say(f"  annotated: {annotated.describe()}")
     if annotated.refused and not annotated.annotated and stage > 1:
@@ -87,6 +100,7 @@ def run_stage(context: Context, stage: int, chain: Chain) -> StageResult:
         config.student.model_dump(mode="json", exclude=PLACEMENT),
         lambda: train_student(context, stage, cap=annotated.refused),
         TrainingResult,
+        writes=[names.student],
     )
     if stage < config.stages and not config.evaluation.every_stage:
         return StageResult(True, None, annotated.refused)
@@ -96,7 +110,8 @@ def run_stage(context: Context, stage: int, chain: Chain) -> StageResult:
 def evaluate_stage(context: Context, stage: int, chain: Chain) -> Metrics:
     """Evaluate the student that the chain's last step trained."""
     options = context.config.evaluation.model_dump(mode="json")
-    return chain.step("metrics", options, lambda: evaluate(context, stage), Metrics)
+    writes = StageLayout(stage).evaluation
+    return chain.step("metrics", options, lambda: evaluate(context, stage), Metrics, writes)
 
 
 def balance(context: Context, stage: int, errors: StudentErrors) -> StagePlan:

@@ -132,8 +132,9 @@ def quarantine(run: RunFolder, most: int = 3) -> Quarantine:
     counts = dict(run.corpus.get("quarantined", {}))
     if not counts:
         return Quarantine(counts)
-    path = run.storage.path(layout.QUARANTINE)
-    source = ds.dataset(path, filesystem=run.storage.fs, format="parquet")
+    folder = run.storage.sub(layout.QUARANTINE)
+    paths = [folder.path(name) for name in folder.tables()]
+    source = ds.dataset(paths, filesystem=folder.fs, format="parquet")
     missing = {reason: min(most, count) for reason, count in counts.items()}
     rows: list[dict[str, Any]] = []
     num_read = 0

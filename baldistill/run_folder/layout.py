@@ -29,6 +29,8 @@ EVALUATION = "corpus/evaluation"
 QUARANTINE = "quarantine"
 BUNDLED_SOURCE = "corpus/source"
 """The bundled corpus as files."""
+CORPUS = (TRAIN, EVALUATION, QUARANTINE)
+"""What the step of the corpus writes for the others."""
 STAGING = "corpus/staging"
 """Rows and keys while the corpus is prepared; deleted afterwards."""
 
@@ -95,6 +97,16 @@ class StageLayout:
         self.student = f"{folder}/student"
         self.responses = f"{folder}/responses.parquet"
         self.metrics = f"{folder}/metrics.json"
+
+    @property
+    def annotation(self) -> tuple[str, ...]:
+        """All that the step `annotated` writes."""
+        return (self.annotated, self.synthesized, self.rejected, self.dropped, self.caps)
+
+    @property
+    def evaluation(self) -> tuple[str, ...]:
+        """All that the step `metrics` writes."""
+        return (self.responses, self.metrics)
 
     def step(self, name: StepName) -> str:
         """Return the name under which a step of this stage is committed."""

@@ -159,9 +159,8 @@ def _beating(presence: _Presence, say: Callable[[str], None]) -> Iterator[None]:
 def _flock(storage: Storage) -> Iterator[None]:
     import fcntl
 
-    root = Path(storage.path())
-    root.mkdir(parents=True, exist_ok=True)
-    path = root / layout.LOCK_FILE
+    storage.make()
+    path = Path(storage.path(layout.LOCK_FILE))
     try:  # neither empties a file nor follows a link to somebody's
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     except OSError as error:

@@ -11,8 +11,9 @@ from typing import Any
 from baldistill.core.longtail import by_size, head_domains
 from baldistill.errors import UserError
 from baldistill.run_folder import layout
+from baldistill.run_folder.integrity import check_steps
 from baldistill.run_folder.layout import StageLayout, StepName
-from baldistill.run_folder.steps import is_committed
+from baldistill.run_folder.steps import read_marker
 from baldistill.storage import Storage
 from baldistill.yaml12 import NotYamlError, read_yaml
 
@@ -159,7 +160,8 @@ def read_run(run: str | Path) -> RunFolder:
     """Read the figures of a run's committed steps.
 
     Raises:
-        UserError: It is not a run folder, or its config or its markers cannot be read.
+        UserError: It is not a run folder, or its config or its markers cannot be read, or a table
+            or figure that a marker vouches for is damaged.
     """
     storage = Storage.open(run)
     if not storage.exists(layout.CONFIG):
@@ -174,6 +176,7 @@ def read_run(run: str | Path) -> RunFolder:
         raise UserError(f"{storage.uri_of(layout.CONFIG)} is not YAML: {error}") from None
     if not isinstance(config, Mapping):
         raise UserError(f"{storage.uri_of(layout.CONFIG)} holds no keys: is it a run's?")
+    check_steps(storage, students=False)
     corpus = _marker(storage, layout.CORPUS_STEP)
     stages = int(config.get("stages", 0))
     return RunFolder(
@@ -225,10 +228,10 @@ def _stage(storage: Storage, number: int, steps: list[StepName]) -> StageFolder:
 def _marker(storage: Storage, step: str) -> _Marker:
     """Read the marker of a step; an empty one if the step is not committed."""
     name = layout.marker(step)
-    if not is_committed(storage, step):
+    values = read_marker(storage, step)
+    if values is None:
         return _Marker({}, 0.0)
     try:
-        values = storage.read_json(name)
         return _Marker(dict(values["figures"]), float(values["seconds"]))
     except (KeyError, TypeError, ValueError):
         raise UserError(

@@ -3,12 +3,18 @@
 The key of a step is the hash of its name, its options and the key of the step before it. A step
 whose marker holds the same key is skipped. Any other step is made, over what the folder holds of
 it. So a run that was killed anywhere goes on where it was, and no step reads half an artifact.
+
+A marker is written when all files of its step are on the disk, and removed before they are written
+anew. It records them (`artifacts.py`), so that later damage is noticed (`integrity.py`).
 """
 
 from __future__ import annotations
 
+import json
+import shlex
 import time
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from baldistill.errors import UserError
 from baldistill.records import digest
+from baldistill.run_folder import artifacts
 from baldistill.run_folder.layout import RESPONSES, marker
 from baldistill.run_folder.lock import check_still_held
 from baldistill.storage import Storage
@@ -24,6 +31,9 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Result = TypeVar("Result", bound="DataclassInstance")
+
+_CHECKSUM = "crc32"
+"""The key of a marker's own checksum."""
 
 
 @dataclass(slots=True)
@@ -51,14 +61,16 @@ class Chain:
         options: Mapping[str, Any],
         make: Callable[[], Result],
         result_type: type[Result],
+        writes: Sequence[str] = (),
     ) -> Result:
         """Make the next step, unless it is committed, and return its result.
 
         Args:
             name: Name of the step in the chain's folder, such as `selected`.
             options: All that decides the result besides the step before, as JSON values.
-            make: Writes the artifact, durably, and returns the result.
+            make: Writes the artifacts and returns the result.
             result_type: A frozen dataclass. Its fields are the figures in the marker.
+            writes: The artifacts: files, and folders with all that is in them.
 
         Raises:
             UserError: Another version of baldistill committed the step.
@@ -66,18 +78,74 @@ class Chain:
         path = f"{self.folder}/{name}" if self.folder else name
         inputs = [] if self.key is None else [self.key]
         key = digest({"name": path, "inputs": inputs, "options": dict(options)})
-        found = self.storage.read_json(marker(path)) if is_committed(self.storage, path) else {}
+        found = read_marker(self.storage, path) or {}
         if found.get("key") == key:
             result = _read(found["figures"], result_type, self.storage, path)
         else:
+            if found:  # it must not vouch for what is about to be written over
+                check_still_held(self.storage)
+                self.storage.delete(marker(path))
             start = time.monotonic()
             result = make()
+            self.storage.sync(writes)
+            files = artifacts.record(self.storage, writes)
             seconds = round(time.monotonic() - start, 3)
             check_still_held(self.storage)
-            found = {"key": key, "figures": asdict(result), "seconds": seconds}
-            self.storage.write_json(marker(path), found)
+            found = {"key": key, "figures": asdict(result), "seconds": seconds, **files}
+            self.storage.write_json(marker(path), {**found, _CHECKSUM: _checksum(found)})
         self.key, self.seconds = key, found["seconds"]
         return result
+
+
+def read_marker(storage: Storage, path: str) -> dict[str, Any] | None:
+    """Return what the marker of a step holds; None if the step is not committed.
+
+    Raises:
+        DamagedMarkerError: The marker is not as it was written.
+    """
+    if not is_committed(storage, path):
+        return None
+    try:
+        found = storage.read_json(marker(path))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise _damaged(storage, path, "is damaged: it is no JSON object")
+    checksum = found.pop(_CHECKSUM, None)  # earlier versions wrote none
+    if checksum not in (None, _checksum(found)):
+        raise _damaged(storage, path, "is damaged: its checksum does not match")
+    return found
+
+
+class DamagedMarkerError(UserError):
+    """A marker that is not as it was written; `problem` says what is wrong with it."""
+
+    problem = ""
+
+
+def _damaged(storage: Storage, path: str, problem: str) -> DamagedMarkerError:
+    """Name the marker and the ways out."""
+    uri = storage.uri_of(marker(path))
+    error = DamagedMarkerError(f"{uri} {problem}. {ways_out(storage)}")
+    error.problem = problem
+    return error
+
+
+def ways_out(storage: Storage) -> str:
+    """Say what a user can do about a damaged file in a run folder."""
+    uri = shlex.quote(storage.uri)
+    return (
+        f"Restore it from a copy. Or see what `baldistill repair {uri}` would give up to go on "
+        "without it. Or, if another version of baldistill wrote it, use that version, or run "
+        f"again in a new folder, with --store {storage.uri_of(RESPONSES)} (or the --store that "
+        "this run had), so that the teacher's answers are not paid again"
+    )
+
+
+def _checksum(marker: Mapping[str, Any]) -> str:
+    """Return a checksum of a marker's values, whatever the layout of its text."""
+    written = json.loads(json.dumps(marker))  # tuples become lists, and keys strings
+    return f"{zlib.crc32(json.dumps(written, sort_keys=True).encode()):08x}"
 
 
 def is_committed(storage: Storage, path: str) -> bool:

@@ -7,7 +7,7 @@ run folder. Ray Tune also writes its state (pickles), which nobody reads.
 from __future__ import annotations
 
 import itertools
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from baldistill.config.loading import read_mapping, validate
@@ -34,6 +34,7 @@ class TrialRecord:
             `skipped`: not started, because the trial could have broken the sweep's cap.
         reason: Why the trial was stopped, failed or skipped.
         seconds: How long the trial ran; a start that was killed does not count.
+        stages: The last stage that the trial had evaluated when it ended.
     """
 
     name: str
@@ -43,6 +44,7 @@ class TrialRecord:
     standing: Standing = "running"
     reason: str = ""
     seconds: float = 0.0
+    stages: int = 0
 
     @property
     def is_final(self) -> bool:
@@ -77,12 +79,21 @@ def read_records(folder: Storage) -> dict[str, TrialRecord]:
     """Read the records of all trials, by name, in their order."""
     names = [name for name in folder.list(layout.RECORDS) if name.endswith(".json")]
     values = [folder.read_json(f"{layout.RECORDS}/{name}") for name in names]
-    return {value["name"]: TrialRecord(**value) for value in values}
+    return {value["name"]: _as_left(folder, TrialRecord(**value)) for value in values}
 
 
 def read_record(folder: Storage, name: str) -> TrialRecord:
     """Read the record of a trial."""
-    return TrialRecord(**folder.read_json(layout.trial_record(name)))
+    return _as_left(folder, TrialRecord(**folder.read_json(layout.trial_record(name))))
+
+
+def _as_left(folder: Storage, record: TrialRecord) -> TrialRecord:
+    """Return the record, or one of a trial that must go on: a repair has given up its results."""
+    if record.is_final:
+        results = stage_results(folder, record.name)
+        if not results or results[-1][0] < record.stages:
+            return replace(record, standing="running", reason="")
+    return record
 
 
 def has_started(folder: Storage, name: str) -> bool:

@@ -203,6 +203,7 @@ def _ended(
             f"its process died; see trials/{record.name}/log.txt for how far it came"
         )
         return replace(record, standing="failed", reason=reason)
+    record = replace(record, stages=int(result["stage"]))
     if result["progress"] < 100:
-        return replace(record, standing="stopped", reason=f"weak after stage {result['stage']}")
+        return replace(record, standing="stopped", reason=f"weak after stage {record.stages}")
     return replace(record, standing="done")

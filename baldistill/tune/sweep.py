@@ -23,10 +23,12 @@ from baldistill.ray_patches import TUNE_SETTINGS
 from baldistill.report.sweep import markdown
 from baldistill.run_folder import layout
 from baldistill.run_folder.identity import adopt_sweep
+from baldistill.run_folder.integrity import check_steps
 from baldistill.run_folder.lock import only_run_in, only_user_of
 from baldistill.storage import Storage
 from baldistill.tune.outcome import check_seeds, validate_best, write_result
 from baldistill.tune.plan import make_plan
+from baldistill.tune.record import read_records, run_folder
 from baldistill.tune.space import Space, dump_space, load_space, parse_space
 from baldistill.tune.tuner import is_finished, run_trials, trackers_of
 
@@ -73,6 +75,8 @@ def sweep(
     display = Display(quiet=quiet)
     with only_run_in(folder), only_user_of(folder.sub(layout.RESPONSES), folder):
         adopt_sweep(folder, config, dump_space(space), partial(_is_same, folder, space))
+        for trial in read_records(folder):  # before any trial is paid
+            check_steps(run_folder(folder, trial), students=False)
         for name, value in TUNE_SETTINGS.items():  # before a local Ray starts, which inherits them
             os.environ.setdefault(name, value)
         with connected(address, verbose=verbose) as cluster:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from typer.testing import CliRunner
 from baldistill import records
 from baldistill.cli import app
 from baldistill.config.loading import load_config
+from baldistill.run_folder.integrity import committed_steps, step_damage
+from baldistill.run_folder.steps import read_marker
+from baldistill.storage import Storage
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -112,6 +116,30 @@ def test_kill_9_at_three_moments_equals_an_undisturbed_run(
     ids = answered(run_dir)
     assert len(ids) == len(set(ids)), "an answered call was made again"
     assert before <= set(ids)
+
+
+def test_markers_vouch_for_every_file_of_their_steps(undisturbed: tuple[Path, str]) -> None:
+    storage = Storage.open(undisturbed[0])
+    markers = [read_marker(storage, step) or {} for step in committed_steps(storage)]
+    vouched = [file for marker in markers for file in marker["files"]]
+    written = [file for name in ("corpus", "quarantine", "stages") for file in storage.files(name)]
+    assert sorted(vouched) == [name for name in sorted(written) if "corpus/source/" not in name]
+    assert step_damage(storage, thorough=True) == []
+
+
+def test_damage_is_named_before_anything_starts(
+    undisturbed: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = Path(shutil.copytree(undisturbed[0], tmp_path / "damaged"))
+    table = run_dir / "stages" / "01" / "annotated.parquet"
+    rows = pq.read_table(table)
+    pq.write_table(rows.slice(1), table)
+    for command in (["run", "--run-dir", str(run_dir)], ["report", str(run_dir)]):
+        said = mistake(capsys, *command)
+        assert f"{table} has " in said
+        assert f"({len(rows) - 1} rows), and " in said
+        assert f"baldistill repair {run_dir}" in said
+        assert "Ray:" not in said
 
 
 def test_a_second_run_in_the_same_folder_is_refused(

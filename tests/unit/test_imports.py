@@ -7,8 +7,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "baldistill"
 ROWS = (
-    {"core", "disk_errors", "errors", "masking", "object_stores", "processes", "ray_patches"}
-    | {"visible", "yaml12"},
+    {"core", "disk_errors", "errors", "local_disk", "masking", "object_stores", "processes"}
+    | {"ray_patches", "visible", "yaml12"},
     {"equality", "private_folder", "uris"},
     {"bundled", "methods", "records", "storage", "terminal"},
     {"config"},

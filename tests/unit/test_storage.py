@@ -44,6 +44,13 @@ def test_what_is_written_is_read(storage: Storage, tmp_path: Path) -> None:
     assert storage.read_table("tables/1.parquet").equals(table)
     assert storage.read_table("tables").num_rows == 4
     assert storage.read_table("tables", columns=["b"]).column_names == ["b"]
+    storage.write_text("tables/README.md", "no table")
+    assert storage.read_table("tables").num_rows == 4
+    assert storage.tables("tables") == ["1.parquet", "2.parquet"]
+    assert storage.files("one") == ["one/two/bytes"]
+    assert storage.files("tables/1.parquet") == ["tables/1.parquet"]
+    assert storage.files("never there") == []
+    storage.delete("tables/README.md")
     assert storage.list() == ["text", "value.json"]
     assert storage.sub("tables").list() == ["1.parquet", "2.parquet"]
     assert not any(name.endswith(".tmp") for name in everything_under(tmp_path))
@@ -174,3 +181,12 @@ def test_paths_and_file_uris_are_the_same_folder(tmp_path: Path) -> None:
     Storage.open(tmp_path).write_text("a b", "1")
     assert Storage.open(f"file://{tmp_path}").read_text("a b") == "1"
     assert Storage.open(f"file://{tmp_path}").is_local
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ledger").write_text("no folder")
+    storage = Storage.open(tmp_path)
+    for write in (storage.write_bytes, storage.create):
+        # a FileExistsError would say that the name is taken by another writer
+        with pytest.raises(NotADirectoryError, match="ledger"):
+            write("ledger/1", b"x")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from baldistill.local_disk import temporary_beside
 from baldistill.run_folder import layout
 from baldistill.run_folder.leftovers import remove_leftovers
-from baldistill.storage import Storage, _temporary
+from baldistill.storage import Storage
 
 
 def names(folder: Path) -> set[str]:
@@ -21,8 +22,8 @@ def test_temporaries_of_killed_writers_are_removed_and_nothing_else(tmp_path: Pa
     for name in kept:
         storage.write_text(name, "")
     for name in ("config.yaml", "stages/01/selected.parquet"):
-        _temporary(storage.path(name)).write_text("half")
-    folder = _temporary(storage.path("stages/01/student"))
+        temporary_beside(tmp_path / "run" / name).write_text("half")
+    folder = temporary_beside(tmp_path / "run" / "stages" / "01" / "student")
     folder.mkdir()
     (folder / "model.safetensors").write_text("half")
     remove_leftovers(storage)
@@ -31,7 +32,9 @@ def test_temporaries_of_killed_writers_are_removed_and_nothing_else(tmp_path: Pa
 
 def test_another_run_may_be_writing_into_the_store_that_it_shares(tmp_path: Path) -> None:
     storage = Storage.open(tmp_path)
-    new, old = (_temporary(storage.path(f"{layout.RESPONSES}/{name}")) for name in ("new", "old"))
+    new, old = (
+        temporary_beside(tmp_path / f"{layout.RESPONSES}/{name}") for name in ("new", "old")
+    )
     new.parent.mkdir()
     for path in (new, old):
         path.write_text("half")
@@ -44,6 +47,6 @@ def test_a_link_of_such_a_name_loses_only_itself(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "theirs").write_text("")
     (tmp_path / "run").mkdir()
-    _temporary(tmp_path / "run" / "a").symlink_to(tmp_path / "elsewhere")
+    temporary_beside(tmp_path / "run" / "a").symlink_to(tmp_path / "elsewhere")
     remove_leftovers(Storage.open(tmp_path / "run"))
     assert names(tmp_path) == {"elsewhere/theirs"}
