@@ -75,7 +75,8 @@ class Sweep:
             run.write_json(f"_commits/stages/{stage:02d}/metrics.json", {"figures": metrics})
         entries = [Reserve(f"{name}-{n}", "rationale", 1, "d") for n in range(calls)]
         lines = "".join(json.dumps(to_record(entry)) + "\n" for entry in entries)
-        run.write_text("ledger/00000000-x.jsonl", lines)
+        if lines:
+            run.write_text("ledger/00000000-x.jsonl", lines)
         run.write_text("config.yaml", dump_config(load_config()))
         result = {**METRICS, "progress": 25.0 * stages, "stage": stages}
         self.search.on_trial_result(trial_id, result)
