@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from baldistill.run_folder.integrity import Damage, step_damage
+from baldistill.run_folder.ledger_log import ledger_damage
 from baldistill.storage import Storage
 
 
@@ -17,4 +18,4 @@ def _steps(storage: Storage) -> list[Damage]:
     return step_damage(storage, thorough=True)
 
 
-CHECKS: tuple[Callable[[Storage], list[Damage]], ...] = (_steps,)
+CHECKS: tuple[Callable[[Storage], list[Damage]], ...] = (_steps, ledger_damage)

@@ -1,38 +1,25 @@
-"""The ledger of a run folder: its log, read and replayed.
-
-`teacher/ledger_actor.py` writes the log.
-"""
+"""The figures of a run folder's ledger: its log, replayed."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from baldistill.config.teachers import TierConfig
-from baldistill.core.checked_lines import from_line
 from baldistill.core.ledger import (
     Caps,
-    Entry,
     Ledger,
     LedgerSummary,
     Prices,
     RequestFigures,
     SpentFigures,
-    from_record,
 )
-from baldistill.errors import UserError
 from baldistill.run_folder import layout
+from baldistill.run_folder.ledger_log import read_log
 from baldistill.run_folder.reader import RunFolder
 from baldistill.storage import Storage
-
-_READERS = 16  # segments read at once: an object store takes long for each
-_WAYS_OUT = (
-    ". Restore the folder from a copy, or let `baldistill repair RUN --accept-loss` go on without: "
-    "what the lost part says was spent is then forgotten"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,34 +99,6 @@ def reused_from_other_runs(summary: Mapping[str, Any], tiers: Sequence[TierConfi
     recorded = {str(number) for number, tier in enumerate(tiers, start=1) if tier.recorded}
     by_tier = summary["by_tier"].items()
     return sum(int(figures["reused"]) for tier, figures in by_tier if tier not in recorded)
-
-
-def read_log(log: Storage) -> tuple[list[str], list[Entry]]:
-    """Read the log of a ledger: its segments' names in order, and the entries of all of them.
-
-    Raises:
-        UserError: A segment is damaged or missing.
-    """
-    names = [name for name in log.list() if name.endswith(".jsonl")]
-    for place, number in enumerate(sorted({int(name[:8]) for name in names if name[:8].isdigit()})):
-        if place != number:
-            missing = log.uri_of(f"{place:08d}*.jsonl")
-            raise UserError(f"{missing} is missing, a part of the budget's ledger{_WAYS_OUT}")
-    with ThreadPoolExecutor(_READERS) as readers:
-        segments = list(readers.map(log.read_bytes, names))
-    return names, [
-        entry
-        for name, segment in zip(names, segments, strict=True)
-        for entry in _entries(log.uri_of(name), segment)
-    ]
-
-
-def _entries(uri: str, segment: bytes) -> Iterator[Entry]:
-    for number, line in enumerate(segment.rstrip(b"\n").split(b"\n"), 1):
-        try:
-            yield from_record(from_line(line))
-        except ValueError as error:
-            raise UserError(f"{uri}, line {number}, is damaged: {error}{_WAYS_OUT}") from None
 
 
 def _calls(requests: tuple[RequestFigures, ...]) -> dict[int, Counter[str]]:

@@ -36,7 +36,7 @@ from baldistill.core.ledger import (
 )
 from baldistill.errors import UserError
 from baldistill.generation.dispatcher import result_of
-from baldistill.run_folder.spending import read_log
+from baldistill.run_folder.ledger_log import read_log
 from baldistill.storage import Storage
 
 

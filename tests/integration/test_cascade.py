@@ -17,7 +17,7 @@ from baldistill.core.ledger import Caps, Ledger
 from baldistill.generation.pool import Pool
 from baldistill.generation.types import ModelRef
 from baldistill.records import Example
-from baldistill.run_folder.spending import read_log
+from baldistill.run_folder.ledger_log import read_log
 from baldistill.storage import Storage
 from baldistill.teacher.ledger_actor import start_ledger
 from baldistill.teacher.prompts import load_prompts

@@ -25,6 +25,7 @@ from baldistill.core.ledger import Caps, Prices, Reject, Release, Reserve, Settl
 from baldistill.errors import UserError
 from baldistill.generation.dispatcher import SavedAnswers
 from baldistill.generation.types import Request, Sampling
+from baldistill.run_folder.ledger_log import ledger_damage
 from baldistill.storage import Storage
 from baldistill.teacher.ledger_actor import DurableLedger, start_ledger
 from baldistill.teacher.prompts import load_prompts
@@ -228,13 +229,42 @@ def test_a_missing_or_damaged_segment_is_named(tmp_path: Path) -> None:
     segments = sorted((tmp_path / "ledger").iterdir())
     whole = segments[1].read_bytes()
     segments[1].write_bytes(whole.replace(b"sums", b"gums"))
-    with pytest.raises(UserError, match=rf"{segments[1].name}, line 1, is damaged: its checksum"):
+    with pytest.raises(UserError, match=rf"{segments[1].name}, .*damaged in line 1: its checksum"):
         opened(Storage.open(tmp_path), Caps())[0].summary()
     segments[1].unlink()
-    with pytest.raises(UserError, match=r"00000001\*.jsonl is missing.*--accept-loss"):
+    with pytest.raises(UserError, match=r"00000001.jsonl, .* is missing.*--accept-loss"):
         opened(Storage.open(tmp_path), Caps())[0].summary()
     segments[1].write_bytes(whole)
     assert opened(Storage.open(tmp_path), Caps())[0].summary()["total"]["calls"] == 3
+
+
+@pytest.mark.parametrize("lost", range(6))
+def test_a_ledger_without_one_of_its_segments_can_be_given_up(lost: int, tmp_path: Path) -> None:
+    run = Storage.open(tmp_path)
+    log, store = opened(run, Caps())
+    log.reserve(reserve("a", "b"))
+    log.settle(settle("a"), store.append([completion("a")]))
+    log.reject([Reject("a", "wrong conclusion")])
+    log.settle(settle("b"), store.append([completion("b")]))
+    segments = sorted((tmp_path / "ledger").iterdir())
+    assert len(segments) == 5
+    if lost < 5:
+        segments[lost].write_bytes(segments[lost].read_bytes()[:-30])
+    else:
+        segments[1].unlink()
+        segments[2].unlink()
+    found = ledger_damage(run)
+    assert [damage.file for damage in found] == [
+        str(segments[i]) for i in ([lost] if lost < 5 else [1, 2])
+    ]
+    for damage in found:
+        damage.mend()
+    assert ledger_damage(run) == []
+    again, store = opened(run, Caps())
+    grants, where = again.reserve(reserve("a", "b"))
+    assert where.keys() == {"a", "b"}, "what is stored is not paid again"
+    assert again.summary()["total"]["calls"] <= 2
+    assert {*grants.granted, *grants.rejected} == {"a", "b"}
 
 
 @given(domain=st.text(st.characters()), reason=st.text(st.characters()))

@@ -28,7 +28,7 @@ from baldistill.core.ledger import Caps, Ledger
 from baldistill.errors import UserError
 from baldistill.generation.pool import EngineActor, Pool
 from baldistill.generation.types import ModelRef, Sampling
-from baldistill.run_folder.spending import read_log
+from baldistill.run_folder.ledger_log import read_log
 from baldistill.storage import Storage
 from baldistill.teacher.ledger_actor import start_ledger
 from baldistill.teacher.prompts import load_prompts

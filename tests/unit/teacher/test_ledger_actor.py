@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from baldistill.answers.store import ResponseStore
 from baldistill.core.ledger import Caps, Reserve
 from baldistill.errors import UserError
-from baldistill.run_folder.spending import read_log
+from baldistill.run_folder.ledger_log import read_log
 from baldistill.storage import Storage
 from baldistill.teacher.ledger_actor import DurableLedger
 
