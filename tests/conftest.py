@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,6 +27,13 @@ os.environ.setdefault("VLLM_CACHE_ROOT", os.path.join(sys.prefix, "cache", "vllm
 os.environ.setdefault("BALDISTILL_TEST_KEY", "sk-of-the-tests-0123456789")  # for Ray's workers
 os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+# Ray's workers import what tests send them: as pytest's `pythonpath`
+TESTS = Path(__file__).parent
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(TESTS), str(TESTS.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+# a shell starts what runs in the background without Ctrl-C, and children inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # as baldistill/placement/cluster.py does it for a Ray of its own
 os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "300000")
 
