@@ -69,45 +69,45 @@ class Storage:
 
     @property
     def is_local(self) -> bool:
-        """Whether the folder is on a local (or mounted) disk."""
+        """Return whether the folder is on a local (or mounted) disk."""
         return isinstance(self.fs, pafs.LocalFileSystem)
 
     def path(self, name: str = "") -> str:
-        """Path of a name on `fs`."""
+        """Return the path of a name on `fs`."""
         return f"{self.root}/{name}" if name else self.root
 
     def uri_of(self, name: str) -> str:
-        """URI (or absolute path) of a name, as `open` takes it."""
+        """Return the URI (or absolute path) of a name, as `open` takes it."""
         return join(self.uri, name)
 
     def sub(self, name: str) -> Storage:
-        """A folder in this folder."""
+        """Return a folder in this folder."""
         return Storage(self.uri_of(name), self.fs, self.path(name))
 
     def exists(self, name: str) -> bool:
-        """Whether a file or folder of that name is there."""
+        """Return whether a file or folder of that name is there."""
         return bool(self.fs.get_file_info(self.path(name)).type != pafs.FileType.NotFound)
 
     def list(self, name: str = "") -> list[str]:
-        """Names of the files directly in a folder, sorted; empty if it does not exist.
+        """Return the names of the files directly in a folder, sorted; empty if it does not exist.
 
         Names that begin with a dot are left out, as in every reader of Parquet folders.
         """
         return list(self.sizes(name))
 
     def sizes(self, name: str = "") -> dict[str, int]:
-        """Bytes of each of these files, in the same order."""
+        """Return the size of each of these files in bytes, in the same order."""
         selector = pafs.FileSelector(self.path(name), allow_not_found=True)
         infos = self.fs.get_file_info(selector)
         files = {info.base_name: info.size for info in infos if info.type == pafs.FileType.File}
         return {file: files[file] for file in sorted(files) if not file.startswith(".")}
 
     def tables(self, name: str = "") -> Sequence[str]:
-        """Names of the Parquet files in a folder: somebody may have put a README beside them."""
+        """Return the names of the Parquet files in a folder; a README may lie beside them."""
         return [file for file in self.list(name) if file.endswith(_TABLE)]
 
     def files(self, name: str) -> Sequence[str]:
-        """Names of all files in a folder, at any depth, or the file's own name; sorted.
+        """Return the names of all files in a folder, at any depth, or the file's own name; sorted.
 
         As in `list`, what begins with a dot is left out.
         """
@@ -187,7 +187,7 @@ class Storage:
         return False
 
     def read_bytes(self, name: str) -> bytes:
-        """The content of a file."""
+        """Return the content of a file."""
         with self.fs.open_input_stream(self.path(name)) as stream:
             return bytes(stream.read())
 
@@ -233,7 +233,7 @@ class Storage:
         local_disk.copy_folder(local, Path(self.path(name)))
 
     def local_dir(self, name: str) -> Path:
-        """The folder as a local one: itself, or a download that this machine keeps.
+        """Return the folder as a local one: itself, or a download that this machine keeps.
 
         The download is keyed by the URI and by the names, sizes and times of the files, so what
         was written anew is downloaded anew. It is kept in the user's cache, where no other user
@@ -264,7 +264,7 @@ class Storage:
 
 
 def open_uri(uri: str) -> tuple[pafs.FileSystem, str]:
-    """The filesystem of a URI and the path on it.
+    """Return the filesystem of a URI and the path on it.
 
     What pyarrow does not know is left to fsspec, if a package for it is installed.
 

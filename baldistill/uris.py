@@ -14,23 +14,23 @@ _QUERY = re.compile(r"\?[A-Za-z_]\w*=[^/*?\[\]]*(&[A-Za-z_]\w*=[^/*?\[\]]*)*$")
 
 
 def split_query(uri: str) -> tuple[str, str]:
-    """A URI without its query, and the query with its question mark; paths have none."""
+    """Return a URI without its query, and the query with its question mark; paths have none."""
     found = _QUERY.search(uri) if "://" in uri else None
     return (uri[: found.start()], found.group()) if found else (uri, "")
 
 
 def join(uri: str, name: str) -> str:
-    """The path or URI of a name in a folder."""
+    """Return the path or URI of a name in a folder."""
     base, query = split_query(uri)
     return f"{base.rstrip('/')}/{name}{query}"
 
 
 def holds_secret(uri: str) -> bool:
-    """Whether a URI carries a password or a key, which would end up in logs and artifacts."""
+    """Return whether a URI carries a password or a key, which would end up in logs."""
     return masked_urls(uri) != uri
 
 
 def masked(uri: str) -> str:
-    """A URI that can be shown: without user, password and query."""
+    """Return a URI that can be shown: without user, password and query."""
     base, _ = split_query(uri)
     return re.sub(r"://[^/@]*@", "://...@", masked_urls(base))

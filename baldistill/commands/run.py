@@ -113,11 +113,7 @@ def run(
         display = Display(log, quiet=quiet)
         start = time.monotonic()
         display.say(f"run folder: {storage.uri}")
-        if not storage.is_local and not storage.creates_once():
-            display.say(
-                "  warning: this storage cannot write a file only if its name is free. Should this "
-                "run be suspended for over a minute and another take its folder, both would go on"
-            )
+        _warn_of_two_owners(storage, display)
         with connected(address, verbose=verbose) as cluster:
             display.say(
                 f"Ray: {cluster.num_cpus:g} CPUs, {cluster.num_gpus:g} GPUs "
@@ -135,6 +131,14 @@ def run(
                     result = _finish(context, stages)
         display.say(f"done in {time.monotonic() - start:.0f} s")
         return result
+
+
+def _warn_of_two_owners(storage: Storage, display: Display) -> None:
+    if not storage.is_local and not storage.creates_once():
+        display.say(
+            "  warning: this storage cannot write a file only if its name is free. Should this "
+            "run be suspended for over a minute and another take its folder, both would go on"
+        )
 
 
 @contextmanager
