@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from baldistill.commands.compare import compare as compare
+    from baldistill.commands.export import Export as Export
+    from baldistill.commands.export import export as export
     from baldistill.commands.plan import RunPlan as RunPlan
     from baldistill.commands.plan import plan as plan
     from baldistill.commands.repair import Repair as Repair
@@ -22,11 +24,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Config",
+    "Export",
     "Repair",
     "RunPlan",
     "RunResult",
     "UserError",
     "compare",
+    "export",
     "ledger",
     "plan",
     "repair",
@@ -38,6 +42,8 @@ __all__ = [
 _HOME = {
     "Config": "baldistill.config",
     "UserError": "baldistill.errors",
+    "Export": "baldistill.commands.export",
+    "export": "baldistill.commands.export",
     "RunPlan": "baldistill.commands.plan",
     "RunResult": "baldistill.commands.run",
     "plan": "baldistill.commands.plan",

@@ -95,6 +95,13 @@ class Storage:
         """
         return list(self.sizes(name))
 
+    def entries(self) -> set[str]:
+        """Return the names of the files and folders directly in the folder."""
+        if self.is_local:  # also names that are not UTF-8, which pyarrow cannot read
+            return set(os.listdir(self.root)) if os.path.isdir(self.root) else set()
+        selector = pafs.FileSelector(self.root, allow_not_found=True)
+        return {info.base_name for info in self.fs.get_file_info(selector)}
+
     def sizes(self, name: str = "") -> dict[str, int]:
         """Return the size of each of these files in bytes, in the same order."""
         selector = pafs.FileSelector(self.path(name), allow_not_found=True)

@@ -10,7 +10,7 @@ import threading
 
 import typer
 
-from baldistill.cli import compare, data, repair, report, run, sweep
+from baldistill.cli import compare, data, export, repair, report, run, sweep
 from baldistill.disk_errors import disk_problem
 from baldistill.errors import UserError
 from baldistill.masking import masked_text
@@ -30,6 +30,7 @@ app.command()(compare.compare)
 app.command()(sweep.sweep)
 app.command()(report.report)
 app.command()(report.ledger)
+app.command()(export.export)
 app.command()(repair.repair)
 app.add_typer(data.app)
 

@@ -15,6 +15,15 @@ StepName: TypeAlias = Literal[
 ]
 """The steps of a stage, in their order."""
 
+ExportFormat: TypeAlias = Literal["messages", "prompt-completion", "alpaca", "parquet"]
+"""How `baldistill export` writes an example.
+
+messages: `messages`, a chat whose last turn is the target (TRL, Axolotl, LLaMA-Factory, OpenAI).
+prompt-completion: `prompt` and `completion`, as texts or as turns, whichever was shown (TRL).
+alpaca: `system`, `instruction`, `input`, `output`, as texts (LLaMA-Factory, Axolotl).
+parquet: prompt, completion and all columns of `annotated.parquet`.
+"""
+
 METRIC_NAMES = ("macro", "micro", "natural", "head", "tail")
 """Keys of the figures in `metrics.json` of a run and of each stage."""
 
@@ -42,6 +51,8 @@ RESPONSES = "responses"
 METRICS = "metrics.json"
 REPORT = "report"
 REPORT_PAGE = "report/index.html"
+EXPORT = "export"
+"""Data sets that `baldistill export` wrote, a folder for each format."""
 
 # Machinery.
 CORPUS_STEP = "corpus"

@@ -1,0 +1,130 @@
+"""The card of an exported data set: what is in it, from where, who wrote it, for how much."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from baldistill.report.formats import markdown_table
+from baldistill.run_folder.reader import RunFolder
+from baldistill.uris import masked
+from baldistill.visible import visible
+
+_SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
+_SHOWN = {1_000: "1K", 10_000: "10K", 100_000: "100K", 1_000_000: "1M", 10_000_000: "10M"}
+_SOURCES = {
+    "real": "a row of the corpus, explained by the teacher",
+    "synthetic": "written by the teacher, question and all",
+    "repeated": "a row of the corpus a further time",
+}
+
+
+def dataset_card(
+    folder: RunFolder,
+    stage: int,
+    format: str,
+    file: str,
+    counts: Mapping[str, Mapping[str, int]],
+    *,
+    is_chat: bool,
+) -> str:
+    """Return the card, Markdown with the hub's metadata at the top.
+
+    Args:
+        folder: The run.
+        stage: Whose student learnt from the examples.
+        format: Of the examples.
+        file: Where they are.
+        counts: Domain -> source -> examples.
+        is_chat: Whether the student was shown chats.
+    """
+    total = sum(sum(sources.values()) for sources in counts.values())
+    lines = [
+        "---",
+        "# license: the owner's to say; see the corpus's and the teacher's own terms",
+        "task_categories:",
+        "- text-generation",
+        "tags:",
+        "- distillation",
+        "- baldistill",
+        "size_categories:",
+        f"- {_size(total)}",
+        "configs:",
+        "- config_name: default",
+        f"  data_files: {file}",
+        "---",
+        "",
+        f"# {visible(folder.name)}: {total:,} examples",
+        "",
+        f"What the student of stage {stage} learnt from, in {len(counts)} domains, made with "
+        "[Multi-Stage Balanced Distillation](https://arxiv.org/abs/2406.13114) by baldistill "
+        f"{visible(str(folder.versions.get('baldistill', '')))}.",
+        "",
+        *_facts(folder, format),
+        "",
+        "## Examples by domain",
+        "",
+        *_by_domain(counts),
+        "",
+        *(f"- `{name}`: {meaning}" for name, meaning in _SOURCES.items()),
+        "",
+        "## Limits",
+        "",
+        "- The rationales are a model's. Those of real rows end in the gold answer, unless the "
+        "run kept others; the answers of synthetic rows are the teacher's own.",
+        f"- The training cut examples of over {folder.setting('student.max_length', 1024):,} "
+        "tokens of the student; here they are whole.",
+    ]
+    if is_chat:
+        lines.append(
+            "- A chat template may close the last turn with more than the end token that the "
+            "student was trained to write, such as a line break."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _size(total: int) -> str:
+    """Return the hub's word for a number of examples."""
+    below = 0
+    for limit in _SIZES:
+        if total < limit:
+            return f"{_SHOWN[below]}<n<{_SHOWN[limit]}" if below else f"n<{_SHOWN[limit]}"
+        below = limit
+    return f"n>{_SHOWN[below]}"
+
+
+def _facts(folder: RunFolder, format: str) -> list[str]:
+    """Say where the examples come from."""
+    train = folder.setting("data.train", "bundled")
+    files = [train] if isinstance(train, str) else list(train)
+    total = folder.final.get("budget", {}).get("total", {})
+    spent = f"; {total['calls']:,} calls of the teacher" if "calls" in total else ""
+    policy = folder.setting("budget.policy.kind", "adaptive")
+    rows = [
+        ("corpus", ", ".join(masked(str(name)) for name in files)),
+        ("teacher", ", ".join(_teachers(folder.setting("teacher", {})))),
+        ("student", str(folder.setting("student.model", "bundled"))),
+        ("budget", f"{folder.budget:,} annotated examples in {folder.num_stages} stages{spent}"),
+        ("policy, selection", f"{policy}, {folder.setting('selection.metric', 'ifd')}"),
+        ("seed", str(folder.setting("seed", 0))),
+        ("format", format),
+    ]
+    return markdown_table(["", "made from"], rows, numbers=slice(0, 0))
+
+
+def _teachers(teacher: Mapping[str, Any]) -> list[str]:
+    """Name the teacher, or those of a cascade, without what stands in their addresses."""
+    tiers = teacher.get("tiers") or [teacher]
+    named = ((tier.get("model", "bundled"), tier.get("kind", "transformers")) for tier in tiers)
+    return [f"{model} ({kind})" for model, kind in named]
+
+
+def _by_domain(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Return a table of the domains, largest first."""
+    totals = {domain: sum(sources.values()) for domain, sources in counts.items()}
+    order = sorted(totals, key=lambda domain: (-totals[domain], domain))
+    rows = [
+        [domain, f"{totals[domain]:,}", *(f"{counts[domain].get(s, 0):,}" for s in _SOURCES)]
+        for domain in order
+    ]
+    return markdown_table(["domain", "examples", *_SOURCES], rows)

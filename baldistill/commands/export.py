@@ -1,0 +1,268 @@
+"""`baldistill export`: what a student learnt from, as a data set that other trainers read."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from baldistill.commands.dataset_card import dataset_card
+from baldistill.commands.hub import push_dataset
+from baldistill.config.loading import load_config
+from baldistill.data.labels import label_sets
+from baldistill.errors import UserError
+from baldistill.generation.types import Prompt
+from baldistill.run_folder import layout
+from baldistill.run_folder.layout import ExportFormat, StageLayout
+from baldistill.run_folder.reader import RunFolder, read_run
+from baldistill.storage import Storage
+from baldistill.teacher.parsing import target_text
+from baldistill.teacher.prompts import PromptSet, load_prompts
+
+CARD = "README.md"
+_FILES = {"parquet": "train.parquet"}
+_JSON_LINES = "train.jsonl"
+_ORIGIN = ("domain", "source")  # columns of each example that no trainer needs, but people do
+_BATCH = 4096  # examples that are rendered at once
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A data set that was written.
+
+    Attributes:
+        folder: Path or URI; it holds the file and a dataset card.
+        file: Name of the file in it.
+        stage: Whose student learnt from these examples.
+        num_examples: As often as the student saw them in an epoch: repeated ones count each time.
+        pushed: Address of the data set on the hub; None if it was not pushed.
+    """
+
+    folder: str
+    file: str
+    format: ExportFormat
+    stage: int
+    num_examples: int
+    pushed: str | None = None
+
+
+def export(
+    run: str | Path,
+    *,
+    format: ExportFormat | None = None,  # the word that users know
+    stage: int | None = None,
+    out: str | Path | None = None,
+    push: str | None = None,
+    public: bool = False,
+) -> Export:
+    """Write what a student learnt from, rendered as it was shown, with a dataset card.
+
+    Args:
+        run: A run folder: path or URI. The run may still be at work.
+        format: By default `messages` if the student was shown chats, else `prompt-completion`.
+        stage: Whose student; by default the last stage that annotated. Where
+            `student.data=cumulative`, its student also learnt from all stages before.
+        out: Folder or URI; by default `export/FORMAT` in the run folder.
+        push: OWNER/NAME of a data set on the Hugging Face hub, to upload the folder to.
+        public: Whether a data set that is made there can be seen by all.
+
+    Raises:
+        UserError: There is no such run or stage, the format cannot show the prompts, the folder
+            holds something else, or the hub refuses the upload.
+    """
+    folder = read_run(run)
+    last = _stage(folder, stage)
+    prompts = _prompts(folder)
+    is_chat = not isinstance(prompts.templates["student"], str)
+    chosen: ExportFormat = format or ("messages" if is_chat else "prompt-completion")
+    if chosen == "messages" and not is_chat:
+        raise UserError(
+            f"the student of {folder.storage.uri} was shown plain texts (prompts "
+            f"{prompts.source}), and format messages needs chats: use prompt-completion, alpaca "
+            "or parquet"
+        )
+    target = Storage.open(out) if out else folder.storage.sub(f"{layout.EXPORT}/{chosen}")
+    _check_is_ours(target)
+    file = _FILES.get(chosen, _JSON_LINES)
+    with tempfile.TemporaryDirectory(prefix="baldistill-export-") as scratch:
+        start = "" if is_chat else _start_text(folder.storage, last)
+        examples = _examples(folder, last, prompts, start)
+        written = _write_parquet if chosen == "parquet" else _write_lines(chosen)
+        counts = _Counts()
+        written(counts.through(examples), Path(scratch, file))
+        card = dataset_card(folder, last, chosen, file, counts.by_domain, is_chat=is_chat)
+        Path(scratch, CARD).write_text(card, "utf-8")
+        target.upload_dir(Path(scratch), "")
+        pushed = push_dataset(Path(scratch), push, public=public) if push else None
+    return Export(target.uri, file, chosen, last, counts.total, pushed)
+
+
+class _Counts:
+    """Counts examples by domain and source while they pass."""
+
+    def __init__(self) -> None:
+        self.by_domain: dict[str, dict[str, int]] = {}
+
+    @property
+    def total(self) -> int:
+        return sum(sum(sources.values()) for sources in self.by_domain.values())
+
+    def through(self, examples: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for example in examples:
+            sources = self.by_domain.setdefault(example["domain"], {})
+            sources[example["source"]] = sources.get(example["source"], 0) + 1
+            yield example
+
+
+def _stage(folder: RunFolder, stage: int | None) -> int:
+    """Return the number of a stage that has annotated."""
+    done = [one.stage for one in folder.distilled if "annotated" in one.seconds]
+    if not done:
+        raise UserError(f"no stage of {folder.storage.uri} has annotated anything yet")
+    if stage is not None and stage not in done:
+        there = "stage 1 alone" if len(done) == 1 else f"the stages 1 to {done[-1]}"
+        raise UserError(f"--stage {stage}: {folder.storage.uri} has annotated in {there}")
+    return done[-1] if stage is None else stage
+
+
+def _prompts(folder: RunFolder) -> PromptSet:
+    """Return the student's prompts as the run had them."""
+    storage = folder.storage
+    config = load_config(storage.uri_of(layout.CONFIG))
+    prompts = load_prompts(config.student.prompts, model=config.student.model)
+    return prompts.with_labels(label_sets(config, folder.counts, storage))
+
+
+def _check_is_ours(target: Storage) -> None:
+    """Refuse a folder with anything but an earlier export: writing replaces all that it holds."""
+    ours = {CARD, _JSON_LINES, *_FILES.values()}
+    if others := sorted(target.entries() - ours):
+        raise UserError(
+            f"{target.uri} holds something else ({others[0]}), which an export would remove: use "
+            "an empty folder"
+        )
+
+
+def _start_text(storage: Storage, stage: int) -> str:
+    """Return the start token as text, where the student's tokenizer has one and adds none.
+
+    The training put it in front of each text. Other trainers leave that to the tokenizer.
+    """
+    student = StageLayout(stage).student
+    known = f"{student}/tokenizer_config.json"
+    whole = f"{student}/tokenizer.json"
+    if not (storage.exists(known) and storage.exists(whole)):
+        return ""
+    start = storage.read_json(known).get("bos_token")
+    start = start.get("content") if isinstance(start, Mapping) else start
+    if not start:
+        return ""
+    from tokenizers import Tokenizer
+
+    added = Tokenizer.from_str(storage.read_text(whole)).encode("a").tokens
+    return "" if added[:1] == [start] else str(start)
+
+
+def _examples(
+    folder: RunFolder, stage: int, prompts: PromptSet, start: str
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows that a stage's student learnt from, with `prompt` and `completion`."""
+    cumulative = folder.setting("student.data", "cumulative") == "cumulative"
+    for number in range(1 if cumulative else stage, stage + 1):
+        table = folder.storage.read_table(StageLayout(number).annotated)
+        for batch in table.to_batches(_BATCH):
+            for row in batch.to_pylist():
+                prompt = prompts.render("student", question=row["question"], domain=row["domain"])
+                prompt = start + prompt if isinstance(prompt, str) else prompt
+                completion = target_text(row["rationale"], row["answer"])
+                yield {**row, "stage": number, "prompt": prompt, "completion": completion}
+
+
+def _turns(prompt: Prompt) -> list[dict[str, str]]:
+    assert not isinstance(prompt, str)
+    return [{"role": turn.role, "content": turn.content} for turn in prompt]
+
+
+def _answer(example: Mapping[str, Any]) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": example["completion"]}]
+
+
+def _as_messages(example: Mapping[str, Any]) -> dict[str, Any]:
+    return {"messages": [*_turns(example["prompt"]), *_answer(example)]}
+
+
+def _as_prompt_completion(example: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(example["prompt"], str):
+        return {"prompt": example["prompt"], "completion": example["completion"]}
+    return {"prompt": _turns(example["prompt"]), "completion": _answer(example)}
+
+
+def _as_alpaca(example: Mapping[str, Any]) -> dict[str, Any]:
+    prompt = example["prompt"]
+    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else _turns(prompt)
+    texts = {
+        is_system: "\n\n".join(t["content"] for t in turns if (t["role"] == "system") == is_system)
+        for is_system in (True, False)
+    }
+    output = example["completion"]
+    return {"system": texts[True], "instruction": texts[False], "input": "", "output": output}
+
+
+_RENDER: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "messages": _as_messages,
+    "prompt-completion": _as_prompt_completion,
+    "alpaca": _as_alpaca,
+}
+
+
+def _write_lines(format: ExportFormat) -> Callable[[Iterator[dict[str, Any]], Path], None]:
+    """Return what writes examples of a format as JSON lines."""
+    render = _RENDER[format]
+
+    def write(examples: Iterator[dict[str, Any]], path: Path) -> None:
+        with path.open("w", encoding="utf-8", newline="\n") as lines:
+            for example in examples:
+                row = render(example) | {name: example[name] for name in _ORIGIN}
+                lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    return write
+
+
+def _write_parquet(examples: Iterator[dict[str, Any]], path: Path) -> None:
+    """Write all columns, in row groups: only one of them is in memory."""
+    first = next(examples, None)
+    if first is None:
+        raise UserError("there is nothing to export: no answer of the teacher was accepted")
+    turns = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+    prompt = pa.string() if isinstance(first["prompt"], str) else turns
+    names = [name for name in first if name not in ("stage", "prompt", "completion")]
+    special = {
+        "choices": pa.list_(pa.string()),
+        "verified": pa.bool_(),
+        "attempts": pa.int32(),
+    }
+    schema = pa.schema(
+        [
+            pa.field("prompt", prompt),
+            pa.field("completion", pa.string()),
+            pa.field("stage", pa.int32()),
+            *(pa.field(name, special.get(name, pa.string())) for name in names),
+        ]
+    )
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        rows: list[dict[str, Any]] = []
+        for example in (one for part in ([first], examples) for one in part):
+            if not isinstance(example["prompt"], str):
+                example["prompt"] = _turns(example["prompt"])
+            rows.append(example)
+            if len(rows) == _BATCH:
+                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+                rows.clear()
+        if rows:
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))

@@ -1,0 +1,81 @@
+"""Uploads to the Hugging Face hub, with errors that say what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from baldistill.errors import MissingPackageError, UserError
+
+
+def push_dataset(folder: Path, name: str, *, public: bool) -> str:
+    """Upload a folder as the data set OWNER/NAME, and return its address.
+
+    A data set that is not there yet is made, private unless `public`. HF_TOKEN or `hf auth login`
+    says who uploads; HF_ENDPOINT names another hub.
+
+    Raises:
+        UserError: The name is none, nobody is logged in, or the hub refuses or cannot be reached.
+    """
+    try:
+        from huggingface_hub import HfApi
+    except ImportError:
+        raise MissingPackageError(
+            "--push needs huggingface_hub: pip install huggingface_hub"
+        ) from None
+    with _errors_of_the_hub(name):
+        api = HfApi()
+        made = api.create_repo(name, repo_type="dataset", private=not public, exist_ok=True)
+        api.upload_folder(
+            folder_path=folder,
+            repo_id=made.repo_id,
+            repo_type="dataset",
+            commit_message="Upload with baldistill export",
+        )
+        return str(made)
+
+
+@contextmanager
+def _errors_of_the_hub(name: str) -> Iterator[None]:
+    """Turn what the hub's client raises into errors that the user can mend."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.HFValidationError as error:
+        raise UserError(
+            f"--push {name!r} is no name on the hub, as OWNER/NAME is: {error}"
+        ) from None
+    except errors.LocalTokenNotFoundError:
+        raise UserError(_LOG_IN) from None
+    except errors.OfflineModeIsEnabled:
+        raise UserError("HF_HUB_OFFLINE is set: unset it to upload to the hub") from None
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code
+        if status == 401:
+            raise UserError(_LOG_IN) from None
+        if status == 403:
+            raise UserError(
+                f"your token may not write to {name}: use one with write access, or another OWNER"
+            ) from None
+        said = str(error).splitlines()[0]
+        raise UserError(f"the hub did not take {name} (status {status}): {said}") from None
+    except Exception as error:
+        if not _is_of_the_network(error):
+            raise
+        raise UserError(
+            f"the hub cannot be reached ({type(error).__name__}: {error}): the folder is written, "
+            "so --push can be tried again"
+        ) from None
+
+
+def _is_of_the_network(error: Exception) -> bool:
+    """Return whether the hub was not reached; its client has used requests, httpx and httpx2."""
+    names = {base.__name__ for base in type(error).__mro__}
+    return bool(names & {"TransportError", "ConnectionError", "Timeout"})
+
+
+_LOG_IN = (
+    "the hub does not know you: run `hf auth login`, or set HF_TOKEN to a token with write access"
+)
