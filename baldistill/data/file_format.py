@@ -9,11 +9,14 @@ import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from lzma import LZMAError
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from baldistill.data.compression import ENDINGS, compression_of, open_stream
+from baldistill.data.json_array import elements_of
 from baldistill.data.sources import SourceFile
 from baldistill.errors import DataError
 
@@ -23,8 +26,9 @@ _NUM_THREADS = 16
 
 
 def inspect_files(files: Sequence[SourceFile], columns: Mapping[str, str]) -> list[SourceFile]:
-    """Check every file's beginning; return the files that are not empty, with `gzipped` set.
+    """Check every file's beginning; return the files that are not empty.
 
+    What is returned also knows how it is compressed, and whether it is a JSON array.
     `columns` maps our names to the user's.
 
     Raises:
@@ -37,16 +41,16 @@ def inspect_files(files: Sequence[SourceFile], columns: Mapping[str, str]) -> li
 
 def _inspect(file: SourceFile, columns: Mapping[str, str]) -> SourceFile | None:
     try:
-        head = _read_head(file, gzipped=False)
-        gzipped = file.format != "parquet" and head.startswith(b"\x1f\x8b")
-        if gzipped:
-            file = replace(file, gzipped=True)
-            head = _read_head(file, gzipped=True)
+        head = _read_head(file)
+        if file.format != "parquet" and (compression := compression_of(head)):
+            file = replace(file, compression=compression)
+            head = _read_head(file)
         if not head.strip() and len(head) < _HEAD_BYTES:
             return None
+        file = replace(file, is_array=file.format == "jsonl" and _is_array(head))
         check_format(head, file)
         names = _column_names(head, file)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, EOFError, LZMAError, pa.ArrowException) as error:
         raise DataError(f"{file.shown}: cannot be read: {error}") from None
     # a JSON object may lack choices, and the first objects may all lack them
     optional = {"choices"} if file.format == "jsonl" else set()
@@ -56,9 +60,8 @@ def _inspect(file: SourceFile, columns: Mapping[str, str]) -> SourceFile | None:
     return file
 
 
-def _read_head(file: SourceFile, *, gzipped: bool) -> bytes:
-    compression = "gzip" if gzipped else None
-    with file.fs.open_input_stream(file.path, compression=compression) as stream:
+def _read_head(file: SourceFile) -> bytes:
+    with open_stream(file.fs, file.path, file.compression) as stream:
         return bytes(stream.read(_HEAD_BYTES))
 
 
@@ -87,16 +90,17 @@ def _not_text(head: bytes, file: SourceFile) -> str | None:
         return "is an HTML or XML page, not data: was the download link to a web page?"
     if lowered.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the data: run `git lfs pull`"
-    if head.startswith((b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")):
-        return "is a compressed archive: unpack it first (only .gz is read as it is)"
+    if head.startswith((b"PK\x03\x04", b"7z\xbc\xaf\x27\x1c", b"Rar!")):
+        known = ", ".join(ENDINGS)
+        return f"is a compressed archive: unpack it first (only {known} are read as they are)"
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "is UTF-16 text: convert it to UTF-8 (`iconv -f UTF-16 -t UTF-8`)"
     if file.format == "csv" and isinstance(_parsed(start.partition(b"\n")[0]), dict):
         return "is JSON lines, not CSV: set data.format=jsonl or give it the ending .jsonl"
-    if file.format == "jsonl" and _is_one_document(start):
+    if file.format == "jsonl" and not file.is_array and _is_one_document(start):
         return (
-            "is one JSON document, not one object a line: convert it with "
-            f"`jq -c '.[]' {file.shown} > corpus.jsonl`"
+            "is one JSON document, neither one object a line nor an array of objects: convert it, "
+            f"for example with `jq -c '.data[]' {file.shown} > corpus.jsonl`"
         )
     if head.count(b"\0") > len(head) // 5 or _share_invalid(head) > 0.3:
         return f"is binary data, not {file.format} text (it begins with {head[:16]!r})"
@@ -115,6 +119,12 @@ def _is_one_document(start: bytes) -> bool:
         whole = first is not None or lines[0].strip() != b"{"
     num_objects = sum(isinstance(_parsed(line), dict) for line in lines)
     return not whole and num_objects <= len(lines) // 2
+
+
+def _is_array(head: bytes) -> bool:
+    """Return whether text is one JSON array of objects."""
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return start[:1] == b"[" and _is_one_document(start)
 
 
 def _parsed(line: bytes) -> Any:
@@ -139,8 +149,9 @@ def _column_names(head: bytes, file: SourceFile) -> list[str] | None:
         text = head.decode("utf-8-sig", "replace")
         return next(csv.reader(io.StringIO(text, newline=""), delimiter=file.delimiter), [])
     names: dict[str, None] = {}
-    for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:_HEAD_LINES]:
-        if isinstance(value := _parsed(line), dict):
+    lines = head.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:_HEAD_LINES]
+    for value in elements_of(head) if file.is_array else map(_parsed, lines):
+        if isinstance(value, dict):
             names |= dict.fromkeys(value)
     return list(names) or None
 

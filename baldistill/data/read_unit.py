@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from lzma import LZMAError
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from baldistill.config import DataConfig
+from baldistill.data.compression import open_stream
 from baldistill.data.csv_records import csv_blocks
+from baldistill.data.json_array import array_as_lines
 from baldistill.data.json_lines import parse_lines
 from baldistill.data.lines import count_lines, line_blocks
 from baldistill.data.parquet_rows import parquet_blocks
@@ -80,7 +83,7 @@ def _readable_blocks(
             f"{file.shown}: a worker cannot see this file; on a cluster, put the corpus on "
             "storage that every node sees (s3://, gs://, a shared mount)"
         ) from None
-    except (DataError, OSError, EOFError, pa.ArrowException) as error:
+    except (DataError, OSError, EOFError, LZMAError, pa.ArrowException) as error:
         raise DataError(
             f"{file.shown}: cannot be read: {error}; write or download the file again"
         ) from None
@@ -99,7 +102,12 @@ def _blocks(file: SourceFile, segment: Segment, columns: Mapping[str, str]) -> I
     else:
         with _stream(file, segment) as stream:
             row = segment.first_row
-            for data in line_blocks(stream, segment.start, segment.stop):
+            blocks = (
+                array_as_lines(stream)
+                if file.is_array
+                else line_blocks(stream, segment.start, segment.stop)
+            )
+            for data in blocks:
                 num_lines = data.count(b"\n")
                 if row == 1:
                     data = data.removeprefix(b"\xef\xbb\xbf")
@@ -110,4 +118,4 @@ def _blocks(file: SourceFile, segment: Segment, columns: Mapping[str, str]) -> I
 def _stream(file: SourceFile, segment: Segment) -> Any:
     if segment.start:
         return file.fs.open_input_file(file.path)
-    return file.fs.open_input_stream(file.path, compression="gzip" if file.gzipped else None)
+    return open_stream(file.fs, file.path, file.compression)

@@ -16,6 +16,8 @@ from typing import Any, Literal, TypeAlias
 import pyarrow.fs as pafs
 
 from baldistill.config import Columns, DataConfig
+from baldistill.data.compression import ENDINGS as PACKED
+from baldistill.data.compression import Compression
 from baldistill.errors import DataError, UserError
 from baldistill.run_folder import layout
 from baldistill.storage import Storage, open_uri
@@ -33,7 +35,7 @@ ENDINGS: dict[str, Format] = {
     ".csv": "csv",
     ".tsv": "csv",
 }
-"""Known endings; all but Parquet's may be followed by `.gz`."""
+"""Known endings; all but Parquet's may be followed by one of `compression.ENDINGS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ class SourceFile:
     """A file of the corpus. Picklable.
 
     `index` is its place among the train and evaluation files. `shown` is its name in messages and
-    in the quarantine table. `gzipped` says whether the file is compressed as a whole.
+    in the quarantine table. `compression` is that of the file as a whole. `is_array` says whether
+    it is one JSON array, and not lines.
     """
 
     index: int
@@ -52,7 +55,8 @@ class SourceFile:
     size: int
     format: Format
     delimiter: str = ","
-    gzipped: bool = False
+    compression: Compression | None = None
+    is_array: bool = False
 
 
 def find_files(
@@ -189,7 +193,8 @@ def glob_pattern(path: str) -> re.Pattern[str]:
 
 
 def _stem(path: str) -> str:
-    return path.lower().removesuffix(".gz")
+    stem, dot, last = path.lower().rpartition(".")
+    return stem if f"{dot}{last}" in PACKED else stem + dot + last
 
 
 def _format_of(path: str) -> Format | None:

@@ -1,8 +1,8 @@
 """Cut files into units of reading of about the same size; one task reads a unit.
 
 A big JSONL file is cut at byte offsets and a Parquet file between row groups. Small files are put
-together. A CSV or gzipped file can only be read from its beginning, so it is one unit, however
-big: the other formats are better for a big corpus.
+together. A CSV or compressed file, or a JSON array, can only be read from its beginning, so it is
+one unit, however big: the other formats are better for a big corpus.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def plan_segments(files: Sequence[SourceFile], unit_bytes: int = UNIT_BYTES) -> 
 def _segments(file: SourceFile, unit_bytes: int) -> list[Segment]:
     if file.format == "parquet":
         return _row_group_segments(file, unit_bytes)
-    if file.format == "csv" or file.gzipped or file.size <= unit_bytes * 3 // 2:
+    in_one = file.format == "csv" or file.compression is not None or file.is_array
+    if in_one or file.size <= unit_bytes * 3 // 2:
         return [Segment(file.index, file.size)]
     starts = range(0, file.size, unit_bytes)
     return [

@@ -1,9 +1,11 @@
 """`prepare_corpus` on real Ray: where every row goes, whatever the files look like."""
 
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
 import random
 from dataclasses import asdict
 from pathlib import Path
@@ -106,9 +108,13 @@ def test_files_formats_and_order_do_not_matter(tmp_path: Path, storage: Storage)
     folder = tmp_path / "folder" / "sub"
     folder.mkdir(parents=True)
     write_jsonl(folder / "z.ndjson", rows[:20])
-    (folder / "y.json.gz").write_bytes(
-        gzip.compress("\n".join(json.dumps(row) for row in rows[20:40]).encode())
-    )
+    for name, pack, some in (
+        ("y.json.gz", gzip.compress, rows[20:25]),
+        ("y.json.bz2", bz2.compress, rows[25:30]),
+        ("y.json.xz", lzma.compress, rows[30:33]),
+    ):
+        (folder / name).write_bytes(pack("\n".join(json.dumps(row) for row in some).encode()))
+    (folder / "y.json").write_text(json.dumps(rows[33:40], indent=1))
     pq.write_table(pa.Table.from_pylist(rows[40:60]), folder / "x.parquet", row_group_size=3)
     for name, delimiter, some in (("w.csv", ",", rows[60:70]), ("v.tsv", "\t", rows[70:])):
         text = io.StringIO()

@@ -1,13 +1,16 @@
 """Files that are not what they seem, and columns that are not there."""
 
+import bz2
 import gzip
 import json
+import lzma
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from baldistill.data.compression import open_stream
 from baldistill.data.file_format import inspect_files
 from baldistill.data.sources import SourceFile, find_files
 from baldistill.errors import DataError
@@ -42,11 +45,11 @@ def parquet_bytes(table: pa.Table) -> bytes:
         ("a.jsonl", bytes(500), "binary data"),
         ("a.csv", LINE * 2, r"is JSON lines, not CSV: set data\.format=jsonl"),
         ("a.csv.gz", gzip.compress(LINE, mtime=0), "is JSON lines, not CSV"),
-        ("a.json", json.dumps([ROW, ROW]).encode(), r"one JSON document.*jq -c"),
-        ("a.json", json.dumps([ROW] * 9999).encode(), "one JSON document"),
-        ("a.json", json.dumps([ROW, ROW], indent=2).encode(), "one JSON document"),
-        ("a.json", json.dumps(ROW, indent=2).encode(), "one JSON document"),
-        ("a.json.gz", gzip.compress(json.dumps([ROW]).encode(), mtime=0), "one JSON document"),
+        ("a.json", json.dumps(ROW, indent=2).encode(), r"one JSON document.*jq -c"),
+        ("a.json.gz", gzip.compress(json.dumps(ROW, indent=2).encode()), "one JSON document"),
+        ("a.json", b'[{"Question": 1}]', "did you mean `Question`"),
+        ("a.jsonl", b"7z\xbc\xaf\x27\x1c" + bytes(20), "unpack it first"),
+        ("a.jsonl.xz", lzma.compress(LINE * 9)[:40], "cannot be read"),
         ("a.parquet", b"PAR1" + bytes(50), "cannot be read"),
         ("a.jsonl.gz", gzip.compress(LINE * 9, mtime=0)[:20], "cannot be read"),
     ],
@@ -65,11 +68,39 @@ def test_damaged_first_lines_are_no_other_format(tmp_path: Path, data: bytes) ->
     assert len(inspect(tmp_path / "a.jsonl", data)) == 1
 
 
-def test_empty_and_gzipped_files(tmp_path: Path) -> None:
+def test_empty_files(tmp_path: Path) -> None:
     assert inspect(tmp_path / "a.jsonl", b"\n \n") == []
     assert inspect(tmp_path / "a.csv", b"") == []
-    assert inspect(tmp_path / "b.jsonl", gzip.compress(LINE))[0].gzipped
-    assert not inspect(tmp_path / "c.jsonl", b"\n" * 70_000 + LINE)[0].gzipped
+    assert inspect(tmp_path / "c.jsonl", b"\n" * 70_000 + LINE)[0].compression is None
+
+
+@pytest.mark.parametrize(
+    ("ending", "packed"),
+    [
+        (".gz", gzip.compress(LINE)),
+        (".bz2", bz2.compress(LINE)),
+        (".xz", lzma.compress(LINE)),
+        (".zst", pa.compress(LINE, "zstd", asbytes=True)),
+        ("", bz2.compress(LINE)),  # the bytes decide
+    ],
+)
+def test_compressed_files(tmp_path: Path, ending: str, packed: bytes) -> None:
+    (file,) = inspect(tmp_path / f"b.jsonl{ending}", packed)
+    with open_stream(file.fs, file.path, file.compression) as stream:
+        assert stream.read() == LINE
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        json.dumps([ROW, ROW]).encode(),
+        json.dumps([ROW] * 9999).encode(),
+        b"\xef\xbb\xbf" + json.dumps([ROW, ROW], indent=2).encode(),
+        gzip.compress(json.dumps([ROW], indent=2).encode()),
+    ],
+)
+def test_arrays(tmp_path: Path, data: bytes) -> None:
+    assert inspect(tmp_path / "a.json", data)[0].is_array
 
 
 @pytest.mark.parametrize(
