@@ -79,7 +79,8 @@ class _Reader:
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self._json = json.JSONDecoder()
         self._text, self._place, self._ended = "", 0, False
-        self._more()
+        while not self._text and self._more():
+            pass
         self._text = self._text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
 
     def _more(self) -> bool:

@@ -127,7 +127,7 @@ def test_files_formats_and_order_do_not_matter(tmp_path: Path, storage: Storage)
     (folder / "empty.jsonl").write_text("\n")
     for source in (
         str(tmp_path / "folder"),
-        f"{tmp_path}/folder/**/*.*[a-z]",
+        f"{tmp_path}/folder/**/*.*[a-z2]",
         f"file://{folder}",
         [f"{folder}/?.parquet", f"{folder}/*.[ct]sv", f"{folder}/[y-z].*", f"{folder}/w.csv"],
     ):
