@@ -68,6 +68,13 @@ def dataset_card(
         "",
         *(f"- `{name}`: {meaning}" for name, meaning in _SOURCES.items()),
         "",
+        *_limits(folder, is_chat),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _limits(folder: RunFolder, is_chat: bool) -> list[str]:
+    lines = [
         "## Limits",
         "",
         "- The rationales are a model's. Those of real rows end in the gold answer, unless the "
@@ -80,7 +87,7 @@ def dataset_card(
             "- A chat template may close the last turn with more than the end token that the "
             "student was trained to write, such as a line break."
         )
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _size(total: int) -> str:

@@ -97,21 +97,16 @@ class Pool:
             one_node: Whether all bundles of an engine must be on one node.
             answers: Folder of the response store; see `build_engine`.
         """
-        variables = environment() if config.kind == "vllm" else {}
-        variables["OMP_NUM_THREADS"] = str(max(1, int(bundle.get("CPU", 0.0) * bundles)))
-        on_gpu = bundle.get("GPU", 0.0) > 0
-        if not on_gpu:
-            variables["CUDA_VISIBLE_DEVICES"] = ""  # an engine that reserves no GPU sees none
+        variables = _variables(config, bundle, bundles)
         groups: tuple[PlacementGroup, ...] = ()
         places = [options_for_bundle(bundle)] * replicas
         if bundles > 1:  # vLLM's workers take the bundles; the engine takes no GPU, but sees theirs
-            variables |= CHILDREN_SEE_GPUS
             strategy = "STRICT_PACK" if one_node else "PACK"  # PACK: on as few nodes as possible
             groups = tuple(
                 placement_group([dict(bundle)] * bundles, strategy) for _ in range(replicas)
             )
             places = [_options_for_group(group) for group in groups]
-        threads = config.threads(batch_size, on_gpu=on_gpu)
+        threads = config.threads(batch_size, on_gpu=bundle.get("GPU", 0.0) > 0)
         options = {
             "max_restarts": -1,
             "max_task_retries": 3,
@@ -255,6 +250,15 @@ def options_for_bundle(bundle: Mapping[str, float]) -> dict[str, Any]:
     # DEFAULT: on any node. Else a Ray Tune trial would keep the actor in its placement group.
     options = {"num_cpus": cpus, "num_gpus": gpus, "resources": amounts}
     return {**options, "scheduling_strategy": "DEFAULT"}
+
+
+def _variables(config: EngineConfig, bundle: Mapping[str, float], bundles: int) -> dict[str, str]:
+    """Return the environment of an engine."""
+    variables = environment() if config.kind == "vllm" else {}
+    variables["OMP_NUM_THREADS"] = str(max(1, int(bundle.get("CPU", 0.0) * bundles)))
+    if bundle.get("GPU", 0.0) <= 0:
+        variables["CUDA_VISIBLE_DEVICES"] = ""  # an engine that reserves no GPU sees none
+    return variables | (CHILDREN_SEE_GPUS if bundles > 1 else {})
 
 
 def _options_for_group(group: PlacementGroup) -> dict[str, Any]:

@@ -7,7 +7,6 @@ goes on in the same folder, from the record of its trials and from their run fol
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from baldistill.config import Config
 from baldistill.config.loading import load_config, read_mapping, validate
 from baldistill.errors import ConfigError, UserError
 from baldistill.placement.cluster import connected
+from baldistill.placement.local_ray import set_environment
 from baldistill.placement.storage_check import check_storage_is_shared
 from baldistill.progress.display import Display
 from baldistill.ray_patches import TUNE_SETTINGS
@@ -77,8 +77,7 @@ def sweep(
         adopt_sweep(folder, config, dump_space(space), partial(_is_same, folder, space))
         for trial in read_records(folder):  # before any trial is paid
             check_steps(run_folder(folder, trial), students=False)
-        for name, value in TUNE_SETTINGS.items():  # before a local Ray starts, which inherits them
-            os.environ.setdefault(name, value)
+        set_environment(TUNE_SETTINGS)  # before a local Ray starts, which inherits them
         with connected(address, verbose=verbose) as cluster:
             check_storage_is_shared(folder)
             display.say(f"sweep: {plan.num_trials} trials in {folder.uri}")
@@ -94,8 +93,10 @@ def sweep(
                 folder.write_json(layout.sweep_file("json"), result.data)
     display.say(f"written to {folder.uri}: {', '.join(result.files)}")
     if result.best is None:
-        table = folder.uri_of(layout.sweep_file("md"))
-        raise UserError(f"no trial came to its end: see the reasons above and in {table}")
+        raise UserError(
+            "no trial came to its end: see the reasons above and in "
+            f"{folder.uri_of(layout.sweep_file('md'))}"
+        )
     return result.data
 
 
