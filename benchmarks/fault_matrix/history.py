@@ -164,8 +164,9 @@ def violations(history: History) -> list[str]:
 def _miscounted(history: History, ledger: int) -> list[str]:
     """Compare the ledger's calls with the server's; the client cannot know of some.
 
-    These are calls in flight at a crash, and rejected ones. A reply that makes no sense also ends
-    its connection, on which the next request may be lost on its way.
+    These are calls in flight at a crash, and rejected ones. A reply that makes no sense may have
+    been charged for, so it counts on the ledger, if not here. Behind it the server hangs up without
+    saying so: one more request, the next on that connection, may get lost on its way and count.
     """
     least = server_calls(history)
     in_flight = sum(crash.most_in_flight for crash in history.crashes)

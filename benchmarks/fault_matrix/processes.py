@@ -40,6 +40,7 @@ class RunProcess:
         script = Path(__file__).with_name("driver.py")
         environment = {
             **os.environ, "OMP_NUM_THREADS": "1", "HOME": str(home), "HF_HUB_OFFLINE": "1",
+            "RAY_worker_niceness": "0",  # by itself 15, which starves them on a busy machine
             "PYTHONPATH": str(script.parents[2]), **variables,
         }  # fmt: skip
         with output.open("wb") as file:

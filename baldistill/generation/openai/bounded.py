@@ -5,6 +5,9 @@ limit, so 600 kB of gzip cannot become 600 MB. What the `openai` client then get
 with the few headers that are read, so no charset or coding that a server makes up reaches it.
 
 Requests carry prompts and the key. So a redirect is followed on the same server alone.
+
+A server may hang up after an answer without saying so. The next request on that connection is lost
+on its way: of those that were certainly not sent, each is sent again as the same call.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ _ROW_BYTES = 16 << 10  # of a row in a file of answers, beside its tokens
 _SLOWEST = 64 << 10  # bytes a second, beyond timeout_s
 _KEPT_HEADERS = frozenset({b"retry-after", b"retry-after-ms", b"x-request-id"})
 _PLAIN = frozenset({"", "identity"})
+_MOST_UNSENT = 8  # connections in a row that turn out to be closed
+_UNSENT = "Cannot write to closing transport"  # aiohttp says so before it writes anything
 
 
 class BoundedClient(openai.DefaultAioHttpClient):  # type: ignore[misc]
@@ -67,7 +72,7 @@ class BoundedClient(openai.DefaultAioHttpClient):  # type: ignore[misc]
             httpx2.RequestError: There is no answer, or no valid one.
         """
         for _turn in range(self.max_redirects + 1):
-            response = await self._answer(request)
+            response = await self._sent_answer(request)
             if response.next_request is None:
                 return response
             target = response.next_request.url
@@ -75,6 +80,16 @@ class BoundedClient(openai.DefaultAioHttpClient):  # type: ignore[misc]
                 raise MovedError(_origin(target))
             request = response.next_request
         raise httpx2.TooManyRedirects("the server redirects again and again", request=request)
+
+    async def _sent_answer(self, request: httpx2.Request) -> httpx2.Response:
+        """Return the answer; send the request again while it has certainly not been sent."""
+        for _turn in range(_MOST_UNSENT):
+            try:
+                return await self._answer(request)
+            except httpx2.ConnectError as error:
+                if not _was_unsent(error):
+                    raise
+        return await self._answer(request)
 
     async def _answer(self, request: httpx2.Request) -> httpx2.Response:
         sent = int(request.headers.get("content-length", 0))
@@ -88,6 +103,8 @@ class BoundedClient(openai.DefaultAioHttpClient):  # type: ignore[misc]
         except httpx2.ConnectTimeout as error:
             if isinstance(error.__cause__, aiohttp.ClientConnectorError | TimeoutError):
                 raise
+            if _was_unsent(error):
+                raise httpx2.ConnectError(_UNSENT, request=request) from error.__cause__
             # a connection that broke: the server may have got the request, and charge for it
             raise httpx2.ReadError(str(error), request=request) from error
         except TimeoutError:
@@ -148,6 +165,12 @@ def json_value(content: bytes) -> Any:
 
 def _is_kept(header: bytes) -> bool:
     return header.lower() in _KEPT_HEADERS
+
+
+def _was_unsent(error: BaseException) -> bool:
+    """Return whether a request met a connection that was closed, before a byte was written."""
+    cause = error.__cause__ and error.__cause__.__cause__
+    return isinstance(cause, aiohttp.ClientConnectionResetError) and str(cause) == _UNSENT
 
 
 def _same_server(url: httpx2.URL, target: httpx2.URL) -> bool:

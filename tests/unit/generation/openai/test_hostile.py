@@ -152,3 +152,21 @@ def test_a_redirect_on_the_same_server_is_followed(
     (answer,) = answers_to(engines[0], [request("moved_elsewhere")], ASKED)
     assert answer.text == reply("<raw:moved_elsewhere> What is it as a text?")
     assert server[0].received.total() == 2
+
+
+def test_a_request_that_a_closed_connection_did_not_take_is_no_further_call(
+    server: tuple[FaultServer, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server hangs up after each answer and does not say so."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    engine = OpenAIEngine(OpenAIOptions(base_url=server[1], concurrency=32))
+    engine.load(ModelRef("m"))
+    left = [request(f"usage_true> {number} <") for number in range(300)]
+    lost: list[str] = []
+    while left:
+        answers = dict(zip(left, engine.generate(left, ASKED), strict=True))
+        lost += [answer.error for answer in answers.values() if answer and answer.error]
+        left = [row for row, answer in answers.items() if answer is None or answer.error]
+    engine.close()
+    assert not [error for error in lost if "Can not write" in error]
+    assert server[0].received.total() == 300
