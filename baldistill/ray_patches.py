@@ -170,3 +170,14 @@ def keep_sigterm_handler() -> Iterator[None]:
     yield
     if callable(handler) and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)
+
+
+def raylet_has_died() -> bool:
+    """Return whether a raylet that this process has started ended by itself, or was killed.
+
+    Not needed once all errors that follow from this have a type of their own (test_local_ray.py).
+    """
+    import ray._private.worker
+
+    node: Any = ray._private.worker._global_node
+    return node is not None and any(kind == "raylet" for kind, _ in node.dead_processes())

@@ -16,7 +16,7 @@ from typing import Any
 
 import ray
 
-from baldistill.errors import ResourceError
+from baldistill.errors import ResourceError, UserError
 from baldistill.private_folder import private_folder, user_id
 from baldistill.ray_patches import (
     AUTH_MODE,
@@ -25,6 +25,7 @@ from baldistill.ray_patches import (
     keep_sigterm_handler,
     on_loopback,
     own_token,
+    raylet_has_died,
 )
 
 _LONGEST_FOLDER = 36
@@ -47,7 +48,31 @@ def local_ray(level: int, verbose: bool) -> Iterator[None]:
         options = {"log_to_driver": verbose, "logging_level": level, "include_dashboard": False}
         with keep_sigterm_handler():
             _start({**arguments, **options, "_temp_dir": str(_folder())})
+        with _death_explained():
+            yield
+
+
+@contextmanager
+def _death_explained() -> Iterator[None]:
+    """Say so if an error of the block comes from the death of the Ray that this process started.
+
+    Ray has many errors for that. Often Ray also ends this process at once; then nothing is said.
+
+    Raises:
+        ResourceError: Ray has died.
+    """
+    try:
         yield
+    except UserError:
+        raise
+    except Exception as error:
+        if not raylet_has_died():
+            raise
+        raise ResourceError(
+            "Ray's own process on this machine (its raylet) has died: something killed it, or the "
+            "machine ran out of memory. What was committed and answered is kept; the same command "
+            "with --run-dir (for a sweep: --resume) goes on"
+        ) from error
 
 
 def set_environment(settings: dict[str, str]) -> None:

@@ -173,3 +173,36 @@ def test_a_local_ray_without_a_token_is_refused(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with pytest.raises(ResourceError, match="run programs as you"), local_ray(0, False):
         pass
+
+
+KILL_THE_RAYLET = """
+import glob, os, signal
+from baldistill.errors import UserError
+from baldistill.placement.cluster import connected
+
+def raylets():
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        name, fields = open(path).read().split("(", 1)[1].rsplit(")", 1)
+        if name == "raylet" and fields.split()[:2] != ["Z", str(os.getpid())]:
+            if fields.split()[1] == str(os.getpid()):
+                yield int(path.split("/")[2])
+
+try:
+    with connected():
+        for pid in raylets():
+            os.kill(pid, signal.SIGKILL)
+        while list(raylets()):
+            pass
+        raise RuntimeError("Socket closed")  # one of many errors that Ray has for it
+except UserError as error:
+    print("told:", error, flush=True)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="the processes are looked up in /proc")
+def test_the_death_of_rays_own_process_is_told() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", KILL_THE_RAYLET],
+        capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert "told: Ray's own process on this machine (its raylet) has died" in done.stdout, done
