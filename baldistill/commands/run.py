@@ -30,6 +30,7 @@ from baldistill.run_folder.caps import cap_reached
 from baldistill.run_folder.identity import adopt_run
 from baldistill.run_folder.integrity import check_steps
 from baldistill.run_folder.layout import StageLayout
+from baldistill.run_folder.ledger_log import check_last_segment
 from baldistill.run_folder.leftovers import remove_leftovers
 from baldistill.run_folder.lock import check_still_held, only_run_in, only_user_of
 from baldistill.run_folder.log import RunLog
@@ -109,6 +110,7 @@ def run(
     ):
         remove_leftovers(storage)
         check_steps(storage)
+        check_last_segment(storage)
         adopt_run(storage, config, responses.storage.uri)
         display = Display(log, quiet=quiet)
         start = time.monotonic()

@@ -16,7 +16,8 @@ from baldistill.core.ledger import Entry, Own, from_record, to_record
 from baldistill.core.ledger_state import LedgerState
 from baldistill.errors import UserError
 from baldistill.run_folder import layout
-from baldistill.run_folder.integrity import Damage
+from baldistill.run_folder.integrity import Damage, committed_steps
+from baldistill.run_folder.steps import num_segments, recorded_segments
 from baldistill.storage import Storage
 
 _READERS = 16  # segments read at once: an object store takes long for each
@@ -50,27 +51,46 @@ def read_log(log: Storage) -> tuple[list[str], list[Entry]]:
     segments = list(_segments(log))
     for segment in segments:
         if segment.problem is not None:
-            raise UserError(
-                f"{log.uri_of(segment.name)}, a part of the budget's ledger, {segment.problem}. "
-                "Restore the folder from a copy, or see what `baldistill repair RUN "
-                "--accept-loss` would give up"
-            )
+            raise _broken(log, segment)
     names = [segment.name for segment in segments]
     return names, [entry for segment in segments for entry in segment.entries]
+
+
+def check_last_segment(run: Storage) -> None:
+    """Check that the ledger of a run folder reaches as far as the last marker says.
+
+    What is missing or damaged before its last segment is noticed when the ledger is read.
+
+    Raises:
+        UserError: Segments are missing at its end.
+    """
+    found, recorded = num_segments(run), recorded_segments(run, committed_steps(run))
+    if found < recorded:
+        log = run.sub(layout.LEDGER)
+        raise _broken(log, _Segment(f"{found:08d}.jsonl", (), "is missing"))
 
 
 def ledger_damage(run: Storage) -> list[Damage]:
     """Return what is missing or damaged in the ledger of a run folder."""
     log = run.sub(layout.LEDGER)
+    least = recorded_segments(run, committed_steps(run))
     return [
-        Damage(log.uri_of(segment.name), segment.problem, _LOSS, partial(_mend, log))
-        for segment in _segments(log)
+        Damage(log.uri_of(segment.name), segment.problem, _LOSS, partial(_mend, log, least))
+        for segment in _segments(log, least)
         if segment.problem is not None
     ]
 
 
-def _segments(log: Storage) -> Iterator[_Segment]:
-    """Yield the segments in order, also the missing ones."""
+def _broken(log: Storage, segment: _Segment) -> UserError:
+    return UserError(
+        f"{log.uri_of(segment.name)}, a part of the budget's ledger, {segment.problem}. "
+        "Restore the folder from a copy, or see what `baldistill repair RUN --accept-loss` would "
+        "give up"
+    )
+
+
+def _segments(log: Storage, least: int = 0) -> Iterator[_Segment]:
+    """Yield the segments in order, also the missing ones; `least` is how many there must be."""
     names = [name for name in log.list() if name.endswith(".jsonl")]
     expected = 0
     with ThreadPoolExecutor(_READERS) as readers:
@@ -80,6 +100,8 @@ def _segments(log: Storage) -> Iterator[_Segment]:
                 yield _Segment(f"{missing:08d}.jsonl", (), "is missing")
             expected = max(expected, number + 1)
             yield _read(name, content)
+    for missing in range(expected, least):
+        yield _Segment(f"{missing:08d}.jsonl", (), "is missing")
 
 
 def _read(name: str, content: bytes) -> _Segment:
@@ -95,10 +117,10 @@ def _read(name: str, content: bytes) -> _Segment:
     return _Segment(name, tuple(entries), problem)
 
 
-def _mend(log: Storage) -> None:
+def _mend(log: Storage, least: int) -> None:
     """Make the log whole without what was lost; entries that relied on it are dropped, too."""
     state = LedgerState(())
-    for segment in list(_segments(log)):
+    for segment in list(_segments(log, least)):
         kept = list(_applicable(state, segment.entries))
         if segment.problem is not None or len(kept) < len(segment.entries):
             lines = [to_line(to_record(entry)) for entry in kept or [_note()]]

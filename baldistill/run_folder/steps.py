@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from baldistill.errors import UserError
 from baldistill.records import digest
 from baldistill.run_folder import artifacts
-from baldistill.run_folder.layout import RESPONSES, marker
+from baldistill.run_folder.layout import LEDGER, RESPONSES, marker
 from baldistill.run_folder.lock import check_still_held
 from baldistill.storage import Storage
 
@@ -34,6 +34,8 @@ Result = TypeVar("Result", bound="DataclassInstance")
 
 _CHECKSUM = "crc32"
 """The key of a marker's own checksum."""
+_SEGMENTS = "ledger_segments"
+"""The key of how many segments the ledger had at least when the step was committed."""
 
 
 @dataclass(slots=True)
@@ -92,9 +94,28 @@ class Chain:
             seconds = round(time.monotonic() - start, 3)
             check_still_held(self.storage)
             found = {"key": key, "figures": asdict(result), "seconds": seconds, **files}
+            found[_SEGMENTS] = num_segments(self.storage)
             self.storage.write_json(marker(path), {**found, _CHECKSUM: _checksum(found)})
         self.key, self.seconds = key, found["seconds"]
         return result
+
+
+def num_segments(storage: Storage) -> int:
+    """Return how many segments the ledger of a run folder has, missing ones before its last too."""
+    names = [name for name in storage.list(LEDGER) if name[:8].isdigit()]
+    return int(max(names)[:8]) + 1 if names else 0
+
+
+def recorded_segments(storage: Storage, steps: Sequence[str]) -> int:
+    """Return how many segments the ledger had at the last of these committed steps.
+
+    Earlier versions did not record it: 0. So it is where the marker is damaged.
+    """
+    try:
+        found = read_marker(storage, steps[-1]) if steps else None
+    except DamagedMarkerError:
+        return 0
+    return int((found or {}).get(_SEGMENTS, 0))
 
 
 def read_marker(storage: Storage, path: str) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -13,6 +14,16 @@ def ledger_segment_gone(run_dir: Path, rng: random.Random) -> Path:
     path = rng.choice(sorted(run_dir.glob("ledger/*.jsonl"))[:-1])
     path.unlink()
     return path
+
+
+def ledger_end_gone(run_dir: Path, rng: random.Random) -> Path:
+    """Remove the end of the ledger, from the last segment on that a marker vouches for."""
+    path = run_dir / "_commits" / "stages" / "01" / "annotated.json"
+    first = json.loads(path.read_text("utf-8"))["ledger_segments"] - 1
+    segments = sorted(run_dir.glob("ledger/*.jsonl"))
+    for path in segments[first:]:
+        path.unlink()
+    return segments[first]
 
 
 def ledger_line_changed(run_dir: Path, rng: random.Random) -> Path:
@@ -62,6 +73,6 @@ def _cut(path: Path) -> Path:
 
 
 DAMAGES = (
-    ledger_segment_gone, ledger_line_changed, ledger_cut, corpus_cut, corpus_gone, row_gone,
-    marker_emptied,
+    ledger_segment_gone, ledger_end_gone, ledger_line_changed, ledger_cut, corpus_cut, corpus_gone,
+    row_gone, marker_emptied,
 )  # fmt: skip
