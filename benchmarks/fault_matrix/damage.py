@@ -19,7 +19,7 @@ def ledger_segment_gone(run_dir: Path, rng: random.Random) -> Path:
 def ledger_end_gone(run_dir: Path, rng: random.Random) -> Path:
     """Remove the end of the ledger, from the last segment on that a marker vouches for."""
     path = run_dir / "_commits" / "stages" / "01" / "annotated.json"
-    first = json.loads(path.read_text("utf-8"))["ledger_segments"] - 1
+    first: int = json.loads(path.read_text("utf-8"))["ledger_segments"] - 1
     segments = sorted(run_dir.glob("ledger/*.jsonl"))
     for path in segments[first:]:
         path.unlink()
