@@ -2,7 +2,7 @@
 
 A cluster of three nodes is simulated on this machine (`ray.cluster_utils.Cluster`) in a process
 of its own: a head without CPUs, where the driver runs, and two workers. What is killed when is
-decided by what the run folder holds, never by time.
+decided by what the run folder holds and the teacher's server has seen, never by time.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ from pathlib import Path
 
 import pytest
 from runs import answered, decided
+from servers.fault_server import FaultServer, running
+
+from baldistill.commands.run import run as run_here
+from baldistill.config.loading import load_config
 
 pytestmark = pytest.mark.slow
 
@@ -28,17 +32,22 @@ CONFIG = [
     "stages=2",
     "budget.total=96",
     "selection.candidates_per_quota=12",
-    "data.bundled_rows=1000",
-    "data.bundled_evaluation_per_domain=2",
+    "data.bundled_rows=600",
+    "data.bundled_evaluation_per_domain=1",
     "evaluation.base_student=false",
     "evaluation.every_stage=false",
     "student.epochs=2",
     "student.batch_size=4",
     "student.num_workers=2",
-    "student.response.max_new_tokens=32",
+    "student.response.max_new_tokens=24",
     "rationale.on_mismatch=label_only",
-    "teacher.resources={replicas: 2, batch_size: 1}",
-    "student.resources={replicas: 2, batch_size: 8}",
+    "rationale.max_attempts=1",
+    "tail.fill=none",
+    "teacher.kind=openai",
+    "teacher.model=m",
+    "teacher.concurrency=4",
+    "teacher.resources={replicas: 2, batch_size: 4}",
+    "student.resources={replicas: 1, batch_size: 8}",
 ]
 
 KEEPER = """
@@ -51,21 +60,22 @@ def start():
     cluster = Cluster(initialize_head=True, head_node_args=head)
     return cluster, [cluster.add_node(num_cpus=2, wait=False) for _ in range(2)]
 
-def runs(node, name):
+def runs(node, name, library):
     raylet = node.all_processes["raylet"][0].process.pid
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             if parent == raylet and name in (folder / "cmdline").read_text():
-                return True
+                if library in (folder / "maps").read_text():
+                    return True
         except OSError:
             pass
     return False
 
-def find(name):
+def find(name, library=""):
     while True:
         for node in workers:
-            if runs(node, name):
+            if runs(node, name, library):
                 return node
         time.sleep(0.02)
 
@@ -74,7 +84,7 @@ cluster.wait_for_nodes(timeout=300)
 print(cluster.address, flush=True)
 for line in sys.stdin:
     if line.startswith("kill "):  # the first node with such a process; without a word
-        victim = find(line.split()[1])
+        victim = find(*line.split()[1:])
         workers.remove(victim)
         cluster.remove_node(victim, allow_graceful=False)
     elif line == "add\\n":
@@ -150,13 +160,13 @@ def cluster() -> Iterator[SimulatedCluster]:
 class Run:
     """A run as a process; the same folder resumes."""
 
-    def __init__(self, cluster: SimulatedCluster, run_dir: Path) -> None:
+    def __init__(self, cluster: SimulatedCluster, run_dir: Path, url: str) -> None:
         self.cluster, self.run_dir = cluster, run_dir
         self.output = run_dir.with_suffix(".log")
         command = [sys.executable, "-m", "baldistill", "run", "--run-dir", str(run_dir)]
         with self.output.open("a") as output:
             self.process = subprocess.Popen(
-                [*command, "--address", cluster.address, *CONFIG],
+                [*command, "--address", cluster.address, *CONFIG, f"teacher.base_url={url}"],
                 env=cluster.environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -179,14 +189,41 @@ class Run:
         assert self.process.wait(timeout=900) == 0, self.output.read_text()
 
 
-@pytest.mark.timeout(3000)
-def test_a_run_survives_its_nodes(cluster: SimulatedCluster, tmp_path: Path) -> None:
-    undisturbed = Run(cluster, tmp_path / "undisturbed")
-    undisturbed.finish()
+@pytest.fixture(scope="module")
+def teacher() -> Iterator[tuple[FaultServer, str]]:
+    """A server on loopback, and its URL, which is part of each request's id."""
+    server = FaultServer()
+    with running(server) as url:
+        yield server, url
 
-    run = Run(cluster, tmp_path / "disturbed")
-    run.wait_until(lambda: run.has("responses/*.parquet"), "_commits/stages/01/annotated.json")
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    ray_session: None, teacher: tuple[FaultServer, str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The same run on the Ray of all tests."""
+    run_dir = tmp_path_factory.mktemp("undisturbed") / "run"
+    options = [*CONFIG, "teacher.resources.replicas=1", f"teacher.base_url={teacher[1]}"]
+    run_here(load_config(None, options), run_dir=run_dir, quiet=True)
+    return run_dir
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(3000)
+def test_a_run_survives_its_nodes(
+    undisturbed: Path,
+    teacher: tuple[FaultServer, str],
+    cluster: SimulatedCluster,
+    tmp_path: Path,
+) -> None:
+    server, url = teacher
+    asked = server.received.copy()  # by the undisturbed run: each question once
+    server.answers_at_most = server.answered.total() + 16  # then it falls silent
+
+    run = Run(cluster, tmp_path / "disturbed", url)
+    run.wait_until(lambda: server.working == 8, "_commits/stages/01/annotated.json")
     cluster.tell("kill EngineActor")  # and nobody replaces the node for now
+    server.answers_at_most = None
     run.wait_until(lambda: run.has("_commits/stages/01/annotated.json"), "_commits/stages/02/*")
     cluster.tell("add")  # two training workers need it
 
@@ -197,11 +234,11 @@ def test_a_run_survives_its_nodes(cluster: SimulatedCluster, tmp_path: Path) -> 
     assert run.process.wait(timeout=200) != 0, "no driver outlives its head"
     before = set(answered(run.run_dir))
 
-    run = Run(cluster, run.run_dir)
+    run = Run(cluster, run.run_dir, url)
     run.wait_until(
         lambda: run.has("stages/02/scored/by-hash.parquet"), "_commits/stages/02/scored.json"
     )
-    cluster.tell("kill EngineActor")
+    cluster.tell("kill EngineActor libtorch")  # the student's, not the teacher's
     cluster.tell("add")
 
     def both_train() -> bool:
@@ -215,6 +252,12 @@ def test_a_run_survives_its_nodes(cluster: SimulatedCluster, tmp_path: Path) -> 
     ids = answered(run.run_dir)
     assert len(ids) == len(set(ids)), "an answered call was made again"
     assert before <= set(ids)
-    assert decided(run.run_dir) == decided(undisturbed.run_dir)
-    metrics = [json.loads((r.run_dir / "metrics.json").read_text()) for r in (run, undisturbed)]
+    assert decided(run.run_dir) == decided(undisturbed)
+    metrics = [json.loads((d / "metrics.json").read_text()) for d in (run.run_dir, undisturbed)]
+    spent = [each.pop("budget") for each in metrics]
     assert metrics[0] == metrics[1]
+    assert spent[0]["total"]["units"] == spent[1]["total"]["units"]
+    again = server.received - asked - asked
+    assert again.total() <= 8, "more than was in flight when the first node died"
+    calls = [each["total"]["calls"] for each in spent]
+    assert calls[1] <= calls[0] <= calls[1] + 8
