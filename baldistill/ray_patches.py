@@ -20,6 +20,9 @@ DRIVER_SETTINGS = {
     # Ray prints "Unhandled error" for results that nobody waits for. Not needed once a run that
     # fails prints its own message alone without this setting.
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
+    # An actor that collects for Ray's makers which operators Ray Data runs: a further process, and
+    # a second or two of a CPU, at each start. Not needed once no `_UsageCollectionActor` appears.
+    "RAY_DATA_USAGE_DISABLED": "1",
 }
 """Environment of the driver, set before it starts or joins a Ray."""
 

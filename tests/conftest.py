@@ -26,6 +26,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("VLLM_CACHE_ROOT", os.path.join(sys.prefix, "cache", "vllm"))
 os.environ.setdefault("BALDISTILL_TEST_KEY", "sk-of-the-tests-0123456789")  # for Ray's workers
 os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
+os.environ.setdefault("RAY_DATA_USAGE_DISABLED", "1")
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 # Ray's workers import what tests send them: as pytest's `pythonpath`
 TESTS = Path(__file__).parent
