@@ -35,6 +35,17 @@ QUARANTINE = pa.schema(
 )
 """A row that was left out of the corpus, its place, and the reason."""
 
+RECORDED = pa.schema(
+    [
+        pa.field("domain", pa.string(), nullable=False),
+        pa.field("number", pa.int64(), nullable=False),  # its place in the recording, from 0
+        pa.field("question", pa.string(), nullable=False),
+        pa.field("answer", pa.string(), nullable=False),
+        pa.field("rationale", pa.string(), nullable=False),
+    ]
+)
+"""A new example that a teacher wrote before, in the order in which it was recorded."""
+
 SCORED = pa.schema(
     [
         *_EXAMPLE,
@@ -113,6 +124,18 @@ class _Row:
     def from_table(cls, table: pa.Table) -> list[Self]:
         """Return the rows of a table, which may have further columns."""
         return [cls(**row) for row in table.select(cls.schema.names).to_pylist()]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedExample(_Row):
+    """A row of `RECORDED`."""
+
+    schema: ClassVar[pa.Schema] = RECORDED
+    domain: str
+    number: int
+    question: str
+    answer: str
+    rationale: str
 
 
 @dataclass(frozen=True, slots=True)

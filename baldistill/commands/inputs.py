@@ -11,8 +11,10 @@ from functools import partial
 
 from baldistill.answers.store import ResponseStore
 from baldistill.config import Config, DataConfig
+from baldistill.config.teachers import recorded_sources
 from baldistill.data.labels import label_sets
 from baldistill.data.prepare import prepare_corpus
+from baldistill.data.recorded_examples import RecordedSummary, find_recorded, prepare_recorded
 from baldistill.data.summary import CorpusSummary
 from baldistill.errors import DataError, MissingPackageError
 from baldistill.generation.replay import check_recording
@@ -20,7 +22,7 @@ from baldistill.method.context import Context
 from baldistill.placement.engines import Engines
 from baldistill.progress.counter import start_counter
 from baldistill.progress.display import Display
-from baldistill.run_folder.layout import CORPUS, CORPUS_STEP
+from baldistill.run_folder.layout import CORPUS, CORPUS_STEP, RECORDED, RECORDED_STEP
 from baldistill.run_folder.steps import Chain
 from baldistill.storage import Storage
 from baldistill.teacher.prompts import load_prompts
@@ -38,6 +40,7 @@ def prepare(
     teacher_prompts = tuple(load_prompts(t.prompts, model=t.model) for t in config.teacher.tiers)
     check_recordings(config)
     chain, corpus = validated_corpus(config, storage, display)
+    recorded = validated_recordings(config, chain, corpus, display)
     labels = label_sets(config, corpus.counts, storage)
     context = Context(
         config=config,
@@ -48,6 +51,7 @@ def prepare(
         student_prompts=student_prompts.with_labels(labels),
         teacher_prompts=tuple(prompts.with_labels(labels) for prompts in teacher_prompts),
         display=display,
+        recorded=recorded.counts,
         counter=start_counter(),
     )
     return context, chain
@@ -62,6 +66,40 @@ def check_recordings(config: Config) -> None:
     for tier in config.teacher.tiers:
         if tier.kind == "replay":
             check_recording(tier)
+    for source in recorded_sources(config.teacher.tiers).values():
+        find_recorded(source)
+
+
+def validated_recordings(
+    config: Config, chain: Chain, corpus: CorpusSummary, display: Display
+) -> RecordedSummary:
+    """Read and validate recorded new examples, where there are any: the step after the corpus.
+
+    Raises:
+        DataError: A recording cannot be used.
+    """
+    sources = recorded_sources(config.teacher.tiers)
+    if not sources:
+        return RecordedSummary()
+    storage = chain.storage
+    limits = {"max_question_chars", "max_answer_chars", "max_bad_fraction"}
+    recorded = chain.step(
+        RECORDED_STEP,
+        {"sources": sources, "data": config.data.model_dump(mode="json", include=limits)},
+        lambda: prepare_recorded(sources, config.data, storage),
+        RecordedSummary,
+        writes=(RECORDED,),
+    )
+    num_bad = sum(recorded.quarantined.values())
+    quarantine = f", {num_bad:,} rows in quarantine ({storage.uri_of(RECORDED)})"
+    display.say(
+        f"recorded new examples: {sum(recorded.counts.values()):,} in "
+        f"{len(recorded.counts):,} domains" + (quarantine if num_bad else "")
+    )
+    if unknown := sorted(recorded.counts.keys() - corpus.counts.keys()):
+        listed = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+        display.say(f"  warning: {len(unknown)} of these domains are not in the corpus ({listed})")
+    return recorded
 
 
 @contextmanager

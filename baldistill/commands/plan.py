@@ -8,7 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from baldistill.commands.inputs import check_recordings, scratch_folder, validated_corpus
+from baldistill.commands.inputs import (
+    check_recordings,
+    scratch_folder,
+    validated_corpus,
+    validated_recordings,
+)
 from baldistill.commands.plan_usage import (
     PromptLengths,
     count_real_and_new,
@@ -44,6 +49,7 @@ class RunPlan:
         examples: Annotated examples in all (B).
         real: Real examples among them that the teacher explains (none for `target: label`).
         new: New examples among them, for the tail.
+        recorded: New examples of each domain that teachers recorded (`teacher.synthetic`).
         calls: Teacher calls if every first answer is accepted.
         calls_at_most: Teacher calls if every allowed attempt is needed, under the cap on calls.
         tokens: Tokens that the teacher reads and writes.
@@ -58,6 +64,7 @@ class RunPlan:
     examples: int
     real: int
     new: int
+    recorded: dict[str, int]
     calls: int
     calls_at_most: int
     tokens: int
@@ -102,9 +109,10 @@ def plan(
         placement = place(config, cluster)
         check_recordings(config)
         check_storage_is_shared(storage)
-        _, corpus = validated_corpus(config, storage, display)
+        chain, corpus = validated_corpus(config, storage, display)
+        recorded = validated_recordings(config, chain, corpus, display)
         examples = _sample(config, storage, corpus.counts)
-    result = plan_run(config, corpus.counts, placement, examples)
+    result = plan_run(config, corpus.counts, placement, examples, recorded.counts)
     show(config, result, display)
     return result
 
@@ -141,14 +149,17 @@ def plan_run(
     counts: Mapping[str, int],
     placement: Placement,
     examples: Mapping[str, Sequence[Mapping[str, str]]] | None = None,
+    recorded: Mapping[str, int] | None = None,
 ) -> RunPlan:
     """Return the plan for a corpus of these sizes.
 
     Prompts are measured on some examples of each domain; without them tokens and cost are 0.
+    `recorded` counts the recorded new examples of each domain.
     """
+    recorded = recorded or {}
     stages = plan_all(config, counts) if config.budget.total else []
     real, new = count_real_and_new(config, stages)
-    calls = list(planned_calls(config, stages, counts))
+    calls = list(planned_calls(config, stages, counts, recorded))
     lengths: PromptLengths = {}
     if examples is not None:
         prompts = [load_prompts(tier.prompts, model=tier.model) for tier in config.teacher.tiers]
@@ -163,6 +174,7 @@ def plan_run(
         examples=sum(stage.budget for stage in stages),
         real=real.total(),
         new=new.total(),
+        recorded=dict(recorded),
         calls=round(expected.calls),
         calls_at_most=round(most.calls),
         tokens=round(expected.tokens),
@@ -201,7 +213,7 @@ def show(config: Config, result: RunPlan, display: Display) -> None:
             f"  warning: budget.{result.stopped_by} is less than this run is expected to need: it "
             "would end early, with what it has"
         )
-    for warning in teacher_warnings(config, result.stages):
+    for warning in teacher_warnings(config, result.stages, result.recorded):
         display.say(f"  warning: {warning}")
     placement = result.placement
     display.say(

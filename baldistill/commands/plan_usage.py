@@ -64,9 +64,15 @@ class Usage:
 
 
 def planned_calls(
-    config: Config, stages: Sequence[StagePlan], counts: Mapping[str, int]
+    config: Config,
+    stages: Sequence[StagePlan],
+    counts: Mapping[str, int],
+    recorded: Mapping[str, int],
 ) -> Iterator[PlannedCalls]:
-    """Yield the calls that the stages' quotas need; a recorded teacher is never called."""
+    """Yield the calls that the stages' quotas need; a recorded teacher is never called.
+
+    Of each domain, `recorded` new examples are expected to come from a recording.
+    """
     real, new = count_real_and_new(config, stages)
     most_real, most_new = real, new
     if config.student.target == "rationale" and config.rationale.on_mismatch == "drop":
@@ -78,7 +84,7 @@ def planned_calls(
             most = count * config.rationale.max_attempts
             yield PlannedCalls(tier, "rationale", domain, first, most)
         for domain, count in sorted(most_new.items()):
-            first = new[domain] if tier == writers[0] else 0
+            first = max(0, new[domain] - recorded.get(domain, 0)) if tier == writers[0] else 0
             most = math.ceil(count * config.tail.max_attempts_per_example)
             yield PlannedCalls(tier, "synthesis", domain, first, most)
             if votes := config.tail.votes:

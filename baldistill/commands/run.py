@@ -200,7 +200,7 @@ def _show_plan(context: Context, num_stages: int) -> None:
     if plans:
         shown = plans if len(plans) <= 6 else [*plans[:3], *plans[-3:]]
         context.display.show(quota_table(shown, counts, rows=16))
-    for warning in teacher_warnings(context.config, plans):
+    for warning in teacher_warnings(context.config, plans, context.recorded):
         context.display.say(f"  warning: {warning}")
 
 

@@ -209,6 +209,12 @@ class ReplayOptions(EngineOptions):
     missing: Literal["skip", "error"] = "skip"
     """An example without a recording is rejected, so that another takes its place (or the next
     teacher of a cascade explains it), or ends the run."""
+    synthetic: str | None = None
+    """Recorded new examples: JSONL, Parquet or CSV (file, folder, glob or URI) with the columns
+    `domain`, `question`, `answer` and `rationale`. Tail domains are filled from it in its order.
+    Each row is tried once in a run, and checked as if the teacher had just written it. In place of
+    `tail.votes`, the conclusion of the rationale must be the answer; without votes only a line
+    `Answer: ...` counts as one."""
 
 
 EngineConfig: TypeAlias = TransformersOptions | VllmOptions | OpenAIOptions | ReplayOptions

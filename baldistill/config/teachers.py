@@ -142,7 +142,7 @@ class OpenAITeacher(TeacherOptions, OpenAIOptions):
 
 
 class ReplayTeacher(TeacherOptions, ReplayOptions):
-    """A teacher whose answers were recorded: it explains real examples and writes no new ones."""
+    """A teacher whose answers were recorded; it has new examples where `synthetic` names them."""
 
     @property
     def recorded(self) -> bool:
@@ -154,6 +154,11 @@ class ReplayTeacher(TeacherOptions, ReplayOptions):
         """Engine and recording; which columns are read decides the answers too."""
         columns = self.columns.model_dump(exclude_defaults=True)
         return self.kind, f"{self.path} {columns}" if columns else self.path
+
+    def signature(self) -> dict[str, Any]:
+        """Return what decides the answers: also the recorded new examples, where there are any."""
+        new = {} if self.synthetic is None else {"synthetic": self.synthetic}
+        return super().signature() | new
 
 
 TierConfig: TypeAlias = TransformersTeacher | VllmTeacher | OpenAITeacher | ReplayTeacher
@@ -175,6 +180,15 @@ class CascadeTeacher(Section):
         Field(min_length=2, max_length=8),
     ]
     """Teachers, the first asked first."""
+
+
+def recorded_sources(tiers: tuple[TierConfig, ...]) -> dict[int, str]:
+    """Return where the teachers with recorded new examples have them, by tier, from 1."""
+    return {
+        number: tier.synthetic
+        for number, tier in enumerate(tiers, start=1)
+        if isinstance(tier, ReplayTeacher) and tier.synthetic is not None
+    }
 
 
 TeacherConfig: TypeAlias = Annotated[

@@ -30,20 +30,34 @@ def check_share_bad(reports: Sequence[ReadReport], config: DataConfig, storage: 
     if num_bad < num_read and num_bad <= config.max_bad_fraction * num_read:
         return
     examples = [example for report in reports for example in report.examples][:_MAX_NAMED]
-    share = f"all {num_read} rows" if num_bad == num_read else f"{num_bad} of {num_read} rows"
     fix = "mend the files, or the column mapping in data.columns"
+    raise too_many_bad(num_bad, num_read, examples, config, storage.uri_of(layout.QUARANTINE), fix)
+
+
+def too_many_bad(
+    num_bad: int, num_read: int, examples: Sequence[str], config: DataConfig, where: str, fix: str
+) -> DataError:
+    """Return the error for files with too many bad rows.
+
+    Args:
+        num_bad: Bad rows.
+        num_read: All rows.
+        examples: Some bad rows, each in a line.
+        config: Holds the bound.
+        where: The folder of the quarantine.
+        fix: What the user can do.
+    """
+    share = f"all {num_read} rows" if num_bad == num_read else f"{num_bad} of {num_read} rows"
     if num_bad < num_read:
         fix += f", or allow it with data.max_bad_fraction={_rounded_up(num_bad / num_read)}"
-    raise DataError(
-        "\n  ".join(
-            [
-                f"{share} cannot be used (data.max_bad_fraction={config.max_bad_fraction}), "
-                "for example:",
-                *examples,
-            ]
-        )
-        + f"\nAll of them, with reasons: {storage.uri_of(layout.QUARANTINE)}\nTo do: {fix}"
+    listed = "\n  ".join(
+        [
+            f"{share} cannot be used (data.max_bad_fraction={config.max_bad_fraction}), "
+            "for example:",
+            *examples,
+        ]
     )
+    return DataError(f"{listed}\nAll of them, with reasons: {where}\nTo do: {fix}")
 
 
 def check_evaluation(num_evaluation: int, num_train: int, config: DataConfig) -> None:

@@ -25,21 +25,23 @@ _HEAD_LINES = 100
 _NUM_THREADS = 16
 
 
-def inspect_files(files: Sequence[SourceFile], columns: Mapping[str, str]) -> list[SourceFile]:
+def inspect_files(
+    files: Sequence[SourceFile], columns: Mapping[str, str], *, mapped: bool = True
+) -> list[SourceFile]:
     """Check every file's beginning; return the files that are not empty.
 
     What is returned also knows how it is compressed, and whether it is a JSON array.
-    `columns` maps our names to the user's.
+    `columns` maps our names to the user's; without `mapped`, no option can change the latter.
 
     Raises:
         DataError: A file cannot be opened, is of another format, or lacks a column.
     """
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
-        found = pool.map(lambda file: _inspect(file, columns), files)
+        found = pool.map(lambda file: _inspect(file, columns, mapped), files)
         return [file for file in found if file is not None]
 
 
-def _inspect(file: SourceFile, columns: Mapping[str, str]) -> SourceFile | None:
+def _inspect(file: SourceFile, columns: Mapping[str, str], mapped: bool) -> SourceFile | None:
     try:
         head = _read_head(file)
         if file.format != "parquet" and (compression := compression_of(head)):
@@ -56,7 +58,7 @@ def _inspect(file: SourceFile, columns: Mapping[str, str]) -> SourceFile | None:
     optional = {"choices"} if file.format == "jsonl" else set()
     if names is not None:
         required = {ours: theirs for ours, theirs in columns.items() if ours not in optional}
-        check_columns(names, required, file.shown)
+        check_columns(names, required, file.shown, mapped=mapped)
     return file
 
 
@@ -156,7 +158,9 @@ def _column_names(head: bytes, file: SourceFile) -> list[str] | None:
     return list(names) or None
 
 
-def check_columns(names: Sequence[str], required: Mapping[str, str], shown: str) -> None:
+def check_columns(
+    names: Sequence[str], required: Mapping[str, str], shown: str, *, mapped: bool = True
+) -> None:
     """Check that a file has the required columns.
 
     Raises:
@@ -173,7 +177,7 @@ def check_columns(names: Sequence[str], required: Mapping[str, str], shown: str)
         example = folded[near[0]] if near else "NAME"
         if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
             hint = "; its fields seem to be separated by another character than a comma."
+        fix = f"Set data.columns.{ours}={example}" if mapped else f"Name it `{theirs}` in the file"
         raise DataError(
-            f"{shown}: no column `{theirs}` for the {ours}{hint} The columns are: {listed}. "
-            f"Set data.columns.{ours}={example}"
+            f"{shown}: no column `{theirs}` for the {ours}{hint} The columns are: {listed}. {fix}"
         )

@@ -55,7 +55,7 @@ def read_unit(plan: ReadPlan, storage: Storage, unit: int) -> Iterator[ReadRepor
     try:
         for segment in plan.units[unit]:
             file = plan.files[segment.file]
-            for block in _readable_blocks(file, segment, mapped_columns(plan.config, file.role)):
+            for block in readable_blocks(file, segment, mapped_columns(plan.config, file.role)):
                 staged, bad = check(block, plan.config, file.role, file.index)
                 writer.write(staged, bad, file.shown)
                 if writer.report.num_read >= PART_ROWS:
@@ -72,7 +72,7 @@ def _name(unit: int, part: int) -> str:
     return f"{unit:06d}-{part:04d}"
 
 
-def _readable_blocks(
+def readable_blocks(
     file: SourceFile, segment: Segment, columns: Mapping[str, str]
 ) -> Iterator[RawBlock]:
     """Yield the blocks of a segment; a failure to read is an error that the user can mend."""

@@ -60,19 +60,25 @@ class SourceFile:
 
 
 def find_files(
-    sources: str | Sequence[str], role: Role, given: Format | Literal["auto"], first_index: int = 0
+    sources: str | Sequence[str],
+    role: Role,
+    given: Format | Literal["auto"],
+    first_index: int = 0,
+    key: str | None = None,
 ) -> list[SourceFile]:
     """List the files of `data.train` or `data.evaluation`, in order, each once.
 
-    `given` is `data.format`; the first file has the index `first_index`.
+    `given` is `data.format`; the first file has the index `first_index`. Errors name `key`, if the
+    files are those of another option.
 
     Raises:
         DataError: A source does not exist, matches nothing, or has no known ending.
     """
     files: list[SourceFile] = []
     seen: set[tuple[str, str]] = set()
+    advice = "give it one" if key else "set data.format to jsonl, parquet or csv"
+    key = key or f"data.{role}"
     for source in [sources] if isinstance(sources, str) else sources:
-        key = f"data.{role}"
         for fs, info, shown in _expand(source, key, any_ending=given != "auto"):
             if (fs.type_name, info.path) in seen:
                 continue
@@ -81,7 +87,7 @@ def find_files(
             if kind is None:
                 raise DataError(
                     f"{key}: cannot tell the format of {shown} by its ending (known: "
-                    f"{', '.join(ENDINGS)}); set data.format to jsonl, parquet or csv"
+                    f"{', '.join(ENDINGS)}); {advice}"
                 )
             delimiter = "\t" if _stem(info.path).endswith(".tsv") else ","
             index = first_index + len(files)

@@ -58,6 +58,16 @@ def check(
     block: RawBlock, config: DataConfig, role: Role, file_index: int
 ) -> tuple[pa.Table, list[BadRow]]:
     """Divide all rows of a block into valid rows (STAGED) and bad rows."""
+    columns, good, bad = divide(block, config)
+    choices = None if block.choices is None else block.choices.take(pa.array(good))
+    position = (np.int64(file_index) << ROW_BITS) | block.rows[good].astype(np.int64)
+    return _staged(columns, choices, position, role), bad
+
+
+def divide(
+    block: RawBlock, config: DataConfig
+) -> tuple[dict[str, pa.Array], npt.NDArray[np.int64], list[BadRow]]:
+    """Return the valid rows of a block, normalised, with their indices, and all its bad rows."""
     columns = {name: normalise(column) for name, column in block.columns.items()}
     verdicts = _Verdicts({}, np.ones(len(block.rows), np.bool_))
     _check_texts(columns, config, verdicts)
@@ -68,13 +78,9 @@ def check(
         BadRow(int(block.rows[index]), reason, detail, block.content(index))
         for index, (reason, detail) in sorted(verdicts.found.items())
     ]
+    assert len(good) + len(bad) == len(block.rows)
     columns = {name: column.take(pa.array(good)) for name, column in columns.items()}
-    choices = None if block.choices is None else block.choices.take(pa.array(good))
-    position = (np.int64(file_index) << ROW_BITS) | block.rows[good].astype(np.int64)
-    staged = _staged(columns, choices, position, role)
-    rows_out = staged.num_rows + len(bad) + len(block.bad)
-    assert rows_out == len(block.rows) + len(block.bad)
-    return staged, [*block.bad, *bad]
+    return columns, good, [*block.bad, *bad]
 
 
 def _check_texts(columns: dict[str, pa.Array], config: DataConfig, verdicts: _Verdicts) -> None:

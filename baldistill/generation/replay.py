@@ -64,7 +64,9 @@ class ReplayEngine:
         subject = request.subject
         if subject is None:
             return Completion.failed(request.request_id, "not recorded: it is about no example")
-        text = self._recordings.find(subject)
+        text = subject.recorded
+        if text is None:
+            text = self._recordings.find(subject)
         if text is not None:
             return Completion(request.request_id, text)
         if subject.attempt > 0:

@@ -48,11 +48,13 @@ class Subject:
         example_id: As in the corpus: the user's own id where `data.columns.id` names one.
         question: As in the corpus.
         attempt: How often the example was asked about before.
+        recorded: The recorded answer itself, where the caller has it: of a new example.
     """
 
     example_id: str
     question: str
     attempt: int = 0
+    recorded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

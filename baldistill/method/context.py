@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -33,6 +34,7 @@ class Context:
         storage: The run folder.
         responses: Where the teacher's answers are kept.
         teacher_prompts: How each teacher is asked: one, or several in a cascade.
+        recorded: New examples of each domain that teachers recorded, before any is tried.
         counter: Actor in which workers count what they did.
     """
 
@@ -45,6 +47,7 @@ class Context:
     teacher_prompts: tuple[PromptSet, ...]
     display: Display
     counter: Any
+    recorded: Mapping[str, int] = field(default_factory=dict)
     _ledger: Any = None
 
     @property

@@ -18,6 +18,16 @@ def annotated_before(storage: Storage, stage: int) -> pa.Table:
     return pa.concat_tables([ANNOTATED.empty_table(), *_annotated_tables(storage, stage)])
 
 
+def asked_before(storage: Storage, stage: int) -> set[str]:
+    """Return the request ids of all answers that earlier stages accepted or rejected."""
+    asked: set[str] = set()
+    for earlier in range(1, stage):
+        names = StageLayout(earlier)
+        for name in (names.annotated, names.rejected):
+            asked.update(storage.read_table(name, ["request_id"])["request_id"].to_pylist())
+    return asked
+
+
 def unused_before(storage: Storage, stage: int, counts: Mapping[str, int]) -> dict[str, int]:
     """Return how many of a corpus's real examples no earlier stage annotated or dropped."""
     used = Counter(_dropped_before(storage, stage).values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -121,18 +122,30 @@ def equal_steps(config: Config, base: Config) -> Config:
     return config.model_copy(update={"student": student})
 
 
-def teacher_warnings(config: Config, stages: Sequence[StagePlan]) -> list[str]:
-    """Return what the teachers cannot do for this plan, to be told before anything starts."""
+def teacher_warnings(
+    config: Config, stages: Sequence[StagePlan], recorded: Mapping[str, int]
+) -> list[str]:
+    """Return what the teachers cannot do for this plan, to be told before anything starts.
+
+    Of each domain, `recorded` new examples were recorded.
+    """
     if config.tail.fill != "synthesize" or not all(t.recorded for t in config.teacher.tiers):
         return []
-    wanted = {d: n for stage in stages for d, tail in stage.tail.items() if (n := tail.synthetic)}
-    if not wanted:
+    wanted: Counter[str] = Counter()
+    for stage in stages:
+        wanted.update({domain: tail.synthetic for domain, tail in stage.tail.items()})
+    lacking = {d: n for d, n in wanted.items() if n > recorded.get(d, 0)}
+    if not lacking:
         return []
-    names = ", ".join(sorted(wanted)[:5]) + (", ..." if len(wanted) > 5 else "")
+    names = ", ".join(sorted(lacking)[:5]) + (", ..." if len(lacking) > 5 else "")
+    what = "new examples, which a recording does not have"
+    if recorded:
+        num_lacking = sum(n - recorded.get(d, 0) for d, n in lacking.items())
+        what = f"{num_lacking:,} more new examples than the recording has"
     return [
-        f"{len(wanted)} domains ({names}) are to get new examples, which a recording does not "
-        "have: what they lack goes to the other domains. For new examples put another teacher "
-        "behind it (teacher.kind=cascade), or set tail.fill to repeat or none"
+        f"{len(lacking)} domains ({names}) are to get {what}: what they lack goes to the other "
+        "domains. For new examples put another teacher behind it (teacher.kind=cascade), name "
+        "recorded ones (teacher.synthetic), or set tail.fill to repeat or none"
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,13 +10,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from baldistill.config.teachers import recorded_sources
 from baldistill.data.corpus import read_corpus
+from baldistill.data.recorded_examples import read_recorded
 from baldistill.method.context import Context
-from baldistill.method.earlier import annotated_before
+from baldistill.method.earlier import annotated_before, asked_before
 from baldistill.records import EXAMPLES, AnnotatedExample, Example
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
 from baldistill.teacher.near_duplicates import ExistingQuestions
+from baldistill.teacher.question import Question
+from baldistill.teacher.recorded import recorded_id, recorded_question
 from baldistill.teacher.synthesis import TailDomain
 
 
@@ -39,13 +44,32 @@ def tail_domains(context: Context, stage: int, names: Iterable[str]) -> dict[str
     domains = sorted(context.corpus.evaluation_counts)
     held_out = _rows(storage, layout.EVALUATION, domains, ["domain", "question"])
     evaluation = ExistingQuestions(threshold, (row["question"] for row in held_out))
+    recorded = _untried_recorded(context, stage, names)
     return {
         name: TailDomain(
             sorted(real[name], key=lambda example: example.example_id),
             ExistingQuestions(threshold, sorted(known[name]), evaluation),
+            recorded={tier: left[name] for tier, left in recorded.items()},
         )
         for name in names
     }
+
+
+def _untried_recorded(
+    context: Context, stage: int, names: list[str]
+) -> dict[int, dict[str, deque[Question]]]:
+    """Return what no earlier stage tried of each teacher's recorded new examples, by domain."""
+    sources = recorded_sources(context.config.teacher.tiers)
+    asked = asked_before(context.storage, stage) if sources else set()
+    untried: dict[int, dict[str, deque[Question]]] = {}
+    for tier in sources:
+        identity = context.config.teacher.tiers[tier - 1].identity
+        left = untried[tier] = {name: deque[Question]() for name in names}
+        for example in read_recorded(context.storage, tier, names):
+            question = recorded_question(example)
+            if recorded_id(question, identity) not in asked:
+                left[example.domain].append(question)
+    return untried
 
 
 def repeat_real(

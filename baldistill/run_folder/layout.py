@@ -44,6 +44,8 @@ STAGING = "corpus/staging"
 """Rows and keys while the corpus is prepared; deleted afterwards."""
 
 # The teacher.
+RECORDED = "recorded"
+"""New examples that were recorded, as a run found them (`teacher.synthetic`)."""
 LEDGER = "ledger"
 RESPONSES = "responses"
 
@@ -56,7 +58,9 @@ EXPORT = "export"
 
 # Machinery.
 CORPUS_STEP = "corpus"
-"""The step that prepares the corpus; `StageLayout.step` names the others."""
+"""The step that prepares the corpus; `StageLayout.step` names those of the stages."""
+RECORDED_STEP = "recorded"
+"""The step that reads recorded new examples, in a run that has such a teacher."""
 LOCK = "_lock"
 """Signs of life of the run at work, on an object store."""
 LOCK_FILE = ".lock"
@@ -122,6 +126,16 @@ class StageLayout:
     def step(self, name: StepName) -> str:
         """Return the name under which a step of this stage is committed."""
         return f"{self.folder}/{name}"
+
+
+def recorded_examples(tier: int) -> str:
+    """Return the file of the new examples that the teacher of a tier (from 1) recorded."""
+    return f"{RECORDED}/{tier:02d}.parquet"
+
+
+def recorded_quarantine(tier: int) -> str:
+    """Return the file of the rows of that recording that were left out."""
+    return f"{RECORDED}/{tier:02d}-quarantine.parquet"
 
 
 def marker(step: str) -> str:

@@ -5,22 +5,29 @@ writes the rest. One answer carries question, rationale and answer, so a new exa
 call and one unit of B. The paper does not check new examples. Here each one must parse, have an
 answer that the domain can have, and be unlike every existing question. With `tail.votes` the
 teacher must also reach the same answer when it solves its own question.
+
+A recording fills the quota in its own order, with the same demands. It cannot solve its questions:
+the conclusion of the recorded rationale stands in for the votes.
 """
 
 from __future__ import annotations
 
 import math
 import random
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from baldistill.config import Config
+from baldistill.core.answers import marked_answer
 from baldistill.equality import NOT_COMPARED
+from baldistill.generation.types import Sampling
 from baldistill.records import AnnotatedExample, Example, RejectedAnswer, digest
 from baldistill.teacher.judge import Judge
 from baldistill.teacher.near_duplicates import ExistingQuestions
-from baldistill.teacher.parsing import EXAMPLE_SCHEMA, NewExample
+from baldistill.teacher.parsing import EXAMPLE_SCHEMA, NewExample, parse_solution
 from baldistill.teacher.rationale import RETRY_TEMPERATURE
+from baldistill.teacher.recorded import RECORDED_SAMPLING
 from baldistill.teacher.teacher import Answer, Question, Teacher
 
 
@@ -47,11 +54,13 @@ class TailDomain:
         demonstrations: Real examples to show.
         existing: Questions that a new question must not resemble.
         num_asked: Calls made for the domain in this stage; makes each call's id unique.
+        recorded: What each teacher (by its place, from 1) recorded and no stage has tried.
     """
 
     demonstrations: Sequence[Example]
     existing: ExistingQuestions
     num_asked: int = 0
+    recorded: Mapping[int, deque[Question]] = field(default_factory=dict)
 
 
 def synthesize(
@@ -80,8 +89,9 @@ def synthesize(
     result = Synthesized()
     missing = {domain: count for domain, count in wanted.items() if count > 0}
     for teacher in teachers:
-        if missing and not result.refused and not teacher.config.recorded:
-            _Writer(teacher, domains, config, stage, on_answers, result).write(missing)
+        if missing and not result.refused:
+            kind = _Recording if teacher.config.recorded else _Writer
+            kind(teacher, domains, config, stage, on_answers, result).write(missing)
             missing = {domain: count for domain, count in missing.items() if count > 0}
     return result
 
@@ -103,8 +113,7 @@ class _Writer:
 
     def write(self, missing: dict[str, int]) -> None:
         """Ask round by round; count down what each domain is missing."""
-        most = self.config.tail.max_attempts_per_example
-        attempts_left = {domain: math.ceil(count * most) for domain, count in missing.items()}
+        attempts_left = {domain: self._most(domain, count) for domain, count in missing.items()}
         while not self.result.refused:
             order = [
                 domain
@@ -119,12 +128,9 @@ class _Writer:
 
     def _write_round(self, order: Sequence[str], missing: dict[str, int]) -> None:
         """Ask for one example of each named domain, and judge the answers in this order."""
-        sampling = self.teacher.sampling(self.teacher.config.synthesis)
-        if self.teacher.config.structured:
-            sampling = replace(sampling, json_schema=EXAMPLE_SCHEMA)
         questions = [self._question(domain) for domain in order]
         answers = self.teacher.ask(
-            questions, sampling, stage=self.stage, on_answers=self.on_answers
+            questions, self._sampling(), stage=self.stage, on_answers=self.on_answers
         )
         examples = [self.judge.read(a.text, d) for d, a in zip(order, answers, strict=True)]
         written = list(zip(order, answers, examples, strict=True))
@@ -154,6 +160,16 @@ class _Writer:
             if answer.outcome == "answered":
                 newly_rejected[answer.request_id] = str(reason)
         self.teacher.reject(newly_rejected)
+
+    def _most(self, domain: str, count: int) -> int:
+        """Return the most calls for so many missing examples of a domain."""
+        return math.ceil(count * self.config.tail.max_attempts_per_example)
+
+    def _sampling(self) -> Sampling:
+        sampling = self.teacher.sampling(self.teacher.config.synthesis)
+        if self.teacher.config.structured:
+            return replace(sampling, json_schema=EXAMPLE_SCHEMA)
+        return sampling
 
     def _question(self, domain: str) -> Question:
         """Return the next question of a domain; its demonstrations are a seeded sample."""
@@ -232,3 +248,41 @@ class _Writer:
             attempts=1,
             request_id=answer.request_id,
         )
+
+
+class _Recording(_Writer):
+    """A teacher whose new examples were recorded. Trying one costs nothing, so all may be tried."""
+
+    __slots__ = ()
+
+    def _most(self, domain: str, count: int) -> int:
+        return len(self._left(domain))
+
+    def _sampling(self) -> Sampling:
+        return RECORDED_SAMPLING
+
+    def _question(self, domain: str) -> Question:
+        return self._left(domain).popleft()
+
+    def _left(self, domain: str) -> deque[Question]:
+        return self.domains[domain].recorded.get(self.teacher.tier, deque())
+
+    def _unverified(self, written: Mapping[str, tuple[str, NewExample]]) -> dict[str, str]:
+        """Return why the conclusion of a recorded rationale is not the recorded answer.
+
+        A conclusion in words is looked for only if the user wants new examples verified.
+        """
+        reasons = {}
+        for name, (domain, example) in written.items():
+            if self.config.tail.votes or marked_answer(example.rationale) is not None:
+                agrees = self.judge.agrees(example, domain, example.rationale)
+                if agrees is None:
+                    reasons[name] = f"not verified: {NOT_COMPARED}"
+                elif not agrees:
+                    reasons[name] = "not verified"
+        return reasons
+
+    def _annotated(self, domain: str, example: NewExample, answer: Answer) -> AnnotatedExample:
+        rationale = parse_solution(example.rationale).rationale  # without its `Answer:` line
+        example = replace(example, rationale=rationale or example.rationale)
+        return _Writer._annotated(self, domain, example, answer)

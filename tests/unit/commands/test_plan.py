@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -134,12 +135,24 @@ def test_a_recording_costs_nothing_and_writes_nothing_new() -> None:
     alone = planned(**recorded)
     assert (alone.calls_at_most, alone.tokens_at_most) == (0, 0)
     config = Config.model_validate({"budget": {"total": 400}, "teacher": recorded})
-    (warning,) = teacher_warnings(config, alone.stages)
+    (warning,) = teacher_warnings(config, alone.stages, {})
     assert "which a recording does not have" in warning
+    new = Counter[str]()
+    for stage in alone.stages:
+        new.update({domain: tail.synthetic for domain, tail in stage.tail.items()})
+    assert teacher_warnings(config, alone.stages, new) == []
+    (warning,) = teacher_warnings(config, alone.stages, {**new, "e": new["e"] - 3})
+    assert "1 domains (e) are to get 3 more new examples than the recording has" in warning
+    both = Config.model_validate(
+        {"budget": {"total": 400}, "teacher": {"kind": "cascade", "tiers": [recorded, {}]}}
+    )
+    placement = place(both, Cluster.single(4))
+    partly = plan_run(both, COUNTS, placement, recorded={"e": new["e"] - 3, "d": 10_000})
+    assert partly.calls == partly.new - new["d"] - (new["e"] - 3), "the rest is written"
     behind = planned(kind="cascade", tiers=[recorded, {}])
     config = Config.model_validate(
         {"budget": {"total": 400}, "teacher": {"kind": "cascade", "tiers": [recorded, {}]}}
     )
-    assert teacher_warnings(config, behind.stages) == []
+    assert teacher_warnings(config, behind.stages, {}) == []
     assert behind.calls == 2 * behind.new  # written, and verified
     assert behind.calls_at_most == planned().calls_at_most
