@@ -53,15 +53,15 @@ def full_scenarios() -> dict[str, Scenario]:
     mixed: tuple[Blow, ...]
     mixed = ("all", "driver", "ledger", "engine", "raylet", "interrupt", "terminate")
     return {
+        "hostile server": partial(scenarios.hostile, number=220),
+        "SIGKILL of the ledger": partial(kills, blows=("ledger",), rounds=2, number=30),
+        "SIGKILL of the engine": partial(kills, blows=("engine",), rounds=2, number=20),
         "SIGKILL of all": partial(kills, blows=("all",), rounds=1, number=5),
         "SIGKILL of the driver": partial(kills, blows=("driver",), rounds=1, number=3),
-        "SIGKILL of the ledger": partial(kills, blows=("ledger",), rounds=2, number=23),
-        "SIGKILL of the engine": partial(kills, blows=("engine",), rounds=2, number=20),
         "Ctrl-C": partial(kills, blows=("interrupt",), rounds=1, number=2),
         "SIGTERM": partial(kills, blows=("terminate",), rounds=1, number=2),
         "all of these": partial(kills, blows=mixed, rounds=1, number=7),
         "kills, half the calls": partial(scenarios.short_cap, number=4),
-        "hostile server": partial(scenarios.hostile, number=220),
         "pause and takeover": scenarios.pause,
         "two processes, one store": scenarios.two_processes,
         "power loss": partial(scenarios.power_loss, moments=(20, 90)),

@@ -17,6 +17,7 @@ from baldistill.generation.factory import build_engine
 from baldistill.generation.types import ModelRef, Sampling
 from baldistill.generation.watch import Report
 from baldistill.processes import ProcessId, without_collector
+from baldistill.run_folder.lock import Hold
 from baldistill.storage import Storage
 
 _LOOK_S = 0.05  # seconds between two looks for the driver; a look takes 20 microseconds
@@ -26,16 +27,21 @@ class EngineActor:
     """One engine in its own process. Rows come and go as bytes (`dispatcher.to_bytes`)."""
 
     def __init__(
-        self, config: EngineConfig, driver: ProcessId | None = None, answers: Storage | None = None
+        self,
+        config: EngineConfig,
+        driver: ProcessId | None = None,
+        answers: Storage | None = None,
+        hold: Hold | None = None,
     ) -> None:
         """Remember what to build; the first call builds the engine and gets the errors.
 
-        This process ends with `driver`. For `answers` see `build_engine`.
+        This process ends with `driver`. For `answers` and `hold` see `build_engine`.
         """
         if driver is not None:
             threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
         self._config = config
         self._answers = answers
+        self._hold = hold
         self._changed = threading.Condition()
         self._num_calls = 0
         self._engine: Engine | None = None
@@ -80,7 +86,7 @@ class EngineActor:
                 if self._engine is None:
                     with without_collector():  # the first load imports much, too
                         self._status = "starting the engine"
-                        self._engine = build_engine(self._config, self._answers)
+                        self._engine = build_engine(self._config, self._answers, self._hold)
                         self._load(self._engine, model)
                 elif model != self._model:
                     self._load(self._engine, model)

@@ -39,7 +39,7 @@ class Call:
         method: Actor method.
         rows: The method's second argument; the first is the model.
         options: Further arguments.
-        deaths: How many engines died with this batch.
+        deaths: How many engines in a row died with this batch before they answered a row of it.
     """
 
     numbers: Sequence[int]
@@ -49,9 +49,10 @@ class Call:
     deaths: int = 0
 
     def only(self, places: Sequence[int]) -> Call:
-        """Return the call for some of its rows."""
+        """Return the call for some of its rows; if others were answered, it kills no engine."""
         numbers, rows = [self.numbers[i] for i in places], [self.rows[i] for i in places]
-        return replace(self, numbers=numbers, rows=rows)
+        deaths = self.deaths if len(rows) == len(self.rows) else 0
+        return replace(self, numbers=numbers, rows=rows, deaths=deaths)
 
 
 @dataclass(slots=True, eq=False)
@@ -244,9 +245,10 @@ class Dispatcher:
         results = self._saved_answers(call.rows)
         pending = [place for place, result in enumerate(results) if result is None]
         if pending:
-            if call.deaths + 1 == _MOST_DEATHS:
+            left = call.only(pending)
+            if left.deaths + 1 == _MOST_DEATHS:
                 self._stop = self._stop or self._died(error)
-            self._again.append(replace(call.only(pending), deaths=call.deaths + 1))
+            self._again.append(replace(left, deaths=left.deaths + 1))
         return _answered(call, results)
 
     def _died(self, error: Exception) -> UserError:

@@ -8,10 +8,13 @@ from baldistill.config.engines import EngineConfig
 from baldistill.config.teachers import TransformersTeacher, VllmTeacher
 from baldistill.errors import MissingPackageError, UserError
 from baldistill.generation.engine import Engine
+from baldistill.run_folder.lock import Hold
 from baldistill.storage import Storage
 
 
-def build_engine(config: EngineConfig, answers: Storage | None = None) -> Engine:
+def build_engine(
+    config: EngineConfig, answers: Storage | None = None, hold: Hold | None = None
+) -> Engine:
     """Make the engine of a config. Heavy imports happen here, in the actor's process.
 
     Args:
@@ -19,6 +22,7 @@ def build_engine(config: EngineConfig, answers: Storage | None = None) -> Engine
         answers: Folder of the response store. An engine of a server notes there the calls that it
             is about to send. On a disk it also writes the answers there: if the process is killed
             before it returns an answer, that spares paying for the answer again.
+        hold: The run's hold on that folder: an engine of a server sends nothing without it.
     """
     match config.kind:
         case "transformers":
@@ -50,10 +54,10 @@ def build_engine(config: EngineConfig, answers: Storage | None = None) -> Engine
             if config.batch_api is not None:
                 from baldistill.generation.openai.batch.engine import OpenAIBatchEngine
 
-                return OpenAIBatchEngine(config, answers)
+                return OpenAIBatchEngine(config, answers, hold)
             from baldistill.generation.openai.engine import OpenAIEngine
 
-            return OpenAIEngine(config, answers)
+            return OpenAIEngine(config, answers, hold)
         case kind:
             raise UserError(f"teacher.kind {kind!r} is not there yet")
 

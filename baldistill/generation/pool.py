@@ -37,6 +37,7 @@ from baldistill.generation.types import ModelRef, Request, Sampling
 from baldistill.generation.vllm.start import environment
 from baldistill.processes import ProcessId
 from baldistill.ray_patches import CHILDREN_SEE_GPUS
+from baldistill.run_folder.lock import hold_of
 from baldistill.storage import Storage
 
 __all__ = ["EngineActor", "Pool", "options_for_bundle", "result_of"]
@@ -116,8 +117,10 @@ class Pool:
         driver = ProcessId.current()
         # One more thread answers `report` while the others work.
         remote = ray.remote(concurrency_groups={"reports": 1})(EngineActor)
+        hold = None if answers is None else hold_of(answers)
         actors = tuple(
-            remote.options(**options, **place).remote(config, driver, answers) for place in places
+            remote.options(**options, **place).remote(config, driver, answers, hold)
+            for place in places
         )
         notes_calls = config.kind != "openai" or answers is not None
         pool = cls(actors, model, batch_size, threads, groups, notes_calls)

@@ -36,12 +36,9 @@ from typing import Any
 from baldistill.errors import FolderInUseError, UserError
 from baldistill.processes import ProcessId
 from baldistill.run_folder import layout
+from baldistill.run_folder.signs_of_life import is_lost, read_sign
 from baldistill.storage import Storage
 
-_UNKNOWN: dict[str, Any] = {
-    **{"user": "someone", "host": "some host", "pid": 0, "since": "some time"},
-    **{"machine": None, "started": None, "state": "holds", "took": []},
-}
 _held: dict[str, _Presence] = {}
 """The signs of life of the runs in this process, by the URI of their folder."""
 
@@ -116,6 +113,34 @@ def check_still_held(storage: Storage) -> None:
     presence = _held.get(storage.uri)
     if presence is not None and presence.is_lost():
         raise _taken(storage)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """That this run holds a folder on an object store; other processes of the run may look, too.
+
+    Attributes:
+        storage: The folder.
+        name: Of the run's sign of life there.
+    """
+
+    storage: Storage
+    name: str
+
+    def check(self) -> None:
+        """Look whether the run still holds the folder.
+
+        Raises:
+            UserError: Another run has taken it.
+        """
+        if is_lost(self.storage, self.name):
+            raise _taken(self.storage)
+
+
+def hold_of(storage: Storage) -> Hold | None:
+    """Return the hold of this process on a folder; None where no sign of life is needed."""
+    presence = _held.get(storage.uri)
+    return None if presence is None else Hold(storage, presence.name)
 
 
 def _taken(storage: Storage) -> UserError:
@@ -243,22 +268,8 @@ class _Presence:
 
     def is_lost(self) -> bool:
         """Look whether another run has taken the folder."""
-        names = set(self.storage.list(layout.LOCK))
-        self.lost = (
-            self.lost
-            or self.name not in names
-            or any(self._was_taken_by(name) for name in names - {self.name})
-        )
+        self.lost = self.lost or is_lost(self.storage, self.name)
         return self.lost
-
-    def _was_taken_by(self, name: str) -> bool:
-        """Tell whether another run counted this one as dead.
-
-        This run may have written its sign of life again after that: it was suspended between its
-        look and its writing.
-        """
-        content = self._read(name)
-        return content is not None and self.name in content["took"] and content["state"] == "holds"
 
     def release(self) -> None:
         """Remove the sign of life, if the storage can be reached."""
@@ -279,7 +290,7 @@ class _Presence:
         for name in self.storage.list(layout.LOCK):
             if name == self.name:
                 continue
-            if (content := self._read(name)) is None:
+            if (content := read_sign(self.storage, name)) is None:
                 continue
             process = ProcessId(content["machine"], content["pid"], content["started"])
             if process.is_gone() or name in self.content["took"]:
@@ -287,16 +298,6 @@ class _Presence:
             else:
                 found[name] = content
         return found
-
-    def _read(self, name: str) -> dict[str, Any] | None:
-        """Read a sign of life; None if it has been removed."""
-        try:
-            content = self.storage.read_json(f"{layout.LOCK}/{name}")
-        except FileNotFoundError:
-            return None
-        except ValueError:  # half written, on a store that shows such objects
-            content = {}
-        return _UNKNOWN | (content if isinstance(content, dict) else {})
 
 
 def _who_am_i() -> dict[str, Any]:

@@ -77,6 +77,7 @@ class Round:
     other_runs: list[Path] = field(default_factory=list)
     process: RunProcess | None = None
     _starts: int = 0
+    _next_blow: int = 0  # calls before it
 
     def __post_init__(self) -> None:
         if not self.run_dir.name:
@@ -110,8 +111,10 @@ class Round:
     ) -> None:
         """Hit the run some time after the server has received so many calls, then go on.
 
-        A run that ends before is left alone.
+        At least one call comes after the blow before: a run whose engine dies again and again
+        before it answers anything stops and says so. A run that ends before is left alone.
         """
+        at_calls = max(at_calls, self._next_blow)
         process = self.process
         assert process is not None
         number = _SIGNALS.get(blow, signal.SIGKILL)
@@ -128,6 +131,7 @@ class Round:
         if not process.kill(victim, number):
             return
         self.kills += 1
+        self._next_blow = len(self.server.calls) + 1
         if blow not in _ENDS_THE_DRIVER:
             self.crashed(before)
             return

@@ -28,6 +28,7 @@ from baldistill.generation.openai.key import OPENAI_URL, read_key
 from baldistill.generation.openai.notes import Notes
 from baldistill.generation.openai.outage import Outage
 from baldistill.generation.types import ModelRef, Request, Sampling
+from baldistill.run_folder.lock import Hold
 from baldistill.storage import Storage
 
 T = TypeVar("T")
@@ -49,14 +50,16 @@ class ServerEngine(ABC):
 
     works_on: ClassVar[bool] = False
 
-    def __init__(self, options: OpenAIOptions, answers: Storage | None = None) -> None:
+    def __init__(
+        self, options: OpenAIOptions, answers: Storage | None = None, hold: Hold | None = None
+    ) -> None:
         """Start the event loop; `load` makes the client.
 
-        `answers` is the folder of the response store. There the engine notes each call just before
-        it sends the call.
+        `answers` is the folder of the response store, and `hold` the run's hold on it. There the
+        engine notes each call just before it sends the call.
         """
         self._options = options
-        self._notes = None if answers is None else Notes(answers)
+        self._notes = None if answers is None else Notes(answers, hold)
         self._server = options.base_url or OPENAI_URL
         self._model = ""
         self._dialect = Dialect(options)

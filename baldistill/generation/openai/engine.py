@@ -48,6 +48,7 @@ from baldistill.generation.openai.faults import (
 )
 from baldistill.generation.openai.limits import Rate, Slots, backoff
 from baldistill.generation.types import Request, Sampling, plain_text
+from baldistill.run_folder.lock import Hold
 from baldistill.storage import Storage
 
 _GATHER_S = 0.05  # to wait for more answers after the first of a batch
@@ -57,12 +58,14 @@ _LONGEST_S = 1.0  # to wait for the first: another batch may need the thread
 class OpenAIEngine(ServerEngine):
     """A model behind a server that answers each request by itself."""
 
-    def __init__(self, options: OpenAIOptions, answers: Storage | None = None) -> None:
+    def __init__(
+        self, options: OpenAIOptions, answers: Storage | None = None, hold: Hold | None = None
+    ) -> None:
         """Start the event loop; `load` makes the client.
 
         If `answers` (see `ServerEngine`) is on a disk, answers are written there at once, too.
         """
-        super().__init__(options, answers)
+        super().__init__(options, answers, hold)
         self._slots = Slots(options.concurrency)
         share = _replicas(options)
         self._requests = _rate(options.requests_per_minute, share)

@@ -3,6 +3,10 @@
 They tell the next start of a killed run which of the reserved calls were certainly not made. A
 note is durable before its call is sent, so this also holds when the machine loses its power.
 Calls that are ready at the same time share one sync.
+
+A run that was suspended may go on after another one has taken its store. So where that can be, the
+run looks whether it still holds the store when a note is written. Whoever takes the store reads the
+notes after that: either it finds the note, or the call is not sent.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from baldistill.answers.call_notes import CallNotes
 from baldistill.answers.journal import Journal
 from baldistill.errors import UserError
 from baldistill.generation.types import Request
+from baldistill.run_folder.lock import Hold
 from baldistill.storage import Storage
 
 
@@ -24,8 +29,9 @@ class Notes:
         journal: Where they stand, beside the answers, if the store is on a disk.
     """
 
-    def __init__(self, answers: Storage) -> None:
-        """Begin without a note in the folder of a response store."""
+    def __init__(self, answers: Storage, hold: Hold | None = None) -> None:
+        """Begin without a note in the folder of a response store, which this run may hold."""
+        self._hold = hold
         self.journal = Journal(answers.path()) if answers.is_local else None
         self._book = self.journal or CallNotes(answers)
         self._noted: set[str] = set()  # calls that have not ended
@@ -68,4 +74,20 @@ class Notes:
         if current is not None:
             await asyncio.wait([current])
         self._syncing, self._next = self._next, None
-        await asyncio.to_thread(self._book.sync)
+        await asyncio.to_thread(self._write)
+
+    def _write(self) -> None:
+        """Make the notes durable; then look whether this run may still send.
+
+        Raises:
+            UserError: The store does not take the notes, or another run has taken the store.
+        """
+        self._book.sync()
+        if self._hold is not None:
+            try:
+                self._hold.check()
+            except OSError as error:
+                raise UserError(
+                    f"cannot see whether this run still holds {self._book.folder}: {error}. "
+                    "Nothing is sent without; once that is mended, the same command goes on"
+                ) from None

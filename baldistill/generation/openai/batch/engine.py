@@ -45,6 +45,7 @@ from baldistill.generation.openai.batch.files import (
 from baldistill.generation.openai.batch.server import ENDED, BatchServerEngine, Lines
 from baldistill.generation.openai.faults import Fault, of_one_row
 from baldistill.generation.types import Request, Sampling
+from baldistill.run_folder.lock import Hold
 from baldistill.storage import Storage
 
 
@@ -62,8 +63,10 @@ class OpenAIBatchEngine(BatchServerEngine):
 
     works_on = True
 
-    def __init__(self, options: OpenAIOptions, answers: Storage | None = None) -> None:
-        super().__init__(options, answers)
+    def __init__(
+        self, options: OpenAIOptions, answers: Storage | None = None, hold: Hold | None = None
+    ) -> None:
+        super().__init__(options, answers, hold)
         self._adopted = False
         self._reading: dict[str, asyncio.Task[tuple[Batch, Lines]]] = {}
 

@@ -32,6 +32,7 @@ from baldistill.generation.openai.bounded import json_of
 from baldistill.generation.openai.connection import ServerEngine
 from baldistill.generation.openai.faults import Fault, MovedError, UnusableAnswerError, fault_of
 from baldistill.generation.openai.limits import backoff
+from baldistill.run_folder.lock import Hold
 from baldistill.storage import Storage
 
 T = TypeVar("T")
@@ -55,8 +56,10 @@ class _RefusedError(UserError):
 class BatchServerEngine(ServerEngine):
     """Makes an engine's calls about files and batches."""
 
-    def __init__(self, options: OpenAIOptions, answers: Storage | None = None) -> None:
-        super().__init__(options, answers)
+    def __init__(
+        self, options: OpenAIOptions, answers: Storage | None = None, hold: Hold | None = None
+    ) -> None:
+        super().__init__(options, answers, hold)
         self._config = options.batch_api or BatchApi()
         self._under_way: dict[str, Batch] = {}
         self._names: dict[str, frozenset[str]] = {}  # requests of batches under way
