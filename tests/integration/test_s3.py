@@ -202,6 +202,20 @@ def test_a_run_that_was_suspended_while_another_took_its_bucket_pays_no_more(buc
     assert total["calls"] <= 170, "the cap"
 
 
+def test_a_run_that_lost_its_bucket_ends_with_a_message(bucket: str, tmp_path: Path) -> None:
+    """Its sign of life is gone, as after another run has counted it as dead."""
+    uri = bucket.replace("//runs/a?", "//runs/lost?")
+    server = FaultServer(answers_at_most=3)
+    with running(server) as url:
+        process = start("run", "--run-dir", uri, *TINY, f"teacher.base_url={url}", home=tmp_path)
+        storage = Storage.open(uri)
+        wait_until(lambda: server.answered.total() == 3, process)
+        for name in storage.list("_lock"):
+            storage.delete(f"_lock/{name}")
+        output = finish(process, status=2)
+    assert "error: another run took over s3://runs/lost" in output
+
+
 def test_a_bucket_that_is_not_there_is_the_users_to_mend(bucket: str) -> None:
     with pytest.raises(UserError, match=r"(?s)cannot write to s3://nowhere/a\?.*credentials"):
         run_distillation(run_dir=bucket.replace("//runs/", "//nowhere/"), quiet=True)
