@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from runs import ENGINES, answered, finish, kill_9, mistake, start, wait_until
+from servers.fault_server import FaultServer, running
 
 from baldistill.config.loading import load_config
-from baldistill.placement.engines import Engines
 from baldistill.tune.space import parse_space
 
 pytestmark = pytest.mark.slow
@@ -19,11 +20,15 @@ SMALL = [
     "stages=1",
     "budget.total=24",
     "data.bundled_rows=200",
-    "data.bundled_evaluation_per_domain=2",
+    "data.bundled_evaluation_per_domain=1",
     "selection.metric=random",
-    "student.epochs=1",
-    "student.response.max_new_tokens=16",
+    "student.epochs=0.5",
+    "student.response.max_new_tokens=8",
     "rationale.on_mismatch=label_only",
+    "rationale.max_attempts=1",
+    "tail.fill=none",
+    "teacher.kind=openai",
+    "teacher.model=m",
 ]
 ADAPTERS = """
 search: grid
@@ -47,12 +52,19 @@ parameters:
 
 LEARNED = """
 search: optuna
-trials: 4
+trials: 3
 stopping: {kind: asha, grace: 0.5}
 fixed: {stages: 2}
 parameters:
   student.learning_rate: {kind: float, low: 1.0e-6, high: 1.0e-3, log: true}
 """
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[list[str]]:
+    """SMALL with a teacher on loopback."""
+    with running(FaultServer()) as url:
+        yield [*SMALL, f"teacher.base_url={url}"]
 
 
 def standing(folder: Path, name: str) -> str | None:
@@ -68,10 +80,10 @@ def examined(trial: Path) -> float:
     return (trial / "stages" / "01" / "metrics.json").stat().st_mtime
 
 
-def test_a_killed_sweep_goes_on_and_pays_nothing_twice(tmp_path: Path) -> None:
+def test_a_killed_sweep_goes_on_and_pays_nothing_twice(small: list[str], tmp_path: Path) -> None:
     space, folder = tmp_path / "space.yaml", tmp_path / "sweep"
     space.write_text(ADAPTERS)
-    options = [*SMALL, "student.resources.replicas=1", "teacher.resources.replicas=1"]
+    options = [*small, "student.resources.replicas=1", "teacher.resources.replicas=1"]
     process = start("sweep", *options, "--space", str(space), "--out", str(folder), home=tmp_path)
     moment = folder / "trials" / "t003" / "_commits" / "stages" / "01" / "annotated.json"
     wait_until(moment.exists, process)
@@ -107,13 +119,14 @@ def test_a_killed_sweep_goes_on_and_pays_nothing_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
 def test_trials_with_train_workers_go_side_by_side_under_a_cap(
-    tmp_path: Path, engines: Engines
+    small: list[str], tmp_path: Path
 ) -> None:
     import baldistill
 
     folder = tmp_path / "sweep"
-    config = load_config(None, [*SMALL, *ENGINES])
+    config = load_config(None, [*small, *ENGINES])
     data: dict[str, Any] = baldistill.sweep(
         config, parse_space(WORKERS, "workers"), run_dir=folder, quiet=True
     )
@@ -126,31 +139,25 @@ def test_trials_with_train_workers_go_side_by_side_under_a_cap(
     assert (folder / "sweep-front.png").exists()
 
     best = load_config(folder / "best.yaml", ["student.num_workers=0"])
-    result = baldistill.run(
-        best,
-        run_dir=tmp_path / "best",
-        store=folder / "responses",
-        engines=engines,
-        quiet=True,
-    )
+    result = baldistill.run(best, run_dir=tmp_path / "best", store=folder / "responses", quiet=True)
     assert result.metrics["budget"]["total"]["calls"] == 0, "the sweep has paid for it"
     assert result.student is not None
 
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_session")
-def test_optuna_proposes_and_two_trials_run_side_by_side(tmp_path: Path) -> None:
+def test_optuna_proposes_and_two_trials_run_side_by_side(small: list[str], tmp_path: Path) -> None:
     import baldistill
 
     pytest.importorskip("optuna")
     folder = tmp_path / "sweep"
     space = parse_space(LEARNED, "learned")
     data: dict[str, Any] = baldistill.sweep(
-        load_config(None, [*SMALL, *ENGINES]), space, run_dir=folder, parallel=2, quiet=True
+        load_config(None, [*small, *ENGINES]), space, run_dir=folder, parallel=2, quiet=True
     )
     assert {trial["standing"] for trial in data["trials"]} <= {"done", "stopped"}
     rates = [trial["values"]["student.learning_rate"] for trial in data["trials"]]
-    assert len(set(rates)) == 4
+    assert len(set(rates)) == 3
     assert all(1e-6 <= rate <= 1e-3 for rate in rates)
     assert 0 < data["calls_paid"] <= data["calls_alone"] / 2, "the teacher is asked the same"
     assert began(folder / "trials" / "t002") < examined(folder / "trials" / "t001")
