@@ -111,8 +111,8 @@ class Round:
     ) -> None:
         """Hit the run some time after the server has received so many calls, then go on.
 
-        At least one call comes after the blow before: a run whose engine dies again and again
-        before it answers anything stops and says so. A run that ends before is left alone.
+        At least one call comes after the death of an engine: a run whose engine dies again and
+        again before it answers anything stops and says so. A run that ends before is left alone.
         """
         at_calls = max(at_calls, self._next_blow)
         process = self.process
@@ -131,7 +131,8 @@ class Round:
         if not process.kill(victim, number):
             return
         self.kills += 1
-        self._next_blow = len(self.server.calls) + 1
+        if blow == "engine":
+            self._next_blow = len(self.server.calls) + 1
         if blow not in _ENDS_THE_DRIVER:
             self.crashed(before)
             return
