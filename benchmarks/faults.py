@@ -54,8 +54,9 @@ def full_scenarios() -> dict[str, Scenario]:
     mixed = ("all", "driver", "ledger", "engine", "raylet", "interrupt", "terminate")
     return {
         "hostile server": partial(scenarios.hostile, number=220),
-        "SIGKILL of the ledger": partial(kills, blows=("ledger",), rounds=3, number=22),
-        "SIGKILL of the engine": partial(kills, blows=("engine",), rounds=2, number=20),
+        "SIGKILL of the ledger": partial(kills, blows=("ledger",), rounds=4, number=22),
+        # More would hit some request four times in flight, which then gets no answer.
+        "SIGKILL of the engine": partial(kills, blows=("engine",), rounds=2, number=8),
         "SIGKILL of all": partial(kills, blows=("all",), rounds=1, number=5),
         "SIGKILL of the driver": partial(kills, blows=("driver",), rounds=1, number=3),
         "Ctrl-C": partial(kills, blows=("interrupt",), rounds=1, number=2),
