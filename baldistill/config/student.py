@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from baldistill.config.engines import SamplingConfig, StudentEngine, TransformersOptions
 from baldistill.config.placement import EngineResources, WorkerResources
-from baldistill.config.sections import Count, Section
+from baldistill.config.sections import Count, OpenOptions, Section
+from baldistill.config.trainer_options import check_optimizer, check_options
 
 
 class LoraConfig(Section):
@@ -51,13 +52,22 @@ class StudentConfig(Section):
     batch_size: Count = 32
     """Examples of one optimiser step on one worker."""
     gradient_accumulation: Count = 1
-    """Micro-batches to an optimiser step."""
+    """Batches to an optimiser step, which then has `batch_size` times as many examples."""
+    tokens_per_batch: Annotated[int, Field(ge=16)] | Literal["auto"] = "auto"
+    """Tokens that are computed at once, padding included: memory and speed, not what is learnt.
+    `auto`: as many as the GPU's memory holds, at most 16,384; on a CPU 1,024."""
     max_length: Annotated[int, Field(ge=16)] = 1024
     """Tokens of prompt and target; a longer prompt loses its beginning, a longer target its end."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto`: bfloat16 on a GPU that has it, float32 on a CPU."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, more time."""
+    optimizer: str = "auto"
+    """An optimiser by transformers' name, such as adafactor or adamw_8bit; `auto`: fused AdamW."""
+    compile: bool = False
+    """Compile the model (torch.compile): pays in long trainings on a GPU."""
+    trainer: OpenOptions = Field(default_factory=dict)
+    """Any other field of transformers' TrainingArguments, such as max_grad_norm: 0.5."""
     lora: LoraConfig | None = None
     """Adapters instead of full fine-tuning."""
     num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
@@ -70,6 +80,18 @@ class StudentConfig(Section):
     """Sampling for the student's responses, in selection and in evaluation."""
     resources: EngineResources = EngineResources()
     """The actor pool that responds and scores."""
+
+    @field_validator("trainer")
+    @classmethod
+    def _fields_of_trainer(cls, options: dict[str, Any]) -> dict[str, Any]:
+        check_options(options)
+        return options
+
+    @field_validator("optimizer")
+    @classmethod
+    def _name_of_optimizer(cls, name: str) -> str:
+        check_optimizer(name)
+        return name
 
 
 class EvaluationConfig(Section):

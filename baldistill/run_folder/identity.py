@@ -22,13 +22,16 @@ from baldistill.run_folder.layout import StageLayout
 from baldistill.run_folder.steps import is_committed
 from baldistill.storage import Storage
 
-PLACEMENT = {"resources", "num_workers", "worker_resources", "engine"}
-"""The student's options that decide where it runs, not what it learns."""
+PLACEMENT = {
+    "resources", "num_workers", "worker_resources", "engine", "tokens_per_batch", "compile",
+}  # fmt: skip
+"""The student's options that decide where and how fast it runs, not what it learns."""
 
 _PACKAGES = ("baldistill", "ray", "torch", "transformers", "peft", "numpy", "pyarrow", "pydantic")
 _TRAINING = {
     "epochs", "learning_rate", "lr_schedule", "warmup_ratio", "weight_decay", "batch_size",
     "gradient_accumulation", "max_length", "precision", "gradient_checkpointing", "lora",
+    "optimizer", "trainer",
 }  # fmt: skip
 
 
@@ -91,7 +94,9 @@ def adopt_sweep(
         ConfigError: The folder holds another sweep.
     """
     if folder.exists(layout.CONFIG):
-        same_config = folder.read_text(layout.CONFIG) == dump_config(config)
+        held = read_mapping(folder.read_text(layout.CONFIG), folder.uri_of(layout.CONFIG))
+        # validated: the version that wrote it had not all of today's options
+        same_config = dump_config(validate(held, folder.uri)) == dump_config(config)
         if not (is_same_space(folder.read_text(layout.SPACE)) and same_config):
             raise ConfigError(
                 f"{folder.uri} holds a sweep of another config or space: use another --run-dir, or "

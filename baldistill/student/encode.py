@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from baldistill.errors import DataError
 from baldistill.generation.encoding import (
     encode_prompt,
@@ -64,18 +62,3 @@ def encode_examples(
             f"student.max_length={max_length}: raise it, or look at annotated.parquet"
         )
     return Encoded(rows, truncated, len(prompts) - len(rows))
-
-
-def collate(rows: Sequence[dict[str, list[int]]], pad: int) -> dict[str, torch.Tensor]:
-    """Pad a batch on the right: `input_ids`, `attention_mask`, `labels`, each [B, T]."""
-    width = max(len(row["input_ids"]) for row in rows)
-
-    def padded(name: str, value: int) -> torch.Tensor:
-        return torch.tensor([[*row[name], *[value] * (width - len(row[name]))] for row in rows])
-
-    mask = [[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in rows]
-    return {
-        "input_ids": padded("input_ids", pad),
-        "attention_mask": torch.tensor(mask),
-        "labels": padded("labels", IGNORED),
-    }

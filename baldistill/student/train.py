@@ -14,18 +14,23 @@ from typing import Any
 
 import torch
 from transformers import (
+    AutoConfig,
     PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
     set_seed,
 )
+from transformers.utils import is_flash_attn_2_available
 
 from baldistill.config import LoraConfig, StudentConfig
 from baldistill.errors import ConfigError, UserError
 from baldistill.generation.loading import context_size, load_pretrained
 from baldistill.generation.types import Prompt
-from baldistill.student.encode import collate, encode_examples
+from baldistill.student.batching import Layout, collate
+from baldistill.student.encode import encode_examples
+from baldistill.student.loss import TargetLoss, keeps_examples_apart
+from baldistill.student.memory import tokens_per_batch
 from baldistill.student.training import Progress, TrainingResult
 
 _REPORTS = 80  # at most, in one training; at least half as many if there are enough steps
@@ -61,6 +66,7 @@ def train(
     # full fine-tuning keeps float32 weights and computes in bfloat16 (autocast)
     adapted_in_bf16 = _uses_bf16(config) and config.lora is not None
     tokenizer, model = load_pretrained(init, torch.bfloat16 if adapted_in_bf16 else torch.float32)
+    own_dtype = _dtype_of(init)
     max_length = min(config.max_length, context_size(model))
     report(Progress(status=f"encoding {len(prompts):,} examples"))
     encoded = encode_examples(prompts, targets, tokenizer, max_length)
@@ -74,7 +80,7 @@ def train(
     if not all(parameter.isfinite().all() for parameter in trainer.model.parameters()):
         raise _diverged("the student's weights are not finite after training", config)
     if is_main:
-        _save(trainer, tokenizer, output)
+        _save(trainer, tokenizer, output, own_dtype)
     losses = tuple(reporter.losses)
     last = [loss for step, loss in losses if step > trainer.state.max_steps * 0.9]
     return TrainingResult(
@@ -119,9 +125,8 @@ def _diverged(what: str, config: StudentConfig) -> UserError:
 
 def _out_of_memory(config: StudentConfig, error: torch.OutOfMemoryError) -> UserError:
     return UserError(
-        f"the GPU's memory does not hold the training: lower student.batch_size (now "
-        f"{config.batch_size}) and raise student.gradient_accumulation (now "
-        f"{config.gradient_accumulation}) by the same factor, which trains alike; or set "
+        f"the GPU's memory does not hold the training: lower student.tokens_per_batch (now "
+        f"{config.tokens_per_batch}), which trains alike; or set "
         f"student.gradient_checkpointing=true, student.max_length or student.lora. {error}"
     )
 
@@ -150,47 +155,119 @@ def _with_adapter(model: Any, lora: LoraConfig) -> Any:
 
 
 def _arguments(config: StudentConfig, seed: int, output: Path) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(output),
-        num_train_epochs=config.epochs,
-        per_device_train_batch_size=config.batch_size,
-        gradient_accumulation_steps=config.gradient_accumulation,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=_SCHEDULERS[config.lr_schedule],
-        warmup_steps=config.warmup_ratio,  # below 1: a share of the steps
-        weight_decay=config.weight_decay,
-        bf16=_uses_bf16(config),
-        gradient_checkpointing=config.gradient_checkpointing,
-        train_sampling_strategy="group_by_length",
-        seed=seed,
-        data_seed=seed,
-        logging_steps=1 / _REPORTS,  # a share of the steps, which depend on the workers' number
-        logging_nan_inf_filter=False,
-        save_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=torch.cuda.is_available(),
-        remove_unused_columns=False,
-    )
+    on_gpu = torch.cuda.is_available()
+    ours = {
+        "output_dir": str(output),
+        "num_train_epochs": config.epochs,
+        "per_device_train_batch_size": config.batch_size,
+        "gradient_accumulation_steps": config.gradient_accumulation,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": _SCHEDULERS[config.lr_schedule],
+        "warmup_steps": config.warmup_ratio,  # below 1: a share of the steps
+        "weight_decay": config.weight_decay,
+        "bf16": _uses_bf16(config),
+        "train_sampling_strategy": "group_by_length",
+        "seed": seed,
+        "data_seed": seed,
+        "logging_steps": 1 / _REPORTS,  # a share of the steps; the workers' number decides those
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+        "use_cpu": not on_gpu,
+        "dataloader_pin_memory": on_gpu,
+        "remove_unused_columns": False,
+    }
+    if config.optimizer != "auto":
+        ours["optim"] = config.optimizer
+    if on_gpu and config.precision == "auto" and torch.cuda.get_device_capability() >= (8, 0):
+        ours["tf32"] = True
+    try:
+        return TrainingArguments(**{**ours, **config.trainer})
+    except (TypeError, ValueError, ImportError) as error:
+        raise ConfigError(f"student.trainer or student.optimizer: {error}") from None
 
 
 def _trainer(
     model: Any, rows: Sequence[Any], tokenizer: Any, config: StudentConfig, args: TrainingArguments
 ) -> Trainer:
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    layout = _layout(model, config)
+    budget = tokens_per_batch(model, config)
     if config.lora is not None:
         model = _with_adapter(model, config.lora)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    trainer = Trainer(
-        model=model, args=args, train_dataset=rows, data_collator=partial(collate, pad=pad)
+    student = TargetLoss(model)
+    if config.compile:  # in place, so that the weights keep their names
+        student.causal.get_decoder().compile(dynamic=True)
+    trainer = StepTrainer(
+        model=student,
+        args=args,
+        train_dataset=rows,
+        data_collator=partial(collate, pad=pad, budget=budget, layout=layout),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def _save(trainer: Any, tokenizer: Any, output: Path) -> None:
-    model = trainer.accelerator.unwrap_model(trainer.model)
+class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
+    """A Trainer whose batches arrive as micro-batches, and whose model returns summed losses."""
+
+    loss_is_scaled_for_ga = True
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        self.model_accepts_loss_kwargs = True  # count the target tokens of a step, of all workers
+        self.args._n_gpu = min(self.args.n_gpu, 1)  # DataParallel would cut packed rows
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        """Go back through each micro-batch; workers exchange gradients after the last alone.
+
+        They may have different numbers of micro-batches.
+        """
+        *first, last = inputs["micro_batches"]
+        loss: Any = 0.0
+        for batch in first:
+            with self.accelerator.no_sync(model):
+                loss = loss + super().training_step(model, batch, num_items_in_batch)
+        return loss + super().training_step(model, last, num_items_in_batch)
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Any,
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return a micro-batch's share of the mean over the step's target tokens."""
+        # the mean over workers, which DDP takes of the gradients, becomes the sum
+        return model(**inputs) * self.accelerator.num_processes / num_items_in_batch
+
+
+def _layout(model: Any, config: StudentConfig) -> Layout:
+    """Pack where FlashAttention is; else like lengths side by side, which SDPA's kernels prefer.
+
+    A mask between packed examples costs SDPA its fast kernels, and time by the square of the row.
+    """
+    has_flash = torch.cuda.is_available() and _uses_bf16(config) and is_flash_attn_2_available()
+    if has_flash and keeps_examples_apart(model, packed=True):
+        try:
+            model.set_attn_implementation("flash_attention_2")
+            return "packed-flash"
+        except (ValueError, ImportError):  # not for this architecture
+            pass
+    return "padded" if keeps_examples_apart(model, packed=False) else "masked"
+
+
+def _dtype_of(path: str) -> torch.dtype:
+    dtype = AutoConfig.from_pretrained(path, trust_remote_code=False).get_text_config().dtype
+    return dtype if isinstance(dtype, torch.dtype) and dtype.is_floating_point else torch.float32
+
+
+def _save(trainer: Any, tokenizer: Any, output: Path, dtype: torch.dtype) -> None:
+    model = trainer.accelerator.unwrap_model(trainer.model).language_model
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
-    model.save_pretrained(output)
+    model.to(dtype).save_pretrained(output)
     tokenizer.save_pretrained(output)

@@ -210,3 +210,31 @@ def test_texts_that_were_booleans_and_bounds_of_policies_name_their_key(
     with pytest.raises(ConfigError) as error:
         load_config(None, overrides)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("student.trainer.learning_rate=1", "set student.learning_rate"),
+        ("student.trainer.per_device_train_batch_size=1", "set student.batch_size"),
+        ("student.trainer.max_grad_nrom=1", "did you mean max_grad_norm"),
+        ("student.optimizer=adafacter", "did you mean adafactor"),
+    ],
+)
+def test_options_of_the_trainer_are_checked_before_a_run(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(None, [override])
+
+
+def test_any_other_field_of_the_trainer_is_taken() -> None:
+    config = load_config(None, ["student.trainer.max_grad_norm=0.5", "student.optimizer=adafactor"])
+    assert config.student.trainer == {"max_grad_norm": 0.5}
+    assert load_config(None).student.trainer == {}
+
+
+def test_keys_that_are_refused_are_fields_of_the_trainer() -> None:
+    """Or a field of another version: `warmup_ratio` left in 5."""
+    from baldistill.config.trainer_options import _OURS, _known
+
+    assert _known()[0] >= {"max_grad_norm", "report_to", "adam_beta2"}
+    assert set(_OURS) - _known()[0] <= {"warmup_ratio"}

@@ -11,7 +11,8 @@ from transformers import AutoTokenizer
 from baldistill.bundled import DOMAINS, make_example, model_dir
 from baldistill.errors import DataError
 from baldistill.generation.types import Message
-from baldistill.student.encode import IGNORED, collate, encode_examples
+from baldistill.student.batching import collate
+from baldistill.student.encode import IGNORED, encode_examples
 
 TOKENIZER = AutoTokenizer.from_pretrained(model_dir("student"))
 
@@ -82,9 +83,10 @@ def test_examples_without_a_target_are_counted_and_none_at_all_is_an_error() -> 
 def test_batches_are_padded_on_the_right_and_padding_is_not_learnt() -> None:
     rows = [{"input_ids": [1, 7, 8], "labels": [IGNORED, 7, 8]},
             {"input_ids": [1, 9], "labels": [IGNORED, 9]}]  # fmt: skip
-    batch = {name: tensor.tolist() for name, tensor in collate(rows, pad=0).items()}
-    assert batch == {
+    (part,) = collate(rows, pad=0, budget=64, layout="masked")["micro_batches"]
+    assert {name: tensor.tolist() for name, tensor in part.items()} == {
         "input_ids": [[1, 7, 8], [1, 9, 0]],
         "attention_mask": [[1, 1, 1], [1, 1, 0]],
-        "labels": [[IGNORED, 7, 8], [IGNORED, 9, IGNORED]],
+        "selected": [0, 1, 3],
+        "targets": [7, 8, 9],
     }

@@ -104,10 +104,10 @@ def test_batches_hold_examples_of_like_length(tmp_path: Path) -> None:
     widths: list[tuple[int, int]] = []
     collate = training.collate
 
-    def watched(rows: Any, pad: int) -> Any:
+    def watched(rows: Any, **options: Any) -> Any:
         lengths = [len(row["input_ids"]) for row in rows]
         widths.append((len(rows) * max(lengths), sum(lengths)))
-        return collate(rows, pad)
+        return collate(rows, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "collate", watched)
@@ -129,13 +129,12 @@ def test_the_loss_of_the_last_step_is_reported_whatever_the_interval(tmp_path: P
 def test_a_batch_that_memory_does_not_hold_names_the_keys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(rows: Any, pad: int) -> Any:  # no GPU here to fill
+    def full(rows: Any, **options: Any) -> Any:  # no GPU here to fill
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     monkeypatch.setattr(training, "collate", full)
-    with pytest.raises(UserError, match=r"lower student\.batch_size \(now 8\)") as raised:
-        run(tmp_path)
-    assert "student.gradient_accumulation (now 1)" in str(raised.value)
+    with pytest.raises(UserError, match=r"lower student\.tokens_per_batch \(now 512\)"):
+        run(tmp_path, tokens_per_batch=512)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
@@ -169,7 +168,7 @@ def test_adapters_are_merged_and_nothing_of_them_is_left(
 
     def watched(trainer: Any, *rest: Any) -> None:
         with torch.inference_mode():
-            adapted.append(trainer.model.eval()(input_ids=ids).logits)
+            adapted.append(trainer.model.language_model.eval()(input_ids=ids).logits)
         save(trainer, *rest)
 
     monkeypatch.setattr(training, "_save", watched)
@@ -228,3 +227,37 @@ def test_progress_is_reported_before_the_first_step_and_at_every_report(tmp_path
     assert [progress.total_steps for progress in steps] == [64] * 64
     assert steps[-1].step == 64
     assert all(progress.loss is not None and not progress.status for progress in steps)
+
+
+def test_the_student_is_saved_in_the_dtype_of_its_base(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    AutoModelForCausalLM.from_pretrained(STUDENT, dtype=torch.bfloat16).save_pretrained(base)
+    AutoTokenizer.from_pretrained(STUDENT).save_pretrained(base)
+    config = StudentConfig(epochs=1, batch_size=4)
+    train(PROMPTS[:8], TARGETS[:8], init=str(base), output=tmp_path, config=config, seed=0)
+    weights = load_file(tmp_path / "model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
+    assert AutoModelForCausalLM.from_pretrained(tmp_path, dtype="auto").dtype == torch.bfloat16
+
+
+def test_the_token_budget_changes_no_loss(tmp_path: Path) -> None:
+    """Micro-batches of single examples, and one of a whole step."""
+    many, one = (run(tmp_path, number=16, tokens_per_batch=size) for size in (16, 10_000))
+    np.testing.assert_allclose(
+        [loss for _, loss in many.losses], [loss for _, loss in one.losses], rtol=1e-4
+    )
+
+
+def test_optimizer_and_fields_of_the_trainer_reach_it(tmp_path: Path) -> None:
+    seen: list[Any] = []
+    save = training._save
+
+    def watched(trainer: Any, *rest: Any) -> None:
+        seen.append(trainer)
+        save(trainer, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_save", watched)
+        run(tmp_path, number=8, epochs=1, optimizer="adafactor", trainer={"max_grad_norm": 0.5})
+    assert seen[0].args.max_grad_norm == 0.5
+    assert type(seen[0].optimizer.optimizer).__name__ == "Adafactor"

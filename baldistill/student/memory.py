@@ -1,0 +1,49 @@
+"""How many tokens go through the model at once, by what the GPU's memory holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from baldistill.config import StudentConfig
+
+ON_CPU = 1024  # measured: more leaves the caches, fewer costs launches (docs/measurements.md)
+MOST = 16_384  # more keeps no GPU busier
+_RESERVE = 2**31  # logits of a chunk, CUDA's context, what the allocator cannot use
+
+
+def tokens_per_batch(model: Any, config: StudentConfig) -> int:
+    """Return the token budget of a micro-batch: `student.tokens_per_batch`, or by the memory."""
+    if config.tokens_per_batch != "auto":
+        return config.tokens_per_batch
+    if not torch.cuda.is_available():
+        return ON_CPU
+    free, _ = torch.cuda.mem_get_info()  # other processes may share the card
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    text = model.config.get_text_config()
+    return fitting_tokens(
+        free,
+        # float32 weight, gradient, two moments; adapters leave the weights frozen, in bfloat16
+        states=parameters * (3 if config.lora is not None else 16),
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        inner=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
+        checkpointed=config.gradient_checkpointing,
+    )
+
+
+def fitting_tokens(
+    memory: int, *, states: int, layers: int, hidden: int, inner: int, checkpointed: bool
+) -> int:
+    """Return the tokens whose activations fit beside weights and optimiser (all in bytes).
+
+    A layer keeps some 34 bytes for each hidden unit of a token and 8 for each unit of the MLP (16
+    bits, attention that keeps no scores; Korthikanti et al. 2022, arXiv 2205.05198); a checkpointed
+    one its input alone, while one layer at a time is computed. Float32 wants twice as much, which
+    the half that is left free covers.
+    """
+    whole = 34 * hidden + 8 * inner
+    token = layers * 4 * hidden + whole if checkpointed else layers * whole
+    room = (memory - states - _RESERVE) // 2
+    return int(min(MOST, max(256, room // token)))
