@@ -81,7 +81,7 @@ def _trl(model: str, prompts: Any, targets: Any, batch: int, output: str, *, pac
     from datasets import Dataset
 
     sys.path.append(os.environ.get("BALDISTILL_TRL", ""))
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig, SFTTrainer  # type: ignore[import-not-found]
 
     data = Dataset.from_dict({"prompt": prompts, "completion": targets})
     on_gpu = torch.cuda.is_available()

@@ -15,13 +15,28 @@ from typing import TypeAlias
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from baldistill.student.encode import collate
+from baldistill.student.encode import IGNORED
 
 CONTEXT = 1024  # tokens
 _WARM_UP = 0.05
 
 Row: TypeAlias = dict[str, list[int]]
 """`input_ids` and `labels` of one training text."""
+
+
+def collate(rows: Sequence[dict[str, list[int]]], pad: int) -> dict[str, torch.Tensor]:
+    """Pad a batch on the right: `input_ids`, `attention_mask`, `labels`, each [B, T]."""
+    width = max(len(row["input_ids"]) for row in rows)
+
+    def padded(name: str, value: int) -> torch.Tensor:
+        return torch.tensor([[*row[name], *[value] * (width - len(row[name]))] for row in rows])
+
+    mask = [[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in rows]
+    return {
+        "input_ids": padded("input_ids", pad),
+        "attention_mask": torch.tensor(mask),
+        "labels": padded("labels", IGNORED),
+    }
 
 
 @dataclass(frozen=True, slots=True)
