@@ -1,40 +1,29 @@
 """Generation and scoring through transformers: any causal language model, CPU or GPU.
 
-The decoding loop is our own, because `model.generate` lacks three things: the log-probability of
-each token without another pass and without keeping logits of shape [T, B, V]; sampling that
-depends on the row's own seed and not on its batch; and finished rows that leave the batch.
+The decoding loop (`decoding`) is our own, because `model.generate` lacks three things: the
+log-probability of each token without another pass and without keeping logits of shape [T, B, V];
+sampling that depends on the row's own seed and not on its batch; and finished rows that leave the
+batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import DynamicCache
 
 from baldistill.answers.completion import Completion
+from baldistill.generation.decoding import Row, decode
 from baldistill.generation.encoding import context_token, encode_and_cut, end_tokens, prompt_limit
 from baldistill.generation.engine import OnEnded, ignore_ended
 from baldistill.generation.loading import context_size, load_pretrained
 from baldistill.generation.types import ModelRef, Request, Sampling
 
-_SCORE_LOGITS = 64 * 2**20  # floats of logits alive at once while scoring: 256 MiB
-
-
-@dataclass(slots=True)
-class _Row:
-    """A request while it is being answered."""
-
-    index: int
-    prompt: list[int]
-    truncated: bool
-    uniforms: np.ndarray
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    finished: bool = False
+_SCORE_LOGITS = 16 * 2**20  # floats of logits alive at once while scoring: 64 MiB
+_SCORE_TOKENS = {"cuda": 65_536}  # of a scoring pass, with padding; elsewhere 8,192
+_MEMORY_SHARE = 0.7  # of a GPU's free memory that a batch may take by our estimate
 
 
 class TransformersEngine:
@@ -58,10 +47,12 @@ class TransformersEngine:
         self._variables = chat_template_kwargs
         self._model: Any = None
         self._tokenizer: Any = None
+        self._plain_head: bool | None = None
 
     def load(self, model: ModelRef) -> None:
         """Load a model in place of the model before."""
         self._model = self._tokenizer = None  # two models need not fit side by side
+        self._plain_head = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         self._tokenizer, loaded = load_pretrained(model.resolve(), self.dtype)
@@ -81,131 +72,139 @@ class TransformersEngine:
                 uniforms = np.random.Generator(np.random.Philox(request.seed)).random(
                     sampling.max_new_tokens
                 )
-            rows.append(_Row(index, prompt, truncated, uniforms))
-        if rows:
-            self._decode_or_halve(sorted(rows, key=lambda row: len(row.prompt)), sampling, on_ended)
+            empty = np.empty(0, np.int32), np.empty(0, np.float32)
+            rows.append(Row(index, prompt, truncated, uniforms, *empty))
+        ordered = sorted(rows, key=lambda row: len(row.prompt))
+        while ordered:
+            size = self._rows_in_memory(ordered, sampling)
+            batch, ordered = ordered[-size:], ordered[:-size]
+            told = self._decode_or_halve(batch, sampling, on_ended)
+            if ordered:  # the call goes on
+                on_ended(len(batch) - told)
         return [self._completion(requests[row.index], row) for row in rows]
 
     @torch.inference_mode()
     def score(self, token_ids: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return log-probabilities of texts without context, by one pass per batch."""
-        start = context_token(self._tokenizer)
         order = sorted(range(len(token_ids)), key=lambda i: len(token_ids[i]))
         scores: list[np.ndarray] = [np.empty(0, np.float32)] * len(token_ids)
-        vocabulary = self._model.config.get_text_config().vocab_size
-        for batch in _batches(order, token_ids, vocabulary):
-            width = max(len(token_ids[i]) for i in batch)
-            if width == 0:
-                continue
-            inputs = torch.full((len(batch), width), start, dtype=torch.long)
-            targets = torch.zeros((len(batch), width), dtype=torch.long)
-            for row, i in enumerate(batch):
-                tokens = torch.as_tensor(np.asarray(token_ids[i], dtype=np.int64))
-                inputs[row, 1 : len(tokens)] = tokens[:-1]
-                targets[row, : len(tokens)] = tokens
-            # The model is causal: padding on the right of a text cannot change its scores.
-            logits = self._model(input_ids=inputs.to(self.device), use_cache=False).logits.float()
-            chosen = logits.gather(-1, targets.to(self.device)[..., None])[..., 0]
-            chosen = (chosen - logits.logsumexp(-1)).cpu().numpy()
-            for row, i in enumerate(batch):
-                scores[i] = chosen[row, : len(token_ids[i])].astype(np.float32)
+        order = [i for i in order if len(token_ids[i])]
+        for batch in _batches(order, token_ids, _SCORE_TOKENS.get(self.device.type, 8_192)):
+            found = self._score_or_halve([token_ids[i] for i in batch])
+            for i, values in zip(batch, found, strict=True):
+                scores[i] = values
         return scores
 
-    def _decode_or_halve(self, rows: list[_Row], sampling: Sampling, on_ended: OnEnded) -> None:
+    def _score_or_halve(self, texts: list[np.ndarray]) -> list[np.ndarray]:
         try:
-            self._decode(rows, sampling, on_ended)
-            return
+            return self._score(texts)
+        except torch.OutOfMemoryError:
+            if len(texts) == 1:
+                raise
+        torch.cuda.empty_cache()
+        middle = len(texts) // 2
+        return self._score_or_halve(texts[:middle]) + self._score_or_halve(texts[middle:])
+
+    def _score(self, texts: list[np.ndarray]) -> list[np.ndarray]:
+        """Score texts in one pass; logits exist for a part of their tokens at a time."""
+        lengths = np.array([len(text) for text in texts])
+        inputs = np.full((len(texts), lengths.max()), context_token(self._tokenizer))
+        for row, text in zip(inputs, texts, strict=True):
+            row[1 : len(text)] = text[:-1]
+        # The model is causal: padding on the right of a text cannot change its scores.
+        real = torch.from_numpy(np.arange(inputs.shape[1]) < lengths[:, None]).to(self.device)
+        targets = torch.from_numpy(np.concatenate(texts).astype(np.int64)).to(self.device)
+        ids = torch.from_numpy(inputs.astype(np.int64)).to(self.device)
+        if self._plain_head is None:
+            self._plain_head = _has_plain_head(self._model)
+        if self._plain_head:
+            hidden = self._model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+            head = self._model.get_output_embeddings()
+        else:  # the model scales or caps its logits: take them as they come
+            hidden = self._model(input_ids=ids, use_cache=False).logits
+            head = torch.nn.Identity()
+        hidden = hidden[real]
+        size = max(1, _SCORE_LOGITS // self._model.config.get_text_config().vocab_size)
+        parts = []
+        for states, wanted in zip(hidden.split(size), targets.split(size), strict=True):
+            logits = head(states).float()
+            chosen = logits.gather(-1, wanted[:, None])[:, 0]
+            parts.append(chosen - logits.logsumexp(-1))
+        values = torch.cat(parts).cpu().numpy()
+        return np.split(values, lengths.cumsum()[:-1])
+
+    def _rows_in_memory(self, rows: Sequence[Row], sampling: Sampling) -> int:
+        """Return how many of the rows, longest last, the GPU's free memory holds at once."""
+        if self.device.type != "cuda":
+            return len(rows)
+        config, size = self._model.config.get_text_config(), self.dtype.itemsize
+        heads = config.num_attention_heads
+        kv_heads = getattr(config, "num_key_value_heads", None) or heads
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+        wide = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+        prompt = len(rows[-1].prompt)
+        # All layers' keys and values, and one layer's for every query head.
+        cache = 2 * head_dim * size * (config.num_hidden_layers * kv_heads + 2 * heads)
+        bytes_per_row = cache * (prompt + sampling.max_new_tokens)
+        bytes_per_row += prompt * size * (8 * config.hidden_size + 3 * wide)
+        bytes_per_row += config.vocab_size * (16 if sampling.temperature == 0 else 64)
+        free = torch.cuda.mem_get_info(self.device)[0] + torch.cuda.memory_reserved(self.device)
+        free -= torch.cuda.memory_allocated(self.device)
+        return max(1, min(len(rows), int(_MEMORY_SHARE * free / bytes_per_row)))
+
+    def _decode_or_halve(self, rows: list[Row], sampling: Sampling, on_ended: OnEnded) -> int:
+        """Answer rows; return how many of them were reported as ended."""
+        told: list[int] = []
+
+        def tell(number: int) -> None:
+            told.append(number)
+            on_ended(number)
+
+        ends = end_tokens(self._tokenizer, self._model.generation_config)
+        try:
+            decode(self._model, rows, ends, sampling, tell)
+            return sum(told)
         except torch.OutOfMemoryError:
             if len(rows) == 1:
                 raise
         torch.cuda.empty_cache()
-        on_ended(-sum(row.finished for row in rows))
-        for row in rows:
-            row.tokens, row.logprobs, row.finished = [], [], False
+        on_ended(-sum(told))
         middle = len(rows) // 2
-        self._decode_or_halve(rows[:middle], sampling, on_ended)
-        self._decode_or_halve(rows[middle:], sampling, on_ended)
+        halves = rows[:middle], rows[middle:]
+        return sum(self._decode_or_halve(half, sampling, on_ended) for half in halves)
 
-    @torch.inference_mode()
-    def _decode(self, rows: list[_Row], sampling: Sampling, on_ended: OnEnded) -> None:
-        ends = end_tokens(self._tokenizer, self._model.generation_config)
-        width = max(len(row.prompt) for row in rows)
-        inputs = torch.zeros((len(rows), width), dtype=torch.long)
-        mask = torch.zeros((len(rows), width), dtype=torch.long)
-        for i, row in enumerate(rows):
-            inputs[i, width - len(row.prompt) :] = torch.tensor(row.prompt)
-            mask[i, width - len(row.prompt) :] = 1
-        inputs, mask = inputs.to(self.device), mask.to(self.device)
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        cache = DynamicCache(config=self._model.config)
-        active = list(rows)
-        for step in range(sampling.max_new_tokens):
-            logits = self._model(
-                input_ids=inputs,
-                attention_mask=mask,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits[:, -1]
-            logprobs = torch.log_softmax(logits.float(), dim=-1)
-            chosen = self._choose(logprobs, active, step, sampling)
-            values = logprobs.gather(-1, chosen[:, None])[:, 0].tolist()
-            for row, token, value in zip(active, chosen.tolist(), values, strict=True):
-                row.finished = token in ends
-                if not row.finished:
-                    row.tokens.append(token)
-                    row.logprobs.append(value)
-            keep = [i for i, row in enumerate(active) if not row.finished]
-            if not keep:
-                break
-            if len(keep) < len(active):
-                on_ended(len(active) - len(keep))
-                places = torch.tensor(keep, device=self.device)
-                cache.batch_select_indices(places)
-                mask, positions, chosen = mask[places], positions[places], chosen[places]
-                active = [active[i] for i in keep]
-            inputs = chosen[:, None]
-            mask = torch.cat([mask, mask.new_ones((len(active), 1))], dim=-1)
-            positions = positions[:, -1:] + 1
-
-    def _choose(
-        self, logprobs: torch.Tensor, rows: list[_Row], step: int, sampling: Sampling
-    ) -> torch.Tensor:
-        """Choose the next token of each row, shape [B]: the best, or sampled by inverse CDF."""
-        if sampling.temperature == 0:
-            return logprobs.argmax(-1)
-        ordered, ids = (logprobs / sampling.temperature).softmax(-1).sort(-1, descending=True)
-        cumulative = ordered.double().cumsum(-1)
-        if sampling.top_p < 1:  # keep the smallest set of best tokens that holds top_p
-            allowed = (cumulative - ordered.double()) < sampling.top_p
-            cumulative = (ordered.double() * allowed).cumsum(-1)
-        uniform = torch.tensor([row.uniforms[step] for row in rows], device=self.device)
-        threshold = (uniform * cumulative[:, -1])[:, None]
-        choice = torch.searchsorted(cumulative, threshold, right=True).clamp(max=ids.shape[-1] - 1)
-        return ids.gather(-1, choice)[:, 0]
-
-    def _completion(self, request: Request, row: _Row) -> Completion:
+    def _completion(self, request: Request, row: Row) -> Completion:
         return Completion(
             request_id=request.request_id,
             text=self._tokenizer.decode(row.tokens, skip_special_tokens=True),
-            token_ids=np.asarray(row.tokens, dtype=np.int32),
-            logprobs=np.asarray(row.logprobs, dtype=np.float32),
+            token_ids=row.tokens,
+            logprobs=row.logprobs,
             prompt_tokens=len(row.prompt),
             finish_reason="stop" if row.finished else "length",
             truncated=row.truncated,
         )
 
 
-def _batches(
-    order: Sequence[int], token_ids: Sequence[np.ndarray], vocabulary: int
-) -> list[list[int]]:
-    """Split rows, sorted by length, so that the logits of a batch stay under a fixed size."""
+def _batches(order: Sequence[int], token_ids: Sequence[np.ndarray], budget: int) -> list[list[int]]:
+    """Split rows, sorted by length, so that a batch has at most `budget` tokens with padding."""
     batches: list[list[int]] = []
     for i in order:
-        width = max(len(token_ids[i]), 1)
-        if batches and (len(batches[-1]) + 1) * width * vocabulary <= _SCORE_LOGITS:
+        if batches and (len(batches[-1]) + 1) * len(token_ids[i]) <= budget:
             batches[-1].append(i)
         else:
             batches.append([i])
     return batches
+
+
+def _has_plain_head(model: Any) -> bool:
+    """Tell whether logits are the output layer on the last hidden states, by trying it."""
+    head = model.get_output_embeddings()
+    if head is None or model.base_model is model:
+        return False
+    ids = torch.arange(3, 11, device=model.device)[None] % model.config.get_text_config().vocab_size
+    try:
+        states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    except AttributeError:
+        return False
+    logits = model(input_ids=ids, use_cache=False).logits
+    return bool(torch.allclose(head(states).float(), logits.float(), rtol=1e-2, atol=1e-2))

@@ -297,3 +297,43 @@ def test_rows_are_reported_as_they_end(engine: TransformersEngine, questions: li
     assert all(answer.finish_reason == "stop" for answer in answers)
     assert len(told) > 1, "rows of different lengths end one by one"
     assert sum(told) < len(questions), "the last rows end with the call"
+
+
+def test_batches_that_memory_bounds_give_the_same_answers(
+    engine: TransformersEngine, questions: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = engine.generate(requests(questions), SAMPLED)
+    monkeypatch.setattr(engine, "_rows_in_memory", lambda rows, sampling: min(len(rows), 5))
+    told: list[int] = []
+    for one, other in zip(
+        whole, engine.generate(requests(questions), SAMPLED, told.append), strict=True
+    ):
+        assert one.request_id == other.request_id
+        assert one.token_ids.tolist() == other.token_ids.tolist()
+        np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-4)
+    assert len(questions) - 5 <= sum(told) < len(questions)
+
+
+def test_a_model_that_caps_its_logits_is_scored_with_the_cap(tmp_path: Path) -> None:
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    folder = save_variant(tmp_path, bos="<bos>")
+    torch.manual_seed(1)
+    Gemma2ForCausalLM(
+        Gemma2Config(
+            vocab_size=512, hidden_size=32, intermediate_size=32, num_hidden_layers=2,
+            num_attention_heads=2, num_key_value_heads=1, head_dim=16, sliding_window=8,
+            max_position_embeddings=128, bos_token_id=1, eos_token_id=2, initializer_range=0.5,
+            final_logit_softcapping=3.0,
+        )
+    ).save_pretrained(folder)  # fmt: skip
+    engine = TransformersEngine()
+    engine.load(ModelRef(str(folder)))
+    texts = [np.arange(3, 3 + length) for length in (20, 4, 1)]
+    for text, score in zip(texts, engine.score(texts), strict=True):
+        np.testing.assert_allclose(score, logprobs_of(engine._model, [1], text), atol=1e-4)
+    asked = requests(["Question: 1 2 3 4 5 6\n", "Q\n"])
+    for answer, request in zip(engine.generate(asked, GREEDY), asked, strict=True):
+        context = encode_prompt(engine._tokenizer, request.prompt)
+        reference = logprobs_of(engine._model, context, answer.token_ids)
+        np.testing.assert_allclose(answer.logprobs, reference, atol=1e-4)
