@@ -36,7 +36,7 @@ class Row:
     finished: bool = False
 
 
-class _PresizedLayer(DynamicLayer):
+class _PresizedLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values in buffers of full length: a step writes one place instead of copying all."""
 
     def __init__(self, capacity: int) -> None:
@@ -96,7 +96,7 @@ class _Flags:
             found = self._copy.numpy().copy()
         self._copy = torch.empty(flags.shape, dtype=flags.dtype, pin_memory=True)
         self._copy.copy_(flags, non_blocking=True)
-        self._copied = torch.cuda.Event()
+        self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self._copied.record()
         return found
 

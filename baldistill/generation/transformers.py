@@ -126,7 +126,9 @@ class TransformersEngine:
         hidden = hidden[real]
         size = max(1, _SCORE_LOGITS // self._model.config.get_text_config().vocab_size)
         parts = []
-        for states, wanted in zip(hidden.split(size), targets.split(size), strict=True):
+        for states, wanted in zip(
+            torch.split(hidden, size), torch.split(targets, size), strict=True
+        ):
             logits = head(states).float()
             chosen = logits.gather(-1, wanted[:, None])[:, 0]
             parts.append(chosen - logits.logsumexp(-1))
