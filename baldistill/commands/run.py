@@ -108,10 +108,7 @@ def run(
         _open_store(store, storage, say) as responses,
         RunLog(storage) as log,
     ):
-        remove_leftovers(storage)
-        check_steps(storage)
-        check_last_segment(storage)
-        adopt_run(storage, config, responses.storage.uri)
+        _adopt(storage, config, responses)
         display = Display(log, quiet=quiet)
         start = time.monotonic()
         display.say(f"run folder: {storage.uri}")
@@ -133,6 +130,18 @@ def run(
                     result = _finish(context, stages)
         display.say(f"done in {time.monotonic() - start:.0f} s")
         return result
+
+
+def _adopt(storage: Storage, config: Config, responses: ResponseStore) -> None:
+    """Make a folder this run's, if all that is committed in it is whole and decided by its config.
+
+    Raises:
+        UserError: Something is damaged, or was decided by another config.
+    """
+    remove_leftovers(storage)
+    check_steps(storage)
+    check_last_segment(storage)
+    adopt_run(storage, config, responses.storage.uri)
 
 
 def _warn_of_two_owners(storage: Storage, display: Display) -> None:

@@ -133,15 +133,7 @@ def decode(
             seen = bias[..., : width + step]
         elif padded:
             seen = mask[:, : width + step]
-        logits = model(
-            input_ids=inputs,
-            attention_mask=seen,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
-        logprobs = torch.log_softmax(logits.float(), dim=-1)
+        logprobs = _next_logprobs(model, inputs, seen, positions, cache)
         drawn = None if uniforms is None else uniforms[:, step]
         chosen = _choose(logprobs, drawn, sampling)
         tokens[places, step] = chosen
@@ -167,6 +159,21 @@ def decode(
             flags.forget()
             reported = 0
     _collect(rows, tokens.cpu().numpy(), values.cpu().numpy(), ends)
+
+
+def _next_logprobs(
+    model: Any, inputs: torch.Tensor, seen: torch.Tensor | None, positions: torch.Tensor, cache: Any
+) -> torch.Tensor:
+    """Return the log-probabilities of each row's next token; shape [rows, vocabulary]."""
+    logits = model(
+        input_ids=inputs,
+        attention_mask=seen,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits[:, -1]
+    return torch.log_softmax(logits.float(), dim=-1)
 
 
 def _collect(

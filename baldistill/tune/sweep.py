@@ -75,8 +75,7 @@ def sweep(
     display = Display(quiet=quiet)
     with only_run_in(folder), only_user_of(folder.sub(layout.RESPONSES), folder):
         adopt_sweep(folder, config, dump_space(space), partial(_is_same, folder, space))
-        for trial in read_records(folder):  # before any trial is paid
-            check_steps(run_folder(folder, trial), students=False)
+        _check_trials(folder)  # before any trial is paid
         set_environment(TUNE_SETTINGS)  # before a local Ray starts, which inherits them
         with connected(address, verbose=verbose) as cluster:
             check_storage_is_shared(folder)
@@ -98,6 +97,12 @@ def sweep(
             f"{folder.uri_of(layout.sweep_file('md'))}"
         )
     return result.data
+
+
+def _check_trials(folder: Storage) -> None:
+    """Check that what earlier trials committed is whole."""
+    for trial in read_records(folder):
+        check_steps(run_folder(folder, trial), students=False)
 
 
 def read_sweep(
