@@ -92,10 +92,8 @@ def sweep(
                 folder.write_json(layout.sweep_file("json"), result.data)
     display.say(f"written to {folder.uri}: {', '.join(result.files)}")
     if result.best is None:
-        raise UserError(
-            "no trial came to its end: see the reasons above and in "
-            f"{folder.uri_of(layout.sweep_file('md'))}"
-        )
+        table = folder.uri_of(layout.sweep_file("md"))
+        raise UserError(f"no trial came to its end: see the reasons above and in {table}")
     return result.data
 
 
