@@ -307,8 +307,8 @@ def test_an_engine_that_is_killed_has_lost_no_answer(
     class DyingActor(EngineActor):  # in here, so that its process need not import this file
         """It dies once, when it has ten answers and has told none of them."""
 
-        def __init__(self, config: Any, driver: Any, answers: Storage) -> None:
-            super().__init__(config, driver, answers)
+        def __init__(self, config: Any, driver: Any, answers: Storage, hold: Any) -> None:
+            super().__init__(config, driver, answers, hold)
             self.died = Path(answers.path()).parent / "died"
             self.store = ResponseStore(answers)
 
