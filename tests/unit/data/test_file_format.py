@@ -46,7 +46,11 @@ def parquet_bytes(table: pa.Table) -> bytes:
         ("a.csv", LINE * 2, r"is JSON lines, not CSV: set data\.format=jsonl"),
         ("a.csv.gz", gzip.compress(LINE, mtime=0), "is JSON lines, not CSV"),
         ("a.json", json.dumps(ROW, indent=2).encode(), r"one JSON document.*jq -c"),
-        ("a.json.gz", gzip.compress(json.dumps(ROW, indent=2).encode()), "one JSON document"),
+        (
+            "a.json.gz",
+            gzip.compress(json.dumps(ROW, indent=2).encode(), mtime=0),
+            "one JSON document",
+        ),
         ("a.json", b'[{"Question": 1}]', "did you mean `Question`"),
         ("a.jsonl", b"7z\xbc\xaf\x27\x1c" + bytes(20), "unpack it first"),
         ("a.jsonl.xz", lzma.compress(LINE * 9)[:40], "cannot be read"),
@@ -77,7 +81,7 @@ def test_empty_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ending", "packed"),
     [
-        (".gz", gzip.compress(LINE)),
+        (".gz", gzip.compress(LINE, mtime=0)),
         (".bz2", bz2.compress(LINE)),
         (".xz", lzma.compress(LINE)),
         (".zst", pa.compress(LINE, "zstd", asbytes=True)),
@@ -96,7 +100,7 @@ def test_compressed_files(tmp_path: Path, ending: str, packed: bytes) -> None:
         json.dumps([ROW, ROW]).encode(),
         json.dumps([ROW] * 9999).encode(),
         b"\xef\xbb\xbf" + json.dumps([ROW, ROW], indent=2).encode(),
-        gzip.compress(json.dumps([ROW], indent=2).encode()),
+        gzip.compress(json.dumps([ROW], indent=2).encode(), mtime=0),
     ],
 )
 def test_arrays(tmp_path: Path, data: bytes) -> None:
