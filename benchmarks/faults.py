@@ -54,18 +54,18 @@ def full_scenarios() -> dict[str, Scenario]:
     mixed = ("all", "driver", "ledger", "engine", "raylet", "interrupt", "terminate")
     return {
         "hostile server": partial(scenarios.hostile, number=220),
-        "SIGKILL of the ledger": partial(kills, blows=("ledger",), rounds=4, number=22),
+        "SIGKILL of the ledger": partial(kills, blows=("ledger",), rounds=2, number=10),
         # More would hit some request four times in flight, which then gets no answer.
         "SIGKILL of the engine": partial(kills, blows=("engine",), rounds=2, number=8),
-        "SIGKILL of all": partial(kills, blows=("all",), rounds=1, number=5),
-        "SIGKILL of the driver": partial(kills, blows=("driver",), rounds=1, number=3),
-        "Ctrl-C": partial(kills, blows=("interrupt",), rounds=1, number=2),
-        "SIGTERM": partial(kills, blows=("terminate",), rounds=1, number=2),
-        "all of these": partial(kills, blows=mixed, rounds=1, number=7),
+        "SIGKILL of all": partial(kills, blows=("all",), rounds=2, number=8),
+        "SIGKILL of the driver": partial(kills, blows=("driver",), rounds=2, number=8),
+        "Ctrl-C": partial(kills, blows=("interrupt",), rounds=1, number=6),
+        "SIGTERM": partial(kills, blows=("terminate",), rounds=1, number=6),
+        "all of these": partial(kills, blows=mixed, rounds=4, number=8),
         "kills, half the calls": partial(scenarios.short_cap, number=4),
         "pause and takeover": scenarios.pause,
         "two processes, one store": scenarios.two_processes,
-        "power loss": partial(scenarios.power_loss, moments=(20, 90)),
+        "power loss": partial(scenarios.power_loss, moments=(0, 20, 60, 110)),
         "damaged folder": partial(scenarios.damaged, damages=DAMAGES),
         "ENOSPC from call n": partial(
             scenarios.io_errors, error=errno.ENOSPC, numbers=numbers, stays=True
@@ -73,7 +73,7 @@ def full_scenarios() -> dict[str, Scenario]:
         "EIO at call n": partial(
             scenarios.io_errors, error=errno.EIO, numbers=numbers, stays=False
         ),
-        "SIGKILL of the raylet": partial(kills, blows=("raylet",), rounds=1, number=2),
+        "SIGKILL of the raylet": partial(kills, blows=("raylet",), rounds=1, number=4),
         "whole runs": partial(scenarios.whole_runs, blows=("train worker", "raylet", "all")),
     }
 
