@@ -12,6 +12,7 @@ import secrets
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -178,9 +179,19 @@ def keep_sigterm_handler() -> Iterator[None]:
 def raylet_has_died() -> bool:
     """Return whether a raylet that this process has started ended by itself, or was killed.
 
-    Not needed once all errors that follow from this have a type of their own (test_local_ray.py).
+    Its sockets close before its last thread has ended, and only then does the system tell: so this
+    waits a second before it says no.
+
+    Not needed once all errors that follow from this have a type of their own (test_cluster.py).
     """
     import ray._private.worker
 
     node: Any = ray._private.worker._global_node
-    return node is not None and any(kind == "raylet" for kind, _ in node.dead_processes())
+    deadline = time.monotonic() + 1.0
+    while node is not None:
+        if any(kind == "raylet" for kind, _ in node.dead_processes()):
+            return True
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    return False

@@ -98,15 +98,17 @@ def main() -> None:
         rng = random.Random(arguments.seed)
         matrix = Matrix(folder.resolve(), free_port(), rng)
         rows = [matrix.run_undisturbed()]
+        interrupted = False
         try:
             for name, scenario in chosen.items():
                 began = time.monotonic()
                 rows.append(scenario(matrix, name))
                 say(rows[-1], time.monotonic() - began)
         except KeyboardInterrupt:
+            interrupted = True
             print("interrupted: these rows were done", file=sys.stderr)
         print(table(COLUMNS, (row.cells() for row in rows)))
-        if arguments.others:
+        if arguments.others and not interrupted:
             from fault_matrix import others
 
             cells = []
@@ -115,7 +117,7 @@ def main() -> None:
                 print(" | ".join(cells[-1]), file=sys.stderr, flush=True)
             print(table(others.COLUMNS, cells))
     print(summary(rows, time.monotonic() - start, arguments.seed))
-    sys.exit(any(not row.is_green for row in rows))
+    sys.exit(130 if interrupted else any(not row.is_green for row in rows))
 
 
 def free_port() -> int:

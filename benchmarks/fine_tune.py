@@ -2,14 +2,15 @@
 
     python benchmarks/fine_tune.py [--quick] [--model PATH] [--rounds 3]
 
-BALDISTILL_TRL names a folder with trl in it (`pip install --no-deps --target DIR trl`), where it
-is not installed. Each figure is of a process of its own. Real tokens count, not padding; seconds
-are those of `train()`, by the clock and, on a CPU that others use too, by the processor.
+TRL is left out, with a word, where it is not installed. Each figure is of a process of its own.
+Real tokens count, not padding; seconds are those of `train()`, by the clock and, on a CPU that
+others use too, by the processor.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import random
@@ -79,9 +80,7 @@ def _ours(model: str, rows: Any, tokenizer: Any, batch: int, output: str) -> Any
 def _trl(model: str, prompts: Any, targets: Any, batch: int, output: str, *, packed: bool) -> Any:
     import torch
     from datasets import Dataset
-
-    sys.path.append(os.environ.get("BALDISTILL_TRL", ""))
-    from trl import SFTConfig, SFTTrainer  # type: ignore[import-not-found]
+    from trl import SFTConfig, SFTTrainer
 
     data = Dataset.from_dict({"prompt": prompts, "completion": targets})
     on_gpu = torch.cuda.is_available()
@@ -94,13 +93,13 @@ def _trl(model: str, prompts: Any, targets: Any, batch: int, output: str, *, pac
 
 
 def _in_process(arguments: argparse.Namespace, way: str) -> dict[str, float] | None:
+    if way != "ours" and importlib.util.find_spec("trl") is None:
+        print(f"{way}: left out: pip install trl", flush=True)
+        return None
     command = [sys.executable, __file__, "--way", way, "--model", arguments.model]
     command += ["--examples", str(arguments.examples), "--batch", str(arguments.batch)]
     environment = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **os.environ}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        print(f"{way}: left out: {done.stderr.strip().splitlines()[-1]}", flush=True)
-        return None
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
     figures: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
     print(f"{way}: " + ", ".join(f"{key} {value:,.4g}" for key, value in figures.items()))
     return figures
@@ -110,18 +109,17 @@ def main() -> None:
     """Print a line for each measurement, and JSON last."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="128 examples, once")
-    parser.add_argument("--model", default="", help="folder of a model; the bundled student")
+    parser.add_argument("--model", default="bundled-student", help="folder or hub id")
     parser.add_argument("--examples", type=int, default=1600)
     parser.add_argument("--batch", type=int, default=16, help="examples of a step")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if not arguments.model:
-        from baldistill.bundled import model_dir
-
-        arguments.model = str(model_dir("student"))
     if arguments.way:
-        got = measure(arguments.way, arguments.model, arguments.examples, arguments.batch)
+        from baldistill.generation.types import ModelRef
+
+        model = ModelRef(arguments.model).resolve()
+        got = measure(arguments.way, model, arguments.examples, arguments.batch)
         print(json.dumps(got))
         return
     if arguments.quick:
@@ -137,7 +135,18 @@ def main() -> None:
         for way, runs in found.items()
         if runs
     }
-    print(json.dumps({"model": Path(arguments.model).name, **medians}))
+    unit = "tokens_per_second"
+    speeds = {way: figures[unit] for way, figures in medians.items()}
+    result = {
+        "name": "fine_tune",
+        "ours": speeds["ours"],
+        "reference": speeds.get("trl"),
+        "ratio": speeds["ours"] / speeds["trl"] if "trl" in speeds else None,
+        "unit": unit,
+        "model": Path(arguments.model).name,
+        "ways": medians,
+    }
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def main() -> None:
     engine.load(ModelRef(options.model))
     prompts = sorted(prompts_of(options.prompts), key=len)
     sampling = Sampling(options.new_tokens)
-    result: dict[str, Any] = {"benchmark": "generate", "model": options.model}
+    result: dict[str, Any] = {"name": "generate", "unit": "tokens/s", "model": options.model}
     result["device"] = (
         torch.cuda.get_device_name() if engine.device.type == "cuda" else engine.device.type
     )
@@ -121,6 +121,9 @@ def main() -> None:
     for rows in options.rows:
         result["batches"].append(compare(engine, prompts, rows, sampling, options.rounds))
         print(result["batches"][-1], flush=True)
+    last = result["batches"][-1]
+    result |= {"ours": last["ours_tokens_per_s"], "reference": last["generate_tokens_per_s"]}
+    result["ratio"] = last["ratio"]
     del engine
     result["vllm_tokens_per_s"] = vllm_speed(options.model, prompts, sampling)
     print(json.dumps(result))

@@ -10,7 +10,6 @@
 set -u
 out=${1:?usage: gpu.sh OUT [MODEL]}
 model=${2:-bundled-student}
-trained=${2:-} # fine_tune.py calls the bundled student the empty name
 here=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-python3}
 tiny=${TINY:-}
@@ -78,10 +77,8 @@ fi
 # Unquoted on purpose: these variables hold several words or none.
 part generate_small 90 "$python" "$here/generate.py" $quick --model "$model" --rows $rows $few
 part ifd_small 45 "$python" "$here/ifd.py" $quick --model "$model"
-if [ -f "$here/fine_tune.py" ]; then
-    part fine_tune_small 90 "$python" "$here/fine_tune.py" --rounds 1 $quick --model "$trained"
-    part fine_tune_1b 90 "$python" "$here/fine_tune.py" --rounds 1 $quick --model "$llama"
-fi
+part fine_tune_small 90 "$python" "$here/fine_tune.py" --rounds 1 $quick --model "$model"
+part fine_tune_1b 90 "$python" "$here/fine_tune.py" --rounds 1 $quick --model "$llama"
 part generate_1b 60 "$python" "$here/generate.py" $quick --model "$llama" --rows $rows $few
 part ifd_1b 40 "$python" "$here/ifd.py" $quick --model "$llama"
 exit $failed

@@ -79,13 +79,14 @@ def main() -> None:
     ours_s, answer_s = scoring / len(asked), answering / len(asked)
     device = engine.device.type
     result = {
-        "benchmark": "ifd",
+        "name": "ifd",
+        "unit": "rows/s",
         "model": options.model,
         "device": torch.cuda.get_device_name() if device == "cuda" else device,
         "rows": len(asked),
         "mean_answer_tokens": round(float(np.mean([len(a.token_ids) for a in answers])), 1),
-        "ours_rows_per_s": round(1 / ours_s, 1),
-        "published_rows_per_s": round(1 / theirs, 1),
+        "ours": round(1 / ours_s, 1),
+        "reference": round(1 / theirs, 1),
         "ratio": round(theirs / ours_s, 2),
         "ratio_with_answering": round((theirs + answer_s) / (ours_s + answer_s), 2),
         "median_relative_difference": float(

@@ -10,8 +10,7 @@ from baldistill.run_folder.reader import RunFolder
 from baldistill.uris import masked
 from baldistill.visible import visible
 
-_SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
-_SHOWN = {1_000: "1K", 10_000: "10K", 100_000: "100K", 1_000_000: "1M", 10_000_000: "10M"}
+_SIZES = {"1K": 1_000, "10K": 10_000, "100K": 100_000, "1M": 1_000_000, "10M": 10_000_000}
 _SOURCES = {
     "real": "a row of the corpus, explained by the teacher",
     "synthetic": "written by the teacher, question and all",
@@ -92,12 +91,11 @@ def _limits(folder: RunFolder, is_chat: bool) -> list[str]:
 
 def _size(total: int) -> str:
     """Return the hub's word for a number of examples."""
-    below = 0
-    for limit in _SIZES:
-        if total < limit:
-            return f"{_SHOWN[below]}<n<{_SHOWN[limit]}" if below else f"n<{_SHOWN[limit]}"
-        below = limit
-    return f"n>{_SHOWN[below]}"
+    below = [name for name, size in _SIZES.items() if size <= total]
+    above = [name for name, size in _SIZES.items() if size > total]
+    if below and above:
+        return f"{below[-1]}<n<{above[0]}"
+    return f"n<{above[0]}" if above else f"n>{below[-1]}"
 
 
 def _facts(folder: RunFolder, format: str) -> list[str]:
@@ -108,9 +106,9 @@ def _facts(folder: RunFolder, format: str) -> list[str]:
     spent = f"; {total['calls']:,} calls of the teacher" if "calls" in total else ""
     policy = folder.setting("budget.policy.kind", "adaptive")
     rows = [
-        ("corpus", ", ".join(masked(str(name)) for name in files)),
+        ("corpus", ", ".join(_last_name(str(name)) for name in files)),
         ("teacher", ", ".join(_teachers(folder.setting("teacher", {})))),
-        ("student", str(folder.setting("student.model", "bundled"))),
+        ("student", _model(folder.setting("student.model", "bundled"))),
         ("budget", f"{folder.budget:,} annotated examples in {folder.num_stages} stages{spent}"),
         ("policy, selection", f"{policy}, {folder.setting('selection.metric', 'ifd')}"),
         ("seed", str(folder.setting("seed", 0))),
@@ -123,7 +121,17 @@ def _teachers(teacher: Mapping[str, Any]) -> list[str]:
     """Name the teacher, or those of a cascade, without what stands in their addresses."""
     tiers = teacher.get("tiers") or [teacher]
     named = ((tier.get("model", "bundled"), tier.get("kind", "transformers")) for tier in tiers)
-    return [f"{model} ({kind})" for model, kind in named]
+    return [f"{_model(model)} ({kind})" for model, kind in named]
+
+
+def _model(name: Any) -> str:
+    """Return a hub id, or the last name of a path: a card may be public, and a disk is not."""
+    is_path = str(name).startswith(("/", "~", ".")) or "://" in str(name)
+    return _last_name(str(name)) if is_path else str(name)
+
+
+def _last_name(path: str) -> str:
+    return masked(path).rstrip("/").rpartition("/")[2]
 
 
 def _by_domain(counts: Mapping[str, Mapping[str, int]]) -> list[str]:

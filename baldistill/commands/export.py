@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from baldistill.config.loading import load_config
 from baldistill.data.labels import label_sets
 from baldistill.errors import UserError
 from baldistill.generation.types import Prompt
+from baldistill.records import ANNOTATED
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import ExportFormat, StageLayout
 from baldistill.run_folder.reader import RunFolder, read_run
@@ -78,6 +80,8 @@ def export(
     """
     folder = read_run(run)
     last = _stage(folder, stage)
+    cumulative = folder.setting("student.data", "cumulative") == "cumulative"
+    stages = range(1 if cumulative else last, last + 1)
     prompts = _prompts(folder)
     is_chat = not isinstance(prompts.templates["student"], str)
     chosen: ExportFormat = format or ("messages" if is_chat else "prompt-completion")
@@ -92,32 +96,16 @@ def export(
     file = _FILES.get(chosen, _JSON_LINES)
     with tempfile.TemporaryDirectory(prefix="baldistill-export-") as scratch:
         start = "" if is_chat else _start_text(folder.storage, last)
-        examples = _examples(folder, last, prompts, start)
+        examples = _examples(folder, stages, prompts, start)
         written = _write_parquet if chosen == "parquet" else _write_lines(chosen)
-        counts = _Counts()
-        written(counts.through(examples), Path(scratch, file))
-        card = dataset_card(folder, last, chosen, file, counts.by_domain, is_chat=is_chat)
+        written(examples, Path(scratch, file))
+        counts = _counts(folder, stages)
+        card = dataset_card(folder, last, chosen, file, counts, is_chat=is_chat)
         Path(scratch, CARD).write_text(card, "utf-8")
         target.upload_dir(Path(scratch), "")
         pushed = push_dataset(Path(scratch), push, public=public) if push else None
-    return Export(target.uri, file, chosen, last, counts.total, pushed)
-
-
-class _Counts:
-    """Counts examples by domain and source while they pass."""
-
-    def __init__(self) -> None:
-        self.by_domain: dict[str, dict[str, int]] = {}
-
-    @property
-    def total(self) -> int:
-        return sum(sum(sources.values()) for sources in self.by_domain.values())
-
-    def through(self, examples: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        for example in examples:
-            sources = self.by_domain.setdefault(example["domain"], {})
-            sources[example["source"]] = sources.get(example["source"], 0) + 1
-            yield example
+    total = sum(sum(sources.values()) for sources in counts.values())
+    return Export(target.uri, file, chosen, last, total, pushed)
 
 
 def _stage(folder: RunFolder, stage: int | None) -> int:
@@ -149,6 +137,16 @@ def _check_is_ours(target: Storage) -> None:
         )
 
 
+def _counts(folder: RunFolder, stages: range) -> dict[str, Counter[str]]:
+    """Return domain -> source -> rows of some stages."""
+    counts: dict[str, Counter[str]] = {}
+    for stage in folder.distilled:
+        if stage.stage in stages:
+            for domain, sources in stage.sources.items():
+                counts.setdefault(domain, Counter()).update(sources)
+    return counts
+
+
 def _start_text(storage: Storage, stage: int) -> str:
     """Return the start token as text, where the student's tokenizer has one and adds none.
 
@@ -170,11 +168,10 @@ def _start_text(storage: Storage, stage: int) -> str:
 
 
 def _examples(
-    folder: RunFolder, stage: int, prompts: PromptSet, start: str
+    folder: RunFolder, stages: range, prompts: PromptSet, start: str
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows that a stage's student learnt from, with `prompt` and `completion`."""
-    cumulative = folder.setting("student.data", "cumulative") == "cumulative"
-    for number in range(1 if cumulative else stage, stage + 1):
+    """Yield the rows of some stages with `prompt` and `completion`."""
+    for number in stages:
         table = folder.storage.read_table(StageLayout(number).annotated)
         for batch in table.to_batches(_BATCH):
             for row in batch.to_pylist():
@@ -241,18 +238,12 @@ def _write_parquet(examples: Iterator[dict[str, Any]], path: Path) -> None:
         raise UserError("there is nothing to export: no answer of the teacher was accepted")
     turns = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
     prompt = pa.string() if isinstance(first["prompt"], str) else turns
-    names = [name for name in first if name not in ("stage", "prompt", "completion")]
-    special = {
-        "choices": pa.list_(pa.string()),
-        "verified": pa.bool_(),
-        "attempts": pa.int32(),
-    }
     schema = pa.schema(
         [
             pa.field("prompt", prompt),
             pa.field("completion", pa.string()),
             pa.field("stage", pa.int32()),
-            *(pa.field(name, special.get(name, pa.string())) for name in names),
+            *ANNOTATED,
         ]
     )
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:

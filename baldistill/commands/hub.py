@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from baldistill.errors import MissingPackageError, UserError
+from baldistill.errors import UserError
 
 
 def push_dataset(folder: Path, name: str, *, public: bool) -> str:
@@ -18,12 +18,8 @@ def push_dataset(folder: Path, name: str, *, public: bool) -> str:
     Raises:
         UserError: The name is none, nobody is logged in, or the hub refuses or cannot be reached.
     """
-    try:
-        from huggingface_hub import HfApi
-    except ImportError:
-        raise MissingPackageError(
-            "--push needs huggingface_hub: pip install huggingface_hub"
-        ) from None
+    from huggingface_hub import HfApi  # which transformers needs, too
+
     with _errors_of_the_hub(name):
         api = HfApi()
         made = api.create_repo(name, repo_type="dataset", private=not public, exist_ok=True)

@@ -7,9 +7,11 @@ Memory is bounded by a block and the largest element.
 from __future__ import annotations
 
 import codecs
+import io
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import IO
 
 from baldistill.data.lines import BLOCK_BYTES, MAX_LINE_BYTES
@@ -27,43 +29,36 @@ def array_as_lines(stream: IO[bytes], block_bytes: int = BLOCK_BYTES) -> Iterato
         DataError: The array is malformed, with the number of the element; what stands behind it
             cannot be told apart.
     """
-    reader = _Reader(stream, block_bytes)
-    reader.expect("[", "no JSON array")
     lines: list[str] = []
-    size, number = 0, 1
-    while (mark := reader.peek()) != "]":
-        if number > 1:
-            reader.expect(",", f"no comma or `]` behind element {number - 1} of its JSON array")
-        elif mark == "":
-            break
-        element = reader.element(number)
+    size = 0
+    for element in _elements(_Reader(stream, block_bytes)):
         lines.append(element.translate(_LINE_ENDS))
         size += len(element)
-        number += 1
         if size >= block_bytes:
             yield _encoded(lines)
             lines, size = [], 0
-    reader.expect("]", "its JSON array does not end: is the file cut off?")
     if lines:
         yield _encoded(lines)
 
 
 def elements_of(head: bytes) -> Iterator[object]:
     """Yield the elements that are whole in the beginning of an array."""
-    text = head.decode("utf-8-sig", "replace")
-    decoder = json.JSONDecoder()
-    place = text.find("[") + 1
-    while True:
-        place = _SPACE.match(text, place).end()  # type: ignore[union-attr]  # matches nothing, too
-        try:
-            element, place = decoder.raw_decode(text, place)
-        except (ValueError, RecursionError):
-            return
-        yield element
-        place = _SPACE.match(text, place).end()  # type: ignore[union-attr]
-        if text[place : place + 1] != ",":
-            return
-        place += 1
+    with suppress(DataError):  # the end of the beginning
+        for element in _elements(_Reader(io.BytesIO(head), len(head) + 1)):
+            yield json.loads(element)
+
+
+def _elements(reader: _Reader) -> Iterator[str]:
+    reader.expect("[", "no JSON array")
+    number = 1
+    while (mark := reader.peek()) != "]":
+        if number > 1:
+            reader.expect(",", f"no comma or `]` behind element {number - 1} of its JSON array")
+        elif mark == "":
+            break
+        yield reader.element(number)
+        number += 1
+    reader.expect("]", "its JSON array does not end: is the file cut off?")
 
 
 def _encoded(lines: list[str]) -> bytes:

@@ -18,6 +18,7 @@ from baldistill.answers.completion import Completion
 from baldistill.generation.decoding import Row, decode
 from baldistill.generation.encoding import context_token, encode_and_cut, end_tokens, prompt_limit
 from baldistill.generation.engine import OnEnded, ignore_ended
+from baldistill.generation.head import TwoParts
 from baldistill.generation.loading import context_size, load_pretrained
 from baldistill.generation.types import ModelRef, Request, Sampling
 
@@ -47,12 +48,12 @@ class TransformersEngine:
         self._variables = chat_template_kwargs
         self._model: Any = None
         self._tokenizer: Any = None
-        self._plain_head: bool | None = None
+        self._parts: TwoParts | None = None
 
     def load(self, model: ModelRef) -> None:
         """Load a model in place of the model before."""
         self._model = self._tokenizer = None  # two models need not fit side by side
-        self._plain_head = None
+        self._parts = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         self._tokenizer, loaded = load_pretrained(model.resolve(), self.dtype)
@@ -115,21 +116,15 @@ class TransformersEngine:
         real = torch.from_numpy(np.arange(inputs.shape[1]) < lengths[:, None]).to(self.device)
         targets = torch.from_numpy(np.concatenate(texts).astype(np.int64)).to(self.device)
         ids = torch.from_numpy(inputs.astype(np.int64)).to(self.device)
-        if self._plain_head is None:
-            self._plain_head = _has_plain_head(self._model)
-        if self._plain_head:
-            hidden = self._model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-            head = self._model.get_output_embeddings()
-        else:  # the model scales or caps its logits: take them as they come
-            hidden = self._model(input_ids=ids, use_cache=False).logits
-            head = torch.nn.Identity()
-        hidden = hidden[real]
+        if self._parts is None:
+            self._parts = TwoParts(self._model)
+        wanted_states = self._parts.states(input_ids=ids)[real]
         size = max(1, _SCORE_LOGITS // self._model.config.get_text_config().vocab_size)
         parts = []
         for states, wanted in zip(
-            torch.split(hidden, size), torch.split(targets, size), strict=True
+            torch.split(wanted_states, size), torch.split(targets, size), strict=True
         ):
-            logits = head(states).float()
+            logits = self._parts.logits(states).float()
             chosen = logits.gather(-1, wanted[:, None])[:, 0]
             parts.append(chosen - logits.logsumexp(-1))
         values = torch.cat(parts).cpu().numpy()
@@ -196,17 +191,3 @@ def _batches(order: Sequence[int], token_ids: Sequence[np.ndarray], budget: int)
         else:
             batches.append([i])
     return batches
-
-
-def _has_plain_head(model: Any) -> bool:
-    """Tell whether logits are the output layer on the last hidden states, by trying it."""
-    head = model.get_output_embeddings()
-    if head is None or model.base_model is model:
-        return False
-    ids = torch.arange(3, 11, device=model.device)[None] % model.config.get_text_config().vocab_size
-    try:
-        states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    except AttributeError:
-        return False
-    logits = model(input_ids=ids, use_cache=False).logits
-    return bool(torch.allclose(head(states).float(), logits.float(), rtol=1e-2, atol=1e-2))

@@ -25,11 +25,12 @@ from transformers.utils import is_flash_attn_2_available
 
 from baldistill.config import LoraConfig, StudentConfig
 from baldistill.errors import ConfigError, UserError
+from baldistill.generation.head import keeps_examples_apart
 from baldistill.generation.loading import context_size, load_pretrained
 from baldistill.generation.types import Prompt
 from baldistill.student.batching import Layout, collate
 from baldistill.student.encode import encode_examples
-from baldistill.student.loss import TargetLoss, keeps_examples_apart
+from baldistill.student.loss import TargetLoss
 from baldistill.student.memory import tokens_per_batch
 from baldistill.student.training import Progress, TrainingResult
 

@@ -79,6 +79,39 @@ def test_token_for_token_what_we_train_on(run: Path) -> None:
         assert -100 not in encoded["labels"][given:]
 
 
+def test_trl_trains_on_the_file_as_we_do(run: Path, tmp_path: Path) -> None:
+    from datasets import load_dataset
+    from trl import SFTConfig, SFTTrainer
+
+    baldistill.export(run)
+    folder = run / "export/prompt-completion"
+    data = load_dataset(
+        "json",
+        data_files=str(folder / "train.jsonl"),
+        split="train",
+        cache_dir=str(tmp_path / "cache"),
+    )
+    arguments = SFTConfig(
+        output_dir=str(tmp_path / "trl"),
+        max_steps=1,
+        use_cpu=True,
+        bf16=False,
+        report_to=[],
+        save_strategy="no",
+        disable_tqdm=True,
+    )
+    student = run / "stages/02/student"
+    shutil.copytree(model_dir("student"), student, dirs_exist_ok=True)  # the fixture's is cut
+    trainer = SFTTrainer(model=str(student), args=arguments, train_dataset=data)
+    assert trainer.train().global_step == 1
+    tokenizer = AutoTokenizer.from_pretrained(model_dir("student"))
+    rows = lines(folder)
+    prompts = [row["prompt"].removeprefix("<bos>") for row in rows]
+    ours = encode_examples(prompts, [row["completion"] for row in rows], tokenizer, 1024).rows
+    for row, theirs in zip(ours, trainer.train_dataset, strict=True):
+        assert row == {name: theirs[name] for name in ("input_ids", "labels")}
+
+
 def test_chats_are_messages(chat_run: Path) -> None:
     assert baldistill.export(chat_run).format == "messages"
     rows, trained = lines(chat_run / "export/messages"), annotated(chat_run, 1, 2)

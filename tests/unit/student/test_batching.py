@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from baldistill.generation.head import keeps_examples_apart
 from baldistill.student import loss as losses
 from baldistill.student.batching import collate, split
 from baldistill.student.encode import IGNORED
-from baldistill.student.loss import TargetLoss, keeps_examples_apart
+from baldistill.student.loss import TargetLoss
 
 SMALL = {
     "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -94,7 +95,7 @@ def test_packed_bucketed_and_one_by_one_give_the_same_loss_and_gradient(
     packs = keeps_examples_apart(model, packed=True)
     assert packs == (kind != "mamba")
     assert keeps_examples_apart(model, packed=False)
-    assert TargetLoss(model).in_two_parts
+    assert TargetLoss(model).parts.is_split
     layouts = ["padded", "packed"] if packs else ["padded"]
     if kind != "mamba":
         layouts.append("masked")
@@ -117,7 +118,7 @@ def test_a_head_that_does_more_than_we_know_is_left_to_the_model() -> None:
         return output
 
     model.forward = biased
-    assert not TargetLoss(model).in_two_parts
+    assert not TargetLoss(model).parts.is_split
     loss, wanted = one_by_one(model, ROWS)
     found, grown = gradient(model, ROWS, layout="packed", budget=30)
     assert found == pytest.approx(loss, abs=1e-5)
