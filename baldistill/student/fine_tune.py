@@ -22,7 +22,7 @@ from baldistill.config import StudentConfig
 from baldistill.errors import UserError
 from baldistill.generation.types import ModelRef
 from baldistill.processes import without_collector
-from baldistill.ray_patches import lost_worker_errors
+from baldistill.ray_patches import interruptible_trainer, lost_worker_errors
 from baldistill.storage import Storage
 from baldistill.student.training import Progress, TrainingResult
 from baldistill.teacher.parsing import target_text
@@ -102,8 +102,6 @@ def _fit_with_retries(work: _Work, scaling: ray.train.ScalingConfig) -> ray.trai
     Ray notices: their all-reduce of gradients ends with a RuntimeError of gloo or NCCL. With
     several workers such an error counts as a lost worker.
     """
-    from ray.train.torch import TorchTrainer
-
     lost = lost_worker_errors()
     if scaling.num_workers > 1:
         lost = (*lost, RuntimeError)
@@ -120,7 +118,7 @@ def _fit_with_retries(work: _Work, scaling: ray.train.ScalingConfig) -> ray.trai
                 storage_path=scratch.root,
                 storage_filesystem=scratch.fs,
             )
-            trainer = TorchTrainer(
+            trainer = interruptible_trainer()(
                 partial(_train_on_worker, work), scaling_config=scaling, run_config=run
             )
             try:

@@ -305,27 +305,33 @@ def test_an_engine_that_is_killed_has_lost_no_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class DyingActor(EngineActor):  # in here, so that its process need not import this file
-        """It dies once, when it has ten answers and has told none of them."""
+        """It dies once, with ten answers that it has told nobody and sixteen calls in flight."""
 
         def __init__(self, config: Any, driver: Any, answers: Storage, hold: Any) -> None:
             super().__init__(config, driver, answers, hold)
             self.died = Path(answers.path()).parent / "died"
+            self.in_flight = Path(answers.path()).parent / "in flight"
             self.store = ResponseStore(answers)
 
         @ray.method(max_task_retries=0)  # type: ignore[untyped-decorator]
         def generate(self, model: ModelRef, requests: bytes, sampling: Sampling) -> bytes:
             answers = super().generate(model, requests, sampling)
             if not self.died.exists():
-                while len(self.store.index(self.store.segments())) < 10:
+                while not self.in_flight.exists() or self.num_stored() < 10:
                     time.sleep(0.02)
                 self.died.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             return cast(bytes, answers)
 
+        def num_stored(self) -> int:
+            return len(self.store.index(self.store.segments()))
+
     monkeypatch.setattr("baldistill.generation.pool.EngineActor", DyingActor)
     server, answered = FaultServer(answers_at_most=10), set[str]()
 
     def go_on() -> None:
+        wait_until(lambda: server.working == 16)  # what the client has sent has arrived
+        (tmp_path / "in flight").touch()
         wait_until((tmp_path / "died").exists)
         answered.update(server.answered)
         server.answers_at_most = None

@@ -54,6 +54,7 @@ from baldistill.core.ledger import Caps
 from baldistill.errors import UserError
 from baldistill.generation.pool import Pool
 from baldistill.generation.types import ModelRef, Sampling
+from baldistill.placement.cluster import connected
 from baldistill.run_folder.lock import only_run_in, only_user_of
 from baldistill.storage import Storage
 from baldistill.teacher.ledger_actor import start_ledger
@@ -64,8 +65,11 @@ uri, url, number = sys.argv[1:]
 storage = Storage.open(uri)
 store = ResponseStore(storage.sub("responses"))
 try:
-    with only_run_in(storage, beat=0.5, silence=3.0), only_user_of(store.storage, storage):
-        ray.init(num_cpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    with (
+        only_run_in(storage, beat=0.5, silence=3.0),
+        only_user_of(store.storage, storage),
+        connected(),  # which has patience with a busy machine
+    ):
         config = OpenAITeacher(model="m", base_url=url, concurrency=8)
         bundle = {"CPU": 0.25}
         pool = Pool.start(config, ModelRef("m"), replicas=1, bundle=bundle, batch_size=8,

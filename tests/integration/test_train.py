@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,9 @@ def test_two_workers_halve_the_steps_and_learn_the_same(tmp_path: Path) -> None:
         figures = Figures(progress.step, f"loss {progress.loss}", progress.total_steps)
         ray.get(counter.show.remote(figures))
 
+    on_ctrl_c = signal.getsignal(signal.SIGINT)
     two = tune(tmp_path / "two", 2, batch_size=8, on_progress=tell)
+    assert signal.getsignal(signal.SIGINT) is on_ctrl_c, "Ctrl-C is the program's afterwards, too"
     assert ray.get(counter.figures.remote()) == Figures(8, f"loss {two.losses[-1][1]}", 8)
     ray.kill(counter)
     assert two.num_steps == one.num_steps == 8  # 2 epochs of 64 examples, 16 at a step
