@@ -178,7 +178,9 @@ def test_a_run_with_the_plug_pulled_equals_one_with_transformers(
 ) -> None:
     """The server dies in mid-run and is started again: one run, complete.
 
-    Only what was under way when it died may have been worked on, and is a second call.
+    Only what was under way when it died may have been worked on, and is a second call. For each of
+    the four connections that may be two calls: the kernel closes a dead process's connections
+    before its listening socket, which still takes a request of the next row.
     """
     options = ["budget.total=80", "stages=1", "data.bundled_rows=400", "student.epochs=1"]
     options += ["data.bundled_evaluation_per_domain=2", "rationale.max_attempts=1"]
@@ -202,7 +204,7 @@ def test_a_run_with_the_plug_pulled_equals_one_with_transformers(
     assert found.num_rows > 40
     assert found.equals(table_of(other))
     spending = json.loads((folder / "metrics.json").read_text())["budget"]["total"]
-    assert spending["requests"] <= spending["calls"] <= spending["requests"] + 4
+    assert spending["requests"] <= spending["calls"] <= spending["requests"] + 2 * 4
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or KEY.encode() not in path.read_bytes()
 
