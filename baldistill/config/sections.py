@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, ClassVar, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, with_config
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    with_config,
+)
 
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 Share: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -28,6 +36,18 @@ class Section(BaseModel):
     """A part of the config: immutable, and without keys that it does not know."""
 
     model_config = _RULES
+
+    added: ClassVar[frozenset[str]] = frozenset()
+    """Options that run folders of earlier versions do not know. A dump leaves them out while they
+    have their default: the steps of these folders were made without them, and go on."""
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = dump(self)
+        for name in self.added & values.keys():
+            if getattr(self, name) == type(self).model_fields[name].default:
+                del values[name]
+        return values
 
 
 def use_as_section(*shapes: type[Any]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from baldistill.config import Config
 from baldistill.config.loading import dump_config, load_config
+from baldistill.config.sections import Section
 from baldistill.errors import ConfigError
 from baldistill.methods import METHODS
 from baldistill.yaml12 import read_yaml
@@ -238,3 +239,17 @@ def test_keys_that_are_refused_are_fields_of_the_trainer() -> None:
 
     assert _known()[0] >= {"max_grad_norm", "report_to", "adam_beta2"}
     assert set(_OURS) - _known()[0] <= {"warmup_ratio"}
+
+
+def test_options_that_came_later_do_not_show_in_old_folders() -> None:
+    class Old(Section):
+        first: int = 1
+
+    class New(Old):
+        added = frozenset({"second"})
+        second: str | None = None
+
+    assert New().model_dump(mode="json") == Old().model_dump(mode="json")
+    assert New(second="x").model_dump(mode="json") == {"first": 1, "second": "x"}
+    assert New(second="x").model_dump(include={"second"}) == {"second": "x"}
+    assert New().model_dump(exclude={"first"}) == {}
