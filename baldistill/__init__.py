@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from baldistill.commands.ask import Reply as Reply
+    from baldistill.commands.ask import RunStudent as RunStudent
     from baldistill.commands.compare import compare as compare
     from baldistill.commands.export import Export as Export
     from baldistill.commands.export import export as export
@@ -26,8 +28,10 @@ __all__ = [
     "Config",
     "Export",
     "Repair",
+    "Reply",
     "RunPlan",
     "RunResult",
+    "RunStudent",
     "UserError",
     "compare",
     "export",
@@ -42,6 +46,8 @@ __all__ = [
 _HOME = {
     "Config": "baldistill.config",
     "UserError": "baldistill.errors",
+    "Reply": "baldistill.commands.ask",
+    "RunStudent": "baldistill.commands.ask",
     "Export": "baldistill.commands.export",
     "export": "baldistill.commands.export",
     "RunPlan": "baldistill.commands.plan",

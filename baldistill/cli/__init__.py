@@ -7,10 +7,12 @@ import os
 import signal
 import sys
 import threading
+from typing import Annotated
 
 import typer
 
-from baldistill.cli import compare, data, export, repair, report, run, sweep
+from baldistill import __version__
+from baldistill.cli import ask, compare, data, export, repair, report, run, sweep
 from baldistill.disk_errors import disk_problem
 from baldistill.errors import UserError
 from baldistill.masking import masked_text
@@ -31,6 +33,7 @@ app.command()(sweep.sweep)
 app.command()(report.report)
 app.command()(report.ledger)
 app.command()(export.export)
+app.command()(ask.ask)
 app.command()(repair.repair)
 app.add_typer(data.app)
 
@@ -40,6 +43,24 @@ _RESUME = (
     b"folder above\n"
 )
 _GRACE_SECONDS = 2.0
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"baldistill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_show_version, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -114,6 +114,20 @@ class RunFolder:
         """The stages that have begun, without stage 0."""
         return tuple(stage for stage in self.stages if stage.stage > 0)
 
+    def trained_stage(self, stage: int | None = None) -> int:
+        """Return the stage whose student is meant: by default the last that has trained one.
+
+        Raises:
+            UserError: There is none, or not in this stage.
+        """
+        trained = [one.stage for one in self.distilled if one.training]
+        if not trained:
+            raise UserError(f"no stage of {self.storage.uri} has trained a student yet")
+        if stage is not None and stage not in trained:
+            there = ", ".join(map(str, trained))
+            raise UserError(f"--stage {stage}: {self.storage.uri} has students of stages {there}")
+        return trained[-1] if stage is None else stage
+
     @property
     def evaluated(self) -> dict[str, dict[str, Any]]:
         """Metrics by title (`base`, `stage 1`, ...), in order."""
