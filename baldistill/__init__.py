@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from baldistill.commands.export import export as export
     from baldistill.commands.plan import RunPlan as RunPlan
     from baldistill.commands.plan import plan as plan
+    from baldistill.commands.publish import Published as Published
+    from baldistill.commands.publish import publish as publish
     from baldistill.commands.repair import Repair as Repair
     from baldistill.commands.repair import repair as repair
     from baldistill.commands.run import RunResult as RunResult
@@ -27,6 +29,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Config",
     "Export",
+    "Published",
     "Repair",
     "Reply",
     "RunPlan",
@@ -37,6 +40,7 @@ __all__ = [
     "export",
     "ledger",
     "plan",
+    "publish",
     "repair",
     "run",
     "sweep",
@@ -54,6 +58,8 @@ _HOME = {
     "RunResult": "baldistill.commands.run",
     "plan": "baldistill.commands.plan",
     "ledger": "baldistill.report.requests",
+    "Published": "baldistill.commands.publish",
+    "publish": "baldistill.commands.publish",
     "Repair": "baldistill.commands.repair",
     "repair": "baldistill.commands.repair",
     "write_report": "baldistill.report.page:report",

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from baldistill import __version__
-from baldistill.cli import ask, compare, data, export, repair, report, run, sweep
+from baldistill.cli import ask, compare, data, export, publish, repair, report, run, sweep
 from baldistill.disk_errors import disk_problem
 from baldistill.errors import UserError
 from baldistill.masking import masked_text
@@ -34,6 +34,7 @@ app.command()(report.report)
 app.command()(report.ledger)
 app.command()(export.export)
 app.command()(ask.ask)
+app.command()(publish.publish)
 app.command()(repair.repair)
 app.add_typer(data.app)
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
 
 from baldistill.cli import options
 from baldistill.processes import without_collector
-from baldistill.visible import visible
+from baldistill.visible import visible, visible_lines
+
+_NEXT = """next:
+  baldistill ask {run}      the student at a prompt
+  baldistill data describe my.yaml      your own data: start from examples/own-data.yaml"""
 
 
 def run(
@@ -33,6 +38,8 @@ def run(
         config, run_dir=run_dir, address=address, store=store, verbose=verbose
     )
     typer.echo(visible(f"report: {write_report(result.run_dir)}"), err=True)
+    if config.data.train == "bundled":
+        typer.echo(visible_lines(_NEXT.format(run=shlex.quote(result.run_dir))), err=True)
     options.print_json(as_json, {"run_dir": result.run_dir, **result.metrics})
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, TextStreamer
 
+from baldistill.commands.shown import student_prompts
 from baldistill.config.loading import load_config
 from baldistill.core.answers import Task, extract
-from baldistill.data.labels import label_sets
 from baldistill.errors import UserError
 from baldistill.generation.encoding import encode_and_cut, end_tokens, prompt_limit
 from baldistill.generation.loading import context_size, load_pretrained
@@ -20,7 +20,6 @@ from baldistill.generation.types import ModelRef, Prompt
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import StageLayout
 from baldistill.run_folder.reader import read_run
-from baldistill.teacher.prompts import load_prompts
 
 OnText = Callable[[str], None]
 
@@ -51,9 +50,8 @@ class RunStudent:
         folder = read_run(run)
         self.stage = folder.trained_stage(stage)
         self._counts = folder.counts
-        self._config = config = load_config(folder.storage.uri_of(layout.CONFIG))
-        prompts = load_prompts(config.student.prompts, model=config.student.model)
-        self._prompts = prompts.with_labels(label_sets(config, folder.counts, folder.storage))
+        self._config = load_config(folder.storage.uri_of(layout.CONFIG))
+        self._prompts = student_prompts(folder)
         student = ModelRef(StageLayout(self.stage).student, folder.storage)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from baldistill.commands.card_facts import facts
 from baldistill.report.formats import markdown_table
 from baldistill.run_folder.reader import RunFolder
-from baldistill.uris import masked
 from baldistill.visible import visible
 
 _SIZES = {"1K": 1_000, "10K": 10_000, "100K": 100_000, "1M": 1_000_000, "10M": 10_000_000}
@@ -59,7 +58,7 @@ def dataset_card(
         "[Multi-Stage Balanced Distillation](https://arxiv.org/abs/2406.13114) by baldistill "
         f"{visible(str(folder.versions.get('baldistill', '')))}.",
         "",
-        *_facts(folder, format),
+        *facts(folder, ("format", format)),
         "",
         "## Examples by domain",
         "",
@@ -96,42 +95,6 @@ def _size(total: int) -> str:
     if below and above:
         return f"{below[-1]}<n<{above[0]}"
     return f"n<{above[0]}" if above else f"n>{below[-1]}"
-
-
-def _facts(folder: RunFolder, format: str) -> list[str]:
-    """Say where the examples come from."""
-    train = folder.setting("data.train", "bundled")
-    files = [train] if isinstance(train, str) else list(train)
-    total = folder.final.get("budget", {}).get("total", {})
-    spent = f"; {total['calls']:,} calls of the teacher" if "calls" in total else ""
-    policy = folder.setting("budget.policy.kind", "adaptive")
-    rows = [
-        ("corpus", ", ".join(_last_name(str(name)) for name in files)),
-        ("teacher", ", ".join(_teachers(folder.setting("teacher", {})))),
-        ("student", _model(folder.setting("student.model", "bundled"))),
-        ("budget", f"{folder.budget:,} annotated examples in {folder.num_stages} stages{spent}"),
-        ("policy, selection", f"{policy}, {folder.setting('selection.metric', 'ifd')}"),
-        ("seed", str(folder.setting("seed", 0))),
-        ("format", format),
-    ]
-    return markdown_table(["", "made from"], rows, numbers=slice(0, 0))
-
-
-def _teachers(teacher: Mapping[str, Any]) -> list[str]:
-    """Name the teacher, or those of a cascade, without what stands in their addresses."""
-    tiers = teacher.get("tiers") or [teacher]
-    named = ((tier.get("model", "bundled"), tier.get("kind", "transformers")) for tier in tiers)
-    return [f"{_model(model)} ({kind})" for model, kind in named]
-
-
-def _model(name: Any) -> str:
-    """Return a hub id, or the last name of a path: a card may be public, and a disk is not."""
-    is_path = str(name).startswith(("/", "~", ".")) or "://" in str(name)
-    return _last_name(str(name)) if is_path else str(name)
-
-
-def _last_name(path: str) -> str:
-    return masked(path).rstrip("/").rpartition("/")[2]
 
 
 def _by_domain(counts: Mapping[str, Mapping[str, int]]) -> list[str]:

@@ -14,9 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from baldistill.commands.dataset_card import dataset_card
-from baldistill.commands.hub import push_dataset
-from baldistill.config.loading import load_config
-from baldistill.data.labels import label_sets
+from baldistill.commands.hub import upload
+from baldistill.commands.shown import start_text, student_prompts
 from baldistill.errors import UserError
 from baldistill.generation.types import Prompt
 from baldistill.records import ANNOTATED
@@ -25,7 +24,7 @@ from baldistill.run_folder.layout import ExportFormat, StageLayout
 from baldistill.run_folder.reader import RunFolder, read_run
 from baldistill.storage import Storage
 from baldistill.teacher.parsing import target_text
-from baldistill.teacher.prompts import PromptSet, load_prompts
+from baldistill.teacher.prompts import PromptSet
 
 CARD = "README.md"
 _FILES = {"parquet": "train.parquet"}
@@ -82,7 +81,7 @@ def export(
     last = _stage(folder, stage)
     cumulative = folder.setting("student.data", "cumulative") == "cumulative"
     stages = range(1 if cumulative else last, last + 1)
-    prompts = _prompts(folder)
+    prompts = student_prompts(folder)
     is_chat = not isinstance(prompts.templates["student"], str)
     chosen: ExportFormat = format or ("messages" if is_chat else "prompt-completion")
     if chosen == "messages" and not is_chat:
@@ -95,7 +94,7 @@ def export(
     _check_is_ours(target)
     file = _FILES.get(chosen, _JSON_LINES)
     with tempfile.TemporaryDirectory(prefix="baldistill-export-") as scratch:
-        start = "" if is_chat else _start_text(folder.storage, last)
+        start = "" if is_chat else start_text(folder.storage, last)
         examples = _examples(folder, stages, prompts, start)
         written = _write_parquet if chosen == "parquet" else _write_lines(chosen)
         written(examples, Path(scratch, file))
@@ -103,7 +102,10 @@ def export(
         card = dataset_card(folder, last, chosen, file, counts, is_chat=is_chat)
         Path(scratch, CARD).write_text(card, "utf-8")
         target.upload_dir(Path(scratch), "")
-        pushed = push_dataset(Path(scratch), push, public=public) if push else None
+        pushed = None
+        if push:
+            files = {name: Path(scratch, name) for name in (CARD, file)}
+            pushed = upload(files, push, "dataset", public=public, command="export")
     total = sum(sum(sources.values()) for sources in counts.values())
     return Export(target.uri, file, chosen, last, total, pushed)
 
@@ -117,14 +119,6 @@ def _stage(folder: RunFolder, stage: int | None) -> int:
         there = "stage 1 alone" if len(done) == 1 else f"the stages 1 to {done[-1]}"
         raise UserError(f"--stage {stage}: {folder.storage.uri} has annotated in {there}")
     return done[-1] if stage is None else stage
-
-
-def _prompts(folder: RunFolder) -> PromptSet:
-    """Return the student's prompts as the run had them."""
-    storage = folder.storage
-    config = load_config(storage.uri_of(layout.CONFIG))
-    prompts = load_prompts(config.student.prompts, model=config.student.model)
-    return prompts.with_labels(label_sets(config, folder.counts, storage))
 
 
 def _check_is_ours(target: Storage) -> None:
@@ -145,26 +139,6 @@ def _counts(folder: RunFolder, stages: range) -> dict[str, Counter[str]]:
             for domain, sources in stage.sources.items():
                 counts.setdefault(domain, Counter()).update(sources)
     return counts
-
-
-def _start_text(storage: Storage, stage: int) -> str:
-    """Return the start token as text, where the student's tokenizer has one and adds none.
-
-    The training put it in front of each text. Other trainers leave that to the tokenizer.
-    """
-    student = StageLayout(stage).student
-    known = f"{student}/tokenizer_config.json"
-    whole = f"{student}/tokenizer.json"
-    if not (storage.exists(known) and storage.exists(whole)):
-        return ""
-    start = storage.read_json(known).get("bos_token")
-    start = start.get("content") if isinstance(start, Mapping) else start
-    if not start:
-        return ""
-    from tokenizers import Tokenizer
-
-    added = Tokenizer.from_str(storage.read_text(whole)).encode("a").tokens
-    return "" if added[:1] == [start] else str(start)
 
 
 def _examples(

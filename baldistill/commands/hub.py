@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from baldistill.errors import UserError
 
+Kind: TypeAlias = Literal["dataset", "model"]
 
-def push_dataset(folder: Path, name: str, *, public: bool) -> str:
-    """Upload a folder as the data set OWNER/NAME, and return its address.
 
-    A data set that is not there yet is made, private unless `public`. HF_TOKEN or `hf auth login`
+def upload(
+    files: Mapping[str, Path | bytes], name: str, kind: Kind, *, public: bool, command: str
+) -> str:
+    """Upload files to the repository OWNER/NAME in one commit, and return its address.
+
+    A repository that is not there yet is made, private unless `public`. HF_TOKEN or `hf auth login`
     says who uploads; HF_ENDPOINT names another hub.
+
+    Args:
+        files: Path in the repository -> a file on this machine, or its content.
+        name: OWNER/NAME.
+        kind: What the repository holds.
+        public: Whether a repository that is made here can be seen by all.
+        command: Of ours, for the commit's message and for errors.
 
     Raises:
         UserError: The name is none, nobody is logged in, or the hub refuses or cannot be reached.
     """
-    from huggingface_hub import HfApi  # which transformers needs, too
+    from huggingface_hub import CommitOperationAdd, HfApi  # which transformers needs, too
 
     with _errors_of_the_hub(name):
         api = HfApi()
-        made = api.create_repo(name, repo_type="dataset", private=not public, exist_ok=True)
-        api.upload_folder(
-            folder_path=folder,
+        made = api.create_repo(name, repo_type=kind, private=not public, exist_ok=True)
+        api.create_commit(
             repo_id=made.repo_id,
-            repo_type="dataset",
-            commit_message="Upload with baldistill export",
+            repo_type=kind,
+            operations=[CommitOperationAdd(path, content) for path, content in files.items()],
+            commit_message=f"Upload with baldistill {command}",
         )
         return str(made)
 
@@ -40,9 +52,7 @@ def _errors_of_the_hub(name: str) -> Iterator[None]:
     try:
         yield
     except errors.HFValidationError as error:
-        raise UserError(
-            f"--push {name!r} is no name on the hub, as OWNER/NAME is: {error}"
-        ) from None
+        raise UserError(f"{name!r} is no name on the hub, as OWNER/NAME is: {error}") from None
     except errors.LocalTokenNotFoundError:
         raise UserError(_LOG_IN) from None
     except errors.OfflineModeIsEnabled:
@@ -61,8 +71,8 @@ def _errors_of_the_hub(name: str) -> Iterator[None]:
         if not _is_of_the_network(error):
             raise
         raise UserError(
-            f"the hub cannot be reached ({type(error).__name__}: {error}): the folder is written, "
-            "so --push can be tried again"
+            f"the hub cannot be reached ({type(error).__name__}: {error}): try the same "
+            "command again"
         ) from None
 
 

@@ -55,6 +55,8 @@ REPORT = "report"
 REPORT_PAGE = "report/index.html"
 EXPORT = "export"
 """Data sets that `baldistill export` wrote, a folder for each format."""
+PUBLISH = "publish"
+"""The student with its card, as `baldistill publish --dry-run` wrote it."""
 
 # Machinery.
 CORPUS_STEP = "corpus"

@@ -67,7 +67,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.private.setdefault(
                 name, made.get("visibility") == "private" or bool(made.get("private"))
             )
-            self._answer(200, {"url": f"{self.server.endpoint}/datasets/{name}", "id": name})
+            kind = "datasets/" if made.get("type") == "dataset" else ""
+            self._answer(200, {"url": f"{self.server.endpoint}/{kind}{name}", "id": name})
         elif self.path == "/api/validate-yaml":
             self._answer(200, {"errors": [], "warnings": []})
         elif "/preupload/" in self.path:
@@ -77,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
             ]
             self._answer(200, {"files": files})
         elif "/commit/" in self.path:
-            repository = self.path.removeprefix("/api/datasets/").partition("/commit/")[0]
+            repository = "/".join(self.path.partition("/commit/")[0].split("/")[-2:])
             for line in map(json.loads, body.splitlines()):
                 if line["key"] == "file":
                     content = base64.b64decode(line["value"]["content"])

@@ -1,0 +1,46 @@
+"""What the cards of data sets and models say of the run that made them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from baldistill.report.formats import markdown_table
+from baldistill.run_folder.reader import RunFolder
+from baldistill.uris import masked
+
+
+def facts(folder: RunFolder, *more: tuple[str, str]) -> list[str]:
+    """Return a table of what a run was made from, and the rows of `more`."""
+    train = folder.setting("data.train", "bundled")
+    files = [train] if isinstance(train, str) else list(train)
+    total = folder.final.get("budget", {}).get("total", {})
+    spent = f"; {total['calls']:,} calls of the teacher" if "calls" in total else ""
+    policy = folder.setting("budget.policy.kind", "adaptive")
+    rows = [
+        ("corpus", ", ".join(_last_name(str(name)) for name in files)),
+        ("teacher", ", ".join(_teachers(folder.setting("teacher", {})))),
+        ("student", model_name(folder.setting("student.model", "bundled"))),
+        ("budget", f"{folder.budget:,} annotated examples in {folder.num_stages} stages{spent}"),
+        ("policy, selection", f"{policy}, {folder.setting('selection.metric', 'ifd')}"),
+        ("seed", str(folder.setting("seed", 0))),
+        *more,
+    ]
+    return markdown_table(["", "made from"], rows, numbers=slice(0, 0))
+
+
+def _teachers(teacher: Mapping[str, Any]) -> list[str]:
+    """Name the teacher, or those of a cascade, without what stands in their addresses."""
+    tiers = teacher.get("tiers") or [teacher]
+    named = ((tier.get("model", "bundled"), tier.get("kind", "transformers")) for tier in tiers)
+    return [f"{model_name(model)} ({kind})" for model, kind in named]
+
+
+def model_name(name: Any) -> str:
+    """Return a hub id, or the last name of a path: a card may be public, and a disk is not."""
+    is_path = str(name).startswith(("/", "~", ".")) or "://" in str(name)
+    return _last_name(str(name)) if is_path else str(name)
+
+
+def _last_name(path: str) -> str:
+    return masked(path).rstrip("/").rpartition("/")[2]

@@ -1,0 +1,134 @@
+"""`baldistill publish`: a student with its card, as a folder and on the hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from runs import mistake
+from servers.hub import Hub, hub
+
+import baldistill
+from baldistill.bundled import model_dir
+from baldistill.errors import UserError
+
+FINISHED = Path(__file__).resolve().parents[2] / "run_folders" / "0.1.0" / "finished"
+MADE = {"README.md", "Modelfile"}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A finished run of two stages; its second student is a model that can write."""
+    run = Path(shutil.copytree(FINISHED, tmp_path / "run"))
+    shutil.copytree(model_dir("teacher"), run / "stages/02/student", dirs_exist_ok=True)
+    config = run / "config.yaml"
+    config.write_text(re.sub(r"max_new_tokens: \d+", "max_new_tokens: 96", config.read_text()))
+    return run
+
+
+def python_of(card: str) -> str:
+    return card.partition("```python\n")[2].partition("```")[0]
+
+
+def test_a_dry_run_writes_a_model_that_answers_as_its_card_says(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = baldistill.publish(run, "me/puzzles", dry_run=True)
+    folder = run / "publish"
+    assert (done.stage, done.folder, done.address) == (2, str(folder), None)
+    student = run / "stages/02/student"
+    assert {path.name for path in folder.iterdir()} == set(done.files)
+    assert set(done.files) == {path.name for path in student.iterdir()} | MADE
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        assert (folder / name).read_bytes() == (student / name).read_bytes()
+    generation = json.loads((folder / "generation_config.json").read_text())
+    assert (generation["max_new_tokens"], generation["do_sample"]) == (96, False)
+    question = "What is 12 plus 30?"
+    code = python_of((folder / "README.md").read_text("utf-8"))
+    code = code.replace('"me/puzzles"', repr(str(folder))).replace('"..."', repr(question))
+    exec(code, {})
+    assert capsys.readouterr().out.rstrip("\n") == baldistill.RunStudent(run).ask(question).text
+
+
+def test_the_card_has_the_figures_of_the_run(run: Path) -> None:
+    baldistill.publish(run, "me/puzzles", stage=2, dry_run=True, out=run / "out")
+    card = (run / "out/README.md").read_text("utf-8")
+    metrics = json.loads((run / "stages/02/metrics.json").read_text())
+    for domain, figure in metrics["per_domain"].items():
+        assert re.search(rf"\| {domain} \|.*\| {100 * figure['score']:.1f} \|\n", card)
+    assert f"| {100 * metrics['macro']:.1f} |\n" in card
+    assert "base_model" not in card, "the bundled student is nowhere on the hub"
+    assert "127.0.0.1" not in card, "addresses of servers are nobody's business"
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("  model: bundled\n", "  model: some/base\n"))
+    baldistill.publish(run, "me/puzzles", dry_run=True, out=run / "out")
+    assert "base_model: some/base\n" in (run / "out/README.md").read_text("utf-8")
+
+
+def test_a_student_of_chats_keeps_its_template(run: Path) -> None:
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("prompts: auto", "prompts: instruct"))
+    baldistill.publish(run, "me/puzzles", dry_run=True)
+    code = python_of((run / "publish/README.md").read_text("utf-8"))
+    assert '"role": "user"' in code
+    assert "{question}" in code
+    assert "TEMPLATE" not in (run / "publish/Modelfile").read_text("utf-8")
+
+
+def test_a_folder_of_somebody_else_is_kept(run: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "README.md").write_text("my thesis")
+    for name in ("README.md", "notes.txt"):
+        (mine / name).write_text("my thesis")
+        with pytest.raises(UserError, match=r"holds something else"):
+            baldistill.publish(run, "me/puzzles", dry_run=True, out=mine)
+        assert (mine / name).read_text() == "my thesis"
+    baldistill.publish(run, "me/puzzles", dry_run=True, stage=2)
+    baldistill.publish(run, "me/other", dry_run=True)  # an earlier one is replaced
+    assert "# me/other\n" in (run / "publish/README.md").read_text("utf-8")
+
+
+def publish(run: Path, home: Path, *options: str, **variables: str) -> tuple[int, str]:
+    """`baldistill publish` in a home without a login."""
+    known = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "baldistill", "publish", str(run), *options],
+        env={**known, "HOME": str(home), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    assert "hf_" not in done.stdout + done.stderr, "tokens are not shown"
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_an_upload_is_private_and_whole(run: Path, tmp_path: Path) -> None:
+    with hub() as server:
+        here = {"HF_ENDPOINT": server.endpoint, "HF_TOKEN": Hub.token}
+        status, said = publish(run, tmp_path, "me/puzzles", "--json", **here)
+        assert status == 0, said
+        done = json.loads(said.splitlines()[-1])
+        assert done["address"] == f"{server.endpoint}/me/puzzles"
+        assert server.private == {"me/puzzles": True}
+        assert set(server.files) == {f"me/puzzles/{name}" for name in done["files"]}
+        weights = (run / "stages/02/student/model.safetensors").read_bytes()
+        assert server.files["me/puzzles/model.safetensors"] == weights
+        status, said = publish(run, tmp_path, "me/puzzles", **here | {"HF_TOKEN": Hub.reader})
+        assert status == 2
+        assert "your token may not write to me/puzzles" in said
+
+
+def test_what_a_user_can_mend(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # this process is offline
+    assert "HF_HUB_OFFLINE is set" in mistake(capsys, "publish", str(run), "me/puzzles")
+    assert "no name on the hub" in mistake(capsys, "publish", str(run), "my puzzles")
+    said = mistake(capsys, "publish", str(run), "me/puzzles", "--stage", "1", "--dry-run")
+    assert "holds no weights" in said  # the fixture's first student has none
