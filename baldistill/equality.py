@@ -112,6 +112,27 @@ def same_answer(
         return None
 
 
+def is_accepted(
+    task: Task,
+    answer: str | None,
+    accepted: Sequence[str],
+    choices: Sequence[str] | None = None,
+    question: str | None = None,
+) -> bool | None:
+    """Return whether an answer is the same as one of those that count.
+
+    Returns:
+        None if it is the same as none, and one of them could not be compared (`same_answer`).
+    """
+    found: bool | None = False
+    for gold in accepted:
+        same = same_answer(task, answer, gold, choices, question)
+        if same:
+            return True
+        found = None if same is None else found
+    return found
+
+
 def serve(cpu_seconds: float) -> None:
     """Work as a helper: read pairs as lines of JSON, write whether they are equal."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -23,6 +23,29 @@ _EXAMPLE = [
 
 EXAMPLES = pa.schema(_EXAMPLE)
 """A valid row of the corpus or of the evaluation set. `choices` is null if there are none."""
+
+OPTIONAL = pa.schema(
+    [
+        pa.field("alternatives", pa.list_(pa.string())),  # answers that count as `answer` does
+    ]
+)
+"""Further columns of an example, behind the others of a table, null where a row has no value.
+
+A table has one only if one of its rows may have a value. So corpora without such values, and the
+folders of earlier versions, have the tables that they always had.
+"""
+
+
+def with_optional(schema: pa.Schema, names: Collection[str]) -> pa.Schema:
+    """Return a schema of examples with those of the optional columns that are among the names."""
+    return pa.schema([*schema, *(field for field in OPTIONAL if field.name in names)])
+
+
+def as_rows_of(schema: pa.Schema, table: pa.Table) -> pa.Table:
+    """Return the columns of a schema of examples, and what optional ones the table has."""
+    wanted = with_optional(schema, table.column_names)
+    return table.select(wanted.names).cast(wanted)
+
 
 QUARANTINE = pa.schema(
     [
@@ -116,14 +139,17 @@ class _Row:
     @classmethod
     def to_table(cls, rows: Iterable[Self]) -> pa.Table:
         """Return rows as a table."""
-        columns = cls.schema.names
-        values = [{name: getattr(row, name) for name in columns} for row in rows]
-        return pa.Table.from_pylist(values, schema=cls.schema)
+        rows = list(rows)
+        used = [n for n in OPTIONAL.names if any(getattr(row, n, None) is not None for row in rows)]
+        schema = with_optional(cls.schema, used)
+        values = [{name: getattr(row, name) for name in schema.names} for row in rows]
+        return pa.Table.from_pylist(values, schema=schema)
 
     @classmethod
     def from_table(cls, table: pa.Table) -> list[Self]:
         """Return the rows of a table, which may have further columns."""
-        return [cls(**row) for row in table.select(cls.schema.names).to_pylist()]
+        names = with_optional(cls.schema, table.column_names).names
+        return [cls(**row) for row in table.select(names).to_pylist()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +175,12 @@ class Example(_Row):
     question: str
     answer: str
     choices: list[str] | None = None
+    alternatives: list[str] | None = None
+
+    @property
+    def accepted(self) -> list[str]:
+        """The gold answer, and what counts as it."""
+        return [self.answer, *(self.alternatives or ())]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,8 @@ class Columns(Section):
     question: str = "question"
     """The text that the student is asked."""
     answer: str = "answer"
-    """The gold answer."""
+    """The gold answer; in JSONL and Parquet also a list of acceptable ones. Any of them counts. The
+    first is shown to the teacher, and the student learns to write it."""
     domain: str = "domain"
     """The class, topic or task type to balance over."""
     choices: str | None = None

@@ -66,6 +66,9 @@ def metrics_of_responses(
       examples of all such domains, so that wrong answers of other domains count against it;
     - another domain (of yes and no) is scored by itself: the mean F1 of its gold labels.
 
+    Where a row has several acceptable labels, its gold label is the predicted one, if that is among
+    them, else the first.
+
     `metric` is the domains' common figure, else `mixed`. Micro is the mean score over the examples:
     for labels, this is their micro F1 and their accuracy.
 
@@ -95,12 +98,16 @@ def _classification(
 ) -> dict[str, DomainScore]:
     golds: dict[str, list[str]] = {domain: [] for domain in domains}
     predictions: dict[str, list[str | None]] = {domain: [] for domain in domains}
-    rows = responses.select(["domain", "answer", "prediction"]).to_pylist()
+    optional = [name for name in ("alternatives",) if name in responses.column_names]
+    rows = responses.select(["domain", "answer", "prediction", *optional]).to_pylist()
     for row in rows:
         if row["domain"] in golds:
             said = row["prediction"]
-            golds[row["domain"]].append(fold(row["answer"]))
-            predictions[row["domain"]].append(None if said is None else fold(said))
+            label = None if said is None else fold(said)
+            further = {fold(answer) for answer in row.get("alternatives") or ()}
+            gold = fold(row["answer"])
+            golds[row["domain"]].append(label if label is not None and label in further else gold)
+            predictions[row["domain"]].append(label)
     pooled = label_f1(
         [said for domain in golds if domain in own for said in predictions[domain]],
         [gold for domain in golds if domain in own for gold in golds[domain]],

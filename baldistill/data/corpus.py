@@ -15,7 +15,7 @@ import ray
 import ray.data
 
 from baldistill.core.selection import hash_score, merge_top_k, partial_top_k
-from baldistill.records import EXAMPLES, SCORED
+from baldistill.records import EXAMPLES, SCORED, as_rows_of
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
 
@@ -103,7 +103,7 @@ def _above(block: pa.Table, shared: Any, floor: Mapping[str, float]) -> pa.Table
     """Return the rows of a block that the sample may include."""
     wanted, tried, seed = shared if isinstance(shared, tuple) else ray.get(shared)
     names = sorted(floor)
-    block = block.select(EXAMPLES.names).cast(EXAMPLES)
+    block = as_rows_of(EXAMPLES, block)
     code = pc.index_in(block["domain"], pa.array(names, pa.string()))
     keep = pc.and_(pc.is_valid(code), pc.invert(pc.is_in(block["example_id"], tried)))
     rows = np.flatnonzero(keep.to_numpy())

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from baldistill.data.choices import read_choices
+from baldistill.data.gold_answers import ALTERNATIVES
 from baldistill.data.rows import BadRow, RawBlock, Reason, cut
 from baldistill.data.text import NotTextError
 
@@ -36,7 +37,9 @@ def csv_blocks(stream: IO[bytes], delimiter: str, columns: Mapping[str, str]) ->
     csv.field_size_limit(_MAX_FIELD_CHARS)
     text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
     header = next(csv.reader(text, delimiter=delimiter), [])
-    where = {ours: header.index(theirs) for ours, theirs in columns.items()}
+    where = {  # a cell is one text: it holds no list of acceptable answers
+        ours: header.index(theirs) for ours, theirs in columns.items() if ours != ALTERNATIVES
+    }
     numbered = enumerate(_records(_Lines(text), delimiter), start=1)
     while records := list(islice(numbered, _BLOCK_RECORDS)):
         yield _block(records, where, header, delimiter)

@@ -8,7 +8,7 @@ object. A block that Arrow rejects is halved until the bad lines are alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +18,13 @@ import pyarrow as pa
 import pyarrow.json as pj
 
 from baldistill.data.choices import read_choices
+from baldistill.data.gold_answers import (
+    ALTERNATIVES,
+    LIST,
+    first_answer,
+    further_answers,
+    split_lists,
+)
 from baldistill.data.rows import BadRow, RawBlock, cut
 from baldistill.data.text import NotTextError, text_of
 
@@ -88,12 +95,18 @@ def _parse_fast(
     choices = arrays.pop("choices", None)
     if choices is not None and choices.values.null_count:
         return None
+    extra: dict[str, pa.Array] = {}
+    if (lists := arrays.pop(ALTERNATIVES, None)) is not None and lists.type == LIST:
+        answers = split_lists(lists)
+        if answers is None:
+            return None
+        arrays["answer"], extra[ALTERNATIVES] = answers
     raw = pa.BinaryArray.from_buffers(
         pa.binary(), num_lines, [None, pa.py_buffer(bounds), pa.py_buffer(data)]
     )
     rows = np.arange(first_row, first_row + num_lines)
     texts = {name: array.cast(pa.string()) for name, array in arrays.items()}
-    return RawBlock(rows, texts, choices, raw)
+    return RawBlock(rows, texts, choices, raw, extra=extra)
 
 
 def _schema(line: bytes, columns: Mapping[str, str]) -> pa.Schema | None:
@@ -106,8 +119,12 @@ def _schema(line: bytes, columns: Mapping[str, str]) -> pa.Schema | None:
         return None
     types: dict[str, pa.DataType] = {}
     for ours, theirs in columns.items():
-        kind = pa.list_(pa.string()) if ours == "choices" else None
-        found = kind or _FAST_TYPES.get(type(value.get(theirs)))
+        is_list = ours == "choices" or (
+            ours in ("answer", ALTERNATIVES)
+            and ALTERNATIVES in columns
+            and isinstance(value.get(theirs), list)
+        )
+        found = LIST if is_list else _FAST_TYPES.get(type(value.get(theirs)))
         if found is None or types.get(theirs, found) != found:
             return None
         types[theirs] = found
@@ -155,17 +172,27 @@ def _parse_slowly(
         for name, value in found.items():
             values[name].append(value)
     choices = values.pop("choices", None)
+    extra = {name: pa.array(values.pop(name), LIST) for name in values.keys() & {ALTERNATIVES}}
     return RawBlock(
         np.array(rows, np.int64),
         {name: pa.array(column, pa.string()) for name, column in values.items()},
         None if choices is None else pa.array(choices, pa.list_(pa.string())),
         pa.array(lines, pa.binary()),
         bad,
+        {name: column for name, column in extra.items() if column.null_count < len(column)},
     )
 
 
+def _readers(columns: Mapping[str, str]) -> dict[str, Callable[[Any], Any]]:
+    """Return what reads a value, by our name of the column."""
+    readers: dict[str, Callable[[Any], Any]] = dict.fromkeys(columns, text_of)
+    if ALTERNATIVES in columns:
+        readers |= {"answer": first_answer, ALTERNATIVES: further_answers}
+    return readers | ({"choices": read_choices} if "choices" in columns else {})
+
+
 def parse_line(line: bytes, row: int, columns: Mapping[str, str]) -> dict[str, Any] | BadRow:
-    """Parse a line to our name -> text (for `choices` a list of texts), or to a bad row."""
+    """Parse a line to our name -> text (`choices` and such: a list of them), or to a bad row."""
     content = cut(line.decode("utf-8", "replace"))
     try:
         value = json.loads(line.decode("utf-8"))
@@ -177,10 +204,10 @@ def parse_line(line: bytes, row: int, columns: Mapping[str, str]) -> dict[str, A
         kind = type(value).__name__
         return BadRow(row, "not_an_object", f"a JSON {kind}, not an object", content)
     found: dict[str, Any] = {}
+    readers = _readers(columns)
     for ours, theirs in columns.items():
         try:
-            read = read_choices if ours == "choices" else text_of
-            found[ours] = read(value.get(theirs))
+            found[ours] = readers[ours](value.get(theirs))
             json.dumps(found[ours], ensure_ascii=False).encode("utf-8")
         except NotTextError as error:
             return BadRow(row, "wrong_type", f"`{theirs}` is {error}", content)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from baldistill.data.choices import read_choices
+from baldistill.data.gold_answers import ALTERNATIVES, LIST, read_lists, split_lists
 from baldistill.data.rows import BadRow, RawBlock
 from baldistill.data.text import Problem, column_text, read_each
 
@@ -39,15 +40,20 @@ def _block(batch: pa.RecordBatch, first_row: int, columns: Mapping[str, str]) ->
     texts: dict[str, pa.Array] = {}
     problems: dict[int, Problem] = {}
     choices: pa.Array | None = None
+    extra: dict[str, pa.Array] = {}
     for ours, theirs in columns.items():
         column = batch.column(theirs)
         if ours == "choices":
             choices, wrong = _choices(column)
+        elif ours == ALTERNATIVES:
+            continue  # read with the answer
+        elif ours == "answer" and ALTERNATIVES in columns and _is_list(column):
+            texts[ours], extra[ALTERNATIVES], wrong = _answers(column)
         else:
             texts[ours], wrong = column_text(column)
         for index, (reason, what) in wrong.items():
             problems.setdefault(index, (reason, f"`{theirs}` is {what}"))
-    block = RawBlock(np.arange(first_row, first_row + batch.num_rows), texts, choices)
+    block = RawBlock(np.arange(first_row, first_row + batch.num_rows), texts, choices, extra=extra)
     if not problems:
         return block
     bad = [
@@ -61,7 +67,28 @@ def _block(batch: pa.RecordBatch, first_row: int, columns: Mapping[str, str]) ->
         None if choices is None else choices.take(pa.array(good)),
         None,
         bad,
+        {name: column.take(pa.array(good)) for name, column in extra.items()},
     )
+
+
+def _is_list(column: pa.Array) -> bool:
+    kind = column.type
+    return bool(
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+
+
+def _answers(column: pa.Array) -> tuple[pa.Array, pa.Array, dict[int, Problem]]:
+    """Return the first and the further texts of lists of answers, and what is wrong with some."""
+    if column.type == LIST:
+        try:
+            column.validate(full=True)
+            found = split_lists(column)
+        except pa.ArrowInvalid:
+            found = None
+        if found is not None:
+            return *found, {}
+    return read_lists(column)
 
 
 def _choices(column: pa.Array) -> tuple[pa.Array, dict[int, Problem]]:

@@ -111,7 +111,8 @@ def _prepare(config: DataConfig, seed: int, storage: Storage, track: Track) -> C
     parts = [report.name for report in reports if report.num_valid]
     duplicates = _find_duplicates(reports, storage, track)
     chosen = _choose_evaluation(config, seed, parts, duplicates, storage, track)
-    written = _write_corpus(plan, parts, duplicates, chosen, storage, track)
+    optional = set[str]().union(*(report.optional for report in reports))
+    written = _write_corpus(plan, parts, duplicates, chosen, optional, storage, track)
 
     summary = summarise(reports, written)
     has_choices = any(report.num_with_choices for report in written)
@@ -220,6 +221,7 @@ def _write_corpus(
     parts: Sequence[str],
     duplicates: ray.ObjectRef[Duplicates],
     chosen: pa.Table,
+    optional: set[str],
     storage: Storage,
     track: Track,
 ) -> list[WriteReport]:
@@ -228,7 +230,12 @@ def _write_corpus(
 
     def task(index: int) -> Iterator[WriteReport]:
         yield write_part(
-            storage, parts[index], ray.get(names), ray.get(duplicates), ray.get(evaluation)
+            storage,
+            parts[index],
+            ray.get(names),
+            ray.get(duplicates),
+            ray.get(evaluation),
+            optional,
         )
 
     return list(run_tasks(task, len(parts), "write corpus", track))

@@ -59,6 +59,7 @@ class RawBlock:
         rows: 1-based numbers in the file, ascending, shape (n,).
         columns: Our name (question, answer, domain, id, split) -> string array of length n.
         choices: list<string> array of length n, or None where no choices are mapped.
+        extra: Optional column (`records.OPTIONAL`) -> array of length n, where the rows have one.
         raw: The lines themselves (binary, length n), or None where there are no lines.
         bad: Rows that could not be read; not among the n.
     """
@@ -68,6 +69,7 @@ class RawBlock:
     choices: pa.Array | None = None
     raw: pa.Array | None = None
     bad: Sequence[BadRow] = field(default_factory=tuple)
+    extra: Mapping[str, pa.Array] = field(default_factory=dict)
 
     def content(self, index: int) -> str:
         """Return row `index` for a person to look at, cut."""
@@ -76,6 +78,7 @@ class RawBlock:
         values = {name: column[index].as_py() for name, column in self.columns.items()}
         if self.choices is not None:
             values["choices"] = self.choices[index].as_py()
+        values |= {name: column[index].as_py() for name, column in self.extra.items()}
         return content_of(values)
 
 
@@ -91,10 +94,13 @@ def cut(text: str) -> str:
 
 
 def mapped_columns(config: DataConfig, role: Role) -> dict[str, str]:
-    """Return our name -> the user's column, for the columns to read."""
+    """Return our name -> the user's column, for the columns to read.
+
+    `alternatives` is the answer column once more: see `gold_answers.py`.
+    """
     columns = config.columns
     names = {"question": columns.question, "answer": columns.answer, "domain": columns.domain}
-    optional = {"id": columns.id, "choices": columns.choices}
+    optional = {"alternatives": columns.answer, "id": columns.id, "choices": columns.choices}
     if role == "train" and config.evaluation is None:
         optional["split"] = columns.split
     return names | {ours: theirs for ours, theirs in optional.items() if theirs is not None}

@@ -19,6 +19,7 @@ import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
 from baldistill.data.rows import BadRow, quarantine_table
+from baldistill.records import OPTIONAL
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
 
@@ -28,7 +29,10 @@ _NUM_EXAMPLES = 5
 
 @dataclass(slots=True)
 class ReadReport:
-    """Counts of the rows of a part; `error` says why the user's file could not be read."""
+    """Counts of the rows of a part; `error` says why the user's file could not be read.
+
+    `optional` has the optional columns (`records.OPTIONAL`) of which a row has a value.
+    """
 
     name: str
     num_read: int = 0
@@ -36,6 +40,7 @@ class ReadReport:
     num_keys: int = 0
     bad: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
+    optional: set[str] = field(default_factory=set)
     error: str | None = None
 
 
@@ -80,6 +85,9 @@ class PartWriter:
         name, report = self.report.name, self.report
         report.num_read += staged.num_rows + len(bad)
         report.num_valid += staged.num_rows
+        report.optional |= {
+            name for name in OPTIONAL.names if staged[name].null_count < staged.num_rows
+        }
         report.bad.update(item.reason for item in bad)
         room = _NUM_EXAMPLES - len(report.examples)
         report.examples += [

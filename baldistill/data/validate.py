@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 
 from baldistill.config import DataConfig
 from baldistill.data.choices import check_choices, show_choices
+from baldistill.data.gold_answers import ALTERNATIVES, clean, longest
 from baldistill.data.rows import BadRow, RawBlock, Reason
 from baldistill.data.sources import Role
 from baldistill.data.text import BLANK, example_ids, keys, normalise
-from baldistill.records import EXAMPLES
+from baldistill.records import EXAMPLES, OPTIONAL
 
 TRAIN, EVALUATION = 0, 1
 """Values of `role` in the staged table."""
@@ -27,6 +28,7 @@ STAGED = pa.schema(
         pa.field("key", pa.uint64(), nullable=False),  # of role, domain and question
         pa.field("id_key", pa.uint64(), nullable=False),  # of role and the user's id
         pa.field("question_key", pa.uint64(), nullable=False),
+        *OPTIONAL,
     ]
 )
 """The columns of valid rows between reading and the final files."""
@@ -71,6 +73,9 @@ def divide(
     columns = {name: normalise(column) for name, column in block.columns.items()}
     verdicts = _Verdicts({}, np.ones(len(block.rows), np.bool_))
     _check_texts(columns, config, verdicts)
+    if ALTERNATIVES in block.extra:
+        columns[ALTERNATIVES] = clean(block.extra[ALTERNATIVES], columns["answer"])
+        _check_alternatives(columns[ALTERNATIVES], config, verdicts)
     if block.choices is not None:
         columns["question"] = _check_choices(columns, block.choices, verdicts)
     good = np.flatnonzero(verdicts.is_open)
@@ -107,16 +112,25 @@ def _check_texts(columns: dict[str, pa.Array], config: DataConfig, verdicts: _Ve
         verdicts.mark(unknown, "unknown_split", f"the split is none of {allowed}")
 
 
+def _check_alternatives(alternatives: pa.Array, config: DataConfig, verdicts: _Verdicts) -> None:
+    limit = config.max_answer_chars
+    too_long = pa.array([longest(texts) > limit for texts in alternatives.to_pylist()], pa.bool_())
+    detail = f"an acceptable answer has more than {limit} characters"
+    verdicts.mark(too_long, "answer_too_long", detail)
+
+
 def _check_choices(
     columns: dict[str, pa.Array], choices: pa.Array, verdicts: _Verdicts
 ) -> pa.Array:
     """Check the answers against the choices; return the questions with the choices shown."""
     questions, answers = columns["question"].to_pylist(), columns["answer"].to_pylist()
     lists = choices.to_pylist()
+    further = columns[ALTERNATIVES].to_pylist() if ALTERNATIVES in columns else [None] * len(lists)
     for index in np.flatnonzero(verdicts.is_open):
         if not lists[index]:
             continue
-        problem = check_choices(answers[index], lists[index])
+        accepted = [answers[index], *(further[index] or ())]
+        problem = next(filter(None, (check_choices(a, lists[index]) for a in accepted)), None)
         if problem is None:
             questions[index] = show_choices(questions[index], lists[index])
         else:
@@ -153,6 +167,8 @@ def _staged(
         "id_key": id_key,
         "question_key": keys(questions, "question"),
     }
+    for optional in OPTIONAL:
+        data[optional.name] = columns.get(optional.name, pa.nulls(num_rows, optional.type))
     return pa.table(data, schema=STAGED)
 
 

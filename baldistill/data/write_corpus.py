@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -17,7 +17,7 @@ from baldistill.data.rows import BadRow, Reason, content_of, count_values, quara
 from baldistill.data.split import EvaluationSet
 from baldistill.data.staged_part import ParquetFiles
 from baldistill.data.validate import EVALUATION, ROW_BITS
-from baldistill.records import EXAMPLES
+from baldistill.records import EXAMPLES, with_optional
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
 
@@ -42,22 +42,26 @@ def write_part(
     file_names: Mapping[int, str],
     duplicates: Duplicates,
     evaluation: EvaluationSet,
+    optional: Collection[str] = (),
 ) -> WriteReport:
     """Write the rows of a staged part to the folders that they belong to.
 
-    `file_names` has the files' names by index, for the quarantine table.
+    `file_names` has the files' names by index, for the quarantine table. `optional` has those
+    optional columns that the tables of this corpus have.
     """
     report = WriteReport()
+    schema = with_optional(EXAMPLES, optional)
     path = storage.path(f"{layout.STAGING}/rows/{name}.parquet")
     with storage.fs.open_input_file(path) as source, closing(ParquetFiles(storage)) as writers:
         for batch in pq.ParquetFile(source).iter_batches(_BATCH_ROWS, use_threads=False):
             table = pa.Table.from_batches([batch])
-            _write_batch(table, name, writers, report, file_names, duplicates, evaluation)
+            _write_batch(table, schema, name, writers, report, file_names, duplicates, evaluation)
     return report
 
 
 def _write_batch(
     table: pa.Table,
+    schema: pa.Schema,
     name: str,
     writers: ParquetFiles,
     report: WriteReport,
@@ -78,7 +82,7 @@ def _write_batch(
         (layout.TRAIN, is_train, report.train),
         (layout.EVALUATION, chosen, report.evaluation),
     ):
-        rows = table.filter(pa.array(mask)).select(EXAMPLES.names).cast(EXAMPLES)
+        rows = table.filter(pa.array(mask)).select(schema.names).cast(schema)
         writers.write(f"{folder}/{name}.parquet", rows)
         counts.update(count_values(rows["domain"]))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,7 +15,12 @@ from baldistill.storage import Storage
 
 def annotated_before(storage: Storage, stage: int) -> pa.Table:
     """Return all rows that the stages before this one annotated, in the order of the stages."""
-    return pa.concat_tables([ANNOTATED.empty_table(), *_annotated_tables(storage, stage)])
+    return joined([ANNOTATED.empty_table(), *_annotated_tables(storage, stage)])
+
+
+def joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """Join tables of examples; a row has nulls where its table lacks an optional column."""
+    return pa.concat_tables(tables, promote_options="default")
 
 
 def asked_before(storage: Storage, stage: int) -> set[str]:

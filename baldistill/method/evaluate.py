@@ -21,7 +21,7 @@ from baldistill.method.context import Context
 from baldistill.method.plan import StudentErrors
 from baldistill.method.select import WAITING_CPUS
 from baldistill.progress.counter import Report, counted
-from baldistill.records import EXAMPLES, RESPONSES
+from baldistill.records import EXAMPLES, RESPONSES, as_rows_of
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import StageLayout
 from baldistill.student.answer import examine
@@ -101,8 +101,9 @@ def answers_of(
     prompts, sampling = context.student_prompts, context.response
 
     def answer(batch: pa.Table, report: Report) -> pa.Table:
-        batch = batch.select(EXAMPLES.names).cast(EXAMPLES)
-        return examine(batch, pool.reporting_to(report), prompts, sampling, config)
+        return examine(
+            as_rows_of(EXAMPLES, batch), pool.reporting_to(report), prompts, sampling, config
+        )
 
     with context.display.remote_task(title, total, counter):
         parts = examples.map_batches(
@@ -111,7 +112,9 @@ def answers_of(
             batch_size=pool.feed_size,
             num_cpus=WAITING_CPUS,
         )
-        tables = [part.cast(RESPONSES) for part in ray.get(parts.to_arrow_refs()) if len(part)]
+        tables = [
+            as_rows_of(RESPONSES, part) for part in ray.get(parts.to_arrow_refs()) if len(part)
+        ]
     return pa.concat_tables(tables).sort_by([("domain", "ascending"), ("example_id", "ascending")])
 
 

@@ -25,7 +25,7 @@ from baldistill.method.earlier import tried_before
 from baldistill.method.filling import SPARES
 from baldistill.method.plan import StagePlan
 from baldistill.progress.counter import Report, counted
-from baldistill.records import EXAMPLES, SCORED
+from baldistill.records import EXAMPLES, SCORED, as_rows_of, with_optional
 from baldistill.run_folder.layout import StageLayout
 from baldistill.student.score import score_responses
 
@@ -86,7 +86,7 @@ def score_candidates(context: Context, plan: StagePlan) -> Scored:
     context.storage.write_table(f"{target}/by-hash.parquet", _unscored(rest))
     undefined = 0
     if len(head):
-        undefined = _score(context, plan, head.select(EXAMPLES.names), target)
+        undefined = _score(context, plan, as_rows_of(EXAMPLES, head), target)
     return Scored(len(candidates), len(head), undefined)
 
 
@@ -133,13 +133,14 @@ def _score(context: Context, plan: StagePlan, head: pa.Table, target: str) -> in
 
 def _unscored(candidates: pa.Table) -> pa.Table:
     """Return candidates with the hash as their score, in the schema of scored ones."""
+    schema = with_optional(SCORED, candidates.column_names)
     arrays = [
         candidates[field.name].cast(field.type)
         if field.name in candidates.column_names
         else pa.nulls(len(candidates), field.type)
-        for field in SCORED
+        for field in schema
     ]
-    return pa.table(arrays, schema=SCORED)
+    return pa.table(arrays, schema=schema)
 
 
 def select(context: Context, plan: StagePlan) -> Selected:
@@ -149,7 +150,7 @@ def select(context: Context, plan: StagePlan) -> Selected:
     teacher cannot explain.
     """
     names = StageLayout(plan.stage)
-    scored = context.storage.read_table(names.scored).cast(SCORED)
+    scored = as_rows_of(SCORED, context.storage.read_table(names.scored))
     ranked = partial_top_k(scored, "score", candidate_counts(plan, None))
     ranks = np.arange(len(ranked)) - np.searchsorted(
         codes := ranked["domain"].dictionary_encode().combine_chunks().indices.to_numpy(), codes

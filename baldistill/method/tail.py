@@ -15,7 +15,7 @@ from baldistill.data.corpus import read_corpus
 from baldistill.data.recorded_examples import read_recorded
 from baldistill.method.context import Context
 from baldistill.method.earlier import annotated_before, asked_before
-from baldistill.records import EXAMPLES, AnnotatedExample, Example
+from baldistill.records import EXAMPLES, OPTIONAL, AnnotatedExample, Example
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
 from baldistill.teacher.near_duplicates import ExistingQuestions
@@ -34,7 +34,7 @@ def tail_domains(context: Context, stage: int, names: Iterable[str]) -> dict[str
         return {}
     storage, threshold = context.storage, context.config.tail.near_duplicate
     real: dict[str, list[Example]] = {name: [] for name in names}
-    for row in _rows(storage, layout.TRAIN, names, EXAMPLES.names):
+    for row in _rows(storage, layout.TRAIN, names, [*EXAMPLES.names, *OPTIONAL.names]):
         real[row["domain"]].append(Example(**row))
     known = {name: [example.question for example in real[name]] for name in names}
     for row in annotated_before(storage, stage).select(["domain", "question"]).to_pylist():
@@ -92,6 +92,7 @@ def _rows(
     storage: Storage, part: str, domains: list[str], columns: list[str]
 ) -> list[dict[str, Any]]:
     def select(block: pa.Table) -> pa.Table:
-        return block.select(columns).filter(pc.is_in(block["domain"], pa.array(domains)))
+        held = [name for name in columns if name in block.column_names]  # optional ones are rare
+        return block.select(held).filter(pc.is_in(block["domain"], pa.array(domains)))
 
     return list(read_corpus(storage, part, select).iter_rows())

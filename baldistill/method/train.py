@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
 import ray
 
 from baldistill.errors import UserError
 from baldistill.method.context import Context
-from baldistill.method.earlier import annotated_before
+from baldistill.method.earlier import annotated_before, joined
 from baldistill.progress.counter import Figures
 from baldistill.run_folder.caps import option_of
 from baldistill.run_folder.layout import StageLayout
@@ -24,7 +23,7 @@ def train_student(context: Context, stage: int, *, cap: str | None) -> TrainingR
     config, storage, names = context.config, context.storage, StageLayout(stage)
     data = storage.read_table(names.annotated)
     if config.student.data == "cumulative":
-        data = pa.concat_tables([annotated_before(storage, stage), data])
+        data = joined([annotated_before(storage, stage), data])
     if len(data) == 0:
         raise UserError(_nothing_to_train_on(stage, cap, storage.uri_of(names.rejected)))
     init = context.student(stage - 1 if config.student.init == "previous" else 0)

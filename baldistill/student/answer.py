@@ -11,10 +11,10 @@ import pyarrow as pa
 from baldistill.answers.completion import Completion
 from baldistill.config import Config
 from baldistill.core.answers import extract, word_f1
-from baldistill.equality import NOT_COMPARED, same_answer
+from baldistill.equality import NOT_COMPARED, is_accepted
 from baldistill.generation.pool import Pool
 from baldistill.generation.types import Request, Sampling
-from baldistill.records import RESPONSES, digest
+from baldistill.records import RESPONSES, digest, with_optional
 from baldistill.teacher.prompts import PromptSet
 
 
@@ -62,13 +62,15 @@ def examine(
 def _mark(row: Mapping[str, Any], prediction: str | None, config: Config) -> float | None:
     """Return the score of one answer, from 0 to 1; None if it could not be compared."""
     task = config.task_of(row["domain"])
+    accepted = [row["answer"], *(row.get("alternatives") or ())]
     if task == "qa":
-        return word_f1(prediction, row["answer"])
-    return same_answer(task, prediction, row["answer"], row["choices"], row["question"])
+        return max(word_f1(prediction, answer) for answer in accepted)
+    return is_accepted(task, prediction, accepted, row["choices"], row["question"])
 
 
 def with_columns(examples: pa.Table, columns: Mapping[str, object], schema: pa.Schema) -> pa.Table:
-    """Add columns to examples; return a table of `schema`."""
+    """Add columns to examples; return a table of `schema`, with what optional ones they have."""
+    schema = with_optional(schema, examples.column_names)
     added = {name: pa.array(values, schema.field(name).type) for name, values in columns.items()}
     arrays = [
         added[field.name] if field.name in added else examples[field.name].cast(field.type)

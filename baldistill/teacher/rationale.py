@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from baldistill.config import Config
 from baldistill.core.answers import extract
-from baldistill.equality import NOT_COMPARED, same_answer
+from baldistill.equality import NOT_COMPARED, is_accepted
 from baldistill.generation.types import Subject
 from baldistill.records import AnnotatedExample, Example, RejectedAnswer
 from baldistill.teacher.parsing import parse_solution
@@ -143,7 +143,7 @@ def _fault(example: Example, answer: Answer, prompts: PromptSet, config: Config)
     conclusion = extract(task, answer.text, choices, question)
     if conclusion is None:
         return answer.because("no conclusion")
-    same = same_answer(task, conclusion, example.answer, choices, question)
+    same = is_accepted(task, conclusion, example.accepted, choices, question)
     if same is None:
         return answer.because(NOT_COMPARED)
     return None if same else answer.because("wrong conclusion")

@@ -22,7 +22,7 @@ from baldistill.data.prepare import prepare_corpus
 from baldistill.data.summary import CorpusSummary
 from baldistill.data.text import example_ids
 from baldistill.errors import DataError
-from baldistill.records import EXAMPLES, QUARANTINE
+from baldistill.records import EXAMPLES, QUARANTINE, with_optional
 from baldistill.storage import Storage
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -334,3 +334,26 @@ def test_a_file_broken_in_the_middle(tmp_path: Path, storage: Storage) -> None:
     path.write_bytes(data)
     with pytest.raises(DataError, match=r"a\.parquet: cannot be read"):
         prepare_corpus(DataConfig(train=str(path)), 0, storage)
+
+
+def test_lists_of_acceptable_answers(tmp_path: Path, storage: Storage) -> None:
+    """A corpus with some has a column for them, in all its files; others have none."""
+    rows = make_rows({"sums": 20, "days": 20})
+    for row in rows[:20]:
+        row["answer"] = [row["answer"], f"no. {row['answer']}"]
+    pq.write_table(pa.Table.from_pylist(rows[:20]), tmp_path / "lists.parquet")
+    write_jsonl(tmp_path / "texts.jsonl", [*rows[20:], {**rows[0], "question": "?", "answer": []}])
+    sources = [str(tmp_path / "lists.parquet"), str(tmp_path / "texts.jsonl")]
+    summary = prepare_corpus(DataConfig(train=sources), 0, storage)
+    assert summary.quarantined == {"wrong_type": 1}
+    expected = with_optional(EXAMPLES, ["alternatives"])
+    found: list[dict[str, Any]] = []
+    for part in ("corpus/train", "corpus/evaluation"):
+        for name in storage.tables(part):
+            table = storage.read_table(f"{part}/{name}")
+            assert table.schema.equals(expected)
+            found += table.to_pylist()
+    assert len(found) == 40
+    for row in found:
+        further = [f"no. {row['answer']}"] if row["domain"] == "sums" else None
+        assert row["alternatives"] == further

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="limits
 from baldistill import equality  # noqa: E402
 from baldistill.config.loading import load_config  # noqa: E402
 from baldistill.core.label_sets import Labels  # noqa: E402
-from baldistill.equality import NOT_COMPARED, LatexComparer, NotComparedError  # noqa: E402
+from baldistill.equality import NOT_COMPARED, LatexComparer, NotComparedError, is_accepted  # noqa: E402
 from baldistill.records import Example  # noqa: E402
 from baldistill.student.answer import _mark  # noqa: E402
 from baldistill.teacher.judge import Judge  # noqa: E402
@@ -120,3 +121,23 @@ def test_such_an_answer_is_rejected_or_wrong_and_says_why(
     assert _fault(example, answer, prompts, config) == NOT_COMPARED
     judge = Judge(config, Labels({}, {}))
     assert judge.agrees(NewExample("?", "", "1"), "d", answer.text) is None
+
+
+def test_one_of_several_answers_is_enough() -> None:
+    assert is_accepted("free_text", "NYC", ["New York", "nyc"]) is True
+    assert is_accepted("free_text", "LA", ["New York", "nyc"]) is False
+    assert is_accepted("free_text", None, ["New York"]) is False
+
+
+@pytest.mark.parametrize("task", ["free_text", "qa"])
+def test_student_and_teacher_may_give_any_of_several_answers(task: str) -> None:
+    config = load_config(overrides=[f"data.task={task}"])
+    row = {"domain": "d", "answer": "New York", "choices": None, "question": "?"}
+    further = {"alternatives": ["Big Apple", "NYC"]}
+    assert _mark(row, "nyc", config) == 0.0
+    assert _mark(row | further, "nyc", config) == 1.0
+    prompts = load_prompts("compact", model="m")
+    answer = Answer("r", "answered", "It is large.\nAnswer: big apple")
+    example = Example("1", **row)
+    assert _fault(example, answer, prompts, config) == "wrong conclusion"
+    assert _fault(replace(example, **further), answer, prompts, config) is None

@@ -163,3 +163,13 @@ def test_news_topics():
         sum(figure.score for figure in result.per_domain.values()) / 8
     )
     assert result.micro == pytest.approx(sum(row[3] for row in marked) / len(marked))
+
+
+def test_a_further_acceptable_label_counts_as_the_gold_one() -> None:
+    rows = [("d", "a", "b", 1.0), ("d", "a", "a", 1.0), ("d", "b", "a", 0.0)]
+    table = responses(*rows)
+    further = pa.array([["b", "c"], None, ["c"]], pa.list_(pa.string()))
+    both = table.append_column("alternatives", further)
+    assert measured(table, {}).macro < measured(both, {}).macro
+    same = responses(("d", "b", "b", 1.0), *rows[1:])
+    assert measured(both, {}) == measured(same, {})

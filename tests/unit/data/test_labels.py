@@ -10,7 +10,7 @@ import pyarrow as pa
 from baldistill.config.loading import validate
 from baldistill.core.label_sets import MAX_LABELS
 from baldistill.data.labels import label_sets
-from baldistill.records import EXAMPLES
+from baldistill.records import EXAMPLES, OPTIONAL, with_optional
 from baldistill.storage import Storage
 
 
@@ -60,3 +60,25 @@ def test_other_tasks_and_long_lists_have_none(tmp_path: Path) -> None:
 
 def test_one_label_alone_is_no_choice(tmp_path: Path) -> None:
     assert sets(tmp_path, [("earn", "earn")]) == {}
+
+
+def test_further_answers_are_labels_but_do_not_divide_a_domain(tmp_path: Path) -> None:
+    def rows(*some: tuple[str, str, list[str] | None]) -> list[dict[str, object]]:
+        names = ("domain", "answer", "alternatives")
+        given = {"example_id": "1", "question": "q"}
+        return [given | dict(zip(names, one, strict=True)) for one in some]
+
+    storage = Storage.open(tmp_path)
+    schema = with_optional(EXAMPLES, OPTIONAL.names)
+    table = rows(
+        ("earn", "earn", ["acq"]),
+        ("ship", "ship", ["grain"]),
+        ("true", "yes", ["maybe"]),
+        ("true", "no", None),
+    )
+    storage.write_table("corpus/train/0.parquet", pa.Table.from_pylist(table, schema))
+    config = validate({"data": {"task": "classification"}})
+    found = label_sets(config, dict.fromkeys(("earn", "ship", "true"), 1), storage)
+    assert found.own == {"earn": "earn", "ship": "ship"}
+    assert found.among["earn"] == ("earn", "ship")
+    assert found.among["true"] == ("maybe", "no", "yes")
