@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from baldistill.commands.ask import Reply as Reply
     from baldistill.commands.ask import RunStudent as RunStudent
     from baldistill.commands.compare import compare as compare
+    from baldistill.commands.doctor import Finding as Finding
+    from baldistill.commands.doctor import doctor as doctor
     from baldistill.commands.export import Export as Export
     from baldistill.commands.export import export as export
     from baldistill.commands.plan import RunPlan as RunPlan
@@ -29,6 +31,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Config",
     "Export",
+    "Finding",
     "Published",
     "Repair",
     "Reply",
@@ -37,6 +40,7 @@ __all__ = [
     "RunStudent",
     "UserError",
     "compare",
+    "doctor",
     "export",
     "ledger",
     "plan",
@@ -52,6 +56,8 @@ _HOME = {
     "UserError": "baldistill.errors",
     "Reply": "baldistill.commands.ask",
     "RunStudent": "baldistill.commands.ask",
+    "Finding": "baldistill.commands.doctor",
+    "doctor": "baldistill.commands.doctor",
     "Export": "baldistill.commands.export",
     "export": "baldistill.commands.export",
     "RunPlan": "baldistill.commands.plan",

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from baldistill import __version__
-from baldistill.cli import ask, compare, data, export, publish, repair, report, run, sweep
+from baldistill.cli import ask, compare, data, doctor, export, publish, repair, report, run, sweep
 from baldistill.disk_errors import disk_problem
 from baldistill.errors import UserError
 from baldistill.masking import masked_text
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(run.run)
 app.command()(run.plan)
+app.command()(doctor.doctor)
 app.command()(compare.compare)
 app.command()(sweep.sweep)
 app.command()(report.report)
