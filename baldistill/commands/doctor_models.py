@@ -78,4 +78,4 @@ def _parameters(model: str) -> int | str:
     except (OSError, ValueError, ImportError) as error:
         reason = str(error).splitlines()[0]
         return f"cannot load the model {masked(model)!r}: {masked(reason)}"
-    return sum(parameter.numel() for parameter in made.parameters())
+    return int(sum(parameter.numel() for parameter in made.parameters()))
