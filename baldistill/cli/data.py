@@ -66,6 +66,33 @@ def validate(
     show(found, config, display, rows)
 
 
+@app.command()
+def domains(
+    items: Corpus = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Write the rows with their domain: .parquet or .jsonl."),
+    ] = None,
+    address: Address = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show the domains that a corpus has or is given (data.domains), with typical rows of each."""
+    config = _config_of(items)
+    from baldistill.commands.inspect_domains import inspect_domains, show_domains
+    from baldistill.progress.display import Display
+
+    display = Display()
+    found = inspect_domains(config, out=out, address=address, verbose=verbose, display=display)
+    show_domains(found, config, display)
+    if out is not None:
+        display.say(
+            f"next: data.train={out} data.columns.domain=domain data.columns.id=example_id "
+            "data.columns.split=split"
+        )
+    print_json(as_json, found.to_dict())
+
+
 RecipeName = Annotated[
     str,
     typer.Argument(

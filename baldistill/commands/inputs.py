@@ -22,7 +22,7 @@ from baldistill.method.context import Context
 from baldistill.placement.engines import Engines
 from baldistill.progress.counter import start_counter
 from baldistill.progress.display import Display
-from baldistill.run_folder.layout import CORPUS, CORPUS_STEP, RECORDED, RECORDED_STEP
+from baldistill.run_folder.layout import CORPUS, CORPUS_STEP, DOMAINS, RECORDED, RECORDED_STEP
 from baldistill.run_folder.steps import Chain
 from baldistill.storage import Storage
 from baldistill.teacher.prompts import load_prompts
@@ -134,7 +134,7 @@ def validated_corpus(
             config.data, config.seed, storage, partial(display.task, brief=True)
         ),
         CorpusSummary,
-        writes=CORPUS,
+        writes=CORPUS if config.data.domains is None else (*CORPUS, DOMAINS),
     )
     display.say(
         f"corpus: {sum(corpus.counts.values()):,} examples in {len(corpus.counts)} domains, "

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from baldistill.config.sections import Count, Section, Share
 from baldistill.core.answers import Task
@@ -19,8 +19,8 @@ class Columns(Section):
     answer: str = "answer"
     """The gold answer; in JSONL and Parquet also a list of acceptable ones. Any of them counts. The
     first is shown to the teacher, and the student learns to write it."""
-    domain: str = "domain"
-    """The class, topic or task type to balance over."""
+    domain: str | None = "domain"
+    """The class, topic or task type to balance over; null: `data.domains` makes them."""
     choices: str | None = None
     """A list column of answer choices, shown to the models as lettered lines."""
     id: str | None = None
@@ -30,8 +30,18 @@ class Columns(Section):
     `data.train` are the evaluation set."""
 
 
+class DomainsConfig(Section):
+    """How domains are made where no column holds them (`data.columns.domain: null`)."""
+
+    clusters: Annotated[int, Field(ge=2, le=256)] | Literal["auto"]
+    """Groups of questions by their words (TF-IDF and k-means on a seeded sample), at most so many;
+    `auto` keeps apart what has few words in common, from 2 to 64."""
+
+
 class DataConfig(Section):
     """The corpus and the evaluation set."""
+
+    added: ClassVar[frozenset[str]] = frozenset({"domains"})
 
     train: str | tuple[str, ...] = "bundled"
     """File, folder, glob or URI (s3://, gs://, hdfs://), or a list of them; `bundled` is the
@@ -42,6 +52,8 @@ class DataConfig(Section):
     """`auto` goes by the file's ending."""
     columns: Columns = Columns()
     """Names of the columns in the files of `train` and `evaluation`."""
+    domains: DomainsConfig | None = None
+    """Makes domains, where `columns.domain` is null."""
     task: Task = "free_text"
     """How answers are extracted and compared."""
     domain_tasks: dict[str, Task] = Field(default_factory=dict)
@@ -75,3 +87,18 @@ class DataConfig(Section):
                     "environment"
                 )
         return value
+
+    @model_validator(mode="after")
+    def _domains_come_from_one_place(self) -> DataConfig:
+        column = self.columns.domain
+        if column is None and self.domains is None:
+            raise ValueError(
+                "columns.domain is null and nothing makes domains: name their column, or set "
+                "data.domains={clusters: auto}"
+            )
+        if column is not None and self.domains is not None:
+            raise ValueError(
+                f"columns.domain={column} and domains both give the domains: set "
+                "data.columns.domain=null, or leave data.domains out"
+            )
+        return self

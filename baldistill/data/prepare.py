@@ -9,6 +9,7 @@ big JSONL files are counted, so that line numbers are exact wherever a file is c
    (`duplicates.py`). If there are more than 2 M rows, a pass before it divides their keys by range.
 3. split: each part gives its top-k of every domain by a seeded hash, and the driver merges them
    (`split.py`).
+   Before it, a corpus without a column of domains gets them by two passes (`made_domains.py`).
 4. write: the rows of each part go to the corpus, the evaluation set or the quarantine table
    (`write_corpus.py`).
 
@@ -44,6 +45,7 @@ from baldistill.data.duplicates import (
     repeated_keys,
 )
 from baldistill.data.file_format import inspect_files
+from baldistill.data.made_domains import make_domains
 from baldistill.data.ray_pass import Track, run_tasks, run_tasks_as_refs, untracked
 from baldistill.data.read_unit import ReadPlan, count_segment, read_unit
 from baldistill.data.rows import mapped_columns
@@ -92,7 +94,7 @@ def prepare_corpus(
     Raises:
         DataError: The corpus cannot be used; says what is wrong, where, and what to do.
     """
-    for name in (*_FOLDERS, layout.STAGING, layout.BUNDLED_SOURCE):
+    for name in (*_FOLDERS, layout.STAGING, layout.BUNDLED_SOURCE, layout.DOMAINS):
         storage.delete(name)
     for name in _FOLDERS:
         storage.fs.create_dir(storage.path(name), recursive=True)
@@ -109,6 +111,8 @@ def _prepare(config: DataConfig, seed: int, storage: Storage, track: Track) -> C
     reports = _read(plan, storage, track)
     check_share_bad(reports, config, storage)
     parts = [report.name for report in reports if report.num_valid]
+    num_valid = sum(report.num_valid for report in reports)
+    make_domains(config, seed, parts, num_valid, storage, track)
     duplicates = _find_duplicates(reports, storage, track)
     chosen = _choose_evaluation(config, seed, parts, duplicates, storage, track)
     optional = set[str]().union(*(report.optional for report in reports))

@@ -103,7 +103,7 @@ def mapped_columns(config: DataConfig, role: Role) -> dict[str, str]:
     optional = {"alternatives": columns.answer, "id": columns.id, "choices": columns.choices}
     if role == "train" and config.evaluation is None:
         optional["split"] = columns.split
-    return names | {ours: theirs for ours, theirs in optional.items() if theirs is not None}
+    return {ours: theirs for ours, theirs in (names | optional).items() if theirs is not None}
 
 
 def count_values(column: pa.Array | pa.ChunkedArray) -> dict[str, int]:

@@ -113,14 +113,18 @@ def write_bundled(config: DataConfig, seed: int, storage: Storage) -> DataConfig
         raise DataError(f"data.bundled_rows={config.bundled_rows}: {error}") from None
     source = storage.sub(layout.BUNDLED_SOURCE)
     source.write_table("train.parquet", train)
-    changes: dict[str, Any] = {"train": source.uri_of("train.parquet"), "columns": Columns()}
+    domain = config.columns.domain and Columns().domain
+    changes: dict[str, Any] = {
+        "train": source.uri_of("train.parquet"),
+        "columns": Columns(domain=domain),
+    }
     if config.evaluation is None:
         source.write_table("evaluation.parquet", evaluation)
         most = config.bundled_evaluation_per_domain
         changes |= {
             "evaluation": source.uri_of("evaluation.parquet"),
             "evaluation_max_per_domain": max(config.evaluation_max_per_domain, most),
-            "columns": Columns(id="id"),
+            "columns": Columns(id="id", domain=domain),
             "format": "parquet",
         }
     return config.model_copy(update=changes)

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from baldistill.core.selection import hash_score, merge_top_k, partial_top_k
 from baldistill.data.duplicates import Duplicates
+from baldistill.data.made_domains import read_domains, with_domains
 from baldistill.data.rows import count_values
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
@@ -58,6 +59,7 @@ def part_candidates(
         columns=_COLUMNS,
         use_threads=False,
     )
+    table = with_domains(table, read_domains(storage, name))
     table = table.filter(
         pa.array(
             (table["role"].to_numpy() == role)

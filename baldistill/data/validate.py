@@ -145,7 +145,9 @@ def _staged(
     role: Role,
 ) -> pa.Table:
     num_rows = len(position)
-    domains, questions = columns["domain"].to_pylist(), columns["question"].to_pylist()
+    # without a column of domains, `made_domains` gives each row its domain later
+    domain = columns.get("domain", pa.array([""] * num_rows, pa.string()))
+    domains, questions = domain.to_pylist(), columns["question"].to_pylist()
     roles = np.full(num_rows, EVALUATION if role == "evaluation" else TRAIN, np.int8)
     if "split" in columns:
         held_out = pc.is_in(pc.utf8_lower(columns["split"]), pa.array(_EVALUATION_NAMES))
@@ -157,7 +159,7 @@ def _staged(
         id_key = _with_role(keys(columns["id"].to_pylist(), "id"), roles)
     data = {
         "example_id": columns.get("id", content_ids),
-        "domain": columns["domain"],
+        "domain": domain,
         "question": columns["question"],
         "answer": columns["answer"],
         "choices": pa.nulls(num_rows, pa.list_(pa.string())) if choices is None else choices,

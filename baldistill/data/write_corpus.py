@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from baldistill.data.duplicates import Duplicates
+from baldistill.data.made_domains import read_domains, with_domains
 from baldistill.data.rows import BadRow, Reason, content_of, count_values, quarantine_table
 from baldistill.data.split import EvaluationSet
 from baldistill.data.staged_part import ParquetFiles
@@ -52,9 +53,11 @@ def write_part(
     report = WriteReport()
     schema = with_optional(EXAMPLES, optional)
     path = storage.path(f"{layout.STAGING}/rows/{name}.parquet")
+    made, start = read_domains(storage, name), 0
     with storage.fs.open_input_file(path) as source, closing(ParquetFiles(storage)) as writers:
         for batch in pq.ParquetFile(source).iter_batches(_BATCH_ROWS, use_threads=False):
-            table = pa.Table.from_batches([batch])
+            table = with_domains(pa.Table.from_batches([batch]), made, start)
+            start += len(batch)
             _write_batch(table, schema, name, writers, report, file_names, duplicates, evaluation)
     return report
 

@@ -40,6 +40,8 @@ BUNDLED_SOURCE = "corpus/source"
 """The bundled corpus as files."""
 CORPUS = (TRAIN, EVALUATION, QUARANTINE)
 """What the step of the corpus writes for the others."""
+DOMAINS = "corpus/domains.npz"
+"""The model that made the domains, of a corpus without a column of them."""
 STAGING = "corpus/staging"
 """Rows and keys while the corpus is prepared; deleted afterwards."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -84,9 +85,54 @@ def test_zipf_makes_a_corpus_that_a_run_reads(file: str, tmp_path: Path) -> None
     assert first.sort_by("example_id").equals(again.sort_by("example_id"))
 
 
+def test_made_domains_are_the_same_in_any_order_and_from_the_file(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn", reason="an environment made before scikit-learn came in")
+    rows = [
+        {"question": text.format(i), "answer": str(i)}
+        for text, size in (
+            ("How much is {} plus 1?", 60),
+            ("Spell the word number {} backwards.", 20),
+            ("Paint the {} walls of our house.", 6),
+        )
+        for i in range(size)
+    ]
+    lines = [json.dumps(row) + "\n" for row in rows]
+    random.Random(1).shuffle(lines)
+    whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut"
+    whole.write_text("".join([*lines, lines[0]]))
+    cut.mkdir()
+    for number in range(3):  # units of their own, in another order
+        (cut / f"{number}.csv").write_text(
+            "question,answer\n"
+            + "".join(f"{row['question']},{row['answer']}\n" for row in rows[2 - number :: 3])
+        )
+    made = ["data.columns.domain=null", "data.domains={clusters: 3}"]
+    out = str(tmp_path / "out.parquet")
+    found, shown = invoke("domains", str(whole), *made, "--out", out, "--json")
+    domains = found["domains"]
+    assert [(d["train"], d["evaluation"]) for d in domains] == [(54, 6), (18, 2), (5, 1)]
+    assert all(len(set(d["typical"])) == 3 for d in domains)
+    assert "How much is" in domains[0]["typical"][0]
+    assert f"{domains[2]['name']} (5)" in shown
+    again = str(tmp_path / "again.jsonl")
+    assert invoke("domains", str(cut), *made, "--out", again, "--json")[0] == found
+    table = pq.read_table(out).sort_by("example_id")
+    by_id = [json.loads(line) for line in Path(again).read_text().splitlines()]
+    assert table.to_pylist() == sorted(by_id, key=lambda row: row["example_id"])
+
+    columns = ["data.columns.id=example_id", "data.columns.split=split"]
+    described, _ = invoke("describe", out, *columns, "--json")
+    assert described["counts"] == {d["name"]: d["train"] for d in domains}
+    assert described["evaluation_counts"] == {d["name"]: d["evaluation"] for d in domains}
+    unmapped = str(tmp_path / "unmapped.parquet")  # ids are made as if there had been a column
+    invoke("domains", out, "data.columns.split=split", "--out", unmapped, "--json")
+    assert pq.read_table(unmapped).sort_by("example_id").equals(table)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
+        (["domains", "--out", "x.xlsx"], UserError, "the ending says the format"),
         (["make", "r53"], ConfigError, "no recipe 'r53'; known: r52, reuters"),
         (["make", "zipf", "--alpha", "2"], UserError, "needs --input and --alpha"),
         (["make", "r52", "--input", "x"], UserError, "are for zipf"),

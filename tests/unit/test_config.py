@@ -253,3 +253,25 @@ def test_options_that_came_later_do_not_show_in_old_folders() -> None:
     assert New(second="x").model_dump(mode="json") == {"first": 1, "second": "x"}
     assert New(second="x").model_dump(include={"second"}) == {"second": "x"}
     assert New().model_dump(exclude={"first"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        (["data.columns.domain=null"], "nothing makes domains: name their column, or set"),
+        (["data.domains={clusters: 8}"], "columns.domain=domain and domains both give"),
+        (["data.columns.domain=null", "data.domains={clusters: 1}"], "greater than or equal to 2"),
+        (["data.columns.domain=null", "data.domains={names: [a, b]}"], "names: unknown key"),
+    ],
+)
+def test_domains_come_from_one_place(items: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(None, items)
+
+
+def test_a_config_that_makes_domains_is_read_back() -> None:
+    config = load_config(None, ["data.columns.domain=null", "data.domains={clusters: auto}"])
+    assert config.data.domains is not None
+    assert config.data.domains.clusters == "auto"
+    assert load_config_text(dump_config(config)) == config
+    assert "domains" not in load_config().model_dump(mode="json")["data"]

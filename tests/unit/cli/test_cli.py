@@ -14,7 +14,10 @@ from baldistill.cli.options import config_of, parse_seeds
 from baldistill.config.loading import dump_config, load_config
 from baldistill.errors import ConfigError
 
-STARTS_RAY = ("run", "plan", "compare", "sweep", "data describe", "data validate", "data make")
+STARTS_RAY = (
+    *("run", "plan", "compare", "sweep"),
+    *("data describe", "data validate", "data domains", "data make"),
+)
 
 
 def commands() -> dict[str, dict[str, Any]]:

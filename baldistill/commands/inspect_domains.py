@@ -1,0 +1,169 @@
+"""`baldistill data domains`: a corpus's domains with typical rows, and a file that has them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+
+from baldistill.commands.inputs import scratch_folder
+from baldistill.commands.inspect_corpus import domain_table
+from baldistill.config import Config
+from baldistill.core.longtail import by_size, head_domains
+from baldistill.core.selection import hash_score, merge_top_k, partial_top_k
+from baldistill.data.clusters import ClusterModel
+from baldistill.data.corpus import read_corpus
+from baldistill.data.prepare import prepare_corpus
+from baldistill.data.summary import CorpusSummary
+from baldistill.errors import UserError
+from baldistill.placement.cluster import connected
+from baldistill.progress.display import Display
+from baldistill.run_folder import layout
+from baldistill.storage import Storage
+
+ENDINGS = (".parquet", ".jsonl")
+_TYPICAL = 3  # rows of each domain
+_SHOWN_CHARS = 100
+_BATCH_ROWS = 8192
+_PARTS = {"train": layout.TRAIN, "evaluation": layout.EVALUATION}
+
+
+@dataclass(frozen=True, slots=True)
+class Domains:
+    """The domains of a corpus.
+
+    Attributes:
+        typical: Domain -> a few of its questions: those nearest to the centre of their cluster,
+            or, where a column holds the domains, any.
+    """
+
+    corpus: CorpusSummary
+    typical: dict[str, list[str]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return sizes and questions as JSON values, the largest domain first."""
+        return {
+            "domains": [
+                {
+                    "name": name,
+                    "train": self.corpus.counts[name],
+                    "evaluation": self.corpus.evaluation_counts.get(name, 0),
+                    "typical": self.typical[name],
+                }
+                for name in by_size(self.corpus.counts)
+            ]
+        }
+
+
+def inspect_domains(
+    config: Config,
+    *,
+    out: Path | None = None,
+    address: str | None = None,
+    verbose: bool = False,
+    display: Display,
+) -> Domains:
+    """Prepare a corpus as a run does, and look at its domains.
+
+    With `out`, the rows that a run would use are written there with their domain.
+
+    Raises:
+        DataError: The corpus cannot be used, or has no domains.
+        UserError: `out` is no file that can be written.
+    """
+    if out is not None and out.suffix not in ENDINGS:
+        raise UserError(f"--out {out}: the ending says the format: {' or '.join(ENDINGS)}")
+    with scratch_folder("data") as storage, connected(address, verbose=verbose):
+        corpus = prepare_corpus(
+            config.data, config.seed, storage, partial(display.task, brief=True)
+        )
+        typical = _typical_rows(storage, config.seed, corpus)
+        if out is not None:
+            _write(storage, out)
+        return Domains(corpus, typical)
+
+
+def show_domains(found: Domains, config: Config, display: Display) -> None:
+    """Print the domains with their sizes, and typical rows of each."""
+    corpus = found.corpus
+    display.show(domain_table(corpus, head_domains(corpus.counts, config.evaluation.head_mass)))
+    for name in by_size(corpus.counts):
+        display.say(f"{name} ({corpus.counts[name]:,})")
+        for question in found.typical[name]:
+            line = " ".join(question.split())
+            short = line if len(line) <= _SHOWN_CHARS else f"{line[: _SHOWN_CHARS - 1]}…"
+            display.say(f"    {short}")
+    for warning in corpus.warnings:
+        display.say(f"warning: {warning}")
+
+
+def _typical_rows(storage: Storage, seed: int, corpus: CorpusSummary) -> dict[str, list[str]]:
+    model = None
+    if storage.exists(layout.DOMAINS):
+        model = ClusterModel.load(storage, layout.DOMAINS)
+    shared, wanted = ray.put(model), dict.fromkeys(corpus.counts, _TYPICAL)
+
+    def best(block: pa.Table) -> pa.Table:
+        block = block.select(["example_id", "domain", "question"])
+        fitted = ray.get(shared)
+        if fitted is None:
+            score = hash_score(seed, block["example_id"])
+        else:
+            score = fitted.assign(block["question"].to_pylist())[1]
+        return partial_top_k(block.append_column("score", pa.array(score)), "score", wanted)
+
+    blocks = ray.get(read_corpus(storage, each=best).to_arrow_refs())
+    rows = merge_top_k([block for block in blocks if len(block)], "score", wanted)
+    typical: dict[str, list[str]] = {name: [] for name in corpus.counts}
+    for domain, question in zip(
+        rows["domain"].to_pylist(), rows["question"].to_pylist(), strict=True
+    ):
+        typical[domain].append(question)
+    return typical
+
+
+def _write(storage: Storage, out: Path) -> None:
+    """Write the rows of both parts to one file, with a column `split`; block by block."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.suffix == ".jsonl":
+            with out.open("wb") as stream:
+                for table in _blocks(storage):
+                    for row in table.to_pylist():
+                        stream.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        else:
+            blocks = _blocks(storage)
+            first = next(blocks)
+            with pq.ParquetWriter(out, first.schema, compression="zstd") as writer:
+                for table in chain([first], blocks):
+                    writer.write_table(table)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written: {error}") from None
+
+
+def _blocks(storage: Storage) -> Iterator[pa.Table]:
+    for part, folder in _PARTS.items():
+        for name in storage.tables(folder):
+            with storage.fs.open_input_file(storage.path(f"{folder}/{name}")) as source:
+                for batch in pq.ParquetFile(source).iter_batches(_BATCH_ROWS):
+                    table = _as_read(pa.Table.from_batches([batch]))
+                    split = pa.array([part] * len(batch), pa.string())
+                    yield table.append_column("split", split)
+
+
+def _as_read(table: pa.Table) -> pa.Table:
+    """Put the acceptable answers of a row into one list again, as the user's files have them."""
+    if "alternatives" not in table.column_names:
+        return table
+    pairs = zip(table["answer"].to_pylist(), table["alternatives"].to_pylist(), strict=True)
+    lists = pa.array([[answer, *(more or ())] for answer, more in pairs], pa.list_(pa.string()))
+    index = table.column_names.index("answer")
+    return table.set_column(index, "answer", lists).drop_columns("alternatives")
