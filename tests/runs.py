@@ -24,7 +24,7 @@ ENGINES = [
     "student.num_workers=0",
 ]
 """Config of a run that may use the fixture `engines`."""
-WAIT_S = 600.0  # for what a process brings about, on a machine however busy
+WAIT_S = 1500.0  # for what a process brings about, on a machine however busy
 
 
 def start(*arguments: str, home: Path, **variables: str) -> subprocess.Popen[str]:

@@ -150,7 +150,7 @@ class Job:
     def __init__(self, head: Head, teacher: Teacher, run_dir: Path, output: Path) -> None:
         """Submit; again while the head's agent is still starting."""
         self._head, self._output = head, output
-        deadline = time.monotonic() + 600
+        deadline = time.monotonic() + 1500
         while True:
             with output.open("w") as file:
                 self.process = subprocess.Popen(

@@ -175,7 +175,7 @@ class Run:
 
     def wait_until(self, moment: Callable[[], bool], before: str) -> None:
         """Until something is seen, and before a step is committed."""
-        deadline = time.monotonic() + 600
+        deadline = time.monotonic() + 1500
         while not moment():
             assert self.process.poll() is None, self.output.read_text()
             assert time.monotonic() < deadline, self.output.read_text()

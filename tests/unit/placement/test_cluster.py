@@ -150,7 +150,7 @@ def test_a_local_ray_is_out_of_reach_for_others_and_quiet(tmp_path: Path) -> Non
         | {"HOME": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1500,
         cwd=tmp_path,
         umask=0,
         check=False,
