@@ -22,7 +22,8 @@ _EXAMPLE = [
 ]
 
 EXAMPLES = pa.schema(_EXAMPLE)
-"""A valid row of the corpus or of the evaluation set. `choices` is null if there are none."""
+"""A valid row of the corpus or of the evaluation set. `choices` is null if there are none, and
+`answer` is empty where the corpus has no gold answers."""
 
 OPTIONAL = pa.schema(
     [
@@ -87,7 +88,7 @@ ANNOTATED = pa.schema(
         *_EXAMPLE,
         pa.field("source", pa.string(), nullable=False),  # real | synthetic | repeated
         pa.field("rationale", pa.string()),  # null when the student learns the label alone
-        pa.field("verified", pa.bool_()),  # the teacher's conclusion equals the gold answer
+        pa.field("verified", pa.bool_()),  # the conclusion is the gold answer, or the majority's
         pa.field("attempts", pa.int32(), nullable=False),
         pa.field("request_id", pa.string()),  # of the teacher call; null without a call
     ]

@@ -74,6 +74,11 @@ def describe(inspection: Inspection, config: Config, display: Display) -> None:
         f"head: {figures.num_head_domains} domains hold {figures.head_share:.0%} of them "
         f"(evaluation.head_mass={mass:g}); tail: {figures.num_domains - figures.num_head_domains}"
     )
+    if config.data.columns.answer is None:
+        display.say(
+            "no training row has a gold answer (data.columns.answer=null): the teacher's are taken "
+            f"(rationale.accept={config.rationale.accept})"
+        )
     _say_left_out(corpus, display)
 
 

@@ -24,6 +24,7 @@ from baldistill.commands.plan_usage import (
 from baldistill.config import Config
 from baldistill.config.loading import dump_config, load_config
 from baldistill.core.longtail import imbalance
+from baldistill.core.majority import quorum
 from baldistill.data.corpus import sample
 from baldistill.errors import ConfigError
 from baldistill.method.plan import StagePlan, plan_all, quota_table, teacher_warnings
@@ -47,10 +48,11 @@ class RunPlan:
 
     Attributes:
         examples: Annotated examples in all (B).
-        real: Real examples among them that the teacher explains (none for `target: label`).
+        real: Real examples among them that the teacher explains (none for `target: label` with
+            gold answers).
         new: New examples among them, for the tail.
         recorded: New examples of each domain that teachers recorded (`teacher.synthetic`).
-        calls: Teacher calls if every first answer is accepted.
+        calls: Teacher calls if every first answer is accepted, or the first votes agree.
         calls_at_most: Teacher calls if every allowed attempt is needed, under the cap on calls.
         tokens: Tokens that the teacher reads and writes.
         tokens_at_most: Tokens with every allowed attempt and the longest allowed responses.
@@ -198,6 +200,8 @@ def show(config: Config, result: RunPlan, display: Display) -> None:
         f"budget {config.budget.total:,} examples in {config.stages} stages "
         f"({config.budget.policy.kind}): {result.real:,} real explained, {result.new:,} new written"
     )
+    if accepted := _accepted_without_gold(config):
+        display.say(accepted)
     display.say(
         f"estimated teacher calls: {result.calls:,}, at most {result.calls_at_most:,}; "
         f"tokens: {_about(result.tokens)}, at most {_about(result.tokens_at_most)}"
@@ -221,6 +225,22 @@ def show(config: Config, result: RunPlan, display: Display) -> None:
         + " and ".join(_pool(teacher) for teacher in placement.teachers)
         + f", student {_pool(placement.student)}, training "
         + (f"{placement.num_workers} workers" if placement.num_workers else "in the driver")
+    )
+
+
+def _accepted_without_gold(config: Config) -> str | None:
+    """Say how answers are accepted where no gold answer decides."""
+    rationale = config.rationale
+    if rationale.accept == "majority":
+        votes = rationale.votes
+        return (
+            f"answers are accepted by majority: {quorum(votes)} of {votes} votes, and each vote is "
+            f"a call ({quorum(votes)} for an example if they agree)"
+        )
+    return (
+        "answers are accepted unchecked (rationale.accept=any)"
+        if rationale.accept == "any"
+        else None
     )
 
 

@@ -1,11 +1,11 @@
 """Estimate what the teacher calls of a plan read and write.
 
-There are two figures of each kind. *Expected*: every first answer is accepted, a recording has
-every example, and a response is half as long as allowed. *At most*: every allowed attempt of every
-teacher is needed for every example that may be tried, and every response is as long as allowed.
-Quota that a dry domain gives to others, and requests that a server fails, count in neither.
-Prompts are measured on a sample of the corpus, so both figures are estimates. Only the caps of
-`budget` are never exceeded.
+There are two figures of each kind. *Expected*: every first answer is accepted (for a majority: the
+first answers agree), a recording has every example, and a response is half as long as allowed.
+*At most*: every allowed attempt of every teacher is needed for every example that may be tried, and
+every response is as long as allowed. Quota that a dry domain gives to others, and requests that a
+server fails, count in neither. Prompts are measured on a sample of the corpus, so both figures are
+estimates. Only the caps of `budget` are never exceeded.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TypeAlias
 from baldistill.config import Config
 from baldistill.config.teachers import TierConfig
 from baldistill.core.ledger import Purpose
+from baldistill.core.majority import quorum
 from baldistill.generation.encoding import encode_prompt
 from baldistill.generation.types import ModelRef, Prompt
 from baldistill.method.plan import StagePlan
@@ -75,20 +76,26 @@ def planned_calls(
     """
     real, new = count_real_and_new(config, stages)
     most_real, most_new = real, new
-    if config.student.target == "rationale" and config.rationale.on_mismatch == "drop":
+    if config.teacher_explains and config.rationale.on_mismatch == "drop":
         most_real, most_new = _count_if_all_are_dropped(config, stages, counts)
     writers = [i for i, tier in enumerate(config.teacher.tiers) if not tier.recorded]
     for tier in writers:
         for domain, count in sorted(most_real.items()):
             first = real[domain] if tier == 0 else 0
-            most = count * config.rationale.max_attempts
-            yield PlannedCalls(tier, "rationale", domain, first, most)
+            if config.rationale.accept == "majority":
+                votes = config.rationale.votes
+                yield PlannedCalls(tier, "rationale", domain, first, count)
+                further = first * (quorum(votes) - 1), count * (votes - 1)
+                yield PlannedCalls(tier, "vote", domain, *further)
+            else:
+                most = count * config.rationale.max_attempts
+                yield PlannedCalls(tier, "rationale", domain, first, most)
         for domain, count in sorted(most_new.items()):
             first = max(0, new[domain] - recorded.get(domain, 0)) if tier == writers[0] else 0
             most = math.ceil(count * config.tail.max_attempts_per_example)
             yield PlannedCalls(tier, "synthesis", domain, first, most)
-            if votes := config.tail.votes:
-                yield PlannedCalls(tier, "verification", domain, first * votes, most * votes)
+            if solved := config.tail.votes:
+                yield PlannedCalls(tier, "verification", domain, first * solved, most * solved)
 
 
 def count_real_and_new(
@@ -97,7 +104,7 @@ def count_real_and_new(
     """Count the examples of each domain that a teacher explains, and those that it writes."""
     real, new = Counter[str](), Counter[str]()
     for stage in stages:
-        if config.student.target == "rationale":
+        if config.teacher_explains:
             real.update(stage.head)
             real.update({domain: tail.real for domain, tail in stage.tail.items()})
         if config.tail.fill == "synthesize":
@@ -166,7 +173,7 @@ def _rendered(
         return [
             prompts.render("synthesis", domain=domain, demonstrations=shown, structured=structured)
         ]
-    if part.purpose == "verification":
+    if part.purpose != "rationale" or config.rationale.sees == "question":
         return [prompts.render("solve", question=e["question"], domain=domain) for e in examples]
     return [
         prompts.render("rationale", question=e["question"], answer=e["answer"], domain=domain)

@@ -19,7 +19,7 @@ from baldistill.config.sections import Section
 from baldistill.config.student import EvaluationConfig, LoraConfig, StudentConfig
 from baldistill.config.teachers import TeacherConfig, TransformersTeacher
 from baldistill.core.answers import Task
-from baldistill.core.policies import Schedule, Split
+from baldistill.core.policies import Errors, Schedule, Split
 from baldistill.uris import holds_secret, masked
 
 __all__ = ["BudgetConfig", "Columns", "Config", "DataConfig", "LoraConfig", "StudentConfig", "Task"]
@@ -81,6 +81,33 @@ class Config(Section):
                 "teacher.prices.prompt_per_million and completion_per_million, or remove the cap"
             )
         return self
+
+    @model_validator(mode="after")
+    def _answers_where_they_are_needed(self) -> Config:
+        if self.data.columns.answer is not None:
+            return self
+        without = "data.columns.answer=null says that no training row has a gold answer"
+        if self.rationale.accept == "gold":
+            raise ValueError(
+                f"{without}, and rationale.accept=gold compares with it: set "
+                "rationale.sees=question and rationale.accept=majority (or any)"
+            )
+        if isinstance(self.budget.policy, Errors):
+            raise ValueError(
+                f"{without}, and budget.policy=errors marks the student's answers to training "
+                "rows: set budget.policy=adaptive, or another"
+            )
+        if not self.data.evaluates_on_gold:
+            raise ValueError(
+                f"{without}, and the evaluation set needs them: name files with gold answers in "
+                "data.evaluation, and their column in data.columns.evaluation_answer"
+            )
+        return self
+
+    @property
+    def teacher_explains(self) -> bool:
+        """Whether a teacher is asked about real examples: for a rationale, or for an answer."""
+        return self.student.target == "rationale" or self.rationale.accept != "gold"
 
     def task_of(self, domain: str) -> Task:
         """Return the task type of a domain: `data.domain_tasks`, else `data.task`."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from baldistill.config.sections import Count, Section, kind_shorthand, use_as_section
 from baldistill.core.policies import Adaptive, Errors, Naive, Natural, Schedule, Split
@@ -68,10 +68,38 @@ class TailConfig(Section):
 
 
 class RationaleConfig(Section):
-    """The teacher's explanations of real examples."""
+    """The teacher's explanations of real examples: what it sees, and what counts as good."""
 
+    added: ClassVar[frozenset[str]] = frozenset({"sees", "accept", "votes"})
+
+    sees: Literal["answer", "question"] = "answer"
+    """The teacher explains the gold answer, or solves the question without seeing it."""
+    accept: Literal["gold", "majority", "any"] = "gold"
+    """A conclusion that equals the gold answer; or the one that most of several answers to the
+    same question reach; or any. The last two need no gold answer: theirs is what is taught."""
+    votes: Annotated[int, Field(ge=2, le=15)] = 3
+    """For `accept: majority`: the most answers to one question, a call each: the first with the
+    sampling of rationales, the others at temperature 0.7. More than half of `votes` must agree.
+    An answer that can no longer change the outcome is not asked for."""
     max_attempts: Annotated[int, Field(ge=1, le=20)] = 2
-    """Most calls for one example until the teacher's conclusion equals the gold answer."""
+    """Most calls for one example until an answer is accepted (for `majority`, `votes` says it)."""
     on_mismatch: Literal["drop", "keep", "label_only"] = "drop"
     """After the last attempt: drop the row (its place is refilled), keep the rationale with the
     gold answer, or teach the gold answer alone."""
+
+    @model_validator(mode="after")
+    def _can_be_combined(self) -> RationaleConfig:
+        if self.accept == "gold":
+            return self
+        if self.sees == "answer":
+            raise ValueError(
+                f"accept={self.accept} would accept what the teacher was shown, for it sees the "
+                "gold answer: set rationale.sees=question. (The paper's unchecked rationales are "
+                "accept=gold with on_mismatch=keep and max_attempts=1)"
+            )
+        if self.on_mismatch != "drop":
+            raise ValueError(
+                f"on_mismatch={self.on_mismatch} teaches the gold answer, and "
+                f"accept={self.accept} uses none: set rationale.on_mismatch=drop"
+            )
+        return self

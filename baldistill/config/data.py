@@ -14,11 +14,16 @@ from baldistill.uris import holds_secret, masked
 class Columns(Section):
     """Which column of the user's files holds what."""
 
+    added: ClassVar[frozenset[str]] = frozenset({"evaluation_answer"})
+
     question: str = "question"
     """The text that the student is asked."""
-    answer: str = "answer"
+    answer: str | None = "answer"
     """The gold answer; in JSONL and Parquet also a list of acceptable ones. Any of them counts. The
-    first is shown to the teacher, and the student learns to write it."""
+    first is shown to the teacher, and the student learns to write it. null where nobody has
+    labelled the corpus (see `rationale.accept`)."""
+    evaluation_answer: str | None = None
+    """The gold answer in the files of `data.evaluation`, where it is not `answer`."""
     domain: str | None = "domain"
     """The class, topic or task type to balance over; null: `data.domains` makes them."""
     choices: str | None = None
@@ -75,6 +80,14 @@ class DataConfig(Section):
     """Zipf exponent of the bundled corpus: the domain of rank k has about 1/k^alpha of rank 1."""
     bundled_evaluation_per_domain: Count = 60
     """Evaluation questions of each domain of the bundled corpus."""
+
+    @property
+    def evaluates_on_gold(self) -> bool:
+        """Whether the evaluation set has gold answers, which the training rows may lack."""
+        own_files = self.evaluation is not None or self.train == "bundled"
+        return self.columns.answer is not None or (
+            own_files and self.columns.evaluation_answer is not None
+        )
 
     @field_validator("train", "evaluation")
     @classmethod

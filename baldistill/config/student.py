@@ -34,7 +34,7 @@ class StudentConfig(Section):
     """Prompt set, as for the teacher: the student is asked by its `student` template."""
     target: Literal["rationale", "label"] = "rationale"
     """`rationale`: `{rationale}\\nAnswer: {answer}`; `label`: the answer alone, and no teacher
-    call for a real example."""
+    call for a real example whose gold answer is used (`rationale.accept: gold`)."""
     data: Literal["cumulative", "stage"] = "cumulative"
     """Whether a stage trains on all that was annotated so far, or on its own batch alone."""
     init: Literal["base", "previous"] = "base"

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
-Purpose: TypeAlias = Literal["rationale", "synthesis", "verification"]
-"""What a teacher call is for."""
+Purpose: TypeAlias = Literal["rationale", "vote", "synthesis", "verification"]
+"""What a teacher call is for: `vote` asks again what a `rationale` answered, for a majority;
+`verification` does so with a new example."""
 
 _PURPOSES = frozenset(get_args(Purpose))
 

@@ -28,13 +28,15 @@ def read_choices(value: Any) -> list[str] | None:
     return [text for text in texts if text is not None]
 
 
-def check_choices(answer: str, choices: Sequence[str]) -> str | None:
+def check_choices(answer: str | None, choices: Sequence[str]) -> str | None:
     """Say what is wrong with a row's choices; None if nothing is.
 
-    The gold answer must be the text of a choice or its letter (`B`, `(b)`, `B)`).
+    The gold answer, if there is one, must be the text of a choice or its letter (`B`, `(b)`, `B)`).
     """
     if len(choices) > _MAX_CHOICES:
         return f"{len(choices)} choices; at most {_MAX_CHOICES} can be lettered"
+    if answer is None:
+        return None
     wanted = " ".join(answer.casefold().split())
     if any(wanted == " ".join(choice.casefold().split()) for choice in choices):
         return None

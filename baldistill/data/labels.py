@@ -49,5 +49,6 @@ def _distinct_answers(storage: Storage) -> Iterator[tuple[str, str, str]]:
                         domains = domains.take(pc.list_parent_indices(texts))
                         texts = pc.list_flatten(texts)
                     table = pa.table({"domain": domains, "text": texts})
+                    table = table.filter(pc.not_equal(table["text"], ""))  # no gold answer
                     for row in table.group_by(["domain", "text"]).aggregate([]).to_pylist():
                         yield kind, row["domain"], row["text"]

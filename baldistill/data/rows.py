@@ -99,11 +99,20 @@ def mapped_columns(config: DataConfig, role: Role) -> dict[str, str]:
     `alternatives` is the answer column once more: see `gold_answers.py`.
     """
     columns = config.columns
-    names = {"question": columns.question, "answer": columns.answer, "domain": columns.domain}
-    optional = {"alternatives": columns.answer, "id": columns.id, "choices": columns.choices}
+    answer = columns.answer
+    if role == "evaluation":
+        answer = columns.evaluation_answer or answer
+    names = {
+        "question": columns.question,
+        "answer": answer,
+        "domain": columns.domain,
+        "alternatives": answer,
+        "id": columns.id,
+        "choices": columns.choices,
+    }
     if role == "train" and config.evaluation is None:
-        optional["split"] = columns.split
-    return {ours: theirs for ours, theirs in (names | optional).items() if theirs is not None}
+        names["split"] = columns.split
+    return {ours: theirs for ours, theirs in names.items() if theirs is not None}
 
 
 def count_values(column: pa.Array | pa.ChunkedArray) -> dict[str, int]:

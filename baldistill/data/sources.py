@@ -113,18 +113,20 @@ def write_bundled(config: DataConfig, seed: int, storage: Storage) -> DataConfig
         raise DataError(f"data.bundled_rows={config.bundled_rows}: {error}") from None
     source = storage.sub(layout.BUNDLED_SOURCE)
     source.write_table("train.parquet", train)
-    domain = config.columns.domain and Columns().domain
-    changes: dict[str, Any] = {
-        "train": source.uri_of("train.parquet"),
-        "columns": Columns(domain=domain),
-    }
+    mapped = config.columns
+    names = Columns(
+        answer=mapped.answer and "answer",
+        evaluation_answer=mapped.evaluation_answer and "answer",
+        domain=mapped.domain and "domain",
+    )
+    changes: dict[str, Any] = {"train": source.uri_of("train.parquet"), "columns": names}
     if config.evaluation is None:
         source.write_table("evaluation.parquet", evaluation)
         most = config.bundled_evaluation_per_domain
         changes |= {
             "evaluation": source.uri_of("evaluation.parquet"),
             "evaluation_max_per_domain": max(config.evaluation_max_per_domain, most),
-            "columns": Columns(id="id", domain=domain),
+            "columns": names.model_copy(update={"id": "id"}),
             "format": "parquet",
         }
     return config.model_copy(update=changes)

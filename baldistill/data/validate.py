@@ -123,8 +123,8 @@ def _check_choices(
     columns: dict[str, pa.Array], choices: pa.Array, verdicts: _Verdicts
 ) -> pa.Array:
     """Check the answers against the choices; return the questions with the choices shown."""
-    questions, answers = columns["question"].to_pylist(), columns["answer"].to_pylist()
-    lists = choices.to_pylist()
+    questions, lists = columns["question"].to_pylist(), choices.to_pylist()
+    answers = columns["answer"].to_pylist() if "answer" in columns else [None] * len(lists)
     further = columns[ALTERNATIVES].to_pylist() if ALTERNATIVES in columns else [None] * len(lists)
     for index in np.flatnonzero(verdicts.is_open):
         if not lists[index]:
@@ -161,7 +161,7 @@ def _staged(
         "example_id": columns.get("id", content_ids),
         "domain": domain,
         "question": columns["question"],
-        "answer": columns["answer"],
+        "answer": columns.get("answer", pa.array([""] * num_rows, pa.string())),
         "choices": pa.nulls(num_rows, pa.list_(pa.string())) if choices is None else choices,
         "position": position,
         "role": roles,

@@ -117,7 +117,7 @@ class _Annotator:
         match action:
             case Draw():
                 self.candidates.draw(action)
-            case Explain(counts) if self.context.config.student.target == "label":
+            case Explain(counts) if not self.context.config.teacher_explains:
                 accepted = [label_only(example) for example in self.candidates.take(counts)]
             case Explain(counts):
                 accepted, refused = self._explain(counts)
@@ -145,7 +145,9 @@ class _Annotator:
 
     def _synthesize(self, counts: dict[str, int]) -> tuple[list[AnnotatedExample], str | None]:
         context = self.context
-        self.tail |= tail_domains(context, self.stage, counts.keys() - self.tail.keys())
+        self.tail |= tail_domains(
+            context, self.stage, counts.keys() - self.tail.keys(), self.annotated
+        )
         result = synthesize(
             counts,
             self.tail,

@@ -24,8 +24,16 @@ from baldistill.teacher.recorded import recorded_id, recorded_question
 from baldistill.teacher.synthesis import TailDomain
 
 
-def tail_domains(context: Context, stage: int, names: Iterable[str]) -> dict[str, TailDomain]:
+def tail_domains(
+    context: Context,
+    stage: int,
+    names: Iterable[str],
+    annotated: Iterable[AnnotatedExample] = (),
+) -> dict[str, TailDomain]:
     """Read the demonstrations and the known questions of domains.
+
+    Where no gold answer is used (`rationale.accept`), the demonstrations are what was accepted:
+    in earlier stages, and in this one (`annotated`).
 
     Every row of these domains was tried, so they have fewer rows than their quota.
     """
@@ -34,12 +42,15 @@ def tail_domains(context: Context, stage: int, names: Iterable[str]) -> dict[str
         return {}
     storage, threshold = context.storage, context.config.tail.near_duplicate
     real: dict[str, list[Example]] = {name: [] for name in names}
-    for row in _rows(storage, layout.TRAIN, names, [*EXAMPLES.names, *OPTIONAL.names]):
-        real[row["domain"]].append(Example(**row))
+    for item in _rows(storage, layout.TRAIN, names, [*EXAMPLES.names, *OPTIONAL.names]):
+        real[item["domain"]].append(Example(**item))
     known = {name: [example.question for example in real[name]] for name in names}
-    for row in annotated_before(storage, stage).select(["domain", "question"]).to_pylist():
-        if row["domain"] in known:
-            known[row["domain"]].append(row["question"])
+    before = AnnotatedExample.from_table(annotated_before(storage, stage))
+    for row in before:
+        if row.domain in known:
+            known[row.domain].append(row.question)
+    if context.config.rationale.accept != "gold":
+        real = _accepted([*before, *annotated], names)
     # Only questions: nothing before the metrics reads the answers of the evaluation set.
     domains = sorted(context.corpus.evaluation_counts)
     held_out = _rows(storage, layout.EVALUATION, domains, ["domain", "question"])
@@ -53,6 +64,16 @@ def tail_domains(context: Context, stage: int, names: Iterable[str]) -> dict[str
         )
         for name in names
     }
+
+
+def _accepted(rows: Iterable[AnnotatedExample], names: Iterable[str]) -> dict[str, list[Example]]:
+    """Return the real examples among annotated ones, by domain, with the answers accepted."""
+    found: dict[str, list[Example]] = {name: [] for name in names}
+    for row in rows:
+        if row.source == "real" and row.domain in found:
+            example = Example(**{name: getattr(row, name) for name in EXAMPLES.names})
+            found[row.domain].append(example)
+    return found
 
 
 def _untried_recorded(

@@ -61,7 +61,7 @@ class Engines:
         config = self._config
         student = (config.student.engine, partial(self.student, base_student(config)))
         uses_teacher = config.budget.total > 0 and (
-            config.student.target == "rationale" or config.tail.fill == "synthesize"
+            config.teacher_explains or config.tail.fill == "synthesize"
         )
         teachers = []
         if uses_teacher:

@@ -32,6 +32,7 @@ class Example:
         answer: The gold answer; None where the tables do not have it.
         text: What the model wrote.
         note: A remark.
+        whose: Whose answer it is.
     """
 
     tag: str
@@ -41,6 +42,7 @@ class Example:
     answer: str | None
     text: str | None
     note: str = ""
+    whose: str = "gold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +59,22 @@ def annotated(run: RunFolder, most: int = 3) -> list[Example]:
     if stage is None:
         return []
     table = run.storage.read_table(StageLayout(stage).annotated)
+    uses_gold = run.setting("rationale.accept", "gold") == "gold"
     found = []
     for source in ("real", "synthetic", "repeated"):
+        whose = "gold" if uses_gold and source != "synthetic" else "the teacher's answer"
         for row in _spread_rows(table.filter(pc.equal(table["source"], source)), most):
             notes = ["not verified"] if row["verified"] is False else []
-            notes += [f"attempt {row['attempts']}"] if row["attempts"] > 1 else []
+            notes += [_attempts(run, row["attempts"])] if row["attempts"] > 1 else []
             asked = (row["domain"], row["question"], row["answer"])
-            found.append(Example(source, True, *asked, row["rationale"], ", ".join(notes)))
+            note = ", ".join(notes)
+            found.append(Example(source, True, *asked, row["rationale"], note, whose))
     return found
+
+
+def _attempts(run: RunFolder, attempts: int) -> str:
+    by_majority = run.setting("rationale.accept", "gold") == "majority"
+    return f"{attempts} votes" if by_majority else f"attempt {attempts}"
 
 
 def rejected(run: RunFolder, most: int = 2) -> list[Example]:
@@ -84,7 +94,7 @@ def rejected(run: RunFolder, most: int = 2) -> list[Example]:
     found = []
     for row in rows:
         question, answer = asked.get(row["example_id"], (None, None))
-        shown = (row["domain"], question, answer, row["text"], row["purpose"])
+        shown = (row["domain"], question, answer or None, row["text"], row["purpose"])
         found.append(Example(row["reason"], False, *shown))
     return found
 

@@ -1,24 +1,27 @@
-"""Rationales for real examples: zero-shot chain of thought, verified against the gold answer.
+"""Rationales for real examples: zero-shot chain of thought, and what counts as a good one.
 
 The paper gives the teacher the question and its gold answer and lets it explain (section 3.6,
 zero-shot CoT); it does not check the explanation. Here the teacher's own conclusion must equal
 the gold answer, else the teacher is asked again. An example that still fails is dropped, kept, or
 taught without a rationale, by option.
+
+By option the teacher does not see the gold answer (`rationale.sees: question`), and no gold answer
+is used: any conclusion is accepted, or that of the majority of several answers (`votes.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 from baldistill.config import Config
-from baldistill.core.answers import extract
-from baldistill.equality import NOT_COMPARED, is_accepted
 from baldistill.generation.types import Subject
 from baldistill.records import AnnotatedExample, Example, RejectedAnswer
-from baldistill.teacher.parsing import parse_solution
-from baldistill.teacher.prompts import PromptSet
+from baldistill.teacher.acceptance import Acceptance, label_only
 from baldistill.teacher.teacher import Answer, Question, Teacher
+from baldistill.teacher.votes import Poll, hold
+
+__all__ = ["RETRY_TEMPERATURE", "Explained", "explain", "label_only"]
 
 RETRY_TEMPERATURE = 0.7  # asking a greedy teacher again would give the same answer
 
@@ -52,43 +55,38 @@ def explain(
 
     Each further teacher (of a cascade) explains the examples that the earlier ones did not.
     """
+    if config.rationale.accept == "majority":
+        return _explain_by_majority(examples, teachers, config, stage, on_answers)
     result = Explained()
     pending = list(examples)
     tries = [(t, attempt) for t in teachers for attempt in range(config.rationale.max_attempts)]
     for number, (teacher, attempt) in enumerate(tries, start=1):
         if not pending:
             break
-        questions = (_question(example, teacher.prompts, attempt) for example in pending)
+        questions = (_question(example, teacher, config, attempt) for example in pending)
         chosen = teacher.config.rationale
         retry = max(chosen.temperature, RETRY_TEMPERATURE)
         sampling = teacher.sampling(chosen, retry if attempt else None)
         answers = teacher.ask(questions, sampling, stage=stage, on_answers=on_answers)
-        is_last = number == len(tries)
-        pending = _judge(pending, answers, teacher.prompts, config, number, is_last, result)
+        acceptance, is_last = Acceptance(config, teacher.prompts), number == len(tries)
+        pending = _judge(pending, answers, acceptance, number, is_last, result)
         new = {answer.request_id for answer in answers if answer.outcome == "answered"}
         teacher.reject({r.request_id: r.reason for r in result.rejected if r.request_id in new})
     return result
 
 
-def label_only(example: Example) -> AnnotatedExample:
-    """Return an example that teaches the gold answer without a rationale."""
-    return AnnotatedExample(
-        **asdict(example),
-        source="real",
-        rationale=None,
-        verified=None,
-        attempts=0,
-        request_id=None,
-    )
-
-
-def _question(example: Example, prompts: PromptSet, attempt: int) -> Question:
+def _question(
+    example: Example, teacher: Teacher, config: Config, attempt: int, *, holds_unit: bool = True
+) -> Question:
+    prompts, asked = teacher.prompts, {"question": example.question, "domain": example.domain}
+    sees_answer = config.rationale.sees == "answer"
     return Question(
-        prompts.render(
-            "rationale", question=example.question, answer=example.answer, domain=example.domain
-        ),
-        "rationale",
+        prompts.render("rationale", **asked, answer=example.answer)
+        if sees_answer
+        else prompts.render("solve", **asked),
+        "rationale" if holds_unit else "vote",
         example.domain,
+        units=int(holds_unit),
         attempt=attempt,
         subject=Subject(example.example_id, example.question, attempt),
     )
@@ -97,53 +95,95 @@ def _question(example: Example, prompts: PromptSet, attempt: int) -> Question:
 def _judge(
     examples: Sequence[Example],
     answers: Sequence[Answer],
-    prompts: PromptSet,
-    config: Config,
+    acceptance: Acceptance,
     attempts: int,
     is_last: bool,
     result: Explained,
 ) -> list[Example]:
     """Sort the answers into `result`; return the examples to ask again."""
     again = []
-    on_mismatch = config.rationale.on_mismatch if is_last else "ask again"
+    on_mismatch = acceptance.config.rationale.on_mismatch if is_last else "ask again"
     for example, answer in zip(examples, answers, strict=True):
         if answer.outcome == "refused":
             result.refused[example.example_id] = str(answer.reason)
             continue
-        reason = answer.reason or _fault(example, answer, prompts, config)
-        annotated = replace(
-            label_only(example),
-            rationale=parse_solution(answer.text).rationale,
-            verified=reason is None,
-            attempts=attempts,
-            request_id=answer.request_id,
-        )
-        if reason is None or (on_mismatch == "keep" and annotated.rationale):
+        reason = answer.reason or acceptance.fault(example, answer)
+        conclusion = None if reason else acceptance.read(example, answer).conclusion
+        annotated = acceptance.accepted(example, answer, conclusion, attempts)
+        if reason is None:
             result.annotated.append(annotated)
+        elif on_mismatch == "keep" and annotated.rationale:
+            result.annotated.append(replace(annotated, verified=False))
         elif on_mismatch == "label_only" and answer.outcome == "answered":
             # not rejected: the example keeps its unit of the budget
             result.annotated.append(replace(annotated, rationale=None, verified=False))
         else:
-            rejected = answer.as_rejected("rationale", example.domain, reason, example.example_id)
-            result.rejected.append(rejected)
-            if is_last:
-                result.dropped[example.example_id] = example.domain
-            else:
+            _reject(example, answer, reason, is_last, result)
+            if not is_last:
                 again.append(example)
     return again
 
 
-def _fault(example: Example, answer: Answer, prompts: PromptSet, config: Config) -> str | None:
-    """Return why an answer is no good rationale for the gold answer; None for a good one."""
-    if not parse_solution(answer.text).rationale:
-        return answer.because("empty rationale")
-    task = config.task_of(example.domain)
-    choices = example.choices or prompts.labels_of(example.domain)
-    question = example.question
-    conclusion = extract(task, answer.text, choices, question)
-    if conclusion is None:
-        return answer.because("no conclusion")
-    same = is_accepted(task, conclusion, example.accepted, choices, question)
-    if same is None:
-        return answer.because(NOT_COMPARED)
-    return None if same else answer.because("wrong conclusion")
+def _reject(
+    example: Example, answer: Answer, reason: str, is_last: bool, result: Explained
+) -> None:
+    rejected = answer.as_rejected("rationale", example.domain, reason, example.example_id)
+    result.rejected.append(rejected)
+    if is_last:
+        result.dropped[example.example_id] = example.domain
+
+
+def _explain_by_majority(
+    examples: Sequence[Example],
+    teachers: Sequence[Teacher],
+    config: Config,
+    stage: int,
+    on_answers: Callable[[int], None] | None,
+) -> Explained:
+    """Let each teacher answer the examples several times that those before it did not agree on.
+
+    An example that a cap refused keeps the unit that one of its calls holds: with a higher cap the
+    run goes on with its votes.
+    """
+    result, pending = Explained(), list(examples)
+    for number, teacher in enumerate(teachers, start=1):
+        acceptance = Acceptance(config, teacher.prompts)
+        polls = [Poll(example, acceptance) for example in pending]
+        hold(polls, _asking(teacher, config, stage, on_answers))
+        pending, newly_rejected = [], {}
+        for poll in polls:
+            example = poll.example
+            if poll.refused:
+                result.refused[example.example_id] = poll.refused
+            elif (accepted := poll.accepted()) is not None:
+                result.annotated.append(accepted)
+            else:
+                answer, reason = poll.rejected()
+                _reject(example, answer, reason, number == len(teachers), result)
+                pending.append(example)
+                if answer.outcome == "answered":
+                    newly_rejected[answer.request_id] = reason
+        teacher.reject(newly_rejected)
+    return result
+
+
+def _asking(
+    teacher: Teacher, config: Config, stage: int, on_answers: Callable[[int], None] | None
+) -> Callable[[list[tuple[Poll, int]]], list[Answer]]:
+    """Return a function that asks ballots; the first of a poll as any rationale is asked for."""
+    chosen = teacher.config.rationale
+    retry = max(chosen.temperature, RETRY_TEMPERATURE)
+
+    def ask(asked: list[tuple[Poll, int]]) -> list[Answer]:
+        questions = (
+            _question(poll.example, teacher, config, ballot, holds_unit=poll.holder is None)
+            for poll, ballot in asked
+        )
+        sampling = teacher.sampling(chosen, retry if asked[0][1] else None)
+        # progress counts examples: each has one call that holds its unit
+        is_first = asked[0][1] == 0
+        return teacher.ask(
+            questions, sampling, stage=stage, on_answers=on_answers if is_first else None
+        )
+
+    return ask

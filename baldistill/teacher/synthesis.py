@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from baldistill.config import Config
 from baldistill.core.answers import marked_answer
+from baldistill.core.majority import quorum
 from baldistill.equality import NOT_COMPARED
 from baldistill.generation.types import Sampling
 from baldistill.records import AnnotatedExample, Example, RejectedAnswer, digest
@@ -163,6 +164,8 @@ class _Writer:
 
     def _most(self, domain: str, count: int) -> int:
         """Return the most calls for so many missing examples of a domain."""
+        if not self.domains[domain].demonstrations:  # no answer of its real examples was accepted
+            return 0
         return math.ceil(count * self.config.tail.max_attempts_per_example)
 
     def _sampling(self) -> Sampling:
@@ -228,7 +231,7 @@ class _Writer:
         return {
             name: reasons[name]
             for name, number in num_agreed.items()
-            if votes and 2 * number <= votes
+            if votes and number < quorum(votes)
         }
 
     def _solve(self, domain: str, example: NewExample, attempt: int) -> Question:

@@ -56,6 +56,8 @@ class ScriptedEngine:
         if prompt.startswith("Domain: "):
             domain = prompt.split()[1]
             return "" if domain.startswith("mute") else f"Question: New {seed}?\nSo.\nAnswer: x"
+        if prompt.startswith("Question: torn"):  # answers differ from vote to vote
+            return f"So {seed}.\nAnswer: {'xyz'[seed % 3]}"
         is_hard = prompt.startswith("Question: hard")
         return "So.\nAnswer: no idea" if is_hard else "So.\nAnswer: x"
 
@@ -179,3 +181,57 @@ def test_a_domain_without_a_quota_takes_what_is_left_over(tmp_path: Path, pool: 
         context.close()
     assert figures.dry == ["mute"]
     assert Counter(row["domain"] for row in rows) == {"large": 15, "mute": 5}
+
+
+UNLABELLED = {
+    "rationale": {"sees": "question", "accept": "majority"},
+    "budget": {"total": 24, "policy": "naive"},
+    "selection": {"candidates_per_quota": 1.0},
+    "tail": {"fill": "none"},
+}
+TORN = {"agree": ["good"] * 20, "torn": ["torn"] * 60}
+
+
+def spent(context: Context) -> dict[str, Any]:
+    return dict(context.spending()["total"])
+
+
+def test_votes_are_calls_and_an_example_is_one_unit(tmp_path: Path, pool: Pool) -> None:
+    """A cap is kept; with a higher one, no vote is asked again, and the table is the same."""
+    context, plan = context_of(tmp_path / "whole", pool, TORN, **UNLABELLED)
+    try:
+        figures, rows = annotated(context, plan)
+        whole = spent(context)
+        assert annotated(context, plan) == (figures, rows)
+        assert spent(context) == whole, "done again from the ledger and the answers"
+    finally:
+        context.close()
+    assert figures.annotated == whole["units"] == len(rows) == 24
+    assert figures.rejected["no majority"] == figures.dropped > 0
+    agree = [row for row in rows if row["domain"] == "agree"]
+    assert {(row["answer"], row["attempts"], row["verified"]) for row in agree} == {("x", 2, True)}
+    torn = [row for row in rows if row["domain"] == "torn"]
+    assert len({row["answer"] for row in torn}) > 1
+    assert {row["attempts"] for row in torn} == {2, 3}
+    by_purpose = context.spending()["by_purpose"]
+    assert by_purpose["rationale"]["units"] == 24
+    assert by_purpose["vote"]["units"] == 0
+    tried = by_purpose["rationale"]["calls"]
+    assert tried == figures.annotated + figures.dropped
+    assert tried <= by_purpose["vote"]["calls"] <= 2 * tried
+
+    half = whole["calls"] // 2
+    capped = {**UNLABELLED, "budget": {**UNLABELLED["budget"], "calls": half}}
+    context, plan = context_of(tmp_path / "capped", pool, TORN, **capped)
+    try:
+        stopped, _ = annotated(context, plan)
+        assert stopped.refused == "calls"
+        assert spent(context)["calls"] == half
+    finally:
+        context.close()
+    context, plan = context_of(tmp_path / "capped", pool, TORN, **UNLABELLED)
+    try:
+        assert annotated(context, plan) == (figures, rows)
+        assert spent(context)["calls"] == whole["calls"]
+    finally:
+        context.close()

@@ -110,6 +110,16 @@ def test_another_kind_forgets_the_options_of_the_first() -> None:
         ("data.domain_tasks={2020: math}", ["data.domain_tasks.2020", "valid string"]),
         ("teacher.kind=gpt", ["teacher.kind"]),
         ("name=../../etc", ["name"]),
+        ("rationale.accept=majority", ["rationale: accept=majority", "rationale.sees=question"]),
+        ("rationale.accept=any", ["what the teacher was shown", "on_mismatch=keep"]),
+        (
+            "rationale={sees: question, accept: any, on_mismatch: keep}",
+            ["on_mismatch=keep teaches the gold answer", "rationale.on_mismatch=drop"],
+        ),
+        (
+            "data.columns.answer=null",
+            ["data.columns.answer=null", "accept=gold compares", "rationale.accept=majority"],
+        ),
         ("stages", ["key.subkey=value"]),
         (
             "budget.policy={kind: schedule, weights: [0.1, 0.2]}",
@@ -275,3 +285,37 @@ def test_a_config_that_makes_domains_is_read_back() -> None:
     assert config.data.domains.clusters == "auto"
     assert load_config_text(dump_config(config)) == config
     assert "domains" not in load_config().model_dump(mode="json")["data"]
+
+
+UNLABELLED = ["data.columns.answer=null", "rationale.sees=question", "rationale.accept=majority"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ([], ["data.evaluation", "data.columns.evaluation_answer"]),
+        (["data.columns.evaluation_answer=a", "data.train=x"], ["data.evaluation"]),
+        (["data.columns.evaluation_answer=a", "budget.policy=errors"], ["budget.policy=adaptive"]),
+    ],
+)
+def test_what_needs_gold_answers_is_refused_without(overrides: list[str], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, [*UNLABELLED, *overrides])
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_a_corpus_without_gold_answers_is_labelled_by_the_teacher() -> None:
+    labelled = ["data.columns.evaluation_answer=answer"]
+    config = load_config(None, [*UNLABELLED, *labelled])
+    assert load_config_text(dump_config(config)) == config
+    assert (config.rationale.votes, config.teacher_explains) == (3, True)
+    for method in set(METHODS) - {"baldistill-e"}:
+        of_method = load_config(None, [*UNLABELLED, *labelled], method)
+        assert of_method.teacher_explains, "labels without rationales are the teacher's, too"
+    assert not load_config(None, [], "random-ft").teacher_explains
+
+
+def test_options_of_unlabelled_corpora_are_not_in_the_dumps_of_others() -> None:
+    """Their steps are those of folders that were written before there was such an option."""
+    text = dump_config(load_config())
+    assert not [word for word in ("sees:", "accept:", "evaluation_answer:") if word in text]

@@ -20,11 +20,11 @@ from baldistill.core.label_sets import Labels  # noqa: E402
 from baldistill.equality import NOT_COMPARED, LatexComparer, NotComparedError, is_accepted  # noqa: E402
 from baldistill.records import Example  # noqa: E402
 from baldistill.student.answer import _mark  # noqa: E402
+from baldistill.teacher.acceptance import Acceptance  # noqa: E402
 from baldistill.teacher.judge import Judge  # noqa: E402
 from baldistill.teacher.parsing import NewExample  # noqa: E402
 from baldistill.teacher.prompts import load_prompts  # noqa: E402
 from baldistill.teacher.question import Answer  # noqa: E402
-from baldistill.teacher.rationale import _fault  # noqa: E402
 
 ENDLESS = "\\binom{999999999}{499999}"  # had not returned after 40 s
 SAME = ("\\sqrt{8}", "2\\sqrt{2}")
@@ -118,7 +118,7 @@ def test_such_an_answer_is_rejected_or_wrong_and_says_why(
     example = Example(example_id="1", domain="d", question="?", answer="1", choices=None)
     answer = Answer("r", "answered", f"It is long.\nAnswer: {ENDLESS}")
     prompts = load_prompts("compact", model="m")
-    assert _fault(example, answer, prompts, config) == NOT_COMPARED
+    assert Acceptance(config, prompts).fault(example, answer) == NOT_COMPARED
     judge = Judge(config, Labels({}, {}))
     assert judge.agrees(NewExample("?", "", "1"), "d", answer.text) is None
 

@@ -51,6 +51,12 @@ def test_a_plan_counts_the_calls() -> None:
     )
     assert of("budget.calls=300", method="balance-ft-cot")[2:] == (300, 300)
     assert of("tail.votes=1", method="balance-ft-cot")[2] == 400 + 140
+    solved = ("rationale.sees=question", "rationale.accept=majority", "rationale.votes=5")
+    _, _, calls, by_votes = of(*solved, method="balance-ft-cot")
+    assert calls == 260 * 3 + 140, "if the first three of five votes agree"
+    assert by_votes == (3 * 80 + 200 + 60 + 30 + 10) * 5 + 3 * 80 * 4
+    unlabelled = of(*solved, method="random-ft")
+    assert unlabelled == (400, 0, 400 * 3, 1000 * 5), "labels are the teacher's, too"
 
 
 PRICED = {"prompt_per_million": 100.0, "completion_per_million": 300.0}

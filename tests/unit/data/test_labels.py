@@ -82,3 +82,10 @@ def test_further_answers_are_labels_but_do_not_divide_a_domain(tmp_path: Path) -
     assert found.own == {"earn": "earn", "ship": "ship"}
     assert found.among["earn"] == ("earn", "ship")
     assert found.among["true"] == ("maybe", "no", "yes")
+
+
+def test_a_corpus_without_gold_answers_shows_no_labels(tmp_path: Path) -> None:
+    config = validate({"data": {"task": "classification"}})
+    storage = corpus(tmp_path, [("a", ""), ("b", ""), ("a", "")])
+    labels = label_sets(config, {"a": 2, "b": 1}, storage)
+    assert (labels.among, labels.own) == ({}, {})

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baldistill.config import DataConfig
-from baldistill.data.rows import RawBlock
+from baldistill.data.rows import RawBlock, mapped_columns
 from baldistill.data.validate import EVALUATION, ROW_BITS, STAGED, TRAIN, check
 
 RULES = DataConfig(max_question_chars=10, max_answer_chars=5)
@@ -48,6 +48,16 @@ def test_each_problem_has_its_reason() -> None:
     assert bad[2].detail == "the domain holds control characters only"
     assert staged["position"].to_pylist() == [(3 << ROW_BITS) | 5, (3 << ROW_BITS) | 10]
     assert staged["question"].to_pylist() == ["q", "x" * 10]
+
+
+def test_rows_without_gold_answers_are_valid_where_no_column_has_them() -> None:
+    config = DataConfig.model_validate({"columns": {"answer": None, "evaluation_answer": "gold"}})
+    assert "answer" not in mapped_columns(config, "train")
+    assert mapped_columns(config, "evaluation")["answer"] == "gold"
+    rows = [{"question": "q", "domain": "d"}, {"question": "r", "domain": "d"}]
+    staged, bad = check(block(rows, choices=[["a", "b"], None]), config, "train", 0)
+    assert (staged["answer"].to_pylist(), bad) == (["", ""], [])
+    assert staged["question"].to_pylist() == ["q\nA) a\nB) b", "r"]
 
 
 def test_split_names() -> None:

@@ -1,0 +1,111 @@
+"""What counts as a good answer to a real example: `rationale.accept`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+from baldistill.config import Config
+from baldistill.core.answers import extract, proper_answer
+from baldistill.equality import NOT_COMPARED, is_accepted, same_answer
+from baldistill.records import AnnotatedExample, Example
+from baldistill.teacher.parsing import parse_solution
+from baldistill.teacher.prompts import PromptSet
+from baldistill.teacher.question import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A teacher's answer, read.
+
+    Attributes:
+        rationale: The steps before the conclusion; may be empty.
+        conclusion: The answer that it comes to; None for none.
+        fault: Why it is not well formed; None if it is.
+    """
+
+    rationale: str
+    conclusion: str | None
+    fault: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """Reads the answers of a teacher, and compares them by the task of their domain."""
+
+    config: Config
+    prompts: PromptSet
+
+    def read(self, example: Example, answer: Answer) -> Reading:
+        """Find rationale and conclusion.
+
+        Where no gold answer decides, an answer that was cut off has no conclusion: it could be any
+        number of the working.
+        """
+        rationale = parse_solution(answer.text).rationale
+        uses_gold = self.config.rationale.accept == "gold"
+        conclusion = extract(
+            self.config.task_of(example.domain),
+            answer.text,
+            self._choices(example),
+            example.question,
+        )
+        fault = None
+        if not rationale and self.config.student.target == "rationale":
+            fault = "empty rationale"
+        elif conclusion is None or (answer.cut and not uses_gold):
+            fault = "no conclusion"
+        elif not uses_gold and len(conclusion) > self.config.data.max_answer_chars:
+            fault = "over-long"
+        return Reading(rationale, conclusion, fault and answer.because(fault))
+
+    def fault(self, example: Example, answer: Answer) -> str | None:
+        """Return why an answer is not accepted by itself; None for a good one."""
+        reading = self.read(example, answer)
+        if reading.fault or self.config.rationale.accept != "gold":
+            return reading.fault
+        task, choices = self.config.task_of(example.domain), self._choices(example)
+        question = example.question
+        same = is_accepted(task, reading.conclusion, example.accepted, choices, question)
+        if same is None:
+            return answer.because(NOT_COMPARED)
+        return None if same else answer.because("wrong conclusion")
+
+    def compare(self, example: Example, a: str | None, b: str | None) -> bool | None:
+        """Return whether two answers to an example are the same; None if that stayed open."""
+        task = self.config.task_of(example.domain)
+        return same_answer(task, a, b, self._choices(example), example.question)
+
+    def accepted(
+        self, example: Example, answer: Answer, conclusion: str | None, attempts: int
+    ) -> AnnotatedExample:
+        """Return an accepted example; what was concluded is its answer where no gold decides."""
+        config, choices = self.config, self._choices(example)
+        annotated = replace(
+            label_only(example),
+            verified=None if config.rationale.accept == "any" else True,
+            attempts=attempts,
+            request_id=answer.request_id,
+        )
+        if config.rationale.accept != "gold" and conclusion is not None:
+            task, question = config.task_of(example.domain), example.question
+            proper = proper_answer(task, conclusion, choices, question)
+            annotated = replace(annotated, answer=proper or conclusion, alternatives=None)
+        if config.student.target == "rationale":
+            annotated = replace(annotated, rationale=parse_solution(answer.text).rationale)
+        return annotated
+
+    def _choices(self, example: Example) -> Sequence[str] | None:
+        return example.choices or self.prompts.labels_of(example.domain)
+
+
+def label_only(example: Example) -> AnnotatedExample:
+    """Return an example that teaches its answer without a rationale."""
+    return AnnotatedExample(
+        **asdict(example),
+        source="real",
+        rationale=None,
+        verified=None,
+        attempts=0,
+        request_id=None,
+    )
