@@ -139,5 +139,6 @@ def test_student_and_teacher_may_give_any_of_several_answers(task: str) -> None:
     prompts = load_prompts("compact", model="m")
     answer = Answer("r", "answered", "It is large.\nAnswer: big apple")
     example = Example("1", **row)
-    assert _fault(example, answer, prompts, config) == "wrong conclusion"
-    assert _fault(replace(example, **further), answer, prompts, config) is None
+    acceptance = Acceptance(config, prompts)
+    assert acceptance.fault(example, answer) == "wrong conclusion"
+    assert acceptance.fault(replace(example, **further), answer) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from baldistill.config import Config
@@ -92,7 +94,9 @@ def test_a_cap_ends_a_poll() -> None:
 def test_any_well_formed_conclusion_is_accepted() -> None:
     bench = acceptance("any")
     assert bench.fault(EXAMPLE, said("7")) is None
-    accepted = bench.accepted(EXAMPLE, said("7"), "7", 1)
+    listed = replace(EXAMPLE, answer="8", alternatives=["9"])  # of a gold answer that is not used
+    accepted = bench.accepted(listed, said("7"), "7", 1)
+    assert accepted.alternatives is None
     assert (accepted.answer, accepted.verified) == ("7", None)
     assert bench.fault(EXAMPLE, said("7", cut=True)) == "no conclusion, cut at max_new_tokens"
     assert bench.fault(EXAMPLE, Answer("0", "answered", "I do not know.")) == "no conclusion"
