@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, model_validator
 
 from baldistill.config.sections import Count, Section, kind_shorthand, use_as_section
+from baldistill.core.majority import DEFAULT_VOTES
 from baldistill.core.policies import Adaptive, Errors, Naive, Natural, Schedule, Split
 
 use_as_section(Natural, Naive, Adaptive, Schedule, Split, Errors)
@@ -77,7 +78,7 @@ class RationaleConfig(Section):
     accept: Literal["gold", "majority", "any"] = "gold"
     """A conclusion that equals the gold answer; or the one that most of several answers to the
     same question reach; or any. The last two need no gold answer: theirs is what is taught."""
-    votes: Annotated[int, Field(ge=2, le=15)] = 3
+    votes: Annotated[int, Field(ge=2, le=15)] = DEFAULT_VOTES
     """For `accept: majority`: the most answers to one question, a call each: the first with the
     sampling of rationales, the others at temperature 0.7. More than half of `votes` must agree.
     An answer that can no longer change the outcome is not asked for."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+DEFAULT_VOTES = 3
+
 
 def quorum(votes: int) -> int:
     """Return the smallest number that is more than half of the votes."""

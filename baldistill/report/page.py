@@ -8,8 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from baldistill.config.budget import RationaleConfig
-from baldistill.core.majority import quorum
+from baldistill.core.majority import DEFAULT_VOTES, quorum
 from baldistill.report import examples, tables
 from baldistill.report.figures import draw_figures
 from baldistill.report.figures.style import readable
@@ -107,7 +106,7 @@ def _notes(run: RunFolder) -> list[str]:
         notes.append("budget.total is 0: nothing was annotated, only the base student evaluated.")
     accept = run.setting("rationale.accept", "gold")
     if accept == "majority":
-        votes = run.setting("rationale.votes", RationaleConfig().votes)
+        votes = run.setting("rationale.votes", DEFAULT_VOTES)
         notes.append(
             "No gold answer of a training row was used: the student learns what the teacher "
             f"concluded in {quorum(votes)} of {votes} votes. Rows without a majority were rejected."
