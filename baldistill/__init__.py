@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from baldistill.commands.compare import compare as compare
     from baldistill.commands.doctor import Finding as Finding
     from baldistill.commands.doctor import doctor as doctor
+    from baldistill.commands.evaluate import evaluate as evaluate
     from baldistill.commands.export import Export as Export
     from baldistill.commands.export import export as export
     from baldistill.commands.plan import RunPlan as RunPlan
@@ -41,6 +42,7 @@ __all__ = [
     "UserError",
     "compare",
     "doctor",
+    "evaluate",
     "export",
     "ledger",
     "plan",
@@ -58,6 +60,7 @@ _HOME = {
     "RunStudent": "baldistill.commands.ask",
     "Finding": "baldistill.commands.doctor",
     "doctor": "baldistill.commands.doctor",
+    "evaluate": "baldistill.commands.evaluate",
     "Export": "baldistill.commands.export",
     "export": "baldistill.commands.export",
     "RunPlan": "baldistill.commands.plan",

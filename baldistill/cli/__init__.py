@@ -12,7 +12,19 @@ from typing import Annotated
 import typer
 
 from baldistill import __version__
-from baldistill.cli import ask, compare, data, doctor, export, publish, repair, report, run, sweep
+from baldistill.cli import (
+    ask,
+    compare,
+    data,
+    doctor,
+    evaluate,
+    export,
+    publish,
+    repair,
+    report,
+    run,
+    sweep,
+)
 from baldistill.disk_errors import disk_problem
 from baldistill.errors import UserError
 from baldistill.masking import masked_text
@@ -31,6 +43,7 @@ app.command()(run.plan)
 app.command()(doctor.doctor)
 app.command()(compare.compare)
 app.command()(sweep.sweep)
+app.command()(evaluate.evaluate)
 app.command()(report.report)
 app.command()(report.ledger)
 app.command()(export.export)

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from runs import ENGINES
+from runs import ENGINES, mistake
 from typer.testing import CliRunner
 
 from baldistill.bundled.corpus import make_corpus
@@ -142,3 +142,29 @@ def test_answers_of_the_evaluation_set_change_the_metrics_alone(
     assert len(seen[0]) >= 12
     assert seen[0] == seen[1]
     assert metrics[0]["macro"] > metrics[1]["macro"] == 0.0
+
+
+def test_evaluate_finds_what_the_run_found(
+    compared: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """The student of a run, loaded from its folder, gives the answers of the run's evaluation."""
+    run_dir = compared[0] / "baldistill-a" / "seed-0"
+    again = tmp_path / "again"
+    done = CliRunner().invoke(app, ["evaluate", str(run_dir), "--run-dir", str(again), "--json"])
+    assert done.exit_code == 0, done.output
+    wanted = json.loads((run_dir / "metrics.json").read_text())
+    found = json.loads(done.output.splitlines()[-1])
+    assert {name: found[name] for name in ("macro", "natural", "per_domain")} == {
+        name: wanted[name] for name in ("macro", "natural", "per_domain")
+    }
+    answers = [
+        pq.read_table(folder / "responses.parquet", columns=["question", "response"])
+        for folder in (run_dir / "stages/02", again / "stages/00")
+    ]
+    assert answers[0].equals(answers[1])
+    assert found["budget"]["total"]["calls"] == 0
+
+
+def test_a_stage_is_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = mistake(capsys, "evaluate", str(tmp_path), "--stage", "2")
+    assert f"--stage 2 is of a run, and {tmp_path} is no run folder" in said

@@ -1,0 +1,82 @@
+"""`baldistill evaluate`: any model, or the student of a run, on the evaluation set of a config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from baldistill.commands.run import RunResult, run
+from baldistill.config import Config
+from baldistill.config.loading import load_config
+from baldistill.config.teachers import TransformersTeacher
+from baldistill.errors import UserError
+from baldistill.run_folder import layout
+from baldistill.run_folder.layout import StageLayout
+from baldistill.run_folder.reader import read_run
+from baldistill.storage import Storage
+
+
+def is_run(model: str) -> bool:
+    """Return whether this is a run folder, and no model."""
+    is_place = "://" in model or Path(model).is_dir()
+    return is_place and Storage.open(model).exists(layout.CONFIG)
+
+
+def config_of_run(run: str, overrides: list[str]) -> Config:
+    """Return the config of a run, with options in place of its own."""
+    return load_config(Storage.open(run).uri_of(layout.CONFIG), overrides)
+
+
+def evaluate(
+    model: str,
+    config: Config | None = None,
+    *,
+    stage: int | None = None,
+    run_dir: str | Path | None = None,
+    address: str | None = None,
+    verbose: bool = False,
+    quiet: bool = False,
+    **options: Any,
+) -> RunResult:
+    """Let a model answer the evaluation set; no teacher is asked and nothing is trained.
+
+    The folder is that of a run without a budget: `stages/00/responses.parquet` has the answers.
+
+    Args:
+        model: Hub id, path or URI of a model; or a run folder, whose student is meant.
+        config: Corpus, prompts and sampling; by default those of the run, or the quickstart's.
+        stage: Of the run; by default the last that has trained a student.
+        run_dir: Folder or URI for the result; the same folder resumes.
+        address: Of a Ray cluster.
+        verbose: Show Ray's own messages.
+        quiet: Show nothing.
+        options: As those of `run`.
+
+    Raises:
+        UserError: For anything that the user can mend.
+    """
+    if is_run(model):
+        config = config or config_of_run(model, [])
+        folder = read_run(model)
+        name = StageLayout(folder.trained_stage(stage)).student
+        model = (
+            folder.storage.path(name) if folder.storage.is_local else folder.storage.uri_of(name)
+        )
+    elif stage is not None:
+        raise UserError(f"--stage {stage} is of a run, and {model} is no run folder")
+    chosen = _only_evaluated(config or load_config(), model)
+    target = run_dir or layout.new_folder(f"evaluate-{chosen.name}")
+    return run(chosen, run_dir=target, address=address, verbose=verbose, quiet=quiet, **options)
+
+
+def _only_evaluated(config: Config, model: str) -> Config:
+    """Return the config with this model as a student that is not trained."""
+    prompts = config.student.prompts
+    if prompts == "auto":  # goes by the model's name, and a student of the bundled one has a path
+        prompts = "compact" if "bundled" in (config.student.model, model) else "instruct"
+    values = config.model_dump()
+    values["student"] |= {"model": model, "prompts": prompts}
+    values["teacher"] = TransformersTeacher().model_dump()  # which is never started
+    values["budget"] |= {"total": 0}
+    values["evaluation"] |= {"base_student": True}
+    return Config.model_validate(values)
