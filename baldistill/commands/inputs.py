@@ -134,7 +134,7 @@ def validated_corpus(
             config.data, config.seed, storage, partial(display.task, brief=True)
         ),
         CorpusSummary,
-        writes=CORPUS if config.data.domains is None else (*CORPUS, DOMAINS),
+        writes=CORPUS if config.data.clusters is None else (*CORPUS, DOMAINS),
     )
     display.say(
         f"corpus: {sum(corpus.counts.values()):,} examples in {len(corpus.counts)} domains, "

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from baldistill.config.budget import BudgetConfig, RationaleConfig, SelectionConfig, TailConfig
-from baldistill.config.data import Columns, DataConfig
+from baldistill.config.data import Columns, DataConfig, DomainsConfig
 from baldistill.config.placement import ClusterConfig
 from baldistill.config.sections import Section
 from baldistill.config.student import EvaluationConfig, LoraConfig, StudentConfig
@@ -22,7 +22,16 @@ from baldistill.core.answers import Task
 from baldistill.core.policies import Errors, Schedule, Split
 from baldistill.uris import holds_secret, masked
 
-__all__ = ["BudgetConfig", "Columns", "Config", "DataConfig", "LoraConfig", "StudentConfig", "Task"]
+__all__ = [
+    "BudgetConfig",
+    "Columns",
+    "Config",
+    "DataConfig",
+    "DomainsConfig",
+    "LoraConfig",
+    "StudentConfig",
+    "Task",
+]
 
 
 class Config(Section):

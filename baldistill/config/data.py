@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -36,11 +37,28 @@ class Columns(Section):
 
 
 class DomainsConfig(Section):
-    """How domains are made where no column holds them (`data.columns.domain: null`)."""
+    """How domains are made where no column holds them: by `clusters` or by a column."""
 
-    clusters: Annotated[int, Field(ge=2, le=256)] | Literal["auto"]
+    clusters: Annotated[int, Field(ge=2, le=256)] | Literal["auto"] | None = None
     """Groups of questions by their words (TF-IDF and k-means on a seeded sample), at most so many;
     `auto` keeps apart what has few words in common, from 2 to 64."""
+    by: str | None = None
+    """A column that `pattern` finds the domain in; it may be mapped as something else, too."""
+    pattern: str | None = None
+    """A regular expression (Python's): its first group, or all that it matches, is the domain.
+    Rows in which it is not found are quarantined."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> DomainsConfig:
+        if (self.clusters is None) == (self.by is None):
+            raise ValueError("give one of clusters and by, such as {clusters: auto}")
+        if self.pattern is not None and self.by is None:
+            raise ValueError("pattern needs a column to look in: give by, too")
+        try:
+            re.compile(self.pattern or "")
+        except re.error as error:
+            raise ValueError(f"pattern is no regular expression: {error}") from None
+        return self
 
 
 class DataConfig(Section):
@@ -88,6 +106,11 @@ class DataConfig(Section):
         return self.columns.answer is not None or (
             own_files and self.columns.evaluation_answer is not None
         )
+
+    @property
+    def clusters(self) -> int | Literal["auto"] | None:
+        """How many clusters are domains; None where a column has the domains."""
+        return None if self.domains is None else self.domains.clusters
 
     @field_validator("train", "evaluation")
     @classmethod

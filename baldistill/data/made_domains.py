@@ -1,4 +1,4 @@
-"""Passes that give domains to a corpus without a column of them (`data.domains`).
+"""Passes that give domains to a corpus without a column of them.
 
 They come after the reading pass, which stages rows without a domain:
 
@@ -51,7 +51,7 @@ def make_domains(
     storage: Storage,
     track: Track,
 ) -> None:
-    """Give every staged row its domain by `data.domains`, if the corpus has no column of them.
+    """Give every staged row its domain, if that is a cluster (`data.domains.clusters`).
 
     Args:
         config: Of the corpus.
@@ -64,11 +64,11 @@ def make_domains(
     Raises:
         DataError: The questions cannot be grouped.
     """
-    if config.domains is None:
+    if config.clusters is None:
         return
     storage.fs.create_dir(storage.path(f"{layout.STAGING}/domains"), recursive=True)
     questions = _sample(parts, seed, SAMPLE_ROWS / num_rows, storage, track)
-    model = fit(questions, config.domains.clusters, seed)
+    model = fit(questions, config.clusters, seed)
     model.save(storage, layout.DOMAINS)
     shared, has_ids = ray.put(model), config.columns.id is not None
 

@@ -105,7 +105,7 @@ def mapped_columns(config: DataConfig, role: Role) -> dict[str, str]:
     names = {
         "question": columns.question,
         "answer": answer,
-        "domain": columns.domain,
+        "domain": columns.domain if config.domains is None else config.domains.by,
         "alternatives": answer,
         "id": columns.id,
         "choices": columns.choices,

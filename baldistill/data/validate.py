@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from baldistill.config import DataConfig
+from baldistill.config import DataConfig, DomainsConfig
 from baldistill.data.choices import check_choices, show_choices
 from baldistill.data.gold_answers import ALTERNATIVES, clean, longest
 from baldistill.data.rows import BadRow, RawBlock, Reason
@@ -72,6 +73,8 @@ def divide(
     """Return the valid rows of a block, normalised, with their indices, and all its bad rows."""
     columns = {name: normalise(column) for name, column in block.columns.items()}
     verdicts = _Verdicts({}, np.ones(len(block.rows), np.bool_))
+    if config.domains is not None and config.domains.pattern is not None:
+        columns["domain"] = _by_pattern(columns["domain"], config.domains, verdicts)
     _check_texts(columns, config, verdicts)
     if ALTERNATIVES in block.extra:
         columns[ALTERNATIVES] = clean(block.extra[ALTERNATIVES], columns["answer"])
@@ -86,6 +89,16 @@ def divide(
     assert len(good) + len(bad) == len(block.rows)
     columns = {name: column.take(pa.array(good)) for name, column in columns.items()}
     return columns, good, [*block.bad, *bad]
+
+
+def _by_pattern(column: pa.Array, rule: DomainsConfig, verdicts: _Verdicts) -> pa.Array:
+    """Return the domain that the rule finds in each text; null where it finds none."""
+    pattern = re.compile(rule.pattern or "")
+    matches = [None if text is None else pattern.search(text) for text in column.to_pylist()]
+    found = pa.array([match and match[min(pattern.groups, 1)] for match in matches], pa.string())
+    missing = pc.and_(pc.is_valid(column), pc.is_null(found))
+    verdicts.mark(missing, "missing", f"`{rule.by}` has nothing that data.domains.pattern matches")
+    return normalise(found)
 
 
 def _check_texts(columns: dict[str, pa.Array], config: DataConfig, verdicts: _Verdicts) -> None:

@@ -102,6 +102,11 @@ def _status(run: RunFolder) -> str:
 def _notes(run: RunFolder) -> list[str]:
     """Collect what a person should know before reading the figures."""
     notes = list(run.corpus.get("warnings", []))
+    if run.setting("data.domains.clusters", None):
+        notes.append(
+            "No column holds the domains: they are clusters of the questions by their words "
+            "(data.domains), and so are those that macro is the mean of."
+        )
     if run.finished and run.num_stages == 0:
         notes.append("budget.total is 0: nothing was annotated, only the base student evaluated.")
     accept = run.setting("rationale.accept", "gold")

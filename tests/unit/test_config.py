@@ -272,6 +272,10 @@ def test_options_that_came_later_do_not_show_in_old_folders() -> None:
         (["data.domains={clusters: 8}"], "columns.domain=domain and domains both give"),
         (["data.columns.domain=null", "data.domains={clusters: 1}"], "greater than or equal to 2"),
         (["data.columns.domain=null", "data.domains={names: [a, b]}"], "names: unknown key"),
+        (["data.columns.domain=null", "data.domains={}"], "give one of clusters and by"),
+        (["data.columns.domain=null", "data.domains={clusters: 3, by: id}"], "give one of"),
+        (["data.columns.domain=null", "data.domains={clusters: 3, pattern: x}"], "needs a column"),
+        (["data.columns.domain=null", "data.domains={by: id, pattern: '('}"], "no regular express"),
     ],
 )
 def test_domains_come_from_one_place(items: list[str], message: str) -> None:

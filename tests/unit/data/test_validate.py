@@ -102,3 +102,22 @@ def test_no_row_is_lost(values: list[tuple[Any, Any, Any]]) -> None:
     assert sorted([*numbers, *(item.row for item in bad)]) == list(range(1, len(rows) + 1))
     for name in ("question", "answer", "domain"):
         assert all(text.strip() == text != "" for text in staged[name].to_pylist())
+
+
+def test_a_pattern_finds_the_domain_in_another_column() -> None:
+    def checked(pattern: str, ids: list[Any]) -> tuple[list[str], dict[int, str]]:
+        domains = {"by": "id", "pattern": pattern}
+        rules = DataConfig.model_validate({"columns": {"domain": None}, "domains": domains})
+        rows = [{"question": str(i), "answer": "a", "domain": id} for i, id in enumerate(ids)]
+        staged, bad = check(block(rows), rules, "train", 0)
+        return staged["domain"].to_pylist(), {item.row: item.detail for item in bad}
+
+    nothing = "`id` has nothing that data.domains.pattern matches"
+    ids = ["math-1", "law-2", "", "-3", None, "x" * 501]
+    assert checked("^([a-z]+)-", ids) == (
+        ["math", "law"],
+        {3: nothing, 4: nothing, 5: "the domain is missing or null", 6: nothing},
+    )
+    assert checked("[a-z]+", ["1 law 2", "3"]) == (["law"], {2: nothing})
+    assert checked("(a)|b", ["xb", "xa"]) == (["a"], {1: nothing})
+    assert checked(r"(\s*)b", ["b"]) == ([], {1: "the domain is empty"})

@@ -14,8 +14,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from baldistill.config import Config
+from baldistill.config.loading import dump_config
 from baldistill.errors import UserError
 from baldistill.report.page import report
+from baldistill.yaml12 import read_yaml
 
 WriteRun = Callable[..., str]
 FIGURES = {
@@ -159,8 +162,18 @@ def test_run_without_stages(write_run: WriteRun) -> None:
     run = write_run(budget=0)
     page = page_of(run)
     assert "budget.total is 0" in page.text
+    assert "clusters of the questions" not in page.text
     assert "Unfinished" not in page.text
     assert set(figures_of(run)) == BEFORE_STAGES
+
+
+def test_made_domains_are_said_to_be_made(write_run: WriteRun) -> None:
+    run = write_run(budget=0)
+    config = Path(run) / "config.yaml"
+    values = read_yaml(config.read_text("utf-8"))
+    values["data"] |= {"columns": {"domain": None}, "domains": {"clusters": 8}}
+    config.write_text(dump_config(Config.model_validate(values)), "utf-8")
+    assert "they are clusters of the questions by their words" in page_of(run).text
 
 
 def test_one_domain_and_one_stage(write_run: WriteRun) -> None:
