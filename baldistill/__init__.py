@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from baldistill.commands.run import run as run
     from baldistill.config import Config as Config
     from baldistill.errors import UserError as UserError
+    from baldistill.report.browse import Browser as Browser
+    from baldistill.report.browse import browse as browse
     from baldistill.report.page import report as write_report
     from baldistill.report.requests import ledger as ledger
     from baldistill.tune.sweep import sweep as sweep
 
 __version__ = "0.1.0"
 __all__ = [
+    "Browser",
     "Config",
     "Export",
     "Finding",
@@ -40,6 +43,7 @@ __all__ = [
     "RunResult",
     "RunStudent",
     "UserError",
+    "browse",
     "compare",
     "doctor",
     "evaluate",
@@ -71,6 +75,8 @@ _HOME = {
     "publish": "baldistill.commands.publish",
     "Repair": "baldistill.commands.repair",
     "repair": "baldistill.commands.repair",
+    "Browser": "baldistill.report.browse",
+    "browse": "baldistill.report.browse",
     "write_report": "baldistill.report.page:report",
     "compare": "baldistill.commands.compare",
     "run": "baldistill.commands.run",

@@ -20,6 +20,22 @@ def report(run: Run, as_json: Json = False) -> None:
     print_json(as_json, {"run_dir": run, "report": page})
 
 
+def browse(
+    run: Run,
+    out: Annotated[
+        str | None, typer.Option("--out", help="Folder or URI (default: browse in the run folder).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a page with every row of a run, to search, filter and sort."""
+    from baldistill.report.browse import browse as write_page
+
+    done = write_page(run, out=out)
+    if not as_json:
+        typer.echo(visible(f"{done.page}: {done.num_rows:,} rows"))
+    print_json(as_json, {"run_dir": run, "page": done.page, "rows": done.num_rows})
+
+
 def ledger(
     run: Run,
     csv: Annotated[
