@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from baldistill.config.sections import Count, OpenOptions, Section, engine_shorthand
+from baldistill.config.sections import Count, OpenOptions, Section, engine_shorthand, switch
 
 Dtype: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -102,13 +102,6 @@ class BatchApi(Section):
     """Batches under way at once on one replica."""
 
 
-def _switch(value: Any) -> Any:
-    """Let `true` stand for a section with its defaults, and `false` for none."""
-    if isinstance(value, str):
-        raise ValueError(f"must be true, false or a section, not the text {value!r}")
-    return ({} if value else None) if isinstance(value, bool) else value
-
-
 class OpenAIOptions(EngineOptions):
     """Any OpenAI-compatible server: OpenAI, Azure, vLLM's own server, Ollama, a gateway."""
 
@@ -134,7 +127,7 @@ class OpenAIOptions(EngineOptions):
     """Further requests for a row that failed, before it becomes a row without an answer."""
     patience_s: Annotated[float, Field(ge=0.0)] = 600.0
     """Seconds that a server may be away, or refuse every request, before the run stops."""
-    batch_api: Annotated[BatchApi | None, BeforeValidator(_switch)] = None
+    batch_api: Annotated[BatchApi | None, BeforeValidator(switch)] = None
     """`true`, or a section: ask through the server's Batch API, which is slow and cheap; state its
     prices in `prices`. Not part of a request's identity: answers are the same."""
     logprobs: bool = False

@@ -61,6 +61,13 @@ def kind_shorthand(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
+def switch(value: Any) -> Any:
+    """Let `true` stand for a section with its defaults, and `false` for none."""
+    if isinstance(value, str):
+        raise ValueError(f"must be true, false or a section, not the text {value!r}")
+    return ({} if value else None) if isinstance(value, bool) else value
+
+
 def engine_shorthand(value: Any) -> Any:
     """Do the same for engines. Without a kind, an engine is `transformers`."""
     value = kind_shorthand(value)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from baldistill.config.engines import SamplingConfig, StudentEngine, TransformersOptions
 from baldistill.config.placement import EngineResources, WorkerResources
-from baldistill.config.sections import Count, OpenOptions, Section
+from baldistill.config.sections import Count, OpenOptions, Section, switch
 from baldistill.config.trainer_options import check_optimizer, check_options
 
 
@@ -23,6 +23,16 @@ class LoraConfig(Section):
     """Dropout on the adapter's input."""
     target_modules: str | tuple[str, ...] = "all-linear"
     """Layers that get an adapter."""
+
+
+class CheckpointConfig(Section):
+    """Copies of a training under way, from which it goes on when it was killed."""
+
+    every_minutes: Annotated[float, Field(gt=0.0)] = 10.0
+    """Minutes of training between two checkpoints; more where writing one takes over a tenth of
+    them. A shorter training writes none."""
+    every_steps: Count | None = None
+    """Optimiser steps between two checkpoints, in place of the minutes."""
 
 
 class StudentConfig(Section):
@@ -70,6 +80,9 @@ class StudentConfig(Section):
     """Any other field of transformers' TrainingArguments, such as max_grad_norm: 0.5."""
     lora: LoraConfig | None = None
     """Adapters instead of full fine-tuning."""
+    checkpoint: Annotated[CheckpointConfig | None, BeforeValidator(switch)] = CheckpointConfig()
+    """Checkpoints within the training of a stage; `false` for none. They are deleted when the
+    stage's student is saved."""
     num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Ray Train workers; 0 trains in the driver; `auto`: one for each GPU, 0 without one."""
     worker_resources: WorkerResources = WorkerResources()

@@ -95,13 +95,16 @@ def run_stage(context: Context, stage: int, chain: Chain) -> StageResult:
     if annotated.refused and not annotated.annotated and stage > 1:
         return StageResult(False, None, annotated.refused)
 
+    training = config.student.model_dump(mode="json", exclude=PLACEMENT)
+    key = chain.key_of("student", training)
     chain.step(
         "student",
-        config.student.model_dump(mode="json", exclude=PLACEMENT),
-        lambda: train_student(context, stage, cap=annotated.refused),
+        training,
+        lambda: train_student(context, stage, cap=annotated.refused, key=key),
         TrainingResult,
         writes=[names.student],
     )
+    context.storage.delete(names.checkpoint)
     if stage < config.stages and not config.evaluation.every_stage:
         return StageResult(True, None, annotated.refused)
     return StageResult(True, evaluate_stage(context, stage, chain), annotated.refused)

@@ -10,12 +10,16 @@ from baldistill.method.earlier import annotated_before, joined
 from baldistill.progress.counter import Figures
 from baldistill.run_folder.caps import option_of
 from baldistill.run_folder.layout import StageLayout
+from baldistill.student.checkpoints import Checkpoints
 from baldistill.student.fine_tune import fine_tune
 from baldistill.student.training import Progress, TrainingResult
 
 
-def train_student(context: Context, stage: int, *, cap: str | None) -> TrainingResult:
+def train_student(context: Context, stage: int, *, cap: str | None, key: str) -> TrainingResult:
     """Fine-tune on all that was annotated so far, or on this stage's batch alone.
+
+    A training that was killed goes on from its last checkpoint; `key` is that of the stage's step,
+    so that no other training does.
 
     Raises:
         UserError: Nothing was annotated.
@@ -41,6 +45,7 @@ def train_student(context: Context, stage: int, *, cap: str | None) -> TrainingR
             init=init,
             storage=storage,
             name=names.student,
+            checkpoints=Checkpoints(storage, stage, key),
             prompts=context.student_prompts,
             config=config.student,
             seed=config.seed + stage,

@@ -102,6 +102,8 @@ class StageLayout:
         synthesized: The rows of `annotated` that the teacher wrote.
         rejected: Answers of the teacher that were not accepted.
         dropped: Domain of each real example that was given up.
+        checkpoint: A folder for the training under way; gone when the student is committed.
+        checkpoint_record: Says which checkpoint in that folder is whole.
         responses: The student's answers to the evaluation set.
     """
 
@@ -118,6 +120,8 @@ class StageLayout:
         self.dropped = f"{folder}/dropped.json"
         self.caps = f"{folder}/caps.json"
         self.student = f"{folder}/student"
+        self.checkpoint = f"{folder}/checkpoint"
+        self.checkpoint_record = f"{self.checkpoint}/latest.json"
         self.responses = f"{folder}/responses.parquet"
         self.metrics = f"{folder}/metrics.json"
 

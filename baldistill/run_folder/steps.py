@@ -57,6 +57,14 @@ class Chain:
         """Return a chain that goes on in a folder from the last step; this one stays as it is."""
         return replace(self, folder=folder)
 
+    def key_of(self, name: str, options: Mapping[str, Any]) -> str:
+        """Return the key of the step that would be the next."""
+        inputs = [] if self.key is None else [self.key]
+        return digest({"name": self._path(name), "inputs": inputs, "options": dict(options)})
+
+    def _path(self, name: str) -> str:
+        return f"{self.folder}/{name}" if self.folder else name
+
     def step(
         self,
         name: str,
@@ -77,9 +85,7 @@ class Chain:
         Raises:
             UserError: Another version of baldistill committed the step.
         """
-        path = f"{self.folder}/{name}" if self.folder else name
-        inputs = [] if self.key is None else [self.key]
-        key = digest({"name": path, "inputs": inputs, "options": dict(options)})
+        path, key = self._path(name), self.key_of(name, options)
         found = read_marker(self.storage, path) or {}
         if found.get("key") == key:
             result = _read(found["figures"], result_type, self.storage, path)

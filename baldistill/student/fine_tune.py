@@ -10,7 +10,8 @@ import os
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,12 +25,13 @@ from baldistill.generation.types import ModelRef
 from baldistill.processes import without_collector
 from baldistill.ray_patches import interruptible_trainer, lost_worker_errors
 from baldistill.storage import Storage
+from baldistill.student.checkpoints import Checkpoints, Found
 from baldistill.student.training import Progress, TrainingResult
 from baldistill.teacher.parsing import target_text
 from baldistill.teacher.prompts import PromptSet
 
 _SCRATCH = "_train"  # Ray Train wants a folder
-_ATTEMPTS = 3  # a training that loses a worker, as by preemption, starts again
+_ATTEMPTS = 3  # of a training that loses workers, as by preemption, before its next checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class _Work:
     seed: int
     on_progress: Callable[[Progress], None] | None
     is_local: bool
+    checkpoints: Checkpoints | None
+    resume: Found | None = None
 
 
 def fine_tune(
@@ -59,6 +63,7 @@ def fine_tune(
     num_workers: int,
     worker: Mapping[str, float],
     on_progress: Callable[[Progress], None] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainingResult:
     """Train on annotated examples and leave the student at `name` in the storage.
 
@@ -66,12 +71,14 @@ def fine_tune(
     workers this process trains, which saves some 15 s a stage. Each worker reserves `worker`,
     resources as Ray names them. The process that trains calls `on_progress`. With workers,
     worker 0 calls a copy of it, and this process calls it when it starts the workers.
+    A training of the same rows that was killed goes on from the last of its `checkpoints`.
 
     Raises:
         UserError: As `train` raises it.
     """
+    rows = annotated.select(["domain", "question", "answer", "rationale"])
     work = _Work(
-        annotated=ray.put(annotated.select(["domain", "question", "answer", "rationale"])),
+        annotated=ray.put(rows),
         init=init,
         storage=storage,
         name=name,
@@ -80,6 +87,7 @@ def fine_tune(
         seed=seed,
         on_progress=on_progress,
         is_local=num_workers == 0,
+        checkpoints=checkpoints and checkpoints.of(rows, num_workers),
     )
     if num_workers == 0:  # half the cores: threads spin against the processes of idle engines
         import torch
@@ -96,20 +104,25 @@ def fine_tune(
 
 
 def _fit_with_retries(work: _Work, scaling: ray.train.ScalingConfig) -> ray.train.Result:
-    """Train; start again if a worker was lost, but not if training itself failed.
+    """Train; go on if a worker was lost, but not if training itself failed.
 
     A training that failed would fail again. When a worker is lost, other workers often raise before
     Ray notices: their all-reduce of gradients ends with a RuntimeError of gloo or NCCL. With
-    several workers such an error counts as a lost worker.
+    several workers such an error counts as a lost worker. It is tried again as long as there are
+    new checkpoints, and twice without one.
     """
     lost = lost_worker_errors()
     if scaling.num_workers > 1:
         lost = (*lost, RuntimeError)
     scratch = work.storage.sub(_SCRATCH)  # every worker must see it
     try:
-        for attempt in range(_ATTEMPTS):
+        attempt, again = 0, ""
+        while True:
+            resume = work.checkpoints.latest() if work.checkpoints else None
+            if resume != work.resume:
+                attempt = 0
+            work = replace(work, resume=resume)
             if scaling.num_workers and work.on_progress is not None:
-                again = "a worker was lost: " if attempt else ""
                 status = f"{again}starting {scaling.num_workers} training workers"
                 work.on_progress(Progress(status=status))
             # a fresh name: Ray Train silently resumes a run whose name and path it has seen
@@ -129,11 +142,11 @@ def _fit_with_retries(work: _Work, scaling: ray.train.ScalingConfig) -> ray.trai
                     if isinstance(cause, UserError):
                         raise cause from None
                 was_lost = any(isinstance(cause, lost) for cause in causes)
-                if not was_lost or attempt + 1 == _ATTEMPTS:
+                attempt, again = attempt + 1, "a worker was lost: "
+                if not was_lost or attempt == _ATTEMPTS:
                     raise
     finally:
         work.storage.delete(_SCRATCH)
-    raise AssertionError("the last attempt returns or raises")
 
 
 def _train_on_worker(work: _Work) -> TrainingResult:
@@ -144,7 +157,9 @@ def _train_on_worker(work: _Work) -> TrainingResult:
     # a training in this process has one worker, and in a Ray Tune trial no training context
     is_main = work.is_local or ray.train.get_context().get_world_rank() == 0
     rows = ray.get(work.annotated).to_pylist()
-    with tempfile.TemporaryDirectory(prefix="baldistill-student-") as scratch:
+    checkpoint = nullcontext() if work.resume is None else work.resume.local()
+    folder = tempfile.TemporaryDirectory(prefix="baldistill-student-")
+    with folder as scratch, checkpoint as resume:
         result = train(
             [
                 work.prompts.render("student", question=row["question"], domain=row["domain"])
@@ -157,6 +172,8 @@ def _train_on_worker(work: _Work) -> TrainingResult:
             seed=work.seed,
             on_progress=work.on_progress if is_main else None,
             is_main=is_main,
+            checkpoints=work.checkpoints,
+            resume=resume,
         )
         if is_main:
             work.storage.upload_dir(Path(scratch), work.name)

@@ -16,7 +16,6 @@ import torch
 from transformers import (
     AutoConfig,
     PrinterCallback,
-    Trainer,
     TrainerCallback,
     TrainingArguments,
     set_seed,
@@ -29,9 +28,12 @@ from baldistill.generation.head import keeps_examples_apart
 from baldistill.generation.loading import context_size, load_pretrained
 from baldistill.generation.types import Prompt
 from baldistill.student.batching import Layout, collate
+from baldistill.student.checkpoints import Checkpoints
 from baldistill.student.encode import encode_examples
 from baldistill.student.loss import TargetLoss
 from baldistill.student.memory import tokens_per_batch
+from baldistill.student.saving import Saving
+from baldistill.student.trainer import StepTrainer
 from baldistill.student.training import Progress, TrainingResult
 
 _REPORTS = 80  # at most, in one training; at least half as many if there are enough steps
@@ -48,12 +50,15 @@ def train(
     seed: int,
     on_progress: Callable[[Progress], None] | None = None,
     is_main: bool = True,
+    checkpoints: Checkpoints | None = None,
+    resume: Path | None = None,
 ) -> TrainingResult:
     """Fine-tune a causal language model on (prompt, target) pairs, loss on the target only.
 
     The model starts from `init`, a hub id or path. The main worker writes model and tokenizer to
     the folder `output`, with adapters merged. The seed fixes the order of examples, adapter
-    initialisation and dropout.
+    initialisation and dropout. What `student.checkpoint` asks for is written to `checkpoints`;
+    with `resume`, the folder of one, the training goes on from there, as if undisturbed.
 
     Raises:
         UserError: The model cannot be loaded, the loss is no number, or the GPU's memory does not
@@ -72,10 +77,12 @@ def train(
     report(Progress(status=f"encoding {len(prompts):,} examples"))
     encoded = encode_examples(prompts, targets, tokenizer, max_length)
     reporter = _Reporter(config, report)
-    trainer = _trainer(model, encoded.rows, tokenizer, config, _arguments(config, seed, output))
+    saving = Saving(checkpoints, config.checkpoint, reporter.losses, resume)
+    arguments = _arguments(config, seed, output)
+    trainer = _trainer(model, encoded.rows, tokenizer, config, arguments, saving)
     trainer.add_callback(reporter)
     try:
-        trainer.train()
+        trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     except torch.OutOfMemoryError as error:
         raise _out_of_memory(config, error) from None
     if not all(parameter.isfinite().all() for parameter in trainer.model.parameters()):
@@ -102,7 +109,9 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
         self.losses: list[tuple[int, float]] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._report(Progress(total_steps=state.max_steps, status="taking the first step"))
+        done = state.global_step
+        status = f"going on behind step {done}" if done else "taking the first step"
+        self._report(Progress(done, state.max_steps, status=status))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step >= state.max_steps:  # transformers logs only every n-th step
@@ -190,8 +199,13 @@ def _arguments(config: StudentConfig, seed: int, output: Path) -> TrainingArgume
 
 
 def _trainer(
-    model: Any, rows: Sequence[Any], tokenizer: Any, config: StudentConfig, args: TrainingArguments
-) -> Trainer:
+    model: Any,
+    rows: Sequence[Any],
+    tokenizer: Any,
+    config: StudentConfig,
+    args: TrainingArguments,
+    saving: Saving,
+) -> StepTrainer:
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     layout = _layout(model, config)
@@ -203,6 +217,7 @@ def _trainer(
     if config.compile:  # in place, so that the weights keep their names
         student.causal.get_decoder().compile(dynamic=True)
     trainer = StepTrainer(
+        saving=saving,
         model=student,
         args=args,
         train_dataset=rows,
@@ -210,40 +225,6 @@ def _trainer(
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
-
-
-class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
-    """A Trainer whose batches arrive as micro-batches, and whose model returns summed losses."""
-
-    loss_is_scaled_for_ga = True
-
-    def __init__(self, **values: Any) -> None:
-        super().__init__(**values)
-        self.model_accepts_loss_kwargs = True  # count the target tokens of a step, of all workers
-        self.args._n_gpu = min(self.args.n_gpu, 1)  # DataParallel would cut packed rows
-
-    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
-        """Go back through each micro-batch; workers exchange gradients after the last alone.
-
-        They may have different numbers of micro-batches.
-        """
-        *first, last = inputs["micro_batches"]
-        loss: Any = 0.0
-        for batch in first:
-            with self.accelerator.no_sync(model):
-                loss = loss + super().training_step(model, batch, num_items_in_batch)
-        return loss + super().training_step(model, last, num_items_in_batch)
-
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: Any,
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        """Return a micro-batch's share of the mean over the step's target tokens."""
-        # the mean over workers, which DDP takes of the gradients, becomes the sum
-        return model(**inputs) * self.accelerator.num_processes / num_items_in_batch
 
 
 def _layout(model: Any, config: StudentConfig) -> Layout:

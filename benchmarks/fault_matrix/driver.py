@@ -23,7 +23,7 @@ def leave_out_the_student() -> None:
     from baldistill.run_folder.layout import StageLayout
     from baldistill.student.training import TrainingResult
 
-    def train(context: Context, stage: int, *, cap: str | None) -> TrainingResult:
+    def train(context: Context, stage: int, **_: Any) -> TrainingResult:
         return TrainingResult(0, 0, 0.0, (), 0, 0)
 
     def evaluate(context: Context, stage: int) -> Metrics:

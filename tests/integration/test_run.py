@@ -99,11 +99,11 @@ def test_kill_9_at_three_moments_equals_an_undisturbed_run(
 ) -> None:
     """While the teacher answers, while the student trains, and while it scores candidates."""
     run_dir = tmp_path / "killed"
-    process = run(run_dir, tmp_path, *SMALL)
+    process = run(run_dir, tmp_path, *SMALL, "student.checkpoint={every_steps: 1}")
     before: set[str] = set()
     for moment in (
         "responses/*.parquet",
-        "_commits/stages/01/annotated.json",
+        "stages/01/checkpoint/latest.json",
         "_commits/stages/02/plan.json",
     ):
         wait_until(lambda moment=moment: any(run_dir.glob(moment)), process)  # type: ignore[misc]
@@ -113,6 +113,7 @@ def test_kill_9_at_three_moments_equals_an_undisturbed_run(
         process = run(run_dir, tmp_path)  # without a config: the folder's own
     finish(process)
     assert decided(run_dir) == decided(undisturbed[0])
+    assert not list(run_dir.glob("stages/*/checkpoint"))
     ids = answered(run_dir)
     assert len(ids) == len(set(ids)), "an answered call was made again"
     assert before <= set(ids)

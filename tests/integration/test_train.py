@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 from pathlib import Path
@@ -10,16 +11,19 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import ray
+import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from baldistill.bundled import DOMAINS, make_example
 from baldistill.config import StudentConfig
+from baldistill.config.student import CheckpointConfig
 from baldistill.errors import UserError
 from baldistill.generation.types import ModelRef
 from baldistill.progress.counter import Figures, start_counter
 from baldistill.records import ANNOTATED
 from baldistill.storage import Storage
+from baldistill.student.checkpoints import Checkpoints
 from baldistill.student.fine_tune import fine_tune
 from baldistill.student.training import Progress, TrainingResult
 from baldistill.teacher.prompts import load_prompts
@@ -51,6 +55,7 @@ def tune(folder: Path, num_workers: int, **values: Any) -> TrainingResult:
         num_workers=num_workers,
         worker={"CPU": 1},
         on_progress=values.get("on_progress"),
+        checkpoints=Checkpoints(Storage.open(folder), 1, "key"),
     )
 
 
@@ -99,6 +104,21 @@ def test_two_workers_halve_the_steps_and_learn_the_same(tmp_path: Path) -> None:
     AutoModelForCausalLM.from_pretrained(tmp_path / "two/stages/01/student")
     weights = load_file(tmp_path / "two/stages/01/student/model.safetensors")
     assert all(tensor.isfinite().all() for tensor in weights.values())
+
+    def kill_once(progress: Progress) -> None:  # in the first worker
+        with (tmp_path / "told").open("a") as file:
+            file.write(f"{progress.status or progress.step}\n")
+        if progress.step == 5 and not (tmp_path / "killed").exists():
+            (tmp_path / "killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    checkpoint = CheckpointConfig(every_steps=3)
+    again = tune(tmp_path / "again", 2, batch_size=8, checkpoint=checkpoint, on_progress=kill_once)
+    told = (tmp_path / "told").read_text().splitlines()
+    assert told[-6:] == ["going on behind step 3", *"45678"], "it went on from the checkpoint"
+    assert again == two
+    same = load_file(tmp_path / "again/stages/01/student/model.safetensors")
+    assert all(torch.equal(same[name], weights[name]) for name in weights)
 
 
 @pytest.mark.slow

@@ -42,6 +42,7 @@ def folder(path: Path, *done: str) -> Storage:
         "teacher.requests_per_minute=60",
         "student.resources.replicas=1",
         "student.num_workers=0",
+        "student.checkpoint={every_steps: 9}",
         "cluster.keep_warm=never",
         "budget.calls=101",
         "budget.calls=null",
