@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
@@ -13,7 +14,7 @@ from baldistill.config.trainer_options import check_optimizer, check_options
 
 
 class LoraConfig(Section):
-    """Low-rank adapters through peft; they are merged into the checkpoint of each stage."""
+    """Low-rank adapters through peft; they are merged into the student of each stage."""
 
     rank: Annotated[int, Field(ge=1, le=1024)] = 16
     """Rank of the update."""
@@ -23,6 +24,10 @@ class LoraConfig(Section):
     """Dropout on the adapter's input."""
     target_modules: str | tuple[str, ...] = "all-linear"
     """Layers that get an adapter."""
+    # not dumped by default, so that folders of versions without this option go on
+    keep: Annotated[bool, Field(exclude_if=operator.not_)] = False
+    """Also leave the adapter of each stage, in peft's format, in the folder `adapter` of its
+    student."""
 
 
 class CheckpointConfig(Section):
@@ -85,6 +90,9 @@ class StudentConfig(Section):
     stage's student is saved."""
     num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Ray Train workers; 0 trains in the driver; `auto`: one for each GPU, 0 without one."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """How several workers train: with `ddp` each holds the whole training; with `fsdp` (PyTorch's
+    FSDP2) they share out weights, gradients and optimiser."""
     worker_resources: WorkerResources = WorkerResources()
     """What each training worker reserves, and on which nodes."""
     engine: StudentEngine = TransformersOptions()

@@ -24,7 +24,7 @@ from baldistill.storage import Storage
 
 PLACEMENT = {
     "resources", "num_workers", "worker_resources", "engine", "tokens_per_batch", "compile",
-    "checkpoint",
+    "checkpoint", "parallel",
 }  # fmt: skip
 """The student's options that decide where and how fast it runs, not what it learns."""
 

@@ -64,6 +64,9 @@ EXPORT = "export"
 PUBLISH = "publish"
 """The student with its card, as `baldistill publish --dry-run` wrote it."""
 
+ADAPTER = "adapter"
+"""In the folder of a student: its adapter, which is also merged into the student."""
+
 # Machinery.
 CORPUS_STEP = "corpus"
 """The step that prepares the corpus; `StageLayout.step` names those of the stages."""

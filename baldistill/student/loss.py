@@ -19,7 +19,16 @@ LOGITS = 2**25  # of a chunk; 128 MiB in float32
 
 
 class TargetLoss(nn.Module):
-    """A causal language model, peft's or plain, whose output is the summed loss of the targets."""
+    """A causal language model, peft's or plain, whose output is the summed loss of the targets.
+
+    Attributes:
+        is_distributed_loading_by_transformers: Tells Trainer to leave a student as it is that
+            workers share (`sharding.py`): not to move it, and not to wrap it in DDP. transformers
+            5.19 names it for its own way of sharding. Not needed once Trainer sees that it is given
+            an FSDPModule.
+    """
+
+    is_distributed_loading_by_transformers: bool = False
 
     def __init__(self, language_model: nn.Module) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from baldistill.config import StudentConfig
+from baldistill.student.sharding import num_shards
 
 ON_CPU = 1024  # 256 is a sixth slower, 4,096 no faster (docs/measurements.md, Fine-tuning)
 MOST = 16_384  # more keeps no GPU busier
@@ -22,10 +23,14 @@ def tokens_per_batch(model: Any, config: StudentConfig) -> int:
     free, _ = torch.cuda.mem_get_info()  # other processes may share the card
     parameters = sum(parameter.numel() for parameter in model.parameters())
     text = model.config.get_text_config()
+    shards = num_shards() if config.parallel == "fsdp" else 1
+    # of a shared student: embeddings and two layers, whole, in 16 bits, with float32 gradients
+    outside = 2 * text.vocab_size * text.hidden_size
+    gathered = 6 * (outside + 2 * parameters // text.num_hidden_layers) if shards > 1 else 0
     return fitting_tokens(
         free,
         # float32 weight, gradient, two moments; adapters leave the weights frozen, in bfloat16
-        states=parameters * (3 if config.lora is not None else 16),
+        states=parameters * (3 if config.lora is not None else 16) // shards + gathered,
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         inner=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,

@@ -27,12 +27,14 @@ from baldistill.errors import ConfigError, UserError
 from baldistill.generation.head import keeps_examples_apart
 from baldistill.generation.loading import context_size, load_pretrained
 from baldistill.generation.types import Prompt
+from baldistill.run_folder.layout import ADAPTER
 from baldistill.student.batching import Layout, collate
 from baldistill.student.checkpoints import Checkpoints
 from baldistill.student.encode import encode_examples
 from baldistill.student.loss import TargetLoss
 from baldistill.student.memory import tokens_per_batch
-from baldistill.student.saving import Saving
+from baldistill.student.saving import Saving, trained_weights
+from baldistill.student.sharding import is_sharded, num_shards, part_of_this_worker, shard, whole
 from baldistill.student.trainer import StepTrainer
 from baldistill.student.training import Progress, TrainingResult
 
@@ -69,9 +71,7 @@ def train(
     report = on_progress or (lambda progress: None)
     report(Progress(status="loading the model"))
     set_seed(seed)
-    # full fine-tuning keeps float32 weights and computes in bfloat16 (autocast)
-    adapted_in_bf16 = _uses_bf16(config) and config.lora is not None
-    tokenizer, model = load_pretrained(init, torch.bfloat16 if adapted_in_bf16 else torch.float32)
+    tokenizer, model = load_pretrained(init, _dtype_in_training(config))
     own_dtype = _dtype_of(init)
     max_length = min(config.max_length, context_size(model))
     report(Progress(status=f"encoding {len(prompts):,} examples"))
@@ -85,10 +85,12 @@ def train(
         trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     except torch.OutOfMemoryError as error:
         raise _out_of_memory(config, error) from None
-    if not all(parameter.isfinite().all() for parameter in trainer.model.parameters()):
+    parts = map(part_of_this_worker, trainer.model.parameters())
+    if not all(part.isfinite().all() for part in parts):
         raise _diverged("the student's weights are not finite after training", config)
+    model = _whole_model(trainer, init, config, is_main=is_main)
     if is_main:
-        _save(trainer, tokenizer, output, own_dtype)
+        _save(model, tokenizer, output, own_dtype, config)
     losses = tuple(reporter.losses)
     last = [loss for step, loss in losses if step > trainer.state.max_steps * 0.9]
     return TrainingResult(
@@ -145,6 +147,12 @@ def _uses_bf16(config: StudentConfig) -> bool:
     if config.precision == "auto":
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     return config.precision == "bfloat16"
+
+
+def _dtype_in_training(config: StudentConfig) -> torch.dtype:
+    """Full fine-tuning keeps float32 weights, and computes in bfloat16 (autocast)."""
+    adapted_in_bf16 = _uses_bf16(config) and config.lora is not None
+    return torch.bfloat16 if adapted_in_bf16 else torch.float32
 
 
 def _with_adapter(model: Any, lora: LoraConfig) -> Any:
@@ -214,6 +222,8 @@ def _trainer(
         model = _with_adapter(model, config.lora)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     student = TargetLoss(model)
+    if config.parallel == "fsdp" and num_shards() > 1:
+        shard(student, in_bfloat16=_uses_bf16(config))
     if config.compile:  # in place, so that the weights keep their names
         student.causal.get_decoder().compile(dynamic=True)
     trainer = StepTrainer(
@@ -247,9 +257,34 @@ def _dtype_of(path: str) -> torch.dtype:
     return dtype if isinstance(dtype, torch.dtype) and dtype.is_floating_point else torch.float32
 
 
-def _save(trainer: Any, tokenizer: Any, output: Path, dtype: torch.dtype) -> None:
-    model = trainer.accelerator.unwrap_model(trainer.model).language_model
-    if hasattr(model, "merge_and_unload"):
+def _whole_model(trainer: StepTrainer, init: str, config: StudentConfig, *, is_main: bool) -> Any:
+    """Return the trained model, peft's or plain, whole on this worker; of shared ones on the main.
+
+    A shared student is loaded again on the CPU, for the weights that were not trained, and takes
+    over those that were.
+    """
+    student = trainer.accelerator.unwrap_model(trainer.model)
+    if not is_sharded(student):
+        return student.language_model
+    weights = whole(trained_weights(student), keep=is_main)
+    if not is_main:
+        return None
+    _, model = load_pretrained(init, _dtype_in_training(config))
+    fresh = TargetLoss(model if config.lora is None else _with_adapter(model, config.lora))
+    with torch.no_grad():
+        for name, weight in trained_weights(fresh).items():
+            weight.copy_(weights[name])
+    return fresh.language_model
+
+
+def _save(
+    model: Any, tokenizer: Any, output: Path, dtype: torch.dtype, config: StudentConfig
+) -> None:
+    """Write a model that engines load: its adapter is merged, and stands beside it if asked for."""
+    if config.lora is not None:
+        if config.lora.keep:
+            model.save_pretrained(output / ADAPTER)
+            (output / ADAPTER / "README.md").unlink(missing_ok=True)  # peft's empty model card
         model = model.merge_and_unload()
     model.to(dtype).save_pretrained(output)
     tokenizer.save_pretrained(output)

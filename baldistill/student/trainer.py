@@ -6,7 +6,9 @@ from typing import Any
 
 from transformers import Trainer
 
+from baldistill.student.encode import IGNORED
 from baldistill.student.saving import Saving
+from baldistill.student.sharding import is_sharded, most
 
 
 class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
@@ -16,6 +18,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped her
 
     def __init__(self, *, saving: Saving, **values: Any) -> None:
         super().__init__(**values)
+        self._is_sharded = is_sharded(self.model)
         self._saving = saving
         saving.trainer = self
         self.add_callback(saving)
@@ -25,14 +28,24 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped her
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """Go back through each micro-batch; workers exchange gradients after the last alone.
 
-        They may have different numbers of micro-batches.
+        They may have different numbers of micro-batches. Workers that share the weights exchange
+        gradients after each, because no worker has room for all of them.
         """
-        *first, last = inputs["micro_batches"]
+        micro_batches = list(inputs["micro_batches"])
+        if self._is_sharded:  # each pass gathers weights, so all workers need as many
+            missing = most(len(micro_batches)) - len(micro_batches)
+            micro_batches += [self._without_targets()] * missing
+        *first, last = micro_batches
         loss: Any = 0.0
         for batch in first:
             with self.accelerator.no_sync(model):
                 loss = loss + super().training_step(model, batch, num_items_in_batch)
         return loss + super().training_step(model, last, num_items_in_batch)
+
+    def _without_targets(self) -> Any:
+        """Return a micro-batch of one token, whose loss and gradients are 0."""
+        row = {"input_ids": [0], "labels": [IGNORED]}
+        return self._prepare_inputs(self.data_collator([row])["micro_batches"][0])
 
     def compute_loss(
         self,

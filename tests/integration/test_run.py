@@ -103,7 +103,7 @@ def test_kill_9_at_three_moments_equals_an_undisturbed_run(
     before: set[str] = set()
     for moment in (
         "responses/*.parquet",
-        "stages/01/checkpoint/latest.json",
+        "_commits/stages/01/annotated.json",
         "_commits/stages/02/plan.json",
     ):
         wait_until(lambda moment=moment: any(run_dir.glob(moment)), process)  # type: ignore[misc]

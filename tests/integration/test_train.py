@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,40 @@ def test_an_error_of_the_users_arrives_as_such(tmp_path: Path) -> None:
         tune(tmp_path, 0, learning_rate=1e30)
     assert "Traceback" not in str(raised.value)
     assert not Storage.open(tmp_path).exists("stages/01/student")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import ray
+from baldistill.config.student import CheckpointConfig
+from test_train import tune
+
+def kill(progress):
+    if progress.step == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+ray.init(address=sys.argv[1], log_to_driver=False)
+tune(Path(sys.argv[2]), 0, checkpoint=CheckpointConfig(every_steps=3), on_progress=kill)
+"""
+
+
+def test_a_driver_that_was_killed_while_it_trained_goes_on(tmp_path: Path) -> None:
+    undisturbed = tune(tmp_path / "undisturbed", 0)
+    address = ray.get_runtime_context().gcs_address
+    command = [sys.executable, "-c", KILLED, address, str(tmp_path / "killed")]
+    here = Path(__file__).parent
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    told: list[Progress] = []
+    again = tune(tmp_path / "killed", 0, on_progress=told.append)
+    assert Progress(3, 16, status="going on behind step 3") in told
+    assert again == undisturbed
+    one, other = (
+        load_file(tmp_path / name / "stages/01/student/model.safetensors")
+        for name in ("undisturbed", "killed")
+    )
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.slow

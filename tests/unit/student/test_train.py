@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -166,10 +167,10 @@ def test_adapters_are_merged_and_nothing_of_them_is_left(
     ids = torch.tensor([[1, 300, 301, 302, 50, 60]])
     save = training._save
 
-    def watched(trainer: Any, *rest: Any) -> None:
+    def watched(model: Any, *rest: Any) -> None:
         with torch.inference_mode():
-            adapted.append(trainer.model.language_model.eval()(input_ids=ids).logits)
-        save(trainer, *rest)
+            adapted.append(model.eval()(input_ids=ids).logits)
+        save(model, *rest)
 
     monkeypatch.setattr(training, "_save", watched)
     config = {"lora": training.LoraConfig(rank=4, alpha=10.5), "learning_rate": 1e-2}
@@ -183,6 +184,22 @@ def test_adapters_are_merged_and_nothing_of_them_is_left(
     torch.testing.assert_close(merged, adapted[0], atol=1e-4, rtol=1e-4)
     assert (merged - base).abs().max() > 0.1
     assert loss_of(AutoModelForCausalLM.from_pretrained(tmp_path)) < 5
+
+
+def test_a_kept_adapter_gives_the_student_on_its_base(tmp_path: Path) -> None:
+    lora = training.LoraConfig(rank=4, keep=True)
+    run(tmp_path, epochs=1, learning_rate=1e-2, lora=lora)
+    ids = torch.tensor([[1, 300, 301, 302, 50, 60]])
+    base = AutoModelForCausalLM.from_pretrained(STUDENT)
+    with torch.inference_mode():
+        plain = base(input_ids=ids).logits
+        adapted = PeftModel.from_pretrained(base, tmp_path / "adapter")(input_ids=ids).logits
+        merged = AutoModelForCausalLM.from_pretrained(tmp_path)(input_ids=ids).logits
+    torch.testing.assert_close(adapted, merged, atol=1e-4, rtol=1e-4)
+    assert (adapted - plain).abs().max() > 0.1
+    assert {path.name for path in (tmp_path / "adapter").iterdir()} == {
+        "adapter_config.json", "adapter_model.safetensors"
+    }  # fmt: skip
 
 
 def test_an_adapter_on_no_layer_names_the_key(tmp_path: Path) -> None:
@@ -250,14 +267,14 @@ def test_the_token_budget_changes_no_loss(tmp_path: Path) -> None:
 
 def test_optimizer_and_fields_of_the_trainer_reach_it(tmp_path: Path) -> None:
     seen: list[Any] = []
-    save = training._save
+    make = training._trainer
 
-    def watched(trainer: Any, *rest: Any) -> None:
-        seen.append(trainer)
-        save(trainer, *rest)
+    def watched(*arguments: Any) -> Any:
+        seen.append(make(*arguments))
+        return seen[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_save", watched)
+        patch.setattr(training, "_trainer", watched)
         run(tmp_path, number=8, epochs=1, optimizer="adafactor", trainer={"max_grad_norm": 0.5})
     assert seen[0].args.max_grad_norm == 0.5
     assert type(seen[0].optimizer.optimizer).__name__ == "Adafactor"
