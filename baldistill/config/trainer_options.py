@@ -36,12 +36,14 @@ _OURS = {
     "data_seed": "set seed",
     "full_determinism": "set seed",
     "output_dir": "set --run-dir",
-    "save_strategy": _RUN,
-    "save_steps": _RUN,
+    "save_strategy": "set student.checkpoint",
+    "save_steps": "set student.checkpoint",
     "save_only_model": _RUN,
     "save_total_limit": _RUN,
     "load_best_model_at_end": _RUN,
     "resume_from_checkpoint": "a run goes on by itself",
+    "ignore_data_skip": "a run goes on with the next example",
+    "restore_callback_states_from_checkpoint": "a run goes on by itself",
     "push_to_hub": "upload the student's folder after the run",
     "do_train": "a stage always trains",
     "do_eval": "set evaluation.every_stage",
@@ -55,8 +57,8 @@ _OURS = {
     "label_smoothing_factor": "it is not supported",
     "use_liger_kernel": "it is not supported",
     "deepspeed": "it is not supported",
-    "fsdp": "it is not supported",
-    "fsdp_config": "it is not supported",
+    "fsdp": "set student.parallel",
+    "fsdp_config": "set student.parallel",
 }
 
 

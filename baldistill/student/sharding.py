@@ -23,14 +23,15 @@ def num_shards() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
-def shard(student: TargetLoss, *, in_bfloat16: bool) -> None:
-    """Share out each decoder layer, then what is outside of layers; moves to this worker's device.
+def shard(student: TargetLoss, device: torch.device, *, in_bfloat16: bool) -> None:
+    """Share out each decoder layer, then what is outside of layers.
 
     Args:
         student: Whole on this worker. Its parameters are replaced by DTensors.
+        device: This worker's, where its shares are.
         in_bfloat16: Gather weights in this type; gradients are summed in float32.
     """
-    mesh = init_device_mesh("cuda" if torch.cuda.is_available() else "cpu", (num_shards(),))
+    mesh = init_device_mesh(device.type, (num_shards(),))
     policy = MixedPrecisionPolicy()
     if in_bfloat16:
         policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)

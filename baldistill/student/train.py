@@ -223,7 +223,7 @@ def _trainer(
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     student = TargetLoss(model)
     if config.parallel == "fsdp" and num_shards() > 1:
-        shard(student, in_bfloat16=_uses_bf16(config))
+        shard(student, args.device, in_bfloat16=_uses_bf16(config))
     if config.compile:  # in place, so that the weights keep their names
         student.causal.get_decoder().compile(dynamic=True)
     trainer = StepTrainer(
