@@ -87,6 +87,20 @@ class VllmOptions(EngineOptions):
         return min(_MOST_THREADS, max(2, -(-2 * self.rows_at_once(on_gpu=on_gpu) // batch_size)))
 
 
+class AutoOptions(EngineOptions):
+    """vLLM where it is installed and the student may be on a GPU, else transformers."""
+
+    kind: Literal["auto"] = "auto"
+    dtype: Dtype = "auto"
+    """As the engine takes it that is chosen."""
+
+    def chosen(self, *, on_gpu: bool, has_vllm: bool) -> TransformersOptions | VllmOptions:
+        """Return the engine."""
+        if on_gpu and has_vllm:
+            return VllmOptions(dtype=self.dtype)
+        return TransformersOptions(dtype=self.dtype)
+
+
 class BatchApi(Section):
     """OpenAI's Batch API: requests as files, answered within a day, at a lower price."""
 
@@ -214,7 +228,7 @@ EngineConfig: TypeAlias = TransformersOptions | VllmOptions | OpenAIOptions | Re
 """What `generation.factory.build_engine` builds."""
 
 StudentEngine: TypeAlias = Annotated[
-    TransformersOptions | VllmOptions,
+    AutoOptions | TransformersOptions | VllmOptions,
     Field(discriminator="kind"),
     BeforeValidator(engine_shorthand),
 ]

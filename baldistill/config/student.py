@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from baldistill.config.engines import SamplingConfig, StudentEngine, TransformersOptions
+from baldistill.config.engines import AutoOptions, SamplingConfig, StudentEngine
 from baldistill.config.placement import EngineResources, WorkerResources
 from baldistill.config.sections import Count, OpenOptions, Section, switch
 from baldistill.config.trainer_options import check_optimizer, check_options
@@ -95,8 +95,9 @@ class StudentConfig(Section):
     FSDP2) they share out weights, gradients and optimiser."""
     worker_resources: WorkerResources = WorkerResources()
     """What each training worker reserves, and on which nodes."""
-    engine: StudentEngine = TransformersOptions()
-    """What runs the student when it responds and is evaluated: transformers | vllm."""
+    engine: StudentEngine = AutoOptions()
+    """What runs the student when it responds and is evaluated: auto | transformers | vllm. `auto`
+    is vllm where it is installed and there is a GPU, else transformers."""
     response: SamplingConfig = SamplingConfig()
     """Sampling for the student's responses, in selection and in evaluation."""
     resources: EngineResources = EngineResources()

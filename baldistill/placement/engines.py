@@ -10,7 +10,8 @@ import ray
 
 from baldistill.answers.store import ResponseStore
 from baldistill.config import Config
-from baldistill.config.engines import EngineConfig
+from baldistill.config.engines import EngineConfig, TransformersOptions
+from baldistill.errors import UserError
 from baldistill.generation.openai.key import check_key
 from baldistill.generation.pool import Pool, options_for_bundle, result_of
 from baldistill.generation.types import ModelRef
@@ -39,6 +40,7 @@ class Engines:
         self._responses = responses
         self._teachers: dict[int, Pool] = {}
         self._student: Pool | None = None
+        self._student_engine = placement.student_engine
 
     def serves(self, config: Config, responses: ResponseStore) -> bool:
         """Return whether a run with this config and store can use these engines as they are.
@@ -59,7 +61,7 @@ class Engines:
             UserError: An engine will not work.
         """
         config = self._config
-        student = (config.student.engine, partial(self.student, base_student(config)))
+        student = (self._student_engine, partial(self.student, base_student(config)))
         uses_teacher = config.budget.total > 0 and (
             config.teacher_explains or config.tail.fill == "synthesize"
         )
@@ -75,18 +77,32 @@ class Engines:
         if not self.placement.take_turns:
             for _, start in pools:
                 start()
-        vllm = [start for engine, start in pools if engine.kind == "vllm"]
+        vllm = [(engine, start) for engine, start in pools if engine.kind == "vllm"]
         if vllm:
             say("starting vLLM ...")
-        for start in vllm:
-            start().wait()
+        for engine, start in vllm:
+            try:
+                start().wait()
+            except UserError as error:
+                if engine is not self._student_engine or config.student.engine.kind != "auto":
+                    raise
+                self._answer_without_vllm(error, say)
+
+    def _answer_without_vllm(self, error: UserError, say: Callable[[str], None]) -> None:
+        """Let transformers run the student, which `auto` gave to vLLM."""
+        reason = str(error).partition("\n")[0]
+        say(f"{reason}: transformers answers instead (student.engine=transformers says no more)")
+        self._close_student()
+        self._student_engine = TransformersOptions(dtype=self._student_engine.dtype)
+        if not self.placement.take_turns:
+            self.student(base_student(self._config))
 
     def student(self, model: ModelRef) -> Pool:
         """Return the student's pool, answering with the given model."""
         if self.placement.take_turns:
             self._close_teachers()
         if self._student is None:
-            self._student = _start(self._config.student.engine, model, self.placement.student)
+            self._student = _start(self._student_engine, model, self.placement.student)
         return self._student.using(model)
 
     def teacher(self, tier: int = 0) -> Pool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from baldistill.config import Config, StudentConfig
-from baldistill.config.engines import EngineConfig
+from baldistill.config.engines import EngineConfig, TransformersOptions, VllmOptions
 from baldistill.config.placement import EngineResources, NodeResources
 from baldistill.errors import ResourceError
 from baldistill.placement.errors import why_it_does_not_fit
@@ -83,6 +84,7 @@ class Placement:
 
     Attributes:
         teachers: The pool of each teacher: one, or several in a cascade.
+        student_engine: What runs the student; `auto` is resolved.
         num_workers: Ray Train workers; 0 trains in the driver.
         take_turns: Whether a pool is closed before training and before the other pool starts,
             because the cluster cannot hold all side by side or `cluster.keep_warm` says so.
@@ -90,6 +92,7 @@ class Placement:
 
     teachers: tuple[PoolShape, ...]
     student: PoolShape
+    student_engine: TransformersOptions | VllmOptions
     num_workers: int
     worker: Amounts
     take_turns: bool
@@ -111,10 +114,11 @@ def place(config: Config, cluster: Cluster) -> Placement:
         _pool(key, tier.resources, tier, nodes, tier.model == "bundled")
         for key, tier in zip(keys, config.teacher.tiers, strict=True)
     )
+    engine = _student_engine(config.student, nodes)
     student = _pool(
         "student.resources",
         config.student.resources,
-        config.student.engine,
+        engine,
         nodes,
         config.student.model == "bundled",
     )
@@ -136,7 +140,7 @@ def place(config: Config, cluster: Cluster) -> Placement:
     for step in steps:
         if not fits(nodes, step):
             raise ResourceError(why_it_does_not_fit(nodes, step))
-    return Placement(teachers, student, training.count, training.bundle, not warm)
+    return Placement(teachers, student, engine, training.count, training.bundle, not warm)
 
 
 def nodes_of(config: Config, cluster: Cluster) -> Sequence[Amounts]:
@@ -187,6 +191,21 @@ def _pool(
     if engine.kind == "openai" and engine.batch_api is not None:
         rows = engine.batch_api.rows
     return PoolShape(replicas, bundle, size, one_node, rows, max(replicas, most))
+
+
+def _student_engine(
+    student: StudentConfig, nodes: Sequence[Amounts]
+) -> TransformersOptions | VllmOptions:
+    """Resolve `auto`. The driver's packages stand for those of the nodes."""
+    if student.engine.kind != "auto":
+        return student.engine
+    reserved = student.resources.num_gpus
+    on_gpu = _have_gpus(nodes, student.resources) if reserved == "auto" else reserved > 0
+    # vLLM takes most of a GPU's memory, which a fraction of a GPU does not have
+    whole = reserved == "auto" or reserved >= 1
+    return student.engine.chosen(
+        on_gpu=on_gpu and whole, has_vllm=importlib.util.find_spec("vllm") is not None
+    )
 
 
 def _training(student: StudentConfig, nodes: Sequence[Amounts]) -> Demand:

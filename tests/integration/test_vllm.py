@@ -8,6 +8,7 @@ import os
 import random
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from baldistill.generation.transformers import TransformersEngine
 from baldistill.generation.types import Message, ModelRef, Request, Sampling
 from baldistill.generation.vllm.start import engine_arguments, environment
 from baldistill.placement.engines import Engines
+from baldistill.placement.resources import Cluster, place
 from baldistill.teacher.parsing import EXAMPLE_SCHEMA
 from tools.bundled_models.formats import solution
 
@@ -329,6 +331,23 @@ def test_what_does_not_fit_is_said_with_vllms_reason(
         assert reason is not None
         assert expected in reason
         assert "Traceback" not in reason
+
+
+def test_transformers_answers_where_auto_chose_vllm_and_it_cannot_start() -> None:
+    config = load_config(None, [*ENGINES, "teacher.kind=replay", "teacher.path=x"])
+    assert config.student.engine.kind == "auto"
+    placement = place(config, Cluster.single(4))
+    broken = VllmOptions(engine_kwargs={"no_such_argument": 1})
+    engines = Engines(config, replace(placement, student_engine=broken))
+    said: list[str] = []
+    engines.warm(said.append)
+    (answer,) = engines.student(STUDENT).generate([Request("r", "Question: 1 + 1?\n")], SAMPLING)
+    engines.close()
+    assert answer.text
+    (line,) = [text for text in said if "transformers answers instead" in text]
+    assert "no_such_argument" in line
+    assert "student.engine=transformers" in line
+    assert "\n" not in line
 
 
 def test_the_length_of_a_step_fits_other_options(aside: Callable[..., Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,30 @@ def test_nodes_of_cpus_alone_hold_a_pinned_pool_without_gpus() -> None:
     config = config_of("student.resources.custom_resources={cheap: 1}", "student.num_workers=0")
     placement = place(config, Cluster((A100, {"CPU": 16.0, "cheap": 4.0})))
     assert placement.student.num_gpus == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "gpus", "kind"),
+    [
+        ([], 0, "transformers"),
+        ([], 1, "vllm"),
+        (["student.engine=auto"], 1, "vllm"),
+        (["student.engine=transformers"], 1, "transformers"),
+        (["student.resources.num_gpus=0"], 1, "transformers"),
+        (["student.resources.num_gpus=0.5"], 1, "transformers"),
+        (["student.resources.num_gpus=1"], 1, "vllm"),
+    ],
+)
+def test_vllm_runs_the_student_where_it_is_installed_and_a_gpu_is_there(
+    overrides: list[str], gpus: int, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for installed in (True, False):
+        (tmp_path / "vllm").mkdir(exist_ok=True)  # found on the path, and never imported
+        (tmp_path / "vllm" / "__init__.py").touch()
+        monkeypatch.setattr(sys, "path", [str(tmp_path)] if installed else [])
+        importlib.invalidate_caches()
+        engine = place(config_of(*overrides), Cluster.single(16, gpus)).student_engine
+        assert engine.kind == (kind if installed else "transformers")
 
 
 TENSOR = ["teacher.kind=vllm", "teacher.model=big", "student.num_workers=0"]
