@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -25,9 +25,17 @@ EXAMPLES = pa.schema(_EXAMPLE)
 """A valid row of the corpus or of the evaluation set. `choices` is null if there are none, and
 `answer` is empty where the corpus has no gold answers."""
 
+_TURN = pa.struct(
+    [
+        pa.field("role", pa.string(), nullable=False),  # system | user | assistant
+        pa.field("content", pa.string(), nullable=False),
+    ]
+)
+
 OPTIONAL = pa.schema(
     [
         pa.field("alternatives", pa.list_(pa.string())),  # answers that count as `answer` does
+        pa.field("context", pa.list_(_TURN)),  # of a chat: what stands before the question
     ]
 )
 """Further columns of an example, behind the others of a table, null where a row has no value.
@@ -177,11 +185,17 @@ class Example(_Row):
     answer: str
     choices: list[str] | None = None
     alternatives: list[str] | None = None
+    context: list[dict[str, str]] | None = None
 
     @property
     def accepted(self) -> list[str]:
         """The gold answer, and what counts as it."""
         return [self.answer, *(self.alternatives or ())]
+
+    @property
+    def whole_question(self) -> str:
+        """The question, behind what stands before it in a chat."""
+        return transcript(self.context, self.question)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +223,14 @@ class RejectedAnswer(_Row):
     example_id: str | None
     reason: str
     text: str | None
+
+
+def transcript(context: Sequence[Mapping[str, str]] | None, question: str) -> str:
+    """Return a question behind the earlier turns of its chat as plain text; alone without any."""
+    if not context:
+        return question
+    turns = [*((turn["role"], turn["content"]) for turn in context), ("user", question)]
+    return "\n\n".join(f"{role.capitalize()}: {content}" for role, content in turns)
 
 
 def digest(value: Mapping[str, object], size: int = 16) -> str:

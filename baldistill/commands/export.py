@@ -17,7 +17,7 @@ from baldistill.commands.dataset_card import dataset_card
 from baldistill.commands.hub import upload
 from baldistill.commands.shown import start_text, student_prompts
 from baldistill.errors import UserError
-from baldistill.generation.types import Prompt
+from baldistill.generation.types import Message, Prompt, plain_text
 from baldistill.records import ANNOTATED
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import ExportFormat, StageLayout
@@ -149,7 +149,12 @@ def _examples(
         table = folder.storage.read_table(StageLayout(number).annotated)
         for batch in table.to_batches(_BATCH):
             for row in batch.to_pylist():
-                prompt = prompts.render("student", question=row["question"], domain=row["domain"])
+                prompt = prompts.render(
+                    "student",
+                    question=row["question"],
+                    domain=row["domain"],
+                    context=row.get("context"),
+                )
                 prompt = start + prompt if isinstance(prompt, str) else prompt
                 completion = target_text(row["rationale"], row["answer"])
                 yield {**row, "stage": number, "prompt": prompt, "completion": completion}
@@ -177,12 +182,12 @@ def _as_prompt_completion(example: Mapping[str, Any]) -> dict[str, Any]:
 def _as_alpaca(example: Mapping[str, Any]) -> dict[str, Any]:
     prompt = example["prompt"]
     turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else _turns(prompt)
-    texts = {
-        is_system: "\n\n".join(t["content"] for t in turns if (t["role"] == "system") == is_system)
-        for is_system in (True, False)
-    }
-    output = example["completion"]
-    return {"system": texts[True], "instruction": texts[False], "input": "", "output": output}
+    chat = tuple(Message(**turn) for turn in turns)
+    system, others = (
+        tuple(t for t in chat if (t.role == "system") == is_system) for is_system in (True, False)
+    )
+    texts = {"system": plain_text(system)[:-1], "instruction": plain_text(others)[:-1]}
+    return {**texts, "input": "", "output": example["completion"]}
 
 
 _RENDER: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {

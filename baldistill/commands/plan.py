@@ -135,13 +135,14 @@ def _run_folder(run_dir: str | Path, config: Config, display: Display) -> Iterat
 
 def _sample(
     config: Config, storage: Storage, counts: Mapping[str, int]
-) -> dict[str, list[dict[str, str]]]:
+) -> dict[str, list[dict[str, Any]]]:
     """Return some examples of each domain, to measure prompts on: the same ones each time."""
     fewest = max(config.tail.demonstrations, _SAMPLE_ROWS // len(counts))
     wanted = {domain: min(count, fewest) for domain, count in counts.items()}
     rows = sample(storage, wanted, counts, tried=set(), seed=seed_for(config.seed, "prompts"))
-    found: dict[str, list[dict[str, str]]] = {}
-    for row in rows.select(["domain", "question", "answer"]).to_pylist():
+    found: dict[str, list[dict[str, Any]]] = {}
+    columns = ["domain", "question", "answer", "context"]
+    for row in rows.select([c for c in columns if c in rows.column_names]).to_pylist():
         found.setdefault(row["domain"], []).append(row)
     return found
 
@@ -150,7 +151,7 @@ def plan_run(
     config: Config,
     counts: Mapping[str, int],
     placement: Placement,
-    examples: Mapping[str, Sequence[Mapping[str, str]]] | None = None,
+    examples: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     recorded: Mapping[str, int] | None = None,
 ) -> RunPlan:
     """Return the plan for a corpus of these sizes.

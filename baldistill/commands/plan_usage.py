@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from baldistill.config import Config
 from baldistill.config.teachers import TierConfig
@@ -25,6 +25,7 @@ from baldistill.generation.encoding import encode_prompt
 from baldistill.generation.types import ModelRef, Prompt
 from baldistill.method.plan import StagePlan
 from baldistill.method.select import candidate_counts
+from baldistill.records import transcript
 from baldistill.teacher.prompts import PromptSet
 
 _BYTES_PER_TOKEN = 4.0  # English prose under the tokenizers of large models
@@ -147,7 +148,7 @@ def prompt_lengths(
     config: Config,
     prompts: Sequence[PromptSet],
     calls: Sequence[PlannedCalls],
-    sample: Mapping[str, Sequence[Mapping[str, str]]],
+    sample: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> PromptLengths:
     """Return the mean prompt tokens of the planned calls.
 
@@ -164,20 +165,26 @@ def prompt_lengths(
 
 
 def _rendered(
-    config: Config, prompts: PromptSet, part: PlannedCalls, examples: Sequence[Mapping[str, str]]
+    config: Config, prompts: PromptSet, part: PlannedCalls, examples: Sequence[Mapping[str, Any]]
 ) -> list[Prompt]:
     domain = part.domain
     if part.purpose == "synthesis":
-        shown = examples[: config.tail.demonstrations]
+        shown = [
+            {**example, "question": transcript(example.get("context"), example["question"])}
+            for example in examples[: config.tail.demonstrations]
+        ]
         structured = config.teacher.tiers[part.tier].structured
         return [
             prompts.render("synthesis", domain=domain, demonstrations=shown, structured=structured)
         ]
+    asked = [
+        {"question": e["question"], "domain": domain, "context": e.get("context")} for e in examples
+    ]
     if part.purpose != "rationale" or config.rationale.sees == "question":
-        return [prompts.render("solve", question=e["question"], domain=domain) for e in examples]
+        return [prompts.render("solve", **one) for one in asked]
     return [
-        prompts.render("rationale", question=e["question"], answer=e["answer"], domain=domain)
-        for e in examples
+        prompts.render("rationale", **one, answer=e["answer"])
+        for one, e in zip(asked, examples, strict=True)
     ]
 
 

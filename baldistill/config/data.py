@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,7 +15,7 @@ from baldistill.uris import holds_secret, masked
 class Columns(Section):
     """Which column of the user's files holds what."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"evaluation_answer"})
+    added: ClassVar[frozenset[str]] = frozenset({"evaluation_answer", "messages", "each_turn"})
 
     question: str = "question"
     """The text that the student is asked."""
@@ -34,6 +34,35 @@ class Columns(Section):
     split: str | None = None
     """A column that says `train` or else `test`, `eval`, `validation`, `dev`: such rows of
     `data.train` are the evaluation set."""
+    messages: str | None = None
+    """A column of chats, lists of turns {role, content} or {from, value}. The last turn of the user
+    is the question. What the assistant says to it is the gold answer, unless `answer` names a
+    column. All before is context."""
+    each_turn: bool = False
+    """Of chats: each turn of the assistant is an example, with what stands before it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_chats(cls, values: Any) -> Any:
+        """Let chats give question and answer, where nothing else is said."""
+        if isinstance(values, dict) and isinstance(chats := values.get("messages"), str):
+            return {"question": chats, "answer": chats} | values
+        return values
+
+    @model_validator(mode="after")
+    def _chats_have_the_question(self) -> Columns:
+        if self.messages is None and self.each_turn:
+            raise ValueError("each_turn is of chats: name their column as messages, too")
+        if self.messages is not None and self.question != self.messages:
+            raise ValueError(
+                f"messages={self.messages} has the questions, the last turn of the user in each "
+                f"chat: leave question={self.question} out"
+            )
+        if self.each_turn and self.answer != self.messages:
+            raise ValueError(
+                f"with each_turn the answers are turns of the chats: leave answer={self.answer} out"
+            )
+        return self
 
 
 class DomainsConfig(Section):

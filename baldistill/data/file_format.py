@@ -23,6 +23,7 @@ from baldistill.errors import DataError
 _HEAD_BYTES = 64 << 10
 _HEAD_LINES = 100
 _NUM_THREADS = 16
+_CHATS = frozenset({"messages", "conversations", "conversation", "chat", "dialog", "turns"})
 
 
 def inspect_files(
@@ -177,6 +178,10 @@ def check_columns(
         example = folded[near[0]] if near else "NAME"
         if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
             hint = "; its fields seem to be separated by another character than a comma."
+        if ours == "question" and (chats := _CHATS.intersection(names)):
+            hint = (
+                f"; are there chats in `{min(chats)}`? Then set data.columns.messages={min(chats)}."
+            )
         fix = f"Set data.columns.{ours}={example}" if mapped else f"Name it `{theirs}` in the file"
         raise DataError(
             f"{shown}: no column `{theirs}` for the {ours}{hint} The columns are: {listed}. {fix}"

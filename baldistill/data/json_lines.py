@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.json as pj
 
+from baldistill.data.chats import MESSAGES, as_text
 from baldistill.data.choices import read_choices
 from baldistill.data.gold_answers import (
     ALTERNATIVES,
@@ -117,6 +118,8 @@ def _schema(line: bytes, columns: Mapping[str, str]) -> pa.Schema | None:
         return None
     if not isinstance(value, dict):
         return None
+    if MESSAGES in columns:
+        return None
     types: dict[str, pa.DataType] = {}
     for ours, theirs in columns.items():
         is_list = ours == "choices" or (
@@ -188,7 +191,8 @@ def _readers(columns: Mapping[str, str]) -> dict[str, Callable[[Any], Any]]:
     readers: dict[str, Callable[[Any], Any]] = dict.fromkeys(columns, text_of)
     if ALTERNATIVES in columns:
         readers |= {"answer": first_answer, ALTERNATIVES: further_answers}
-    return readers | ({"choices": read_choices} if "choices" in columns else {})
+    special = {"choices": read_choices, MESSAGES: as_text}
+    return readers | {name: read for name, read in special.items() if name in columns}
 
 
 def parse_line(line: bytes, row: int, columns: Mapping[str, str]) -> dict[str, Any] | BadRow:

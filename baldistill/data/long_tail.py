@@ -7,7 +7,7 @@ batches. Memory holds one number for each row that is chosen.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,7 @@ def write_sample(
     out: Storage,
     name: str,
     id: str = "id",
+    each: Callable[[pa.RecordBatch], pa.RecordBatch] = lambda batch: batch,
 ) -> None:
     """Write the rows of each domain whose seeded hash of the id is highest.
 
@@ -46,6 +47,7 @@ def write_sample(
 
     `files` are Parquet files with a column `domain` and a column `id` of unique ids; `sizes` has
     the number of rows to keep of each domain. A domain that `sizes` does not name is left out.
+    `each` is applied to what is written.
     """
     bounds = _bounds(fs, files, sizes, seed, id)
     names = pa.array(list(bounds), pa.string())
@@ -53,7 +55,7 @@ def write_sample(
     writer: pq.ParquetWriter | None = None
     out.fs.create_dir(out.path(), recursive=True)
     try:
-        for batch in _batches(fs, files, None):
+        for batch in map(each, _batches(fs, files, None)):
             if writer is None:
                 writer = pq.ParquetWriter(out.path(name), batch.schema, filesystem=out.fs)
             codes = pc.index_in(batch.column("domain"), names).fill_null(len(names))

@@ -70,7 +70,9 @@ def make_domains(
     questions = _sample(parts, seed, SAMPLE_ROWS / num_rows, storage, track)
     model = fit(questions, config.clusters, seed)
     model.save(storage, layout.DOMAINS)
-    shared, has_ids = ray.put(model), config.columns.id is not None
+    # an id of a chat's turn says which chat it is from
+    has_ids = config.columns.id is not None or config.columns.messages is not None
+    shared = ray.put(model)
 
     def assign(index: int) -> Iterator[int]:
         yield _assign_part(storage, parts[index], ray.get(shared), has_ids=has_ids)

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from baldistill.data.chats import MESSAGES, as_text
 from baldistill.data.choices import read_choices
 from baldistill.data.gold_answers import ALTERNATIVES, LIST, read_lists, split_lists
 from baldistill.data.rows import BadRow, RawBlock
@@ -45,6 +46,9 @@ def _block(batch: pa.RecordBatch, first_row: int, columns: Mapping[str, str]) ->
         column = batch.column(theirs)
         if ours == "choices":
             choices, wrong = _choices(column)
+        elif ours == MESSAGES and pa.types.is_nested(column.type):
+            chats, wrong = read_each(column, as_text)
+            texts[ours] = pa.array(chats, pa.string())
         elif ours == ALTERNATIVES:
             continue  # read with the answer
         elif ours == "answer" and ALTERNATIVES in columns and _is_list(column):

@@ -66,7 +66,7 @@ from baldistill.data.units import (
     plan_segments,
     segments_to_count,
 )
-from baldistill.data.validate import EVALUATION, TRAIN
+from baldistill.data.validate import EVALUATION, MAX_FILES, TRAIN
 from baldistill.data.write_corpus import WriteReport, write_part
 from baldistill.errors import DataError
 from baldistill.records import QUARANTINE
@@ -132,6 +132,8 @@ def _plan(config: DataConfig, track: Track) -> ReadPlan:
     """Find the files, look at each, and cut them into units."""
     train = find_files(config.train, "train", config.format)
     evaluation = find_files(config.evaluation or (), "evaluation", config.format, len(train))
+    if len(train) + len(evaluation) > MAX_FILES:
+        raise DataError(f"data.train: more than {MAX_FILES:,} files; put them together")
     both = {file.path for file in train} & {file.path for file in evaluation}
     if both:
         raise DataError(
@@ -203,10 +205,12 @@ def _choose_evaluation(
 ) -> pa.Table:
     most = config.evaluation_max_per_domain
     seeded = config.evaluation is None and config.columns.split is None
-    role = TRAIN if seeded else EVALUATION
+    role, by_chat = (TRAIN if seeded else EVALUATION), config.columns.each_turn
 
     def task(index: int) -> Iterator[Candidates]:
-        yield part_candidates(storage, parts[index], ray.get(duplicates), role, seed, most)
+        yield part_candidates(
+            storage, parts[index], ray.get(duplicates), role, seed, most, by_chat=by_chat
+        )
 
     merge = CandidateMerge(most)
     for candidates in run_tasks(task, len(parts), "choose evaluation set", track):

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from baldistill.config import DataConfig
+from baldistill.data.chats import with_chats
 from baldistill.data.compression import open_stream
 from baldistill.data.csv_records import csv_blocks
 from baldistill.data.json_array import array_as_lines
@@ -56,6 +57,7 @@ def read_unit(plan: ReadPlan, storage: Storage, unit: int) -> Iterator[ReadRepor
         for segment in plan.units[unit]:
             file = plan.files[segment.file]
             for block in readable_blocks(file, segment, mapped_columns(plan.config, file.role)):
+                block = with_chats(block, plan.config, file.role)
                 staged, bad = check(block, plan.config, file.role, file.index)
                 writer.write(staged, bad, file.shown)
                 if writer.report.num_read >= PART_ROWS:

@@ -30,6 +30,7 @@ Reason: TypeAlias = Literal[
     "domain_too_long",
     "id_too_long",
     "unknown_split",
+    "malformed_chat",
     "answer_not_in_choices",
     "duplicate",
     "duplicate_id",
@@ -58,8 +59,11 @@ class RawBlock:
     Attributes:
         rows: 1-based numbers in the file, ascending, shape (n,).
         columns: Our name (question, answer, domain, id, split) -> string array of length n.
+            In place of the question there may be `messages`, chats as JSON text (`chats.py`).
         choices: list<string> array of length n, or None where no choices are mapped.
         extra: Optional column (`records.OPTIONAL`) -> array of length n, where the rows have one.
+        turns: Place in its chat, from 0, of each of several examples of a row, shape (n,); None
+            where a row is one example.
         raw: The lines themselves (binary, length n), or None where there are no lines.
         bad: Rows that could not be read; not among the n.
     """
@@ -70,6 +74,7 @@ class RawBlock:
     raw: pa.Array | None = None
     bad: Sequence[BadRow] = field(default_factory=tuple)
     extra: Mapping[str, pa.Array] = field(default_factory=dict)
+    turns: npt.NDArray[np.int64] | None = None
 
     def content(self, index: int) -> str:
         """Return row `index` for a person to look at, cut."""
@@ -93,16 +98,22 @@ def cut(text: str) -> str:
     return short.encode("utf-8", "replace").decode("utf-8")
 
 
+def answer_column(config: DataConfig, role: Role) -> str | None:
+    """Return the column of the gold answers; that of the chats, where they hold them."""
+    columns = config.columns
+    own = columns.evaluation_answer if role == "evaluation" else None
+    return own or columns.answer
+
+
 def mapped_columns(config: DataConfig, role: Role) -> dict[str, str]:
     """Return our name -> the user's column, for the columns to read.
 
     `alternatives` is the answer column once more: see `gold_answers.py`.
     """
     columns = config.columns
-    answer = columns.answer
-    if role == "evaluation":
-        answer = columns.evaluation_answer or answer
+    answer = answer_column(config, role)
     names = {
+        "messages": columns.messages,
         "question": columns.question,
         "answer": answer,
         "domain": columns.domain if config.domains is None else config.domains.by,
@@ -110,6 +121,10 @@ def mapped_columns(config: DataConfig, role: Role) -> dict[str, str]:
         "id": columns.id,
         "choices": columns.choices,
     }
+    if columns.messages is not None:
+        names["question"] = None
+        if answer == columns.messages:
+            names["answer"] = names["alternatives"] = None
     if role == "train" and config.evaluation is None:
         names["split"] = columns.split
     return {ours: theirs for ours, theirs in names.items() if theirs is not None}

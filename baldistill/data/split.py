@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from baldistill.core.selection import hash_score, merge_top_k, partial_top_k
@@ -47,11 +48,19 @@ class Candidates:
 
 
 def part_candidates(
-    storage: Storage, name: str, duplicates: Duplicates, role: int, seed: int, most: int
+    storage: Storage,
+    name: str,
+    duplicates: Duplicates,
+    role: int,
+    seed: int,
+    most: int,
+    *,
+    by_chat: bool = False,
 ) -> Candidates:
     """Return at most `most` rows of each domain of a staged part, among those of a role.
 
-    Rows that repeat an earlier one are left out.
+    Rows that repeat an earlier one are left out. With `by_chat` all turns of a chat have one hash,
+    so that chats are chosen whole, but for the last one of a domain.
     """
     table = pq.read_table(
         storage.path(f"{layout.STAGING}/rows/{name}.parquet"),
@@ -68,7 +77,10 @@ def part_candidates(
         )
     )
     counts = count_values(table["domain"])
-    scored = table.append_column("score", pa.array(hash_score(seed, table["example_id"])))
+    names = table["example_id"]
+    if by_chat:
+        names = pc.replace_substring_regex(names, r"-\d+$", "")
+    scored = table.append_column("score", pa.array(hash_score(seed, names)))
     best = partial_top_k(scored, "score", dict.fromkeys(counts, most))
     return Candidates(best.select(CANDIDATES.names).cast(CANDIDATES), counts)
 

@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from baldistill.config import DataConfig, DomainsConfig
+from baldistill.data.chats import CHAT, MAX_TURNS
 from baldistill.data.choices import check_choices, show_choices
 from baldistill.data.gold_answers import ALTERNATIVES, clean, longest
 from baldistill.data.rows import BadRow, RawBlock, Reason
 from baldistill.data.sources import Role
 from baldistill.data.text import BLANK, example_ids, keys, normalise
-from baldistill.records import EXAMPLES, OPTIONAL
+from baldistill.records import EXAMPLES, OPTIONAL, transcript
 
 TRAIN, EVALUATION = 0, 1
 """Values of `role` in the staged table."""
@@ -24,7 +25,7 @@ TRAIN, EVALUATION = 0, 1
 STAGED = pa.schema(
     [
         *EXAMPLES,
-        pa.field("position", pa.int64(), nullable=False),  # file index << 40 | row
+        pa.field("position", pa.int64(), nullable=False),  # see `place_of`
         pa.field("role", pa.int8(), nullable=False),
         pa.field("key", pa.uint64(), nullable=False),  # of role, domain and question
         pa.field("id_key", pa.uint64(), nullable=False),  # of role and the user's id
@@ -34,7 +35,10 @@ STAGED = pa.schema(
 )
 """The columns of valid rows between reading and the final files."""
 
-ROW_BITS = 40
+ROW_BITS = 42
+TURN_BITS = MAX_TURNS.bit_length() - 1
+_TURN_SHIFT = ROW_BITS - TURN_BITS
+MAX_FILES = 1 << (63 - ROW_BITS)
 _EVALUATION_NAMES = ("test", "eval", "evaluation", "validation", "valid", "dev")
 _TRAIN_NAMES = ("train", "training")
 _MAX_NAME_CHARS = 500
@@ -57,6 +61,21 @@ class _Verdicts:
         self.is_open[index] = False
 
 
+def row_of(position: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the positions of rows: the same for all examples of a chat.
+
+    A position is the file's index, the example's place in its chat (0 where a row is one example)
+    and the 1-based row: 21, 10 and 32 bits.
+    """
+    turn = np.int64((MAX_TURNS - 1) << _TURN_SHIFT)
+    return position & ~turn
+
+
+def place_of(position: int) -> tuple[int, int]:
+    """Return the index of the file and the number of the row."""
+    return divmod(int(row_of(np.array(position, np.int64))), 1 << ROW_BITS)
+
+
 def check(
     block: RawBlock, config: DataConfig, role: Role, file_index: int
 ) -> tuple[pa.Table, list[BadRow]]:
@@ -64,7 +83,10 @@ def check(
     columns, good, bad = divide(block, config)
     choices = None if block.choices is None else block.choices.take(pa.array(good))
     position = (np.int64(file_index) << ROW_BITS) | block.rows[good].astype(np.int64)
-    return _staged(columns, choices, position, role), bad
+    turns = None if block.turns is None else block.turns[good]
+    if turns is not None:
+        position |= turns << _TURN_SHIFT
+    return _staged(columns, choices, position, turns, role), bad
 
 
 def divide(
@@ -79,6 +101,9 @@ def divide(
     if ALTERNATIVES in block.extra:
         columns[ALTERNATIVES] = clean(block.extra[ALTERNATIVES], columns["answer"])
         _check_alternatives(columns[ALTERNATIVES], config, verdicts)
+    if "context" in block.extra:
+        columns["context"] = block.extra["context"]
+        _check_context(columns, config, verdicts)
     if block.choices is not None:
         columns["question"] = _check_choices(columns, block.choices, verdicts)
     good = np.flatnonzero(verdicts.is_open)
@@ -132,6 +157,14 @@ def _check_alternatives(alternatives: pa.Array, config: DataConfig, verdicts: _V
     verdicts.mark(too_long, "answer_too_long", detail)
 
 
+def _check_context(columns: dict[str, pa.Array], config: DataConfig, verdicts: _Verdicts) -> None:
+    limit = config.max_question_chars
+    asked = zip(columns["context"].to_pylist(), columns["question"].to_pylist(), strict=True)
+    lengths = [sum(len(t["content"]) for t in before or ()) + len(q or "") for before, q in asked]
+    detail = f"the chat up to its question has more than {limit} characters"
+    verdicts.mark(pc.greater(pa.array(lengths), limit), "question_too_long", detail)
+
+
 def _check_choices(
     columns: dict[str, pa.Array], choices: pa.Array, verdicts: _Verdicts
 ) -> pa.Array:
@@ -155,23 +188,31 @@ def _staged(
     columns: dict[str, pa.Array],
     choices: pa.Array | None,
     position: npt.NDArray[np.int64],
+    turns: npt.NDArray[np.int64] | None,
     role: Role,
 ) -> pa.Table:
     num_rows = len(position)
     # without a column of domains, `made_domains` gives each row its domain later
     domain = columns.get("domain", pa.array([""] * num_rows, pa.string()))
     domains, questions = domain.to_pylist(), columns["question"].to_pylist()
+    if "context" in columns:  # another context makes the same words another question
+        before = columns["context"].to_pylist()
+        questions = [transcript(b, q) for b, q in zip(before, questions, strict=True)]
     roles = np.full(num_rows, EVALUATION if role == "evaluation" else TRAIN, np.int8)
     if "split" in columns:
         held_out = pc.is_in(pc.utf8_lower(columns["split"]), pa.array(_EVALUATION_NAMES))
         roles[held_out.to_numpy(zero_copy_only=False)] = EVALUATION
     content_ids = example_ids(domains, questions)
+    names = columns["id"].to_pylist() if "id" in columns else content_ids
+    if turns is not None:
+        chats = names if "id" in columns else example_ids(domains, columns[CHAT].to_pylist())
+        names = [f"{chat}-{turn}" for chat, turn in zip(chats, turns, strict=True)]
     key = _with_role(keys(content_ids, "content"), roles)
     id_key = key
     if "id" in columns:
-        id_key = _with_role(keys(columns["id"].to_pylist(), "id"), roles)
+        id_key = _with_role(keys(names, "id"), roles)
     data = {
-        "example_id": columns.get("id", content_ids),
+        "example_id": names,
         "domain": domain,
         "question": columns["question"],
         "answer": columns.get("answer", pa.array([""] * num_rows, pa.string())),

@@ -17,7 +17,7 @@ from baldistill.data.made_domains import read_domains, with_domains
 from baldistill.data.rows import BadRow, Reason, content_of, count_values, quarantine_table
 from baldistill.data.split import EvaluationSet
 from baldistill.data.staged_part import ParquetFiles
-from baldistill.data.validate import EVALUATION, ROW_BITS
+from baldistill.data.validate import EVALUATION, place_of, row_of
 from baldistill.records import EXAMPLES, with_optional
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
@@ -78,7 +78,9 @@ def _write_batch(
     unique = (same_content < 0) & (same_id < 0)
     chosen = unique & np.isin(position, evaluation.position)
     is_train = unique & ~chosen & (table["role"].to_numpy() != EVALUATION)
+    same_chat = np.isin(row_of(position), row_of(evaluation.position))
     leaked = is_train & np.isin(table["question_key"].to_numpy(), evaluation.question_key)
+    leaked |= is_train & same_chat
     is_train &= ~leaked
 
     for folder, mask, counts in (
@@ -98,6 +100,8 @@ def _write_batch(
             found: tuple[Reason, str] = "duplicate", f"same domain and question as {where}"
         elif same_id[index] >= 0:
             found = "duplicate_id", f"same id as {_place(same_id[index], file_names)}"
+        elif same_chat[index]:
+            found = "in_evaluation_set", "another turn of its chat is in the evaluation set"
         else:
             found = "in_evaluation_set", "the same question is in the evaluation set"
         problems.append((int(index), *found))
@@ -114,12 +118,12 @@ def _quarantined(
     files: list[str] = []
     bad: list[BadRow] = []
     for (_, reason, detail), values in zip(problems, picked.to_pylist(), strict=True):
-        file, row = divmod(values.pop("position"), 1 << ROW_BITS)
+        file, row = place_of(values.pop("position"))
         files.append(file_names[file])
         bad.append(BadRow(row, reason, detail, content_of(values)))
     return quarantine_table(files, bad)
 
 
 def _place(position: npt.NDArray[np.int64], file_names: Mapping[int, str]) -> str:
-    file, row = divmod(int(position), 1 << ROW_BITS)
+    file, row = place_of(int(position))
     return f"row {row} of {file_names[file]}"

@@ -9,7 +9,7 @@ from jinja2 import TemplateError
 
 from baldistill.errors import UserError
 from baldistill.generation.special_tokens import encode_chat, encode_texts
-from baldistill.generation.types import Prompt
+from baldistill.generation.types import Prompt, plain_text
 
 
 def encode_prompt(
@@ -19,8 +19,8 @@ def encode_prompt(
 
     A chat goes through the tokenizer's chat template. A template without system turns gets the
     text of the system turn in front of the text of the next turn. A base model without a template
-    gets the texts of the turns, joined by blank lines, and a newline at the end: so prompt and
-    response get the same tokens apart as together. `variables` are those of the chat template,
+    gets the plain text of the turns, which ends with a newline: so prompt and response get the same
+    tokens apart as together. `variables` are those of the chat template,
     such as `enable_thinking`. A special token that a text spells stays text (`special_tokens`).
     """
     (tokens,) = encode_prompts(tokenizer, [prompt], variables)
@@ -38,11 +38,11 @@ def encode_prompts(
         if isinstance(prompt, str):
             texts[number] = prompt
             continue
-        turns = [{"role": message.role, "content": message.content} for message in prompt]
         if has_template:
+            turns = [{"role": message.role, "content": message.content} for message in prompt]
             encoded[number] = _apply_template(tokenizer, turns, variables or {})
         else:
-            texts[number] = "\n\n".join(turn["content"] for turn in turns) + "\n"
+            texts[number] = plain_text(prompt)
     if texts:
         start = start_tokens(tokenizer)
         found = encode_texts(tokenizer, list(texts.values()))

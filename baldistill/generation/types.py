@@ -98,10 +98,17 @@ class ModelRef:
 
 
 def plain_text(prompt: Prompt) -> str:
-    """Return a prompt as plain text: turns are joined as for a model without a chat template."""
+    """Return a prompt as plain text, as for a model without a chat template.
+
+    The turns are joined by blank lines, with a newline at the end. Where the assistant has spoken
+    before, the text says who speaks.
+    """
     if isinstance(prompt, str):
         return prompt
-    return "\n\n".join(turn.content for turn in prompt) + "\n"
+    texts = [turn.content for turn in prompt]
+    if any(turn.role == "assistant" for turn in prompt):
+        texts = [f"{turn.role.capitalize()}: {turn.content}" for turn in prompt] + ["Assistant:"]
+    return "\n\n".join(texts) + "\n"
 
 
 def max_prompt_tokens(prompt: Prompt, sampling: Sampling) -> int:

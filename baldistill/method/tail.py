@@ -15,13 +15,15 @@ from baldistill.data.corpus import read_corpus
 from baldistill.data.recorded_examples import read_recorded
 from baldistill.method.context import Context
 from baldistill.method.earlier import annotated_before, asked_before
-from baldistill.records import EXAMPLES, OPTIONAL, AnnotatedExample, Example
+from baldistill.records import EXAMPLES, OPTIONAL, AnnotatedExample, Example, transcript
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
 from baldistill.teacher.near_duplicates import ExistingQuestions
 from baldistill.teacher.question import Question
 from baldistill.teacher.recorded import recorded_id, recorded_question
 from baldistill.teacher.synthesis import TailDomain
+
+_ASKED = ["domain", "question", "context"]
 
 
 def tail_domains(
@@ -44,17 +46,19 @@ def tail_domains(
     real: dict[str, list[Example]] = {name: [] for name in names}
     for item in _rows(storage, layout.TRAIN, names, [*EXAMPLES.names, *OPTIONAL.names]):
         real[item["domain"]].append(Example(**item))
-    known = {name: [example.question for example in real[name]] for name in names}
+    known = {name: [example.whole_question for example in real[name]] for name in names}
     before = AnnotatedExample.from_table(annotated_before(storage, stage))
     for row in before:
         if row.domain in known:
-            known[row.domain].append(row.question)
+            known[row.domain].append(row.whole_question)
     if context.config.rationale.accept != "gold":
         real = _accepted([*before, *annotated], names)
     # Only questions: nothing before the metrics reads the answers of the evaluation set.
     domains = sorted(context.corpus.evaluation_counts)
-    held_out = _rows(storage, layout.EVALUATION, domains, ["domain", "question"])
-    evaluation = ExistingQuestions(threshold, (row["question"] for row in held_out))
+    held_out = _rows(storage, layout.EVALUATION, domains, _ASKED)
+    evaluation = ExistingQuestions(
+        threshold, (transcript(row.get("context"), row["question"]) for row in held_out)
+    )
     recorded = _untried_recorded(context, stage, names)
     return {
         name: TailDomain(
@@ -71,8 +75,8 @@ def _accepted(rows: Iterable[AnnotatedExample], names: Iterable[str]) -> dict[st
     found: dict[str, list[Example]] = {name: [] for name in names}
     for row in rows:
         if row.source == "real" and row.domain in found:
-            example = Example(**{name: getattr(row, name) for name in EXAMPLES.names})
-            found[row.domain].append(example)
+            values = {name: getattr(row, name) for name in EXAMPLES.names}
+            found[row.domain].append(Example(**values, context=row.context))
     return found
 
 

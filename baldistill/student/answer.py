@@ -22,11 +22,17 @@ def respond(
     examples: pa.Table, pool: Pool, prompts: PromptSet, sampling: Sampling, seed: int
 ) -> list[Completion]:
     """Let the student answer questions; return a completion for each row, in order."""
-    rows = examples.select(["question", "domain", "example_id"]).to_pylist()
+    columns = ["question", "domain", "example_id", "context"]
+    rows = examples.select([c for c in columns if c in examples.column_names]).to_pylist()
     requests = [
         Request(
             str(number),
-            prompts.render("student", question=row["question"], domain=row["domain"]),
+            prompts.render(
+                "student",
+                question=row["question"],
+                domain=row["domain"],
+                context=row.get("context"),
+            ),
             seed=int(digest({"seed": seed, "example": row["example_id"]})[:15], 16),
         )
         for number, row in enumerate(rows)

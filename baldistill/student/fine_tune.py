@@ -76,7 +76,8 @@ def fine_tune(
     Raises:
         UserError: As `train` raises it.
     """
-    rows = annotated.select(["domain", "question", "answer", "rationale"])
+    columns = ["domain", "question", "answer", "rationale", "context"]
+    rows = annotated.select([name for name in columns if name in annotated.column_names])
     work = _Work(
         annotated=ray.put(rows),
         init=init,
@@ -162,7 +163,12 @@ def _train_on_worker(work: _Work) -> TrainingResult:
     with folder as scratch, checkpoint as resume:
         result = train(
             [
-                work.prompts.render("student", question=row["question"], domain=row["domain"])
+                work.prompts.render(
+                    "student",
+                    question=row["question"],
+                    domain=row["domain"],
+                    context=row.get("context"),
+                )
                 for row in rows
             ],
             [target_text(row["rationale"], row["answer"]) for row in rows],

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from baldistill.config import Config
 from baldistill.generation.types import Subject
@@ -78,7 +79,12 @@ def explain(
 def _question(
     example: Example, teacher: Teacher, config: Config, attempt: int, *, holds_unit: bool = True
 ) -> Question:
-    prompts, asked = teacher.prompts, {"question": example.question, "domain": example.domain}
+    prompts = teacher.prompts
+    asked: dict[str, Any] = {
+        "question": example.question,
+        "domain": example.domain,
+        "context": example.context,
+    }
     sees_answer = config.rationale.sees == "answer"
     return Question(
         prompts.render("rationale", **asked, answer=example.answer)

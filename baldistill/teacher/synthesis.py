@@ -185,7 +185,7 @@ class _Writer:
         prompt = self.teacher.prompts.render(
             "synthesis",
             domain=domain,
-            demonstrations=[asdict(example) for example in shown],
+            demonstrations=[asdict(e) | {"question": e.whole_question} for e in shown],
             structured=self.teacher.config.structured,
         )
         return Question(prompt, "synthesis", domain, attempt=int(key[:15], 16))

@@ -16,7 +16,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
-from baldistill.config import DataConfig
+from baldistill.config import Columns, DataConfig
 from baldistill.data import duplicates, prepare
 from baldistill.data.prepare import prepare_corpus
 from baldistill.data.summary import CorpusSummary
@@ -334,6 +334,43 @@ def test_a_file_broken_in_the_middle(tmp_path: Path, storage: Storage) -> None:
     path.write_bytes(data)
     with pytest.raises(DataError, match=r"a\.parquet: cannot be read"):
         prepare_corpus(DataConfig(train=str(path)), 0, storage)
+
+
+def test_turns_of_a_chat_stay_on_one_side(tmp_path: Path, storage: Storage) -> None:
+    """Of chats that are cut into turns, none is trained on and evaluated on."""
+    chats = [
+        {
+            "id": f"chat {i}",
+            "domain": domain,
+            "messages": [
+                {"role": role, "content": f"{domain} {i} {turn} {role}"}
+                for turn in range(1 + i % 5)
+                for role in ("user", "assistant")
+            ],
+        }
+        for domain in ("a", "b")
+        for i in range(30)
+    ]
+    num_turns = sum(len(chat["messages"]) // 2 for chat in chats)
+    pq.write_table(pa.Table.from_pylist(chats[:20]), tmp_path / "1.parquet")
+    write_jsonl(tmp_path / "2.jsonl", [*chats[20:], chats[0], {**chats[1], "messages": "?"}])
+    columns = Columns(messages="messages", each_turn=True, id="id")
+    sources = [str(tmp_path / "1.parquet"), str(tmp_path / "2.jsonl")]
+    config = DataConfig(train=sources, columns=columns, max_bad_fraction=0.1)
+    summary = prepare_corpus(config, 0, storage)
+    again = summary.quarantined.pop("in_evaluation_set")
+    assert summary.quarantined == {"duplicate": 1, "malformed_chat": 1}
+    assert 0 < again < 2 * 5, "the last chat of each domain was cut"
+    parts = [storage.read_table(f"corpus/{part}").to_pylist() for part in ("train", "evaluation")]
+    assert sum(map(len, parts)) + again == num_turns
+    train, held_out = ({row["example_id"].rpartition("-")[0] for row in part} for part in parts)
+    assert not train & held_out
+    assert held_out < {chat["id"] for chat in chats}
+    for row in (*parts[0], *parts[1]):
+        shown = [*(row["context"] or []), {"role": "user", "content": row["question"]}]
+        chat = next(c for c in chats if c["id"] == row["example_id"].rpartition("-")[0])
+        if chat["domain"] == row["domain"]:
+            assert chat["messages"][: len(shown)] == shown
 
 
 def test_lists_of_acceptable_answers(tmp_path: Path, storage: Storage) -> None:

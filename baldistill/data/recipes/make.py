@@ -21,6 +21,7 @@ from baldistill.data.recipes.catalogue import Recipe
 from baldistill.data.recipes.row import CORPUS, ROLES, Row
 from baldistill.data.sources import Role
 from baldistill.errors import DataError
+from baldistill.records import OPTIONAL
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
 from baldistill.yaml12 import write_yaml
@@ -110,19 +111,50 @@ def make_long_tailed(
             names = [f"{source}/{name}" for name in staging.list(source)]
             files = [staging.path(name) for name in names]
             write_sample(
-                staging.fs, files, wanted, config.seed, folder, f"{part}.parquet", "example_id"
+                staging.fs,
+                files,
+                wanted,
+                config.seed,
+                folder,
+                f"{part}.parquet",
+                "example_id",
+                as_source,
             )
     finally:
         folder.delete(_STAGING)
     columns = {"id": "example_id"}
     if config.data.columns.choices is not None:
         columns["choices"] = "choices"
+    if config.data.columns.messages is not None:
+        columns |= {"messages": "messages", "answer": "answer"}
     data = {
         "task": config.data.task,
         "domain_tasks": dict(config.data.domain_tasks),
         "columns": columns,
     }
     return _finish(folder, config.name, data, config.budget.total, sizes, tested, [])
+
+
+def as_source(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Return rows of a corpus as a user's file has them.
+
+    Acceptable answers make one list, and the context and the question of a chat are its turns.
+    """
+    columns = {name: rows.column(name) for name in rows.schema.names if name not in OPTIONAL.names}
+    further = rows.column("alternatives").to_pylist() if "alternatives" in rows.schema.names else []
+    if further:
+        first = columns["answer"].to_pylist()
+        columns["answer"] = pa.array([[a, *(b or ())] for a, b in zip(first, further, strict=True)])
+    if "context" in rows.schema.names:
+        field = OPTIONAL.field("context")
+        before, asked = rows.column("context").to_pylist(), columns["question"].to_pylist()
+        turns = [[*(c or ()), _user(q)] for c, q in zip(before, asked, strict=True)]
+        columns["messages"] = pa.array(turns, field.type)
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def _user(question: str) -> dict[str, str]:
+    return {"role": "user", "content": question}
 
 
 def _stage(recipe: Recipe, role: Role, mirror: str | None, staging: Storage, track: Track) -> None:

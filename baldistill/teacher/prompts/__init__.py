@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import resources
@@ -14,12 +15,13 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from baldistill.core.label_sets import Labels
 from baldistill.errors import ConfigError
 from baldistill.generation.types import Message, Prompt
+from baldistill.records import transcript
 from baldistill.yaml12 import NotYamlError, read_yaml
 
 Purpose: TypeAlias = Literal["student", "rationale", "solve", "synthesis"]
 
 _QUESTION = "31415926"  # digits, which no filter of a template changes
-_VARIABLES: dict[Purpose, dict[str, object]] = {
+_VARIABLES: dict[Purpose, dict[str, Any]] = {
     "student": {"question": _QUESTION},
     "rationale": {"question": _QUESTION, "answer": "a"},
     "solve": {"question": _QUESTION},
@@ -55,13 +57,26 @@ class PromptSet:
         """Return the labels of a classification domain; None if they are unknown or too many."""
         return self.labels.among.get(domain)
 
-    def render(self, purpose: Purpose, *, domain: str, **values: object) -> Prompt:
+    def render(
+        self,
+        purpose: Purpose,
+        *,
+        domain: str,
+        context: Sequence[Mapping[str, str]] | None = None,
+        **values: object,
+    ) -> Prompt:
         """Fill in a template.
+
+        A question of a chat has a context. The student is shown the chat turn by turn, if its
+        template has turns. Everybody else reads the context as a text before the question.
 
         Raises:
             ConfigError: The template cannot be filled in with these values.
         """
         template = self.templates[purpose]
+        in_turns = purpose == "student" and not isinstance(template, str)
+        if context and not in_turns:
+            values["question"] = transcript(context, str(values["question"]))
         values = {
             "structured": False,
             **values,
@@ -71,11 +86,28 @@ class PromptSet:
         try:
             if isinstance(template, str):
                 return _compiled(template).render(values)
-            return tuple(
+            turns = tuple(
                 Message(role, _compiled(content).render(values)) for role, content in template
             )
+            return _inserted(turns, context) if context and in_turns else turns
         except _FAULTS as error:
             raise ConfigError(f"prompts {self.source}: entry {purpose}: {error}") from None
+
+
+def _inserted(
+    turns: tuple[Message, ...], context: Sequence[Mapping[str, str]]
+) -> tuple[Message, ...]:
+    """Put the earlier turns of a chat before the last turn of the user, with one system turn."""
+    before = [Message(turn["role"], turn["content"]) for turn in context]
+    last = max((i for i, turn in enumerate(turns) if turn.role == "user"), default=len(turns) - 1)
+    first, rest = list(turns[:last]), turns[last:]
+    if before[0].role == "system":
+        system = before.pop(0)
+        if first and first[0].role == "system":
+            first[0] = Message("system", f"{first[0].content}\n\n{system.content}")
+        else:
+            first.insert(0, system)
+    return (*first, *before, *rest)
 
 
 @lru_cache(maxsize=64)

@@ -107,3 +107,11 @@ def test_truncation_keeps_the_end_and_the_beginning_token(
     tokens: list[int], limit: int, start: list[int], kept: list[int]
 ) -> None:
     assert truncate_left(tokens, limit, start) == kept
+
+
+def test_a_base_model_reads_who_speaks_where_the_assistant_has_spoken(tokenizer: Any) -> None:
+    chat = (*TURNS, Message("assistant", "3"), Message("user", "And 2 plus 2?"))
+    assert tokenizer.decode(encode_prompt(tokenizer, chat)[1:]) == (
+        "System: Be brief.\n\nUser: What is 1 plus 2?\n\nAssistant: 3\n\nUser: And 2 plus 2?\n\n"
+        "Assistant:\n"
+    )

@@ -159,3 +159,39 @@ def test_the_shipped_prompts_ask_for_json_where_the_answer_is_to_be_json() -> No
     assert "JSON" not in plain
     assert '"question": the question, complete' in structured
     assert "Question: the question, complete" not in structured
+
+
+CONTEXT = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Hello"},
+    {"role": "assistant", "content": "Hi"},
+]
+
+
+def test_the_student_is_shown_a_chat_turn_by_turn(tmp_path: Path) -> None:
+    prompts = load_prompts("instruct", model="any")
+    *before, last = prompts.render("student", question="And 2 + 2?", domain="d", context=CONTEXT)
+    assert before == [Message(turn["role"], turn["content"]) for turn in CONTEXT]
+    assert last == prompts.render("student", question="And 2 + 2?", domain="d")[0]
+    turns = [
+        {"role": "system", "content": "Add."},
+        {"role": "user", "content": "1 + 1?"},
+        {"role": "assistant", "content": "2"},
+        {"role": "user", "content": "{{ question }}"},
+    ]
+    own = load_prompts(written(tmp_path, student=turns), model="any")
+    shown = own.render("student", question="2 + 2?", domain="d", context=CONTEXT)
+    assert [turn.content for turn in shown] == [
+        "Add.\n\nBe brief.", "1 + 1?", "2", "Hello", "Hi", "2 + 2?",
+    ]  # fmt: skip
+    assert [turn.role for turn in shown[1:]] == ["user", "assistant"] * 2 + ["user"]
+
+
+def test_teachers_and_plain_texts_get_the_chat_as_a_text() -> None:
+    text = "System: Be brief.\n\nUser: Hello\n\nAssistant: Hi\n\nUser: And 2 + 2?"
+    chat = {"question": "And 2 + 2?", "domain": "d", "context": CONTEXT}
+    alone = {"question": text, "domain": "d"}
+    for name, purpose in (("instruct", "rationale"), ("compact", "student"), ("compact", "solve")):
+        prompts = load_prompts(name, model="any")
+        more = {"answer": "4"} if purpose == "rationale" else {}
+        assert prompts.render(purpose, **chat, **more) == prompts.render(purpose, **alone, **more)
