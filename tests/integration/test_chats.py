@@ -1,4 +1,4 @@
-"""A corpus of chats goes through a whole run: the student learns, and is asked, in their context."""
+"""A corpus of chats goes through a whole run: the student learns and answers in context."""
 
 from __future__ import annotations
 
