@@ -11,7 +11,7 @@ import importlib.metadata
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,27 +67,34 @@ class Checkpoints:
     def adding(self, step: int) -> Iterator[Path]:
         """Yield an empty folder on this machine; what stands in it afterwards is a checkpoint.
 
-        The checkpoints before it are deleted then.
+        The checkpoints before it are deleted then. If it cannot be written, it is deleted.
+
+        Raises:
+            OSError: The storage does not take it.
         """
         names = StageLayout(self.stage)
         name = f"{names.checkpoint}/{step:08d}-{uuid.uuid4().hex[:8]}"
-        if self.storage.is_local:  # nobody looks for it before its record is written
-            folder = Path(self.storage.path(name))
-            self.storage.sub(name).make()
-            yield folder
-            self.storage.sync([name])
-        else:
-            with tempfile.TemporaryDirectory(prefix="baldistill-checkpoint-") as scratch:
-                yield Path(scratch)
-                self.storage.upload_dir(Path(scratch), name)
-        record = {"key": self.key, "step": step, "name": name}
-        record |= artifacts.record(self.storage, [name])
-        self.storage.write_json(names.checkpoint_record, record)
+        try:
+            if self.storage.is_local:  # nobody looks for it before its record is written
+                self.storage.sub(name).make()
+                yield Path(self.storage.path(name))
+                self.storage.sync([name])
+            else:
+                with tempfile.TemporaryDirectory(prefix="baldistill-checkpoint-") as scratch:
+                    yield Path(scratch)
+                    self.storage.upload_dir(Path(scratch), name)
+            record = {"key": self.key, "step": step, "name": name}
+            record |= artifacts.record(self.storage, [name])
+            self.storage.write_json(names.checkpoint_record, record)
+        except OSError:
+            with suppress(OSError):
+                self.storage.delete(name)
+            raise
         self._delete_all_but(name)
 
     def _record(self) -> Mapping[str, Any] | None:
         name = StageLayout(self.stage).checkpoint_record
-        if not self.storage.exists(name):
+        if not self.storage.fs.get_file_info(self.storage.path(name)).is_file:
             return None
         try:
             found = self.storage.read_json(name)

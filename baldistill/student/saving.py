@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from baldistill.errors import UserError
 from baldistill.student import snapshot
 from baldistill.student.checkpoints import Checkpoints
 from baldistill.student.snapshot import Snapshot
+from baldistill.student.training import Progress
 
 STATE_FILE = "trainer_state.json"  # the name that Trainer reads
 _LOOKS = 400  # in a training, at the clock: several workers must agree, which takes time
@@ -37,6 +39,7 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # transformers is untyped 
         options: CheckpointConfig | None = None,
         losses: list[tuple[int, float]] | None = None,
         resumed: Path | None = None,
+        report: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
         """Prepare for a training.
 
@@ -45,7 +48,9 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # transformers is untyped 
             options: When.
             losses: What was reported so far. It is filled where a training goes on.
             resumed: A checkpoint to go on from.
+            report: Is told of a checkpoint that cannot be written.
         """
+        self._report = report
         self._checkpoints = checkpoints if options is not None else None
         self._options = options or CheckpointConfig()
         self._losses = losses if losses is not None else []
@@ -81,9 +86,7 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # transformers is untyped 
         }
         try:
             if _rank() == 0:
-                with checkpoints.adding(trainer.state.global_step) as folder:
-                    snapshot.write(tree, folder)
-                    trainer.state.save_to_json(str(folder / STATE_FILE))
+                self._write(checkpoints, tree)
             else:
                 snapshot.write(tree, None)
         except TypeError as error:
@@ -93,6 +96,20 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # transformers is untyped 
             ) from None
         now = time.monotonic()
         self._due = now + max(60 * self._options.every_minutes, _SHARE * (now - start))
+
+    def _write(self, checkpoints: Checkpoints, tree: dict[str, Any]) -> None:
+        """Write a checkpoint as the main worker; a training does not end for want of one."""
+        state, has_gathered = self.trainer.state, False
+        try:
+            with checkpoints.adding(state.global_step) as folder:
+                has_gathered = True
+                snapshot.write(tree, folder)
+                state.save_to_json(str(folder / STATE_FILE))
+        except OSError as error:
+            status = f"cannot write a checkpoint: {error}"
+            self._report(Progress(state.global_step, state.max_steps, status=status))
+            if not has_gathered:  # other workers wait for it
+                snapshot.write(tree, None)
 
     def _of_this_worker(self) -> dict[str, Any]:
         trainer, now = self.trainer, _random_state()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 _TREE = "state.json"
@@ -24,11 +24,14 @@ def write(tree: Mapping[str, Any], folder: Path | None) -> None:
 
     Raises:
         TypeError: The tree holds something that is neither a tensor nor a JSON value.
+        OSError: The folder does not take it. All tensors have been gathered nevertheless.
     """
     writer = _Writer(folder)
     coded = {key: writer.code(value) for key, value in tree.items()}
+    writer.flush()
+    if writer.error is not None:
+        raise writer.error
     if folder is not None:
-        writer.flush()
         (folder / _TREE).write_text(json.dumps(coded), "utf-8")
 
 
@@ -65,6 +68,7 @@ class _Writer:
         self._folder = folder
         self._tensors: dict[str, torch.Tensor] = {}
         self._bytes = self._files = self._count = 0
+        self.error: OSError | None = None
 
     def code(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):
@@ -89,9 +93,9 @@ class _Writer:
             whole = whole.full_tensor()
         name = str(self._count)
         self._count += 1
+        if self._bytes + whole.nbytes > _BYTES:
+            self.flush()
         if self._folder is not None:
-            if self._bytes + whole.nbytes > _BYTES:
-                self.flush()
             # safetensors wants tensors that share no memory
             self._tensors[name] = whole.to("cpu", copy=True).contiguous()
             self._bytes += whole.nbytes
@@ -104,6 +108,9 @@ class _Writer:
     def flush(self) -> None:
         if self._tensors:
             assert self._folder is not None
-            save_file(self._tensors, self._folder / self._file)
+            try:
+                save_file(self._tensors, self._folder / self._file)
+            except (OSError, SafetensorError) as error:  # safetensors has its own for a full disk
+                self.error, self._folder = OSError(str(error)), None
             self._tensors, self._bytes = {}, 0
             self._files += 1

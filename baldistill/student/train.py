@@ -77,7 +77,7 @@ def train(
     report(Progress(status=f"encoding {len(prompts):,} examples"))
     encoded = encode_examples(prompts, targets, tokenizer, max_length)
     reporter = _Reporter(config, report)
-    saving = Saving(checkpoints, config.checkpoint, reporter.losses, resume)
+    saving = Saving(checkpoints, config.checkpoint, reporter.losses, resume, report)
     arguments = _arguments(config, seed, output)
     trainer = _trainer(model, encoded.rows, tokenizer, config, arguments, saving)
     trainer.add_callback(reporter)
@@ -112,7 +112,7 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         done = state.global_step
-        status = f"going on behind step {done}" if done else "taking the first step"
+        status = f"going on after step {done}" if done else "taking the first step"
         self._report(Progress(done, state.max_steps, status=status))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -110,7 +110,7 @@ def test_a_driver_that_was_killed_while_it_trained_goes_on(tmp_path: Path) -> No
     assert done.returncode == -signal.SIGKILL, done.stderr
     told: list[Progress] = []
     again = tune(tmp_path / "killed", 0, on_progress=told.append)
-    assert Progress(3, 16, status="going on behind step 3") in told
+    assert Progress(3, 16, status="going on after step 3") in told
     assert again == undisturbed
     one, other = (
         load_file(tmp_path / name / "stages/01/student/model.safetensors")
@@ -151,7 +151,7 @@ def test_two_workers_halve_the_steps_and_learn_the_same(tmp_path: Path) -> None:
     checkpoint = CheckpointConfig(every_steps=3)
     again = tune(tmp_path / "again", 2, batch_size=8, checkpoint=checkpoint, on_progress=kill_once)
     told = (tmp_path / "told").read_text().splitlines()
-    assert told[-6:] == ["going on behind step 3", *"45678"], "it went on from the checkpoint"
+    assert told[-6:] == ["going on after step 3", *"45678"], "it went on from the checkpoint"
     assert again == two
     same = load_file(tmp_path / "again/stages/01/student/model.safetensors")
     assert all(torch.equal(same[name], weights[name]) for name in weights)

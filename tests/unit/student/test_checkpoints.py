@@ -43,13 +43,20 @@ def _one_thread() -> None:
 
 
 def run(
-    folder: Path, name: str = "student", *, kill_after: int | None = None, **values: Any
+    folder: Path,
+    name: str = "student",
+    *,
+    kill_after: int | None = None,
+    told: list[Progress] | None = None,
+    **values: Any,
 ) -> TrainingResult:
     """Train, from the last checkpoint in the folder if there is one."""
     checkpoints = Checkpoints(Storage.open(folder), 1, "key")
     config = StudentConfig(**{**BASE, **values})
 
     def report(progress: Progress) -> None:
+        if told is not None:
+            told.append(progress)
         if kill_after is not None and progress.step == kill_after and not progress.status:
             raise Killed
 
@@ -112,6 +119,38 @@ def test_a_checkpoint_is_written_by_the_clock_and_replaces_the_one_before(tmp_pa
 def test_a_short_training_writes_none(tmp_path: Path) -> None:
     run(tmp_path)
     assert Storage.open(tmp_path).files(FOLDER) == []
+
+
+@pytest.mark.parametrize("place", [FOLDER, f"{FOLDER}/latest.json/x"])
+def test_a_training_goes_on_where_no_checkpoint_can_be_written(tmp_path: Path, place: str) -> None:
+    """A file or a folder stands in the place of what would be written."""
+    (tmp_path / place).parent.mkdir(parents=True)
+    (tmp_path / place).touch()
+    told: list[Progress] = []
+    checkpoint = CheckpointConfig(every_steps=10)
+    result = run(tmp_path, told=told, checkpoint=checkpoint)
+    assert result == run(tmp_path / "undisturbed", checkpoint=None)
+    (said,) = [progress for progress in told if "cannot write" in progress.status]
+    assert (said.step, said.total_steps) == (10, STEPS)
+    left = [path for path in (tmp_path / "stages").rglob("*") if path.is_file()]
+    assert left == [tmp_path / place], "what was begun is deleted"
+
+
+def test_what_a_folder_does_not_take_is_gathered_all_the_same(tmp_path: Path) -> None:
+    """Other workers would wait for a worker that stopped."""
+    seen: list[int] = []
+
+    class Shared(torch.Tensor):
+        def full_tensor(self) -> torch.Tensor:
+            seen.append(len(seen))
+            return torch.zeros(4)
+
+    tree = {"weights": [torch.zeros(4).as_subclass(Shared) for _ in range(5)]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(snapshot, "_BYTES", 1)
+        with pytest.raises(OSError, match="No such file"):
+            snapshot.write(tree, tmp_path / "missing")
+    assert len(seen) == 5
 
 
 def checkpoint(folder: Path, key: str = "key") -> Checkpoints:
