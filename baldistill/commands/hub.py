@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from baldistill.data.hub import is_of_the_network
 from baldistill.errors import UserError
 
 Kind: TypeAlias = Literal["dataset", "model"]
@@ -68,18 +69,12 @@ def _errors_of_the_hub(name: str) -> Iterator[None]:
         said = str(error).splitlines()[0]
         raise UserError(f"the hub did not take {name} (status {status}): {said}") from None
     except Exception as error:
-        if not _is_of_the_network(error):
+        if not is_of_the_network(error):
             raise
         raise UserError(
             f"the hub cannot be reached ({type(error).__name__}: {error}): try the same "
             "command again"
         ) from None
-
-
-def _is_of_the_network(error: Exception) -> bool:
-    """Return whether the hub was not reached; its client has used requests, httpx and httpx2."""
-    names = {base.__name__ for base in type(error).__mro__}
-    return bool(names & {"TransportError", "ConnectionError", "Timeout"})
 
 
 _LOG_IN = (

@@ -96,8 +96,9 @@ class DataConfig(Section):
     added: ClassVar[frozenset[str]] = frozenset({"domains"})
 
     train: str | tuple[str, ...] = "bundled"
-    """File, folder, glob or URI (s3://, gs://, hdfs://), or a list of them; `bundled` is the
-    corpus of small reasoning domains inside the package."""
+    """File, folder, glob or URI (s3://, gs://, hdfs://, hf://datasets/OWNER/NAME/path), or a list
+    of them. hf://datasets/OWNER/NAME?config=CONFIG&split=SPLIT is a part of a data set of the hub,
+    `bundled` the corpus of small reasoning domains inside the package."""
     evaluation: str | tuple[str, ...] | None = None
     """The evaluation set, in the same forms; by default a seeded split of every domain."""
     format: Literal["auto", "jsonl", "parquet", "csv"] = "auto"

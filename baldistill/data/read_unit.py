@@ -14,6 +14,7 @@ from baldistill.config import DataConfig
 from baldistill.data.chats import with_chats
 from baldistill.data.compression import open_stream
 from baldistill.data.csv_records import csv_blocks
+from baldistill.data.hub import is_of_the_network
 from baldistill.data.json_array import array_as_lines
 from baldistill.data.json_lines import parse_lines
 from baldistill.data.lines import count_lines, line_blocks
@@ -88,6 +89,12 @@ def readable_blocks(
     except (DataError, OSError, EOFError, LZMAError, pa.ArrowException) as error:
         raise DataError(
             f"{file.shown}: cannot be read: {error}; write or download the file again"
+        ) from None
+    except Exception as error:
+        if not is_of_the_network(error):
+            raise
+        raise DataError(
+            f"{file.shown}: cannot be read: {type(error).__name__}: {error}; try again"
         ) from None
 
 

@@ -18,6 +18,7 @@ import pyarrow.fs as pafs
 from baldistill.config import Columns, DataConfig
 from baldistill.data.compression import ENDINGS as PACKED
 from baldistill.data.compression import Compression
+from baldistill.data.hub import SCHEME, find_on_hub, hub_errors
 from baldistill.errors import DataError, UserError
 from baldistill.run_folder import layout
 from baldistill.storage import Storage, open_uri
@@ -83,7 +84,7 @@ def find_files(
             if (fs.type_name, info.path) in seen:
                 continue
             seen.add((fs.type_name, info.path))
-            kind = given if given != "auto" else _format_of(info.path)
+            kind = given if given != "auto" else format_of(info.path)
             if kind is None:
                 raise DataError(
                     f"{key}: cannot tell the format of {shown} by its ending (known: "
@@ -135,7 +136,24 @@ def write_bundled(config: DataConfig, seed: int, storage: Storage) -> DataConfig
 def _expand(
     source: str, key: str, *, any_ending: bool
 ) -> list[tuple[pafs.FileSystem, pafs.FileInfo, str]]:
-    fs, path, prefix = _open(source, key)
+    if not source.startswith(SCHEME):
+        fs, path, prefix = _open(source, key)
+        return _expand_path(fs, path, prefix, source, key, any_ending=any_ending)
+    found = find_on_hub(source, key)
+    pinned = f"@{found.commit}"
+    with hub_errors(key, source):
+        return [
+            (fs, info, f"{SCHEME}{info.path.replace(pinned, '')}")
+            for path in found.paths
+            for fs, info, _ in _expand_path(
+                found.fs, path, SCHEME, source, key, any_ending=any_ending
+            )
+        ]
+
+
+def _expand_path(
+    fs: pafs.FileSystem, path: str, prefix: str, source: str, key: str, *, any_ending: bool
+) -> list[tuple[pafs.FileSystem, pafs.FileInfo, str]]:
     info = fs.get_file_info(path)
     if info.type == pafs.FileType.File:
         return [(fs, info, source)]
@@ -143,7 +161,7 @@ def _expand(
         found = [
             file
             for file in _files_below(fs, path)
-            if any_ending or _format_of(file.path) is not None
+            if any_ending or format_of(file.path) is not None
         ]
         if not found:
             raise DataError(
@@ -209,7 +227,8 @@ def _stem(path: str) -> str:
     return stem if f"{dot}{last}" in PACKED else stem + dot + last
 
 
-def _format_of(path: str) -> Format | None:
+def format_of(path: str) -> Format | None:
+    """Return the format of a file by its ending; None for an unknown one."""
     stem = _stem(path)
     return next((kind for ending, kind in ENDINGS.items() if stem.endswith(ending)), None)
 
