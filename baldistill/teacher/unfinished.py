@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 ENGINE_DIED = "engine died"
 """The error of a request whose call may have been sent by an engine that died."""
 
-_MOST_DEATHS = 4  # of engines that had sent a request; then it gets no answer
+# Of engines that had a request in flight; then it gets no answer. A prompt may exhaust the memory
+# of a model in the engine's own process. The client of a server only waits: when it dies again and
+# again, the cause is mostly elsewhere, and many innocent requests are in flight each time.
+_MOST_DEATHS, _MOST_DEATHS_OF_CLIENTS = 4, 10
 _INTERRUPTED_SECONDS = 3.0  # for engines to end, then for the ledger; SIGTERM ends us after 2 s
 
 
@@ -44,15 +47,16 @@ class UnfinishedCalls:
         An answer that the engine had written is taken from its journal. Another request that it may
         have sent may have been charged, so it has failed. The Batch API finds such requests again.
         """
-        store = self._teacher.store
+        store, notes_calls = self._teacher.store, self._teacher.pool.notes_calls
+        most = _MOST_DEATHS_OF_CLIENTS if notes_calls else _MOST_DEATHS
         known = store.read_journals({request.request_id for request in requests})
         if not self._teacher.config.finds_again:
-            sent = store.sent() if self._teacher.pool.notes_calls else None
+            sent = store.sent() if notes_calls else None
             for request in requests:
                 name = request.request_id
                 if name not in known and (sent is None or (name, request.call) in sent):
                     self._deaths[name] += 1
-                    again = self._deaths[name] < _MOST_DEATHS
+                    again = self._deaths[name] < most
                     known[name] = Completion.failed(name, ENGINE_DIED, retriable=again)
         return [known.get(request.request_id) for request in requests]
 
