@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from baldistill.commands.export import export as export
     from baldistill.commands.plan import RunPlan as RunPlan
     from baldistill.commands.plan import plan as plan
+    from baldistill.commands.preview import Preview as Preview
+    from baldistill.commands.preview import preview as preview
     from baldistill.commands.publish import Published as Published
     from baldistill.commands.publish import publish as publish
     from baldistill.commands.repair import Repair as Repair
@@ -36,6 +38,7 @@ __all__ = [
     "Config",
     "Export",
     "Finding",
+    "Preview",
     "Published",
     "Repair",
     "Reply",
@@ -50,6 +53,7 @@ __all__ = [
     "export",
     "ledger",
     "plan",
+    "preview",
     "publish",
     "repair",
     "run",
@@ -71,6 +75,8 @@ _HOME = {
     "RunResult": "baldistill.commands.run",
     "plan": "baldistill.commands.plan",
     "ledger": "baldistill.report.requests",
+    "Preview": "baldistill.commands.preview",
+    "preview": "baldistill.commands.preview",
     "Published": "baldistill.commands.publish",
     "publish": "baldistill.commands.publish",
     "Repair": "baldistill.commands.repair",

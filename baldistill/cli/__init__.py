@@ -19,6 +19,7 @@ from baldistill.cli import (
     doctor,
     evaluate,
     export,
+    preview,
     publish,
     repair,
     report,
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.command()(run.run)
 app.command()(run.plan)
 app.command()(doctor.doctor)
+app.command()(preview.preview)
 app.command()(compare.compare)
 app.command()(sweep.sweep)
 app.command()(evaluate.evaluate)

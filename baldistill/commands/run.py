@@ -102,6 +102,31 @@ def run(
     """
     config = config or load_config()
     storage = Storage.open(run_dir or layout.new_folder(config.name))
+    with opened_run(
+        config, storage, address=address, store=store, engines=engines, verbose=verbose, quiet=quiet
+    ) as (context, chain):
+        stages = _run_stages(context, chain, on_stage)
+        return _finish(context, stages)
+
+
+@contextmanager
+def opened_run(
+    config: Config,
+    storage: Storage,
+    *,
+    address: str | None = None,
+    store: str | Path | ResponseStore | None = None,
+    engines: Engines | None = None,
+    verbose: bool = False,
+    quiet: bool = False,
+) -> Iterator[tuple[Context, Chain]]:
+    """Hold a run's folder, with Ray, engines and corpus; give what its stages need.
+
+    The arguments are those of `run`.
+
+    Raises:
+        UserError: The folder is in use, damaged or another config's, or something does not fit.
+    """
     say = Display(quiet=quiet).say
     with (
         only_run_in(storage, say),
@@ -126,10 +151,8 @@ def run(
                     running.warm(display.say)
                 context, chain = prepare(config, storage, responses, running, display)
                 with closing(context):
-                    stages = _run_stages(context, chain, on_stage)
-                    result = _finish(context, stages)
+                    yield context, chain
         display.say(f"done in {time.monotonic() - start:.0f} s")
-        return result
 
 
 def _adopt(storage: Storage, config: Config, responses: ResponseStore) -> None:

@@ -59,29 +59,7 @@ def run_stage(context: Context, stage: int, chain: Chain) -> StageResult:
     """
     config, say = context.config, context.display.say
     options, names = _Options(config, stage), StageLayout(stage)
-
-    errors = chain.step(
-        "errors", options.errors(), lambda: ask_student(context, stage), StudentErrors
-    )
-    plan = chain.step(
-        "plan",
-        options.plan(),
-        lambda: balance(context, stage, errors),
-        StagePlan,
-        writes=[names.plan],
-    )
-    say(f"stage {stage}/{config.stages}: {plan.describe()}")
-
-    scored = chain.step(
-        "scored",
-        options.scores(),
-        lambda: score_candidates(context, plan),
-        Scored,
-        writes=[names.scored],
-    )
-    if scored.undefined:
-        say(f"  {scored.describe_undefined(config.selection.metric)}")
-    chain.step("selected", {}, lambda: select(context, plan), Selected, writes=[names.selected])
+    errors, plan = choose_examples(context, stage, chain)
 
     caps = caps_of_stage(context.storage, stage, config.budget)
     annotated = chain.step(
@@ -108,6 +86,36 @@ def run_stage(context: Context, stage: int, chain: Chain) -> StageResult:
     if stage < config.stages and not config.evaluation.every_stage:
         return StageResult(True, None, annotated.refused)
     return StageResult(True, evaluate_stage(context, stage, chain), annotated.refused)
+
+
+def choose_examples(context: Context, stage: int, chain: Chain) -> tuple[StudentErrors, StagePlan]:
+    """Do the steps of a stage that come before its teacher is asked."""
+    config, say = context.config, context.display.say
+    options, names = _Options(config, stage), StageLayout(stage)
+
+    errors = chain.step(
+        "errors", options.errors(), lambda: ask_student(context, stage), StudentErrors
+    )
+    plan = chain.step(
+        "plan",
+        options.plan(),
+        lambda: balance(context, stage, errors),
+        StagePlan,
+        writes=[names.plan],
+    )
+    say(f"stage {stage}/{config.stages}: {plan.describe()}")
+
+    scored = chain.step(
+        "scored",
+        options.scores(),
+        lambda: score_candidates(context, plan),
+        Scored,
+        writes=[names.scored],
+    )
+    if scored.undefined:
+        say(f"  {scored.describe_undefined(config.selection.metric)}")
+    chain.step("selected", {}, lambda: select(context, plan), Selected, writes=[names.selected])
+    return errors, plan
 
 
 def evaluate_stage(context: Context, stage: int, chain: Chain) -> Metrics:

@@ -22,7 +22,7 @@ from baldistill.teacher.acceptance import Acceptance, label_only
 from baldistill.teacher.teacher import Answer, Question, Teacher
 from baldistill.teacher.votes import Poll, hold
 
-__all__ = ["RETRY_TEMPERATURE", "Explained", "explain", "label_only"]
+__all__ = ["RETRY_TEMPERATURE", "Explained", "explain", "label_only", "rationale_question"]
 
 RETRY_TEMPERATURE = 0.7  # asking a greedy teacher again would give the same answer
 
@@ -64,7 +64,7 @@ def explain(
     for number, (teacher, attempt) in enumerate(tries, start=1):
         if not pending:
             break
-        questions = (_question(example, teacher, config, attempt) for example in pending)
+        questions = (rationale_question(example, teacher, config, attempt) for example in pending)
         chosen = teacher.config.rationale
         retry = max(chosen.temperature, RETRY_TEMPERATURE)
         sampling = teacher.sampling(chosen, retry if attempt else None)
@@ -76,9 +76,10 @@ def explain(
     return result
 
 
-def _question(
+def rationale_question(
     example: Example, teacher: Teacher, config: Config, attempt: int, *, holds_unit: bool = True
 ) -> Question:
+    """Return the question about a real example, at an attempt (from 0) or as a vote."""
     prompts = teacher.prompts
     asked: dict[str, Any] = {
         "question": example.question,
@@ -182,7 +183,9 @@ def _asking(
 
     def ask(asked: list[tuple[Poll, int]]) -> list[Answer]:
         questions = (
-            _question(poll.example, teacher, config, ballot, holds_unit=poll.holder is None)
+            rationale_question(
+                poll.example, teacher, config, ballot, holds_unit=poll.holder is None
+            )
             for poll, ballot in asked
         )
         sampling = teacher.sampling(chosen, retry if asked[0][1] else None)

@@ -1,0 +1,252 @@
+"""`baldistill preview`: what is sent, what comes back and what it costs, on a few examples.
+
+A preview is the beginning of a run: it does the steps of the first stage that choose examples, and
+asks the teacher for the first of a few domains. So a run in the same folder goes on from there, and
+pays for none of these answers again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from baldistill.commands.run import opened_run
+from baldistill.config import Config
+from baldistill.config.loading import load_config
+from baldistill.core.longtail import by_size
+from baldistill.data.corpus import sample
+from baldistill.errors import ConfigError
+from baldistill.generation.types import Prompt, plain_text
+from baldistill.method.candidates import Candidates
+from baldistill.method.context import Context
+from baldistill.method.plan import StagePlan, plan_all
+from baldistill.method.stage import choose_examples
+from baldistill.progress.display import Display
+from baldistill.records import Example
+from baldistill.run_folder import layout
+from baldistill.run_folder.layout import StageLayout
+from baldistill.storage import Storage
+from baldistill.teacher.rationale import explain, rationale_question
+from baldistill.visible import visible_lines
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An example, what the teacher was sent for it, and what came back.
+
+    Attributes:
+        accepted: Whether the student would learn from it.
+        reason: Why the last answer was not accepted; None if one was.
+        text: The rationale that was accepted, or the last answer.
+    """
+
+    domain: str
+    example_id: str
+    question: str
+    answer: str
+    teacher_prompt: str
+    student_prompt: str
+    accepted: bool
+    reason: str | None
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A preview.
+
+    Attributes:
+        run_dir: The run folder; `run` goes on there.
+        shown: The examples, by domain.
+        synthesis_prompt: A prompt for a new example, if the run writes any.
+        calls: New calls of the teacher; 0 where a preview is repeated.
+        spent: Calls, tokens and cost in this folder so far.
+        expected: Calls, tokens and cost that the run's real examples need at this rate; empty if
+            nothing was accepted.
+        new: New examples that come on top.
+    """
+
+    run_dir: str
+    shown: tuple[Shown, ...]
+    synthesis_prompt: str | None
+    calls: int
+    spent: dict[str, float]
+    expected: dict[str, float]
+    new: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the preview as JSON values."""
+        return asdict(self)
+
+
+def preview(
+    config: Config | None = None,
+    *,
+    rows: int = 2,
+    domains: int = 3,
+    run_dir: str | Path | None = None,
+    address: str | None = None,
+    verbose: bool = False,
+    quiet: bool = False,
+    **options: Any,
+) -> Preview:
+    """Ask the teacher about a few examples, and show prompts, answers, verdicts and costs.
+
+    Args:
+        config: The built-in quickstart by default.
+        rows: Examples of each domain.
+        domains: How many domains: from the largest to the smallest.
+        run_dir: Folder or URI; `run` in the same folder pays for none of the answers again.
+        address: Of a Ray cluster.
+        verbose: Show Ray's own messages.
+        quiet: Show nothing.
+        options: Further ones of `run`, such as `engines`.
+
+    Raises:
+        ConfigError: The run would ask no teacher about real examples.
+        UserError: For anything else that the user can mend.
+    """
+    config = config or load_config()
+    if not config.teacher_explains or not config.budget.total:
+        raise ConfigError(
+            "a preview shows what a teacher explains, and this run explains nothing: see "
+            "student.target and budget.total"
+        )
+    storage = Storage.open(run_dir or layout.new_folder(config.name))
+    with opened_run(config, storage, address=address, verbose=verbose, quiet=quiet, **options) as (
+        context,
+        chain,
+    ):
+        _, plan = choose_examples(context, 1, chain.branch(StageLayout(1).folder))
+        result = _ask(context, plan, rows, domains)
+        show(result, context.display)
+    return result
+
+
+def _ask(context: Context, plan: StagePlan, rows: int, num_domains: int) -> Preview:
+    config = context.config
+    before = context.spending()["total"]
+    names = _spread(
+        [d for d in by_size(context.corpus.counts) if d in plan.head or plan.tail[d].real],
+        num_domains,
+    )
+    examples = Candidates(context, 1).take(dict.fromkeys(names, rows))
+    examples.sort(key=lambda example: names.index(example.domain))
+    with context.display.task("ask the teacher", len(examples)) as task:
+        teachers = context.teachers(task.report)
+        explained = explain(examples, teachers, config, stage=1, on_answers=task.advance)
+    accepted = {row.example_id: row.rationale for row in explained.annotated}
+    refused = {row.example_id: (row.reason, row.text) for row in explained.rejected}
+    shown = []
+    for example in examples:
+        name = example.example_id
+        capped = explained.refused.get(name)
+        reason, text = refused.get(name, (capped, None))
+        asked: dict[str, Any] = {"question": example.question, "domain": example.domain}
+        asked["context"] = example.context
+        shown.append(
+            Shown(
+                example.domain,
+                name,
+                example.question,
+                example.answer,
+                plain_text(rationale_question(example, teachers[0], config, 0).prompt),
+                plain_text(context.student_prompts.render("student", **asked)),
+                name in accepted,
+                None if name in accepted else reason,
+                accepted.get(name, text),
+            )
+        )
+    spent = context.spending()["total"]
+    real, new = _num_wanted(context)
+    return Preview(
+        context.storage.uri,
+        tuple(shown),
+        _synthesis_prompt(context) if new else None,
+        spent["calls"] - before["calls"],
+        _figures(spent),
+        {key: value * real / len(accepted) for key, value in _figures(spent).items()}
+        if accepted
+        else {},
+        new,
+    )
+
+
+def _spread(names: list[str], most: int) -> list[str]:
+    """Return at most so many names, from the first to the last."""
+    if len(names) <= most:
+        return names
+    step = (len(names) - 1) / max(most - 1, 1)
+    return [names[round(i * step)] for i in range(most)]
+
+
+def _figures(total: dict[str, Any]) -> dict[str, float]:
+    tokens = total["prompt_tokens"] + total["completion_tokens"]
+    return {"calls": total["calls"], "tokens": tokens, "cost": total["cost"]}
+
+
+def _num_wanted(context: Context) -> tuple[int, int]:
+    """Return how many real and how many new examples the whole run plans."""
+    config = context.config
+    plans = plan_all(config, context.corpus.counts)
+    real = sum(sum(p.head.values()) + sum(t.real for t in p.tail.values()) for p in plans)
+    new = sum(t.synthetic for p in plans for t in p.tail.values())
+    return real, new if config.tail.fill == "synthesize" else 0
+
+
+def _synthesis_prompt(context: Context) -> str:
+    """Return a prompt for a new example of the smallest domain, with some of its rows."""
+    config, counts = context.config, context.corpus.counts
+    domain = list(by_size(counts))[-1]
+    num_shown = min(config.tail.demonstrations, counts[domain])
+    rows = sample(
+        context.storage, {domain: num_shown}, counts, tried=set(), seed=context.seed("preview", 1)
+    )
+    demonstrations = [asdict(example) for example in Example.from_table(rows)]
+    structured = config.teacher.tiers[0].structured
+    prompt: Prompt = context.teacher_prompts[0].render(
+        "synthesis", domain=domain, demonstrations=demonstrations, structured=structured
+    )
+    return plain_text(prompt)
+
+
+def show(result: Preview, display: Display) -> None:
+    """Print a preview."""
+    domain = None
+
+    def say(text: str) -> None:
+        display.say_lines(visible_lines(text))
+
+    for one in result.shown:
+        if one.domain != domain:
+            domain = one.domain
+            say(f"\n=== {domain}")
+            say(f"--- the teacher is sent\n{one.teacher_prompt.rstrip()}")
+            say(f"--- the student is sent\n{one.student_prompt.rstrip()}")
+        else:
+            say(f"--- another question\n{one.question}")
+        verdict = "accepted" if one.accepted else f"not accepted: {one.reason}"
+        gold = f" (gold answer: {one.answer})" if one.answer else ""
+        say(f"--- the teacher's answer, {verdict}{gold}\n{one.text or '-'}")
+    if result.synthesis_prompt:
+        text = result.synthesis_prompt.rstrip()
+        say(f"\n=== a prompt for a new example, with other examples each time\n{text}")
+    spent, num = result.spent, len(result.shown)
+    good = sum(one.accepted for one in result.shown)
+    say(
+        f"\n{good} of {num} accepted. {result.calls} new calls; in this folder {spent['calls']:,} "
+        f"calls, {spent['tokens']:,} tokens" + _money(spent["cost"])
+    )
+    if expected := result.expected:
+        say(
+            f"at this rate the real examples of the run need some {expected['calls']:,.0f} calls, "
+            f"{expected['tokens']:,.0f} tokens"
+            + _money(expected["cost"])
+            + (f"; {result.new:,} new examples come on top" if result.new else "")
+        )
+    say(f"to go on: baldistill run --run-dir {result.run_dir}")
+
+
+def _money(cost: float) -> str:
+    return f", cost {cost:,.4g}" if cost else ""
