@@ -13,6 +13,7 @@ from baldistill.answers.store import ResponseStore
 from baldistill.config import Config, DataConfig
 from baldistill.config.teachers import recorded_sources
 from baldistill.data.labels import label_sets
+from baldistill.data.likelihood_bins import Scorer
 from baldistill.data.prepare import prepare_corpus
 from baldistill.data.recorded_examples import RecordedSummary, find_recorded, prepare_recorded
 from baldistill.data.summary import CorpusSummary
@@ -125,16 +126,17 @@ def validated_corpus(
         DataError: The corpus cannot be used.
     """
     _check_packages(config.data)
+    scorer, questions_decide = scorer_of(config.data), config.data.domain_column is None
     display.say("reading the corpus ...")
     chain = Chain(storage)
     corpus = chain.step(
         CORPUS_STEP,
         {"data": config.data.model_dump(mode="json"), "seed": config.seed},
         lambda: prepare_corpus(
-            config.data, config.seed, storage, partial(display.task, brief=True)
+            config.data, config.seed, storage, partial(display.task, brief=True), scorer
         ),
         CorpusSummary,
-        writes=CORPUS if config.data.clusters is None else (*CORPUS, DOMAINS),
+        writes=(*CORPUS, DOMAINS) if questions_decide else CORPUS,
     )
     display.say(
         f"corpus: {sum(corpus.counts.values()):,} examples in {len(corpus.counts)} domains, "
@@ -144,6 +146,21 @@ def validated_corpus(
     for warning in corpus.warnings:
         display.say(f"  warning: {warning}")
     return chain, corpus
+
+
+def scorer_of(data: DataConfig) -> Scorer | None:
+    """Return what scores the questions, where domains are made by likelihood.
+
+    Raises:
+        UserError: There is no such model.
+    """
+    if data.domains is None or data.domains.model is None:
+        return None
+    from baldistill.generation.likelihood import TextLikelihood  # torch, only where it is needed
+
+    scorer = TextLikelihood(data.domains.model)
+    scorer.check()
+    return scorer
 
 
 def _check_packages(data: DataConfig) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 from rich.table import Table
 
-from baldistill.commands.inputs import scratch_folder
+from baldistill.commands.inputs import scorer_of, scratch_folder
 from baldistill.config import Config
 from baldistill.core.longtail import by_size, head_domains, imbalance
 from baldistill.data.prepare import prepare_corpus
@@ -56,7 +56,8 @@ def inspect_corpus(
     data = config.data.model_copy(update={"max_bad_fraction": 1.0})
     order = [("file", "ascending"), ("row", "ascending")]
     with scratch_folder("data") as storage, connected(address, verbose=verbose):
-        corpus = prepare_corpus(data, config.seed, storage, partial(display.task, brief=True))
+        track, scorer = partial(display.task, brief=True), scorer_of(data)
+        corpus = prepare_corpus(data, config.seed, storage, track, scorer)
         return Inspection(corpus, storage.read_table(layout.QUARANTINE).sort_by(order))
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from baldistill.commands.inputs import scratch_folder
+from baldistill.commands.inputs import scorer_of, scratch_folder
 from baldistill.commands.inspect_corpus import domain_table
 from baldistill.config import Config
 from baldistill.core.longtail import by_size, head_domains
@@ -42,7 +42,7 @@ class Domains:
 
     Attributes:
         typical: Domain -> a few of its questions: those nearest to the centre of their cluster,
-            or, where a column holds the domains, any.
+            or any, where domains are no clusters.
     """
 
     corpus: CorpusSummary
@@ -82,10 +82,9 @@ def inspect_domains(
     if out is not None and out.suffix not in ENDINGS:
         raise UserError(f"--out {out}: the ending says the format: {' or '.join(ENDINGS)}")
     with scratch_folder("data") as storage, connected(address, verbose=verbose):
-        corpus = prepare_corpus(
-            config.data, config.seed, storage, partial(display.task, brief=True)
-        )
-        typical = _typical_rows(storage, config.seed, corpus)
+        track, scorer = partial(display.task, brief=True), scorer_of(config.data)
+        corpus = prepare_corpus(config.data, config.seed, storage, track, scorer)
+        typical = _typical_rows(storage, config, corpus)
         if out is not None:
             _write(storage, out)
         return Domains(corpus, typical)
@@ -105,9 +104,9 @@ def show_domains(found: Domains, config: Config, display: Display) -> None:
         display.say(f"warning: {warning}")
 
 
-def _typical_rows(storage: Storage, seed: int, corpus: CorpusSummary) -> dict[str, list[str]]:
-    model = None
-    if storage.exists(layout.DOMAINS):
+def _typical_rows(storage: Storage, config: Config, corpus: CorpusSummary) -> dict[str, list[str]]:
+    model, seed = None, config.seed
+    if config.data.domains is not None and config.data.domains.clusters is not None:
         model = ClusterModel.load(storage, layout.DOMAINS)
     shared, wanted = ray.put(model), dict.fromkeys(corpus.counts, _TYPICAL)
 

@@ -65,6 +65,10 @@ class Columns(Section):
         return self
 
 
+LIKELIHOOD = "likelihood"
+"""The value of `domains.by` that is no column."""
+
+
 class DomainsConfig(Section):
     """How domains are made where no column holds them: by `clusters` or by a column."""
 
@@ -72,15 +76,26 @@ class DomainsConfig(Section):
     """Groups of questions by their words (TF-IDF and k-means on a seeded sample), at most so many;
     `auto` keeps apart what has few words in common, from 2 to 64."""
     by: str | None = None
-    """A column that `pattern` finds the domain in; it may be mapped as something else, too."""
+    """A column that `pattern` finds the domain in; it may be mapped as something else, too. Or
+    `likelihood`: how likely `model` finds the question among those of its length."""
     pattern: str | None = None
     """A regular expression (Python's): its first group, or all that it matches, is the domain.
     Rows in which it is not found are quarantined."""
+    bins: Annotated[int, Field(ge=2, le=100)] | None = None
+    """Of `by: likelihood`: domains of about the same size, from the most likely questions on."""
+    model: str | None = None
+    """Of `by: likelihood`: hub id, path or URI of a small causal language model; `bundled` is the
+    student inside the package. It runs on CPUs, in Ray Data tasks."""
 
     @model_validator(mode="after")
     def _one_way(self) -> DomainsConfig:
         if (self.clusters is None) == (self.by is None):
             raise ValueError("give one of clusters and by, such as {clusters: auto}")
+        if self.by == LIKELIHOOD:
+            if self.bins is None or self.model is None or self.pattern is not None:
+                raise ValueError("by: likelihood needs bins and model, and takes no pattern")
+        elif self.bins is not None or self.model is not None:
+            raise ValueError("bins and model are for by: likelihood")
         if self.pattern is not None and self.by is None:
             raise ValueError("pattern needs a column to look in: give by, too")
         try:
@@ -138,9 +153,11 @@ class DataConfig(Section):
         )
 
     @property
-    def clusters(self) -> int | Literal["auto"] | None:
-        """How many clusters are domains; None where a column has the domains."""
-        return None if self.domains is None else self.domains.clusters
+    def domain_column(self) -> str | None:
+        """The column that has the domains or names them; None where the questions decide."""
+        if self.domains is None:
+            return self.columns.domain
+        return None if self.domains.by == LIKELIHOOD else self.domains.by
 
     @field_validator("train", "evaluation")
     @classmethod

@@ -79,9 +79,8 @@ def check_evaluation(num_evaluation: int, num_train: int, config: DataConfig) ->
 def check_num_domains(num_domains: int, config: DataConfig) -> None:
     """Raise if the domain column has too many values for domains."""
     if num_domains > MAX_DOMAINS:
-        column = config.columns.domain if config.domains is None else config.domains.by
         raise DataError(
-            f"`{column}` has more than {MAX_DOMAINS} different values: a domain is "
+            f"`{config.domain_column}` has more than {MAX_DOMAINS} different values: a domain is "
             "a class, topic or task type that many rows share. To do: map data.columns.domain to "
             "a coarser column"
         )

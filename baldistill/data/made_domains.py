@@ -4,7 +4,8 @@ They come after the reading pass, which stages rows without a domain:
 
 1. sample: each part gives the questions to train on whose seeded hash is low. The bound follows
    from the number of rows, so some `SAMPLE_ROWS` reach the driver, whatever the size of the corpus.
-   The driver fits the model (`clusters.py`) and writes it to the run folder.
+   The driver fits the model (`clusters.py`) and writes it to the run folder. By likelihood, this
+   pass scores all questions, and gives figures instead of texts (`likelihood_bins.py`).
 2. assign: each part gets a file of domains and ids beside its staged rows, which the later passes
    lay over the rows.
 
@@ -13,8 +14,9 @@ The rows and the seed decide the sample and so the domains; their order and the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc as ipc
@@ -24,6 +26,7 @@ import ray
 from baldistill.config import DataConfig
 from baldistill.core.selection import hash_score
 from baldistill.data.clusters import MAX_CHARS, ClusterModel, fit
+from baldistill.data.likelihood_bins import LikelihoodBins, Scorer, fit_bins
 from baldistill.data.ray_pass import Track, run_tasks
 from baldistill.data.text import example_ids
 from baldistill.data.validate import TRAIN
@@ -32,13 +35,20 @@ from baldistill.run_folder import layout
 from baldistill.storage import Storage
 
 SAMPLE_ROWS = 20_000
-"""About so many questions decide the clusters; the rest is only assigned."""
+"""About so many questions decide the domains; the rest is only assigned."""
 
 _BATCH_ROWS = 8192
 _OVERLAY = pa.schema(
     [
         pa.field("domain", pa.dictionary(pa.int32(), pa.string()), nullable=False),
         pa.field("example_id", pa.string(), nullable=False),
+    ]
+)
+
+_SCORES = pa.schema(
+    [
+        pa.field("num_tokens", pa.int64(), nullable=False),
+        pa.field("log_likelihood", pa.float64(), nullable=False),
     ]
 )
 
@@ -50,8 +60,9 @@ def make_domains(
     num_rows: int,
     storage: Storage,
     track: Track,
+    scorer: Scorer | None = None,
 ) -> None:
-    """Give every staged row its domain, if that is a cluster (`data.domains.clusters`).
+    """Give every staged row its domain, if its question decides it (`data.domains`).
 
     Args:
         config: Of the corpus.
@@ -60,15 +71,40 @@ def make_domains(
         num_rows: Rows of all parts.
         storage: The run folder's.
         track: Shows progress.
+        scorer: Of `by: likelihood`.
 
     Raises:
         DataError: The questions cannot be grouped.
     """
-    if config.clusters is None:
+    made = config.domains
+    if made is None or config.domain_column is not None:
         return
-    storage.fs.create_dir(storage.path(f"{layout.STAGING}/domains"), recursive=True)
-    questions = _sample(parts, seed, SAMPLE_ROWS / num_rows, storage, track)
-    model = fit(questions, config.clusters, seed)
+    share = SAMPLE_ROWS / num_rows
+    for folder in ("domains", "scores"):
+        storage.fs.create_dir(storage.path(f"{layout.STAGING}/{folder}"), recursive=True)
+    model: ClusterModel | LikelihoodBins
+    if made.clusters is not None:
+
+        def look(index: int) -> Iterator[pa.Table]:
+            yield _sample_part(storage, parts[index], seed, share)
+
+        sample = _gather(run_tasks(look, len(parts), "sample questions", track))
+        model = fit(sample["question"].to_pylist(), made.clusters, seed)
+    else:
+        assert made.bins is not None
+        if scorer is None:
+            raise DataError(
+                "this command cannot make domains by likelihood: let `baldistill data domains` "
+                "write them (--out), and give it that file"
+            )
+        scores = ray.put(scorer)
+
+        def score(index: int) -> Iterator[pa.Table]:
+            yield _score_part(storage, parts[index], ray.get(scores), seed, share)
+
+        sample = _gather(run_tasks(score, len(parts), "score questions", track))
+        tokens, likely = (sample[name].to_numpy() for name in _SCORES.names)
+        model = fit_bins(tokens, likely, made.bins)
     model.save(storage, layout.DOMAINS)
     # an id of a chat's turn says which chat it is from
     has_ids = config.columns.id is not None or config.columns.messages is not None
@@ -80,51 +116,80 @@ def make_domains(
     assert sum(run_tasks(assign, len(parts), "assign domains", track)) == num_rows
 
 
-def _sample(
-    parts: Sequence[str], seed: int, share: float, storage: Storage, track: Track
-) -> list[str]:
-    """Return a share of the different questions to train on, by seeded hash."""
-
-    def task(index: int) -> Iterator[pa.Table]:
-        yield _sample_part(storage, parts[index], seed, share)
-
-    found = pa.concat_tables(run_tasks(task, len(parts), "sample questions", track))
+def _gather(tables: Iterable[pa.Table]) -> pa.Table:
+    """Return sampled rows of different questions, in an order that their hashes decide."""
+    found = pa.concat_tables(tables)
     if not len(found):
         raise DataError("no row is left to train on, so data.domains has nothing to look at")
-    found = found.sort_by([("score", "ascending"), ("question", "ascending")])
-    return list(dict.fromkeys(found["question"].to_pylist()))
+    found = found.sort_by([("score", "ascending"), ("question_key", "ascending")])
+    key = found["question_key"].to_numpy()
+    return found.filter(pa.array(np.append(True, key[1:] != key[:-1])))
 
 
 def _sample_part(storage: Storage, name: str, seed: int, share: float) -> pa.Table:
-    tables = [
-        pa.table({"question": pa.array([], pa.string()), "score": pa.array([], pa.float64())})
-    ]
-    with storage.fs.open_input_file(_rows(storage, name)) as source:
-        columns = ["question", "question_key", "role"]
-        for batch in pq.ParquetFile(source).iter_batches(
-            _BATCH_ROWS, columns=columns, use_threads=False
-        ):
-            score = hash_score(seed, batch["question_key"].cast(pa.string()))
-            chosen = pa.array((score < share) & (batch["role"].to_numpy() == TRAIN))
-            texts = pc.utf8_slice_codeunits(batch["question"].filter(chosen), 0, MAX_CHARS)
-            tables.append(pa.table({"question": texts, "score": pa.array(score).filter(chosen)}))
+    """Return the sampled questions of a part."""
+    tables = []
+    for batch in _batches(storage, name):
+        score, chosen = _chosen(batch, seed, share)
+        texts = pc.utf8_slice_codeunits(batch["question"].filter(chosen), 0, MAX_CHARS)
+        tables.append(score.append_column("question", texts))
     return pa.concat_tables(tables)
 
 
-def _assign_part(storage: Storage, name: str, model: ClusterModel, *, has_ids: bool) -> int:
+def _score_part(storage: Storage, name: str, scorer: Scorer, seed: int, share: float) -> pa.Table:
+    """Write how likely each question of a part is; return the figures of the sampled ones."""
+    tables = []
+    with (
+        storage.fs.open_output_stream(_scores(storage, name)) as sink,
+        ipc.new_file(sink, _SCORES) as writer,
+    ):
+        for batch in _batches(storage, name):
+            figures = pa.record_batch(list(scorer(batch["question"].to_pylist())), schema=_SCORES)
+            writer.write_batch(figures)
+            score, chosen = _chosen(batch, seed, share)
+            for column in _SCORES.names:
+                score = score.append_column(column, figures[column].filter(chosen))
+            tables.append(score)
+    return pa.concat_tables(tables)
+
+
+def _chosen(batch: pa.RecordBatch, seed: int, share: float) -> tuple[pa.Table, pa.Array]:
+    """Return key and hash of the sampled rows of a batch, and which they are."""
+    score = hash_score(seed, batch["question_key"].cast(pa.string()))
+    chosen = pa.array((score < share) & (batch["role"].to_numpy() == TRAIN))
+    table = pa.table({"question_key": batch["question_key"], "score": pa.array(score)})
+    return table.filter(chosen), chosen
+
+
+def _batches(storage: Storage, name: str) -> Iterator[pa.RecordBatch]:
+    columns = ["question", "question_key", "role", "example_id"]
+    with storage.fs.open_input_file(_rows(storage, name)) as source:
+        yield from pq.ParquetFile(source).iter_batches(
+            _BATCH_ROWS, columns=columns, use_threads=False
+        )
+
+
+def _assign_part(
+    storage: Storage, name: str, model: ClusterModel | LikelihoodBins, *, has_ids: bool
+) -> int:
     """Write the domain and the id of each row of a part; return how many."""
     names, num_rows = pa.array(model.names, pa.string()), 0
+    scores = None
+    if isinstance(model, LikelihoodBins):
+        with storage.fs.open_input_file(_scores(storage, name)) as source:
+            scores = ipc.open_file(source).read_all()
     with (
-        storage.fs.open_input_file(_rows(storage, name)) as source,
         storage.fs.open_output_stream(_overlay(storage, name)) as sink,
         ipc.new_file(sink, _OVERLAY) as writer,
     ):
-        columns = ["question", "example_id"]
-        for batch in pq.ParquetFile(source).iter_batches(
-            _BATCH_ROWS, columns=columns, use_threads=False
-        ):
+        for batch in _batches(storage, name):
             questions = batch["question"].to_pylist()
-            codes, _ = model.assign(questions)
+            if isinstance(model, ClusterModel):
+                codes, _ = model.assign(questions)
+            else:
+                assert scores is not None
+                part = scores.slice(num_rows, len(batch))
+                codes = model.assign(*(part[column].to_numpy() for column in _SCORES.names))
             ids = batch["example_id"]
             if not has_ids:  # as if the domains had been in a column
                 ids = pa.array(example_ids([model.names[code] for code in codes], questions))
@@ -160,3 +225,7 @@ def _rows(storage: Storage, name: str) -> str:
 
 def _overlay(storage: Storage, name: str) -> str:
     return storage.path(f"{layout.STAGING}/domains/{name}.arrow")
+
+
+def _scores(storage: Storage, name: str) -> str:
+    return storage.path(f"{layout.STAGING}/scores/{name}.arrow")

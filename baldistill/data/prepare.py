@@ -45,6 +45,7 @@ from baldistill.data.duplicates import (
     repeated_keys,
 )
 from baldistill.data.file_format import inspect_files
+from baldistill.data.likelihood_bins import Scorer
 from baldistill.data.made_domains import make_domains
 from baldistill.data.ray_pass import Track, run_tasks, run_tasks_as_refs, untracked
 from baldistill.data.read_unit import ReadPlan, count_segment, read_unit
@@ -83,13 +84,18 @@ _FOLDERS = (
 
 
 def prepare_corpus(
-    config: DataConfig, seed: int, storage: Storage, track: Track = untracked
+    config: DataConfig,
+    seed: int,
+    storage: Storage,
+    track: Track = untracked,
+    scorer: Scorer | None = None,
 ) -> CorpusSummary:
     """Read, validate, quarantine, normalise and split the corpus.
 
     Writes `corpus/train`, `corpus/evaluation` (records.EXAMPLES) and `quarantine`
     (records.QUARANTINE), folders of Parquet files, and replaces what an earlier attempt left there.
     The files, the config and the seed fix the set of rows in each folder, but not their order.
+    `scorer` says how likely questions are, where domains are made of that (`data.domains`).
 
     Raises:
         DataError: The corpus cannot be used; says what is wrong, where, and what to do.
@@ -101,18 +107,20 @@ def prepare_corpus(
     try:
         if config.train == "bundled":
             config = write_bundled(config, seed, storage)
-        return _prepare(config, seed, storage, track)
+        return _prepare(config, seed, storage, track, scorer)
     finally:
         storage.delete(layout.STAGING)
 
 
-def _prepare(config: DataConfig, seed: int, storage: Storage, track: Track) -> CorpusSummary:
+def _prepare(
+    config: DataConfig, seed: int, storage: Storage, track: Track, scorer: Scorer | None
+) -> CorpusSummary:
     plan = _plan(config, track)
     reports = _read(plan, storage, track)
     check_share_bad(reports, config, storage)
     parts = [report.name for report in reports if report.num_valid]
     num_valid = sum(report.num_valid for report in reports)
-    make_domains(config, seed, parts, num_valid, storage, track)
+    make_domains(config, seed, parts, num_valid, storage, track, scorer)
     duplicates = _find_duplicates(reports, storage, track)
     chosen = _choose_evaluation(config, seed, parts, duplicates, storage, track)
     optional = set[str]().union(*(report.optional for report in reports))

@@ -116,7 +116,7 @@ def mapped_columns(config: DataConfig, role: Role) -> dict[str, str]:
         "messages": columns.messages,
         "question": columns.question,
         "answer": answer,
-        "domain": columns.domain if config.domains is None else config.domains.by,
+        "domain": config.domain_column,
         "alternatives": answer,
         "id": columns.id,
         "choices": columns.choices,

@@ -102,10 +102,10 @@ def _status(run: RunFolder) -> str:
 def _notes(run: RunFolder) -> list[str]:
     """Collect what a person should know before reading the figures."""
     notes = list(run.corpus.get("warnings", []))
-    if run.setting("data.domains.clusters", None):
+    if kind := _made_domains(run):
         notes.append(
-            "No column holds the domains: they are clusters of the questions by their words "
-            "(data.domains), and so are those that macro is the mean of."
+            f"No column holds the domains: they are {kind} (data.domains), and so are those that "
+            "macro is the mean of."
         )
     if run.finished and run.num_stages == 0:
         notes.append("budget.total is 0: nothing was annotated, only the base student evaluated.")
@@ -136,6 +136,15 @@ def _notes(run: RunFolder) -> list[str]:
                     f"examples were {what} to fit student.max_length."
                 )
     return notes
+
+
+def _made_domains(run: RunFolder) -> str | None:
+    """Say what the domains are, where questions decide them."""
+    if run.setting("data.domains.clusters", None):
+        return "clusters of the questions by their words"
+    if run.setting("data.domains.bins", None):
+        return "bins of questions, by how likely a small model finds them"
+    return None
 
 
 def _scores(run: RunFolder) -> list[Tile]:

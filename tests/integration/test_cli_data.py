@@ -85,8 +85,9 @@ def test_zipf_makes_a_corpus_that_a_run_reads(file: str, tmp_path: Path) -> None
     assert first.sort_by("example_id").equals(again.sort_by("example_id"))
 
 
-def test_made_domains_are_the_same_in_any_order_and_from_the_file(tmp_path: Path) -> None:
-    pytest.importorskip("sklearn", reason="an environment made before scikit-learn came in")
+@pytest.fixture
+def twice(tmp_path: Path) -> tuple[str, str]:
+    """The same rows without domains as one file with a duplicate, and as units in another order."""
     rows = [
         {"question": text.format(i), "answer": str(i)}
         for text, size in (
@@ -101,21 +102,41 @@ def test_made_domains_are_the_same_in_any_order_and_from_the_file(tmp_path: Path
     whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut"
     whole.write_text("".join([*lines, lines[0]]))
     cut.mkdir()
-    for number in range(3):  # units of their own, in another order
+    for number in range(3):
         (cut / f"{number}.csv").write_text(
             "question,answer\n"
             + "".join(f"{row['question']},{row['answer']}\n" for row in rows[2 - number :: 3])
         )
+    return str(whole), str(cut)
+
+
+def test_domains_by_likelihood_are_of_one_size_and_the_same_in_any_order(
+    twice: tuple[str, str],
+) -> None:
+    made = ["data.columns.domain=null", "data.domains={by: likelihood, bins: 3, model: bundled}"]
+    found, cut = (invoke("domains", path, *made, "--json")[0] for path in twice)
+    assert found == cut
+    assert sorted(d["name"] for d in found["domains"]) == [f"likelihood-{n}" for n in (1, 2, 3)]
+    sizes = [d["train"] + d["evaluation"] for d in found["domains"]]
+    assert sum(sizes) == 86
+    assert min(sizes) >= 25
+
+
+def test_made_domains_are_the_same_in_any_order_and_from_the_file(
+    twice: tuple[str, str], tmp_path: Path
+) -> None:
+    pytest.importorskip("sklearn", reason="an environment made before scikit-learn came in")
+    whole, cut = twice
     made = ["data.columns.domain=null", "data.domains={clusters: 3}"]
     out = str(tmp_path / "out.parquet")
-    found, shown = invoke("domains", str(whole), *made, "--out", out, "--json")
+    found, shown = invoke("domains", whole, *made, "--out", out, "--json")
     domains = found["domains"]
     assert [(d["train"], d["evaluation"]) for d in domains] == [(54, 6), (18, 2), (5, 1)]
     assert all(len(set(d["typical"])) == 3 for d in domains)
     assert "How much is" in domains[0]["typical"][0]
     assert f"{domains[2]['name']} (5)" in shown
     again = str(tmp_path / "again.jsonl")
-    assert invoke("domains", str(cut), *made, "--out", again, "--json")[0] == found
+    assert invoke("domains", cut, *made, "--out", again, "--json")[0] == found
     table = pq.read_table(out).sort_by("example_id")
     by_id = [json.loads(line) for line in Path(again).read_text().splitlines()]
     assert table.to_pylist() == sorted(by_id, key=lambda row: row["example_id"])

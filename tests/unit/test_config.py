@@ -276,6 +276,8 @@ def test_options_that_came_later_do_not_show_in_old_folders() -> None:
         (["data.columns.domain=null", "data.domains={clusters: 3, by: id}"], "give one of"),
         (["data.columns.domain=null", "data.domains={clusters: 3, pattern: x}"], "needs a column"),
         (["data.columns.domain=null", "data.domains={by: id, pattern: '('}"], "no regular express"),
+        (["data.columns.domain=null", "data.domains={by: likelihood}"], "needs bins and model"),
+        (["data.columns.domain=null", "data.domains={by: id, bins: 3}"], "are for by: likelihood"),
     ],
 )
 def test_domains_come_from_one_place(items: list[str], message: str) -> None:
