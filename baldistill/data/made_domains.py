@@ -15,6 +15,7 @@ The rows and the seed decide the sample and so the domains; their order and the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +34,9 @@ from baldistill.data.validate import TRAIN
 from baldistill.errors import DataError
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
+
+Model: TypeAlias = ClusterModel | LikelihoodBins
+"""What decides the domain of a question."""
 
 SAMPLE_ROWS = 20_000
 """About so many questions decide the domains; the rest is only assigned."""
@@ -79,32 +83,14 @@ def make_domains(
     made = config.domains
     if made is None or config.domain_column is not None:
         return
-    share = SAMPLE_ROWS / num_rows
     for folder in ("domains", "scores"):
         storage.fs.create_dir(storage.path(f"{layout.STAGING}/{folder}"), recursive=True)
-    model: ClusterModel | LikelihoodBins
+    share = SAMPLE_ROWS / num_rows
     if made.clusters is not None:
-
-        def look(index: int) -> Iterator[pa.Table]:
-            yield _sample_part(storage, parts[index], seed, share)
-
-        sample = _gather(run_tasks(look, len(parts), "sample questions", track))
-        model = fit(sample["question"].to_pylist(), made.clusters, seed)
+        model: Model = _fit_clusters(made.clusters, seed, share, parts, storage, track)
     else:
         assert made.bins is not None
-        if scorer is None:
-            raise DataError(
-                "this command cannot make domains by likelihood: let `baldistill data domains` "
-                "write them (--out), and give it that file"
-            )
-        scores = ray.put(scorer)
-
-        def score(index: int) -> Iterator[pa.Table]:
-            yield _score_part(storage, parts[index], ray.get(scores), seed, share)
-
-        sample = _gather(run_tasks(score, len(parts), "score questions", track))
-        tokens, likely = (sample[name].to_numpy() for name in _SCORES.names)
-        model = fit_bins(tokens, likely, made.bins)
+        model = _fit_bins(made.bins, seed, share, parts, storage, track, scorer)
     model.save(storage, layout.DOMAINS)
     # an id of a chat's turn says which chat it is from
     has_ids = config.columns.id is not None or config.columns.messages is not None
@@ -114,6 +100,45 @@ def make_domains(
         yield _assign_part(storage, parts[index], ray.get(shared), has_ids=has_ids)
 
     assert sum(run_tasks(assign, len(parts), "assign domains", track)) == num_rows
+
+
+def _fit_clusters(
+    clusters: int | Literal["auto"],
+    seed: int,
+    share: float,
+    parts: Sequence[str],
+    storage: Storage,
+    track: Track,
+) -> ClusterModel:
+    def look(index: int) -> Iterator[pa.Table]:
+        yield _sample_part(storage, parts[index], seed, share)
+
+    sample = _gather(run_tasks(look, len(parts), "sample questions", track))
+    return fit(sample["question"].to_pylist(), clusters, seed)
+
+
+def _fit_bins(
+    bins: int,
+    seed: int,
+    share: float,
+    parts: Sequence[str],
+    storage: Storage,
+    track: Track,
+    scorer: Scorer | None,
+) -> LikelihoodBins:
+    if scorer is None:
+        raise DataError(
+            "this command cannot make domains by likelihood: let `baldistill data domains` "
+            "write them (--out), and give it that file"
+        )
+    shared = ray.put(scorer)
+
+    def score(index: int) -> Iterator[pa.Table]:
+        yield _score_part(storage, parts[index], ray.get(shared), seed, share)
+
+    sample = _gather(run_tasks(score, len(parts), "score questions", track))
+    tokens, likely = (sample[name].to_numpy() for name in _SCORES.names)
+    return fit_bins(tokens, likely, bins)
 
 
 def _gather(tables: Iterable[pa.Table]) -> pa.Table:
@@ -169,9 +194,7 @@ def _batches(storage: Storage, name: str) -> Iterator[pa.RecordBatch]:
         )
 
 
-def _assign_part(
-    storage: Storage, name: str, model: ClusterModel | LikelihoodBins, *, has_ids: bool
-) -> int:
+def _assign_part(storage: Storage, name: str, model: Model, *, has_ids: bool) -> int:
     """Write the domain and the id of each row of a part; return how many."""
     names, num_rows = pa.array(model.names, pa.string()), 0
     scores = None
