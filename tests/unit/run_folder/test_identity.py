@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from baldistill.config import StudentConfig
 from baldistill.config.loading import load_config
 from baldistill.errors import ConfigError
-from baldistill.run_folder.identity import adopt_run
+from baldistill.run_folder.identity import PLACEMENT, adopt_run
 from baldistill.run_folder.steps import Chain
 from baldistill.storage import Storage
 from baldistill.yaml12 import read_yaml
@@ -93,3 +94,23 @@ def test_the_versions_are_those_of_the_start(tmp_path: Path) -> None:
     adopt_run(storage, load_config(None, [*BASE, "name=other"]), "answers")
     assert storage.read_json("versions.json") == {"then": "1"}
     assert read_yaml(storage.read_text("config.yaml"))["name"] == "other"
+
+
+def test_a_student_of_an_earlier_version_keeps_its_key(tmp_path: Path) -> None:
+    """Its folder was written before there were checkpoints, FSDP and adapters that are kept."""
+    decides = {
+        "model": "bundled", "prompts": "auto", "target": "rationale", "data": "cumulative",
+        "init": "base", "epochs": 3.0, "learning_rate": 2e-5, "lr_schedule": "cosine",
+        "warmup_ratio": 0.03, "weight_decay": 0.0, "batch_size": 32, "gradient_accumulation": 1,
+        "max_length": 1024, "precision": "auto", "gradient_checkpointing": False,
+        "optimizer": "auto", "trainer": {},
+        "lora": {"rank": 4, "alpha": 32.0, "dropout": 0.0, "target_modules": "all-linear"},
+        "response": {"max_new_tokens": 96, "temperature": 0.0, "top_p": 1.0},
+    }  # fmt: skip
+    student = StudentConfig.model_validate(
+        {"lora": {"rank": 4}, "parallel": "fsdp", "checkpoint": False}
+    )
+    assert student.model_dump(mode="json", exclude=PLACEMENT) == decides
+    kept = load_config(None, ["student.lora={rank: 4, keep: true}"])
+    adopt_run(Storage.open(tmp_path), kept, "answers")
+    assert load_config(tmp_path / "config.yaml") == kept
