@@ -67,6 +67,7 @@ def _ours(model: str, rows: Any, tokenizer: Any, batch: int, output: str) -> Any
     from baldistill.config import StudentConfig
     from baldistill.generation.loading import load_pretrained
     from baldistill.student import train
+    from baldistill.student.arguments import training_arguments
     from baldistill.student.saving import Saving
 
     budget: Any = os.environ.get("TOKENS_PER_BATCH", "auto")
@@ -74,7 +75,7 @@ def _ours(model: str, rows: Any, tokenizer: Any, batch: int, output: str) -> Any
         epochs=1, batch_size=batch, tokens_per_batch=budget if budget == "auto" else int(budget)
     )
     _, loaded = load_pretrained(model, torch.float32)
-    arguments = train._arguments(config, 0, Path(output))
+    arguments = training_arguments(config, 0, Path(output))
     return train._trainer(loaded, rows, tokenizer, config, arguments, Saving())
 
 

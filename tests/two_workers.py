@@ -29,6 +29,8 @@ class Job:
 
     name: str
     config: dict[str, Any]
+    base: str | None = None
+    """A folder beside that of the job, in place of the bundled student."""
     number: int = 24
     kill_after: int | None = None
     same_folder_as: str | None = None
@@ -66,7 +68,7 @@ def train_job(job: Job, folder: Path, rank: int) -> None:
         result = training.train(
             [f"Question: {one.question}\n" for one in made],
             [f"{one.rationale}\nAnswer: {one.answer}" for one in made],
-            init=str(model_dir("student")),
+            init=str(folder / job.base if job.base else model_dir("student")),
             output=folder / job.name,
             config=StudentConfig(**job.config),
             seed=5,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -12,8 +12,10 @@ from transformers.utils import logging as transformers_logging
 from baldistill.errors import UserError
 
 
-def load_pretrained(path: str, dtype: torch.dtype) -> tuple[Any, Any]:
+def load_pretrained(path: str, dtype: torch.dtype | Literal["auto"]) -> tuple[Any, Any]:
     """Load tokenizer and model, on the CPU, from safetensors; remote code is never run.
+
+    With `auto` the weights have the type in which they were saved.
 
     Raises:
         UserError: There is no such model, or it cannot be used.

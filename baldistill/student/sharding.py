@@ -23,12 +23,15 @@ def num_shards() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
-def shard(student: TargetLoss, device: torch.device, *, in_bfloat16: bool) -> None:
+def shard(
+    student: TargetLoss, device: torch.device, dtype: torch.dtype | None, *, in_bfloat16: bool
+) -> None:
     """Share out each decoder layer, then what is outside of layers.
 
     Args:
         student: Whole on this worker. Its parameters are replaced by DTensors.
         device: This worker's, where its shares are.
+        dtype: Of the shares; None leaves each as it is.
         in_bfloat16: Gather weights in this type; gradients are summed in float32.
     """
     mesh = init_device_mesh(device.type, (num_shards(),))
@@ -38,8 +41,8 @@ def shard(student: TargetLoss, device: torch.device, *, in_bfloat16: bool) -> No
     layers = set(student.causal._no_split_modules or ())  # names of classes
     for module in list(student.modules()):
         if type(module).__name__ in layers:
-            fully_shard(module, mesh=mesh, mp_policy=policy)
-    fully_shard(student, mesh=mesh, mp_policy=policy)
+            fully_shard(module.to(dtype), mesh=mesh, mp_policy=policy)
+    fully_shard(student.to(dtype), mesh=mesh, mp_policy=policy)
     student.is_distributed_loading_by_transformers = True
 
 

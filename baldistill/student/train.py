@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import (
@@ -28,6 +28,7 @@ from baldistill.generation.head import keeps_examples_apart
 from baldistill.generation.loading import context_size, load_pretrained
 from baldistill.generation.types import Prompt
 from baldistill.run_folder.layout import ADAPTER
+from baldistill.student.arguments import training_arguments, uses_bf16
 from baldistill.student.batching import Layout, collate
 from baldistill.student.checkpoints import Checkpoints
 from baldistill.student.encode import encode_examples
@@ -37,9 +38,6 @@ from baldistill.student.saving import Saving, trained_weights
 from baldistill.student.sharding import is_sharded, num_shards, part_of_this_worker, shard, whole
 from baldistill.student.trainer import StepTrainer
 from baldistill.student.training import Progress, TrainingResult
-
-_REPORTS = 80  # at most, in one training; at least half as many if there are enough steps
-_SCHEDULERS = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
 def train(
@@ -71,15 +69,18 @@ def train(
     report = on_progress or (lambda progress: None)
     report(Progress(status="loading the model"))
     set_seed(seed)
-    tokenizer, model = load_pretrained(init, _dtype_in_training(config))
+    dtype: torch.dtype | Literal["auto"] = (
+        "auto" if _casts_shares(config) else _dtype_in_training(config)
+    )
+    tokenizer, model = load_pretrained(init, dtype)
     own_dtype = _dtype_of(init)
     max_length = min(config.max_length, context_size(model))
     report(Progress(status=f"encoding {len(prompts):,} examples"))
     encoded = encode_examples(prompts, targets, tokenizer, max_length)
     reporter = _Reporter(config, report)
     saving = Saving(checkpoints, config.checkpoint, reporter.losses, resume, report)
-    arguments = _arguments(config, seed, output)
-    trainer = _trainer(model, encoded.rows, tokenizer, config, arguments, saving)
+    args = training_arguments(config, seed, output)
+    trainer = _trainer(model, encoded.rows, tokenizer, config, args, saving)
     trainer.add_callback(reporter)
     try:
         trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
@@ -143,16 +144,23 @@ def _out_of_memory(config: StudentConfig, error: torch.OutOfMemoryError) -> User
     )
 
 
-def _uses_bf16(config: StudentConfig) -> bool:
-    if config.precision == "auto":
-        return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    return config.precision == "bfloat16"
-
-
 def _dtype_in_training(config: StudentConfig) -> torch.dtype:
     """Full fine-tuning keeps float32 weights, and computes in bfloat16 (autocast)."""
-    adapted_in_bf16 = _uses_bf16(config) and config.lora is not None
+    adapted_in_bf16 = uses_bf16(config) and config.lora is not None
     return torch.bfloat16 if adapted_in_bf16 else torch.float32
+
+
+def _is_shared(config: StudentConfig) -> bool:
+    return config.parallel == "fsdp" and num_shards() > 1
+
+
+def _casts_shares(config: StudentConfig) -> bool:
+    """Return whether weights get their type in training when they are shared out.
+
+    Until then they take half the memory of a node, on which several workers load them. Those of an
+    adapter have another type than those that it adapts.
+    """
+    return _is_shared(config) and config.lora is None
 
 
 def _with_adapter(model: Any, lora: LoraConfig) -> Any:
@@ -172,40 +180,6 @@ def _with_adapter(model: Any, lora: LoraConfig) -> Any:
         raise ConfigError(f"student.lora.target_modules: {error}") from None
 
 
-def _arguments(config: StudentConfig, seed: int, output: Path) -> TrainingArguments:
-    on_gpu = torch.cuda.is_available()
-    ours = {
-        "output_dir": str(output),
-        "num_train_epochs": config.epochs,
-        "per_device_train_batch_size": config.batch_size,
-        "gradient_accumulation_steps": config.gradient_accumulation,
-        "learning_rate": config.learning_rate,
-        "lr_scheduler_type": _SCHEDULERS[config.lr_schedule],
-        "warmup_steps": config.warmup_ratio,  # below 1: a share of the steps
-        "weight_decay": config.weight_decay,
-        "bf16": _uses_bf16(config),
-        "train_sampling_strategy": "group_by_length",
-        "seed": seed,
-        "data_seed": seed,
-        "logging_steps": 1 / _REPORTS,  # a share of the steps; the workers' number decides those
-        "logging_nan_inf_filter": False,
-        "save_strategy": "no",
-        "report_to": [],
-        "disable_tqdm": True,
-        "use_cpu": not on_gpu,
-        "dataloader_pin_memory": on_gpu,
-        "remove_unused_columns": False,
-    }
-    if config.optimizer != "auto":
-        ours["optim"] = config.optimizer
-    if on_gpu and config.precision == "auto" and torch.cuda.get_device_capability() >= (8, 0):
-        ours["tf32"] = True
-    try:
-        return TrainingArguments(**{**ours, **config.trainer})
-    except (TypeError, ValueError, ImportError) as error:
-        raise ConfigError(f"student.trainer or student.optimizer: {error}") from None
-
-
 def _trainer(
     model: Any,
     rows: Sequence[Any],
@@ -222,8 +196,9 @@ def _trainer(
         model = _with_adapter(model, config.lora)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     student = TargetLoss(model)
-    if config.parallel == "fsdp" and num_shards() > 1:
-        shard(student, args.device, in_bfloat16=_uses_bf16(config))
+    if _is_shared(config):
+        dtype = _dtype_in_training(config) if _casts_shares(config) else None
+        shard(student, args.device, dtype, in_bfloat16=uses_bf16(config))
     if config.compile:  # in place, so that the weights keep their names
         student.causal.get_decoder().compile(dynamic=True)
     trainer = StepTrainer(
@@ -242,7 +217,7 @@ def _layout(model: Any, config: StudentConfig) -> Layout:
 
     A mask between packed examples costs SDPA its fast kernels, and time by the square of the row.
     """
-    has_flash = torch.cuda.is_available() and _uses_bf16(config) and is_flash_attn_2_available()
+    has_flash = torch.cuda.is_available() and uses_bf16(config) and is_flash_attn_2_available()
     if has_flash and keeps_examples_apart(model, packed=True):
         try:
             model.set_attn_implementation("flash_attention_2")

@@ -32,6 +32,8 @@ JOBS = [
     Job("fsdp", {**FSDP, "tokens_per_batch": 64, "gradient_checkpointing": True}),
     Job("killed", {**FSDP, **EVERY_2}, kill_after=5),
     Job("again", {**FSDP, **EVERY_2}, same_folder_as="killed"),
+    Job("ddp-bf16", BASE, base="in-bf16"),  # trained in float32
+    Job("fsdp-bf16", FSDP, base="in-bf16"),
     Job("ddp-lora", {**BASE, "lora": LORA}),
     Job("fsdp-lora", {**FSDP, "lora": LORA}),
     # each worker draws its dropout: other amounts of random numbers where rows are of other lengths
@@ -42,6 +44,9 @@ JOBS = [
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two-workers")
+    base = AutoModelForCausalLM.from_pretrained(model_dir("student"), dtype=torch.bfloat16)
+    base.save_pretrained(folder / "in-bf16")
+    AutoTokenizer.from_pretrained(model_dir("student")).save_pretrained(folder / "in-bf16")
     jobs = json.dumps([vars(job) for job in JOBS])
     command = [sys.executable, str(SCRIPT), str(folder), jobs]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
@@ -73,6 +78,13 @@ def test_two_workers_train_as_one_does(trained: Path, way: str) -> None:
 def test_a_shared_training_goes_on_from_its_checkpoint(trained: Path) -> None:
     assert not (trained / "killed" / "result.json").exists()
     assert json.loads((trained / "again" / "result.json").read_text())["resumed"] == 4
+
+
+def test_a_shared_training_of_a_base_in_bfloat16_has_float32_weights(trained: Path) -> None:
+    found, expected = (losses(trained / name) for name in ("fsdp-bf16", "ddp-bf16"))
+    assert found == pytest.approx(expected, rel=1e-5)
+    weights = load_file(trained / "fsdp-bf16" / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
 
 
 def test_a_shared_adapter_trains_as_one_that_each_worker_holds(trained: Path) -> None:
