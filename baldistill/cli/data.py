@@ -86,9 +86,11 @@ def domains(
     found = inspect_domains(config, out=out, address=address, verbose=verbose, display=display)
     show_domains(found, config, display)
     if out is not None:
+        chats = config.data.columns.messages is not None
         display.say(
             f"next: data.train={out} data.columns.domain=domain data.columns.id=example_id "
             "data.columns.split=split"
+            + (" data.columns.messages=messages data.columns.answer=answer" if chats else "")
         )
     print_json(as_json, found.to_dict())
 

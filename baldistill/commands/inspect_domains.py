@@ -86,7 +86,7 @@ def inspect_domains(
         corpus = prepare_corpus(config.data, config.seed, storage, track, scorer)
         typical = _typical_rows(storage, config, corpus)
         if out is not None:
-            _write(storage, out)
+            write_rows(storage, out)
         return Domains(corpus, typical)
 
 
@@ -129,7 +129,7 @@ def _typical_rows(storage: Storage, config: Config, corpus: CorpusSummary) -> di
     return typical
 
 
-def _write(storage: Storage, out: Path) -> None:
+def write_rows(storage: Storage, out: Path) -> None:
     """Write the rows of both parts to one file, with a column `split`; block by block."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -159,10 +159,16 @@ def _blocks(storage: Storage) -> Iterator[pa.Table]:
 
 
 def _as_read(table: pa.Table) -> pa.Table:
-    """Put the acceptable answers of a row into one list again, as the user's files have them."""
-    if "alternatives" not in table.column_names:
-        return table
-    pairs = zip(table["answer"].to_pylist(), table["alternatives"].to_pylist(), strict=True)
-    lists = pa.array([[answer, *(more or ())] for answer, more in pairs], pa.list_(pa.string()))
-    index = table.column_names.index("answer")
-    return table.set_column(index, "answer", lists).drop_columns("alternatives")
+    """Put acceptable answers into one list and turns into one chat again, as files have them."""
+    names = table.column_names
+    if "alternatives" in names:
+        pairs = zip(table["answer"].to_pylist(), table["alternatives"].to_pylist(), strict=True)
+        lists = pa.array([[answer, *(more or ())] for answer, more in pairs], pa.list_(pa.string()))
+        table = table.set_column(names.index("answer"), "answer", lists)
+        table = table.drop_columns("alternatives")
+    if "context" in names:
+        turns = zip(table["context"].to_pylist(), table["question"].to_pylist(), strict=True)
+        chats = [[*(before or ()), {"role": "user", "content": asked}] for before, asked in turns]
+        column = pa.array(chats, table.schema.field("context").type)
+        table = table.drop_columns("context").append_column("messages", column)
+    return table
