@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from baldistill.errors import DataError
+from baldistill.errors import DataError, MissingPackageError
 from baldistill.storage import Storage
 
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
@@ -115,8 +115,14 @@ def fit(questions: Sequence[str], clusters: int | Literal["auto"], seed: int) ->
 
     Raises:
         DataError: The questions have no words in common, or there are fewer than clusters.
+        MissingPackageError: scikit-learn is not installed.
     """
-    from threadpoolctl import threadpool_limits
+    try:
+        from threadpoolctl import threadpool_limits  # it comes with scikit-learn
+    except ImportError:  # an environment that was made for an earlier version
+        raise MissingPackageError(
+            "data.domains.clusters needs scikit-learn: pip install scikit-learn"
+        ) from None
 
     with threadpool_limits(1):  # the order in which several threads add up is not fixed
         vectorizer = _vectorizer(min_df=min(2, len(questions)), max_features=_MAX_WORDS)
