@@ -149,7 +149,7 @@ def _ask(context: Context, plan: StagePlan, rows: int, num_domains: int) -> Prev
             Shown(
                 example.domain,
                 name,
-                example.question,
+                example.whole_question,
                 example.answer,
                 plain_text(rationale_question(example, teachers[0], config, 0).prompt),
                 plain_text(context.student_prompts.render("student", **asked)),
@@ -203,7 +203,10 @@ def _synthesis_prompt(context: Context) -> str:
     rows = sample(
         context.storage, {domain: num_shown}, counts, tried=set(), seed=context.seed("preview", 1)
     )
-    demonstrations = [asdict(example) for example in Example.from_table(rows)]
+    demonstrations = [
+        asdict(example) | {"question": example.whole_question}
+        for example in Example.from_table(rows)
+    ]
     structured = config.teacher.tiers[0].structured
     prompt: Prompt = context.teacher_prompts[0].render(
         "synthesis", domain=domain, demonstrations=demonstrations, structured=structured

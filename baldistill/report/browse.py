@@ -17,6 +17,7 @@ import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from baldistill.errors import UserError
+from baldistill.report.examples import whole_question
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import StageLayout
 from baldistill.run_folder.reader import RunFolder, StageFolder, read_run, title
@@ -115,6 +116,8 @@ def _row(
     answers: list[Row] | None = None,
 ) -> Row:
     question, answer = example.get("question"), example.get("answer")
+    if question is not None:
+        question = whole_question(example)
     choices = example.get("choices")
     return [
         kind,
@@ -151,8 +154,10 @@ def _rejected(storage: Storage, stage: StageFolder) -> Iterator[Row]:
     known: dict[str, dict[str, Any]] = {}
     for name in (names.selected, names.annotated):
         if storage.exists(name):
-            columns = ["example_id", "question", "answer", "choices"]
-            for row in _batches(storage.read_table(name, columns)):
+            columns = ["example_id", "question", "answer", "choices", "context"]
+            examples = storage.read_table(name)
+            held = [column for column in columns if column in examples.column_names]
+            for row in _batches(examples.select(held)):
                 if row["example_id"] in wanted:
                     known[row["example_id"]] = row
     for row in _batches(table):

@@ -66,7 +66,7 @@ def annotated(run: RunFolder, most: int = 3) -> list[Example]:
         for row in _spread_rows(table.filter(pc.equal(table["source"], source)), most):
             notes = ["not verified"] if row["verified"] is False else []
             notes += [_attempts(run, row["attempts"])] if row["attempts"] > 1 else []
-            asked = (row["domain"], _whole_question(row), row["answer"])
+            asked = (row["domain"], whole_question(row), row["answer"])
             note = ", ".join(notes)
             found.append(Example(source, True, *asked, row["rationale"], note, whose))
     return found
@@ -105,10 +105,10 @@ def _questions(
     """Read question and gold answer by id: the rejected table has only the ids of real examples."""
     table = run.storage.read_table(names.selected)
     table = table.filter(pc.is_in(table["example_id"], pa.array(ids, pa.string())))
-    return {row["example_id"]: (_whole_question(row), row["answer"]) for row in table.to_pylist()}
+    return {row["example_id"]: (whole_question(row), row["answer"]) for row in table.to_pylist()}
 
 
-def _whole_question(row: Mapping[str, Any]) -> str:
+def whole_question(row: Mapping[str, Any]) -> str:
     """Return a question behind the earlier turns of its chat."""
     before = [f"{turn['role']}: {turn['content']}" for turn in row.get("context") or ()]
     return "\n\n".join([*before, row["question"]])
@@ -128,7 +128,7 @@ def responses(run: RunFolder, most: int = 4) -> tuple[list[Example], str]:
             note = row["error"] or (
                 "no answer found" if row["prediction"] is None else f"read as: {row['prediction']}"
             )
-            asked = (row["domain"], _whole_question(row), row["answer"])
+            asked = (row["domain"], whole_question(row), row["answer"])
             found.append(Example(tag, good, *asked, row["response"], note))
     unread = int(table["prediction"].null_count)
     text = f"{len(table):,} questions; in {unread:,} responses no answer could be found."

@@ -118,3 +118,9 @@ def test_a_page_replaces_a_page_and_nothing_else(
     assert "no run folder" in mistake(capsys, "browse", str(tmp_path / "out"))
     shutil.rmtree(run / "_commits/stages")
     assert "no rows to show yet" in mistake(capsys, "browse", str(run))
+
+
+def test_a_question_of_a_chat_stands_behind_its_context() -> None:
+    asked = {"question": "And then?", "context": [{"role": "user", "content": "Hello"}]}
+    assert whole_question(asked) == "user: Hello\n\nAnd then?"
+    assert whole_question({"question": "Alone?"}) == "Alone?"
