@@ -15,6 +15,7 @@ from runs import mistake
 from texts import HARMFUL
 
 import baldistill
+from baldistill.report.examples import whole_question
 from baldistill.visible import visible, visible_lines
 
 FINISHED = Path(__file__).resolve().parents[2] / "run_folders" / "0.1.0" / "finished"
