@@ -18,6 +18,7 @@ def doctor(
     run_dir: options.RunDir = None,
     address: options.Address = None,
     as_json: options.Json = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Look for what would keep a run from its end. Exit status 2 if there is a problem."""
     config = options.config_of(items, run_dir, method)
@@ -26,7 +27,7 @@ def doctor(
 
     console = make_console(stderr=as_json)
     findings: list[Finding] = []
-    for finding in examine(config, run_dir=run_dir, address=address):
+    for finding in examine(config, run_dir=run_dir, address=address, verbose=verbose):
         findings.append(finding)
         print_line(console, f"{_SIGNS[finding.state]}  {finding.subject}: {finding.text}")
         if finding.fix:

@@ -56,7 +56,11 @@ class Finding:
 
 
 def doctor(
-    config: Config | None = None, *, run_dir: str | Path | None = None, address: str | None = None
+    config: Config | None = None,
+    *,
+    run_dir: str | Path | None = None,
+    address: str | None = None,
+    verbose: bool = False,
 ) -> Iterator[Finding]:
     """Yield what is found, one subject after the other. No teacher writes anything.
 
@@ -64,13 +68,14 @@ def doctor(
         config: The built-in quickstart by default.
         run_dir: Folder or URI of the run to come; by default below `runs/`.
         address: Of a Ray cluster; RAY_ADDRESS, or a local Ray, by default.
+        verbose: Show Ray's own messages.
     """
     config = config or load_config()
     yield from _packages(config)
     yield from _corpus(config)
     yield from _storage(run_dir)
     yield from _teachers(config)
-    yield from _cluster(config, run_dir, address)
+    yield from _cluster(config, run_dir, address, verbose)
 
 
 def _packages(config: Config) -> Iterator[Finding]:
@@ -187,9 +192,11 @@ def _server(subject: str, options: OpenAIOptions, model: str) -> Iterator[Findin
     yield from problems
 
 
-def _cluster(config: Config, run_dir: str | Path | None, address: str | None) -> Iterator[Finding]:
+def _cluster(
+    config: Config, run_dir: str | Path | None, address: str | None, verbose: bool
+) -> Iterator[Finding]:
     """Start or join Ray, and look whether models and actors fit."""
-    with _problems("Ray") as problems, connected(address) as cluster:
+    with _problems("Ray") as problems, connected(address, verbose=verbose) as cluster:
         nodes = len(cluster.nodes)
         text = f"{nodes} node{'s' * (nodes > 1)}, {cluster.num_cpus:g} CPUs, "
         yield Finding("Ray", "fine", text + f"{cluster.num_gpus:g} GPUs")

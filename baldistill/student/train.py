@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import (
@@ -69,10 +69,8 @@ def train(
     report = on_progress or (lambda progress: None)
     report(Progress(status="loading the model"))
     set_seed(seed)
-    dtype: torch.dtype | Literal["auto"] = (
-        "auto" if _casts_shares(config) else _dtype_in_training(config)
-    )
-    tokenizer, model = load_pretrained(init, dtype)
+    casts_shares = _casts_shares(config)
+    tokenizer, model = load_pretrained(init, "auto" if casts_shares else _dtype_in_training(config))
     own_dtype = _dtype_of(init)
     max_length = min(config.max_length, context_size(model))
     report(Progress(status=f"encoding {len(prompts):,} examples"))
