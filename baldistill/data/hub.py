@@ -5,7 +5,7 @@
 the data set's card, or are known by their names, or are the hub's own conversion to Parquet.
 
 The commit is looked up once, so that all workers read the same files. HF_TOKEN or `hf auth login`
-says who reads, in each process for itself; HF_ENDPOINT names another hub.
+says who reads, and HF_ENDPOINT names another hub, in each process for itself.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def find_on_hub(source: str, key: str) -> HubFiles:
         raise DataError(f"{key}: {source} names files and a split: leave one of them out")
     from huggingface_hub import HfApi, HfFileSystem  # which transformers needs, too
 
-    # the address goes along to workers; the token does not
+    # neither address nor token goes along to workers: each reads its own environment
     endpoint = os.environ.get("HF_ENDPOINT") or None
     with hub_errors(key, source):
         about = HfApi(endpoint=endpoint).dataset_info(name, revision=found["revision"])
@@ -113,6 +113,8 @@ class _Part:
             with self.hub.open(f"{self.base}/README.md", "rb") as file:
                 text = file.read().decode("utf-8", "replace")
         except FileNotFoundError:
+            return []
+        if not text.startswith("---"):  # of which the hub's client would warn
             return []
         configs = DatasetCard(text, ignore_metadata_errors=True).data.get("configs") or []
         return [config for config in configs if isinstance(config, Mapping)]
