@@ -71,6 +71,11 @@ def evaluate(
 
 def _only_evaluated(config: Config, model: str) -> Config:
     """Return the config with this model as a student that is not trained."""
+    if config.evaluation.gold == "teacher":
+        raise UserError(
+            "evaluation.gold=teacher would ask the teacher, and this command asks none: give "
+            "data.evaluation, data.columns.evaluation_answer and evaluation.gold=corpus"
+        )
     prompts = config.student.prompts
     if prompts == "auto":  # goes by the model's name, and a student of the bundled one has a path
         prompts = "compact" if "bundled" in (config.student.model, model) else "instruct"

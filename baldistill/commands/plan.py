@@ -114,7 +114,9 @@ def plan(
         chain, corpus = validated_corpus(config, storage, display)
         recorded = validated_recordings(config, chain, corpus, display)
         examples = _sample(config, storage, corpus.counts)
-    result = plan_run(config, corpus.counts, placement, examples, recorded.counts)
+    result = plan_run(
+        config, corpus.counts, placement, examples, recorded.counts, corpus.evaluation_counts
+    )
     show(config, result, display)
     return result
 
@@ -153,16 +155,17 @@ def plan_run(
     placement: Placement,
     examples: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     recorded: Mapping[str, int] | None = None,
+    evaluated: Mapping[str, int] | None = None,
 ) -> RunPlan:
     """Return the plan for a corpus of these sizes.
 
     Prompts are measured on some examples of each domain; without them tokens and cost are 0.
-    `recorded` counts the recorded new examples of each domain.
+    `recorded` counts the recorded new examples of each domain, `evaluated` its evaluation set.
     """
     recorded = recorded or {}
     stages = plan_all(config, counts) if config.budget.total else []
     real, new = count_real_and_new(config, stages)
-    calls = list(planned_calls(config, stages, counts, recorded))
+    calls = list(planned_calls(config, stages, counts, recorded, evaluated or {}))
     lengths: PromptLengths = {}
     if examples is not None:
         prompts = [load_prompts(tier.prompts, model=tier.model) for tier in config.teacher.tiers]
@@ -203,6 +206,11 @@ def show(config: Config, result: RunPlan, display: Display) -> None:
     )
     if accepted := _accepted_without_gold(config):
         display.say(accepted)
+    if config.evaluation.gold == "teacher":
+        display.say(
+            "the teacher answers the evaluation set, too, before the first stage (evaluation.gold="
+            f"teacher): {config.rationale.votes} calls for a question at most"
+        )
     display.say(
         f"estimated teacher calls: {result.calls:,}, at most {result.calls_at_most:,}; "
         f"tokens: {_about(result.tokens)}, at most {_about(result.tokens_at_most)}"

@@ -70,16 +70,23 @@ def planned_calls(
     stages: Sequence[StagePlan],
     counts: Mapping[str, int],
     recorded: Mapping[str, int],
+    evaluated: Mapping[str, int],
 ) -> Iterator[PlannedCalls]:
     """Yield the calls that the stages' quotas need; a recorded teacher is never called.
 
-    Of each domain, `recorded` new examples are expected to come from a recording.
+    Of each domain, `recorded` new examples are expected to come from a recording, and `evaluated`
+    questions are in the evaluation set.
     """
     real, new = count_real_and_new(config, stages)
     most_real, most_new = real, new
     if config.teacher_explains and config.rationale.on_mismatch == "drop":
         most_real, most_new = _count_if_all_are_dropped(config, stages, counts)
     writers = [i for i, tier in enumerate(config.teacher.tiers) if not tier.recorded]
+    for tier in writers if config.evaluation.gold == "teacher" else ():
+        votes = config.rationale.votes
+        for domain, count in sorted(evaluated.items()):
+            first = count * quorum(votes) if tier == 0 else 0
+            yield PlannedCalls(tier, "evaluation", domain, first, count * votes)
     for tier in writers:
         for domain, count in sorted(most_real.items()):
             first = real[domain] if tier == 0 else 0

@@ -13,11 +13,12 @@ from baldistill.answers.store import ResponseStore
 from baldistill.commands.inputs import prepare
 from baldistill.config import Config
 from baldistill.config.loading import load_config
-from baldistill.core.metrics import Metrics
+from baldistill.core.metrics import Metrics, against_teacher
 from baldistill.equality import NOT_COMPARED
 from baldistill.method.context import Context
 from baldistill.method.earlier import annotated_before
-from baldistill.method.evaluate import accuracy_table, evaluate, num_not_compared
+from baldistill.method.evaluate import accuracy_table, evaluate, num_not_compared, whose_answers
+from baldistill.method.evaluation_answers import answer_evaluation_set
 from baldistill.method.plan import plan_all, quota_table, teacher_warnings
 from baldistill.method.stage import evaluate_stage, run_stage
 from baldistill.placement.cluster import connected
@@ -204,6 +205,7 @@ def _run_stages(context: Context, chain: Chain, on_stage: OnStage | None) -> _St
     num_stages = config.stages if config.budget.total > 0 else 0
     _show_plan(context, num_stages)
     stages = _Stages()
+    answer_evaluation_set(context, chain)
     if config.evaluation.base_student or num_stages == 0:
         stages.metrics["base"] = _evaluate_base(context, chain).to_dict()
     for stage in range(1, num_stages + 1):
@@ -219,7 +221,10 @@ def _run_stages(context: Context, chain: Chain, on_stage: OnStage | None) -> _St
         stages.trained = stage
         if result.metrics is not None:
             stages.metrics[f"stage {stage}"] = figures = result.metrics.to_dict()
-            display.show(accuracy_table(context.corpus.counts, stages.metrics))
+            by_teacher = config.evaluation.gold == "teacher"
+            display.show(
+                accuracy_table(context.corpus.counts, stages.metrics, by_teacher=by_teacher)
+            )
             if on_stage is not None:
                 on_stage(stage, figures)
     return stages
@@ -256,6 +261,7 @@ def _finish(context: Context, stages: _Stages) -> RunResult:
     final = list(stages.metrics.values())[-1]
     undecided = num_not_compared(context, stages.trained)
     metrics = {**final, "not_compared": undecided, "stages": stages.metrics, "budget": spent}
+    metrics |= whose_answers(context.config)
     check_still_held(storage)
     storage.write_json(layout.METRICS, metrics)
     student = storage.uri_of(context.student(stages.trained).name) if stages.trained else None
@@ -271,8 +277,9 @@ def _finish(context: Context, stages: _Stages) -> RunResult:
         display.say(f"{short:,} examples short of the budget: {why}")
     elif stages.stopped_by:
         display.say(cap_reached(stages.stopped_by))
+    measured = f"{against_teacher('accuracy')}: " * (context.config.evaluation.gold == "teacher")
     display.say(
-        f"macro {final['macro']:.3f}  micro {final['micro']:.3f}  "
+        f"{measured}macro {final['macro']:.3f}  micro {final['micro']:.3f}  "
         f"head {_figure(final['head'])}  tail {_figure(final['tail'])}"
     )
     if undecided:

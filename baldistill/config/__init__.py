@@ -93,6 +93,11 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _answers_where_they_are_needed(self) -> Config:
+        if self.evaluation.gold == "teacher" and self.data.evaluates_on_gold:
+            raise ValueError(
+                "evaluation.gold=teacher is for an evaluation set without gold answers, and "
+                "data.columns names a column of them: set evaluation.gold=corpus"
+            )
         if self.data.columns.answer is not None:
             return self
         without = "data.columns.answer=null says that no training row has a gold answer"
@@ -106,10 +111,11 @@ class Config(Section):
                 f"{without}, and budget.policy=errors marks the student's answers to training "
                 "rows: set budget.policy=adaptive, or another"
             )
-        if not self.data.evaluates_on_gold:
+        if not self.data.evaluates_on_gold and self.evaluation.gold == "corpus":
             raise ValueError(
                 f"{without}, and the evaluation set needs them: name files with gold answers in "
-                "data.evaluation, and their column in data.columns.evaluation_answer"
+                "data.evaluation, and their column in data.columns.evaluation_answer. Or set "
+                "evaluation.gold=teacher, to measure how often the student agrees with its teacher"
             )
         return self
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
@@ -117,7 +117,14 @@ class StudentConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """When the student is evaluated."""
+    """When the student is evaluated, and on whose answers."""
+
+    added: ClassVar[frozenset[str]] = frozenset({"gold"})
+
+    gold: Literal["corpus", "teacher"] = "corpus"
+    """`corpus`: the gold answers of the evaluation set; `teacher`: it has none, and what most of
+    `rationale.votes` answers of the teacher conclude stands in. Figures then say how often the
+    student agrees with its teacher, not how often it is right."""
 
     every_stage: bool = True
     """Evaluate after each stage; otherwise after the last one only."""

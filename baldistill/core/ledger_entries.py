@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
-Purpose: TypeAlias = Literal["rationale", "vote", "synthesis", "verification"]
+Purpose: TypeAlias = Literal["rationale", "vote", "synthesis", "verification", "evaluation"]
 """What a teacher call is for: `vote` asks again what a `rationale` answered, for a majority;
-`verification` does so with a new example."""
+`verification` does so with a new example; `evaluation` answers the evaluation set."""
 
 _PURPOSES = frozenset(get_args(Purpose))
 
@@ -24,7 +24,7 @@ class Reserve:
     Attributes:
         request_id: Identity of the call.
         purpose: What the call is for.
-        stage: The stage, from 1.
+        stage: The stage, from 1; 0 for the evaluation set.
         domain: The domain the example is in.
         units: 1 when the answer is to become one of the B annotated examples, else 0.
         max_tokens: Upper bound on the call's prompt and completion tokens together. Token and

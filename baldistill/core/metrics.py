@@ -20,6 +20,13 @@ from baldistill.core.longtail import DomainCounts
 Metric: TypeAlias = Literal["accuracy", "f1", "word_f1", "mixed"]
 
 
+def against_teacher(measure: str) -> str:
+    """Return what a measure is called where the teacher's answers stand in for gold ones."""
+    if measure == "accuracy":
+        return "agreement with the teacher"
+    return f"{measure} against the teacher"
+
+
 @dataclass(frozen=True, slots=True)
 class DomainScore:
     """A student's figure in one domain.

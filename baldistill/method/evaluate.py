@@ -11,13 +11,15 @@ import ray
 import ray.data
 from rich.table import Table
 
+from baldistill.config import Config
 from baldistill.core.label_metrics import metrics_of_responses
 from baldistill.core.longtail import by_size, head_domains
-from baldistill.core.metrics import Metrics
+from baldistill.core.metrics import Metrics, against_teacher
 from baldistill.core.policies import Asked, Errors
 from baldistill.data.corpus import read_corpus, sample
 from baldistill.equality import NOT_COMPARED
 from baldistill.method.context import Context
+from baldistill.method.evaluation_answers import evaluation_part
 from baldistill.method.plan import StudentErrors
 from baldistill.method.select import WAITING_CPUS
 from baldistill.progress.counter import Report, counted
@@ -42,9 +44,10 @@ def evaluate(context: Context, stage: int) -> Metrics:
     responses fit in one table whatever the size of the corpus.
     """
     config, storage, names = context.config, context.storage, StageLayout(stage)
-    total = sum(context.corpus.evaluation_counts.values())
+    part = evaluation_part(context)
+    total = len(storage.read_table(part, ["example_id"]))
     responses = answers_of(
-        context, stage, read_corpus(storage, layout.EVALUATION), title="evaluate", total=total
+        context, stage, read_corpus(storage, part), title="evaluate", total=total
     )
     storage.write_table(names.responses, responses)
     head = head_domains(context.corpus.counts, config.evaluation.head_mass)
@@ -55,8 +58,13 @@ def evaluate(context: Context, stage: int) -> Metrics:
         counts=context.corpus.counts,
         head=head,
     )
-    storage.write_json(names.metrics, metrics.to_dict())
+    storage.write_json(names.metrics, metrics.to_dict() | whose_answers(config))
     return metrics
+
+
+def whose_answers(config: Config) -> dict[str, str]:
+    """Return what the figures of an evaluation say about its answers: nothing of gold ones."""
+    return {"gold": "teacher"} if config.evaluation.gold == "teacher" else {}
 
 
 def num_not_compared(context: Context, stage: int) -> int:
@@ -118,13 +126,16 @@ def answers_of(
     return pa.concat_tables(tables).sort_by([("domain", "ascending"), ("example_id", "ascending")])
 
 
-def accuracy_table(counts: dict[str, int], stages: dict[str, dict[str, Any]]) -> Table:
+def accuracy_table(
+    counts: dict[str, int], stages: dict[str, dict[str, Any]], *, by_teacher: bool = False
+) -> Table:
     """Return a table of each domain's figure, largest domain first, then all METRIC_NAMES.
 
     Each stage is a column with the title that its metrics have in `stages`.
     """
     measures = {str(metrics["metric"]) for metrics in stages.values()}
     title = _TITLES[measures.pop()] if len(measures) == 1 else _TITLES["mixed"]
+    title = against_teacher(title) if by_teacher else title
     rows = []
     for domain in by_size(counts):
         cells = [_cell(m["per_domain"].get(domain, {}).get("score")) for m in stages.values()]

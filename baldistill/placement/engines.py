@@ -62,9 +62,10 @@ class Engines:
         """
         config = self._config
         student = (self._student_engine, partial(self.student, base_student(config)))
-        uses_teacher = config.budget.total > 0 and (
-            config.teacher_explains or config.tail.fill == "synthesize"
-        )
+        annotates = config.teacher_explains or config.tail.fill == "synthesize"
+        uses_teacher = (
+            config.budget.total > 0 and annotates
+        ) or config.evaluation.gold == "teacher"
         teachers = []
         if uses_teacher:
             _check_keys(config.teacher.tiers, self.placement.teachers)

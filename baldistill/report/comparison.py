@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from baldistill.core.longtail import by_size
+from baldistill.core.metrics import against_teacher
 from baldistill.report.figures.comparison import draw_comparison
 from baldistill.report.formats import csv_text, markdown_table, percent
 from baldistill.report.ranks import both_ends
@@ -87,7 +88,9 @@ def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
             }
         )
     paid = sum(outcome.calls for outcome in outcomes)
+    by_teacher = any(outcome.metrics.get("gold") == "teacher" for outcome in outcomes)
     return {
+        **({"measure": against_teacher("accuracy")} if by_teacher else {}),
         "rows": rows,
         "domains": by_size(sizes),
         "sizes": sizes,
@@ -134,8 +137,9 @@ def markdown(data: Mapping[str, Any]) -> str:
             for row in rows
         ],
     )
+    measure = data.get("measure", "accuracy").capitalize()
     note = (
-        f"Accuracy in percent, {over}; teacher calls of one run alone. All runs: "
+        f"{measure} in percent, {over}; teacher calls of one run alone. All runs: "
         f"{data['calls_alone']:,} calls alone, {data['calls_together']:,} paid together."
     )
     domains = markdown_table(

@@ -124,17 +124,22 @@ def responses(run: RunFolder, most: int = 4) -> tuple[list[Example], str]:
     found = []
     for good, rows in ((True, table.filter(right)), (False, table.filter(pc.invert(right)))):
         for row in _spread_rows(rows, most):
-            tag = "right" if good else "wrong"
+            tag = ("agrees" if good else "differs") if run.against_teacher else _verdict(good)
             note = row["error"] or (
                 "no answer found" if row["prediction"] is None else f"read as: {row['prediction']}"
             )
             asked = (row["domain"], whole_question(row), row["answer"])
-            found.append(Example(tag, good, *asked, row["response"], note))
+            whose = "the teacher's answer" if run.against_teacher else "gold"
+            found.append(Example(tag, good, *asked, row["response"], note, whose))
     unread = int(table["prediction"].null_count)
     text = f"{len(table):,} questions; in {unread:,} responses no answer could be found."
     if slow := table["error"].to_pylist().count(NOT_COMPARED):
         text += f" {slow:,} answers were {NOT_COMPARED}, and count as wrong."
     return found, text
+
+
+def _verdict(good: bool) -> str:
+    return "right" if good else "wrong"
 
 
 def _spread_rows(table: pa.Table, most: int) -> list[dict[str, Any]]:

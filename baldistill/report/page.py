@@ -109,6 +109,12 @@ def _notes(run: RunFolder) -> list[str]:
         )
     if run.finished and run.num_stages == 0:
         notes.append("budget.total is 0: nothing was annotated, only the base student evaluated.")
+    if run.against_teacher:
+        notes.append(
+            "The evaluation set has no gold answers: figures say how often the student agrees with "
+            "its teacher, not how often it is right. Questions without a majority of the teacher's "
+            "answers are left out."
+        )
     accept = run.setting("rationale.accept", "gold")
     if accept == "majority":
         votes = run.setting("rationale.votes", DEFAULT_VOTES)

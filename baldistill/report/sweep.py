@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from baldistill.core.longtail import by_size
+from baldistill.core.metrics import against_teacher
 from baldistill.report.figures.sweep import draw_sweep, goal, shown
 from baldistill.report.formats import csv_text, markdown_table, percent
 from baldistill.run_folder.layout import METRIC_NAMES, sweep_file
@@ -62,8 +63,13 @@ def write_tables(folder: Storage, data: Mapping[str, Any]) -> list[str]:
     return files
 
 
-def summarise(trials: Sequence[SweepTrial], metric: Sequence[str]) -> dict[str, Any]:
-    """Compute the content of `sweep.json`, the best trial first."""
+def summarise(
+    trials: Sequence[SweepTrial], metric: Sequence[str], *, by_teacher: bool = False
+) -> dict[str, Any]:
+    """Compute the content of `sweep.json`, the best trial first.
+
+    With `by_teacher`, the teacher's answers stood in for the gold ones of the evaluation set.
+    """
     ranked = sorted(trials, key=lambda t: (_ORDER.index(t.standing), -t.score, t.name))
     done = [trial for trial in ranked if trial.standing == "done"]
     sizes = next((trial.counts for trial in ranked if trial.counts), {})
@@ -71,6 +77,7 @@ def summarise(trials: Sequence[SweepTrial], metric: Sequence[str]) -> dict[str, 
     paid = sum(trial.calls for trial in trials)
     return {
         "metric": list(metric),
+        **({"measure": against_teacher("accuracy")} if by_teacher else {}),
         "best": done[0].name if done else None,
         "front": pareto_front({trial.name: trial.scores for trial in done}),
         "trials": [_trial(trial) for trial in ranked],
@@ -116,10 +123,11 @@ def markdown(data: Mapping[str, Any]) -> str:
     reasons = [
         f"- {t['name']} {t['standing']}: {visible(t['reason'])}" for t in trials if t["reason"]
     ]
+    measure = data.get("measure", "accuracy").capitalize()
     lines = [
         *markdown_table(heads, rows, numbers=slice(1 + len(keys), -1)),
         "",
-        "Accuracy in percent after a trial's last stage, on one seed; the best trial is the one "
+        f"{measure} in percent after a trial's last stage, on one seed; the best trial is the one "
         f"with the highest {goal(metric)} of those that ran to the end.",
         *front,
         f"Teacher calls: {data['calls_alone']:,} if every trial had run alone, "

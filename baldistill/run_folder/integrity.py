@@ -114,10 +114,12 @@ def steps_without_record(storage: Storage) -> list[str]:
 def steps_made_from(step: str, steps: Sequence[str]) -> list[str]:
     """Return a step and those of `steps` behind it that depend on what it has written.
 
-    Nothing depends on an evaluation.
+    Nothing depends on an evaluation, and evaluations alone on the answers of the evaluation set.
     """
     if step.rpartition("/")[2] == "metrics":
         return [step]
+    if step == layout.EVALUATION_ANSWERS_STEP:
+        return [step, *(other for other in steps if other.rpartition("/")[2] == "metrics")]
     return [other for other in steps if _position(other) >= _position(step)]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from baldistill.core.longtail import by_size, head_domains
+from baldistill.core.metrics import against_teacher
 from baldistill.errors import UserError
 from baldistill.run_folder import layout
 from baldistill.run_folder.integrity import check_steps
@@ -146,10 +147,14 @@ class RunFolder:
     @property
     def measure(self) -> str:
         """What the evaluation measures: accuracy, F1 (of labels), word F1, or score for a mix."""
-        named = {str(m.get("metric", "accuracy")) for m in self.evaluated.values()}
-        if len(named) > 1:
-            return "score"
-        return _MEASURES.get(named.pop() if named else "accuracy", "score")
+        named = {str(m.get("metric", "accuracy")) for m in self.evaluated.values()} or {"accuracy"}
+        measure = _MEASURES.get(named.pop(), "score") if len(named) == 1 else "score"
+        return against_teacher(measure) if self.against_teacher else measure
+
+    @property
+    def against_teacher(self) -> bool:
+        """Whether the teacher's answers stand in for the gold ones of the evaluation set."""
+        return bool(self.setting("evaluation.gold", "corpus") == "teacher")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from baldistill.config import Config
+from baldistill.core.ledger import Purpose
 from baldistill.generation.types import Subject
 from baldistill.records import AnnotatedExample, Example, RejectedAnswer
 from baldistill.teacher.acceptance import Acceptance, label_only
@@ -76,8 +77,23 @@ def explain(
     return result
 
 
+def answer_by_majority(
+    examples: Sequence[Example],
+    teachers: Sequence[Teacher],
+    config: Config,
+    *,
+    on_answers: Callable[[int], None] | None = None,
+) -> Explained:
+    """Let the teachers answer an evaluation set: no example is a unit of the budget."""
+    return _explain_by_majority(examples, teachers, config, None, on_answers)
+
+
 def rationale_question(
-    example: Example, teacher: Teacher, config: Config, attempt: int, *, holds_unit: bool = True
+    example: Example,
+    teacher: Teacher,
+    config: Config,
+    attempt: int,
+    purpose: Purpose = "rationale",
 ) -> Question:
     """Return the question about a real example, at an attempt (from 0) or as a vote."""
     prompts = teacher.prompts
@@ -91,9 +107,9 @@ def rationale_question(
         prompts.render("rationale", **asked, answer=example.answer)
         if sees_answer
         else prompts.render("solve", **asked),
-        "rationale" if holds_unit else "vote",
+        purpose,
         example.domain,
-        units=int(holds_unit),
+        units=int(purpose == "rationale"),
         attempt=attempt,
         subject=Subject(example.example_id, example.question, attempt),
     )
@@ -144,13 +160,13 @@ def _explain_by_majority(
     examples: Sequence[Example],
     teachers: Sequence[Teacher],
     config: Config,
-    stage: int,
+    stage: int | None,
     on_answers: Callable[[int], None] | None,
 ) -> Explained:
     """Let each teacher answer the examples several times that those before it did not agree on.
 
     An example that a cap refused keeps the unit that one of its calls holds: with a higher cap the
-    run goes on with its votes.
+    run goes on with its votes. Without a stage, the examples are those of the evaluation set.
     """
     result, pending = Explained(), list(examples)
     for number, teacher in enumerate(teachers, start=1):
@@ -175,7 +191,7 @@ def _explain_by_majority(
 
 
 def _asking(
-    teacher: Teacher, config: Config, stage: int, on_answers: Callable[[int], None] | None
+    teacher: Teacher, config: Config, stage: int | None, on_answers: Callable[[int], None] | None
 ) -> Callable[[list[tuple[Poll, int]]], list[Answer]]:
     """Return a function that asks ballots; the first of a poll as any rationale is asked for."""
     chosen = teacher.config.rationale
@@ -183,16 +199,20 @@ def _asking(
 
     def ask(asked: list[tuple[Poll, int]]) -> list[Answer]:
         questions = (
-            rationale_question(
-                poll.example, teacher, config, ballot, holds_unit=poll.holder is None
-            )
+            rationale_question(poll.example, teacher, config, ballot, _purpose(poll, stage))
             for poll, ballot in asked
         )
         sampling = teacher.sampling(chosen, retry if asked[0][1] else None)
         # progress counts examples: each has one call that holds its unit
         is_first = asked[0][1] == 0
         return teacher.ask(
-            questions, sampling, stage=stage, on_answers=on_answers if is_first else None
+            questions, sampling, stage=stage or 0, on_answers=on_answers if is_first else None
         )
 
     return ask
+
+
+def _purpose(poll: Poll, stage: int | None) -> Purpose:
+    if stage is None:
+        return "evaluation"
+    return "rationale" if poll.holder is None else "vote"

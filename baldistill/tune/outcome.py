@@ -44,7 +44,7 @@ def write_result(folder: Storage, plan: SweepPlan) -> SweepResult:
     """Write tables, figures and `best.yaml` from the record and the run folders of a sweep."""
     records = read_records(folder)
     trials = [_trial(folder, plan, record) for record in records.values()]
-    data = summarise(trials, plan.space.metric)
+    data = summarise(trials, plan.space.metric, by_teacher=plan.base.evaluation.gold == "teacher")
     files = write_tables(folder, data)
     name = data["best"]
     if name is None:

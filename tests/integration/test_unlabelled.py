@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from runs import ENGINES
+from runs import ENGINES, answered
 
 from baldistill.bundled.corpus import make_corpus
-from baldistill.commands.run import run
+from baldistill.commands.run import RunResult, run
 from baldistill.config.loading import load_config
+from baldistill.errors import UserError
 from baldistill.placement.engines import Engines
 from baldistill.report.page import report
 
@@ -58,3 +59,37 @@ def test_the_teacher_labels_what_nobody_has_labelled(tmp_path: Path, engines: En
     assert "the teacher concluded in 2 of 3 votes" in page
     assert "the teacher&#39;s answer: " in page
     assert json.loads((tmp_path / "metrics.json").read_text())["budget"] == spent
+
+
+def test_the_evaluation_set_may_be_the_teacher_s_too(tmp_path: Path, engines: Engines) -> None:
+    """A cap is told before anything is trained, and what came until then is not paid again."""
+    options = [*HIDDEN, "budget.total=0", "data.columns.evaluation_answer=null"]
+    options.append("evaluation.gold=teacher")
+
+    def evaluated(*more: str) -> RunResult:
+        config = load_config(None, [*options, *more])
+        return run(config, run_dir=tmp_path, engines=engines, quiet=True)
+
+    with pytest.raises(UserError, match=r"cap on calls(.|\n)*raise budget\.calls"):
+        evaluated("budget.calls=20")
+    assert len(answered(tmp_path)) == 20
+    result = evaluated()
+    spent = result.metrics["budget"]
+    assert set(spent["by_purpose"]) == {"evaluation"}
+    assert (spent["total"]["units"], len(set(answered(tmp_path)))) == (0, len(answered(tmp_path)))
+    assert spent["total"]["calls"] == len(answered(tmp_path))
+    rows = pq.read_table(tmp_path / "corpus/answered").to_pylist()
+    without = pq.read_table(tmp_path / "corpus/unanswered.parquet").to_pylist()
+    assert len(rows) + len(without) == 24
+    assert {row["reason"] for row in without} <= {"no majority", "no conclusion"}
+    assert "" not in {row["answer"] for row in rows}
+    marked = pq.read_table(tmp_path / "stages/00/responses.parquet").to_pylist()
+    answers = {row["example_id"]: row["answer"] for row in rows}
+    assert {row["example_id"]: row["answer"] for row in marked} == answers
+    assert result.metrics["gold"] == "teacher"
+    assert evaluated().metrics == result.metrics
+
+    report(tmp_path)
+    page = (tmp_path / "report/index.html").read_text("utf-8")
+    assert "Agreement with the teacher per domain and stage" in page
+    assert "Accuracy" not in page.partition("Config and versions")[0]

@@ -299,7 +299,11 @@ UNLABELLED = ["data.columns.answer=null", "rationale.sees=question", "rationale.
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        ([], ["data.evaluation", "data.columns.evaluation_answer"]),
+        ([], ["data.evaluation", "data.columns.evaluation_answer", "evaluation.gold=teacher"]),
+        (
+            ["data.columns.evaluation_answer=a", "evaluation.gold=teacher"],
+            ["for an evaluation set without gold answers", "evaluation.gold=corpus"],
+        ),
         (["data.columns.evaluation_answer=a", "data.train=x"], ["data.evaluation"]),
         (["data.columns.evaluation_answer=a", "budget.policy=errors"], ["budget.policy=adaptive"]),
     ],
@@ -324,4 +328,6 @@ def test_a_corpus_without_gold_answers_is_labelled_by_the_teacher() -> None:
 def test_options_of_unlabelled_corpora_are_not_in_the_dumps_of_others() -> None:
     """Their steps are those of folders that were written before there was such an option."""
     text = dump_config(load_config())
-    assert not [word for word in ("sees:", "accept:", "evaluation_answer:") if word in text]
+    assert not [
+        word for word in ("sees:", "accept:", "evaluation_answer:", "gold:") if word in text
+    ]

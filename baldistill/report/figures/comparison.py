@@ -16,8 +16,9 @@ _MARKERS = "hos^vDPX*"
 
 def draw_comparison(data: Mapping[str, Any]) -> Picture:
     """Draw `comparison.json`: accuracy per domain from head to tail."""
+    measure = data.get("measure", "accuracy")
     with styled():
-        return Picture.of("comparison", "accuracy per domain of each method", "", _lines(data))
+        return Picture.of("comparison", f"{measure} per domain of each method", "", _lines(data))
 
 
 def _lines(data: Mapping[str, Any]) -> Figure:
@@ -36,7 +37,7 @@ def _lines(data: Mapping[str, Any]) -> Figure:
             label=row["method"],
         )
     name_ticks(axes, [f"{short_name(name, 18)} ({data['sizes'][name]:,.0f})" for name in domains])
-    axes.set_ylabel("accuracy (%)")
+    axes.set_ylabel(f"{data.get('measure', 'accuracy')} (%)")
     axes.set_ylim(-2, 102)
     axes.set_xlabel("domain and its examples in the corpus, from head to tail")
     axes.grid(axis="y")

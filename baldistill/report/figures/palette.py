@@ -11,7 +11,13 @@ INK, GREY, SILVER, LIGHT = "#22262B", "#8A8F98", "#B5BAC2", "#D9DCE1"
 
 HEAD, TAIL = BLUE, ORANGE
 SOURCES = {"real": GREEN, "synthetic": PINK, "repeated": SILVER}
-PURPOSES = {"rationale": GREEN, "vote": ORANGE, "synthesis": PINK, "verification": SKY}
+PURPOSES = {
+    "rationale": GREEN,
+    "vote": ORANGE,
+    "synthesis": PINK,
+    "verification": SKY,
+    "evaluation": BLUE,
+}
 STEPS = {
     "corpus": ("corpus", SILVER),
     "scored": ("score candidates", SKY),

@@ -25,7 +25,11 @@ def draw_sweep(data: Mapping[str, Any]) -> list[Picture]:
     """Draw all figures of `sweep.json`, in which some trial has a score."""
     figures = [
         ("sweep-parameters", "score against each parameter", _parameters),
-        ("sweep-domains", "accuracy per domain of the best trials", _domains),
+        (
+            "sweep-domains",
+            f"{data.get('measure', 'accuracy')} per domain of the best trials",
+            _domains,
+        ),
         ("sweep-front", "the trade-off of the two metrics", _front),
     ]
     with styled():
@@ -84,7 +88,8 @@ def _domains(data: Mapping[str, Any]) -> Figure:
     axes.set_yticks(range(len(rows)), labels)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    axes.set_title(f"accuracy (%) per domain, largest first; trials by {goal(data['metric'])}")
+    measure = data.get("measure", "accuracy")
+    axes.set_title(f"{measure} (%) per domain, largest first; trials by {goal(data['metric'])}")
     figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01)
     return figure
 

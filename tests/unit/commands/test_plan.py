@@ -55,6 +55,10 @@ def test_a_plan_counts_the_calls() -> None:
     _, _, calls, by_votes = of(*solved, method="balance-ft-cot")
     assert calls == 260 * 3 + 140, "if the first three of five votes agree"
     assert by_votes == (3 * 80 + 200 + 60 + 30 + 10) * 5 + 3 * 80 * 4
+    answers = [*solved, "data.columns.answer=null", "evaluation.gold=teacher", "budget.total=0"]
+    config = load_config(None, answers)
+    evaluated = plan_run(config, COUNTS, place(config, cluster), evaluated={"a": 20, "b": 1})
+    assert (evaluated.calls, evaluated.calls_at_most) == (21 * 3, 21 * 5)
     unlabelled = of(*solved, method="random-ft")
     assert unlabelled == (400, 0, 400 * 3, 1000 * 5), "labels are the teacher's, too"
 
