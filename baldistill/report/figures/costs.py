@@ -86,7 +86,7 @@ def _units(axes: Axes, run: RunFolder) -> None:
             axes.text(start + count / 2, 0, label, ha="center", va="center", fontsize=8, color=ink)
         start += count
     axes.set_title(f"annotated examples: {start:,} of the budget's {run.budget:,}")
-    axes.set_xlim(0, max(run.budget, start))
+    axes.set_xlim(0, max(run.budget, start, 1))
     thousands(axes, "x")
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)

@@ -37,7 +37,9 @@ METHODS = (
 def stage_colours(count: int) -> list[str]:
     """Return a colour for each of `count` stages, from light to dark."""
     colours = mpl.colormaps["viridis_r"]
-    spread = [0.15 + 0.8 * i / max(1, count - 1) for i in range(count)] if count > 1 else [0.75]
+    spread = (
+        [0.15 + 0.8 * i / max(1, count - 1) for i in range(count)] if count > 1 else [0.75] * count
+    )
     return [to_hex(colours(position)) for position in spread]
 
 

@@ -47,6 +47,15 @@ def test_the_interval_is_students_t() -> None:
     assert interval([]) == {"mean": None, "half": None}
 
 
+def test_agreement_with_the_teacher_is_not_called_accuracy() -> None:
+    marked = outcome("a", 0, 0.9, 0.5, 1, 0)
+    marked.metrics["gold"] = "teacher"
+    text = markdown(summarise([marked]))
+    assert "Agreement with the teacher in percent" in text
+    assert "ccuracy" not in text
+    assert "Accuracy in percent" in markdown(summarise([outcome("a", 0, 0.9, 0.5, 1, 0)]))
+
+
 def test_a_comparison_is_written_in_every_form(tmp_path: Path) -> None:
     outcomes = [
         outcome("random-ft-cot", 0, 0.9, 0.1, 100, 0),

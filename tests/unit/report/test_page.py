@@ -16,6 +16,7 @@ import pytest
 
 from baldistill.config import Config
 from baldistill.config.loading import dump_config
+from baldistill.core.ledger import Reserve, to_record
 from baldistill.errors import UserError
 from baldistill.report.page import report
 from baldistill.yaml12 import read_yaml
@@ -165,6 +166,17 @@ def test_run_without_stages(write_run: WriteRun) -> None:
     assert "clusters of the questions" not in page.text
     assert "Unfinished" not in page.text
     assert set(figures_of(run)) == BEFORE_STAGES
+
+
+def test_calls_before_anything_is_annotated_are_drawn(write_run: WriteRun) -> None:
+    """A run that is asking its first questions."""
+    run = write_run(whole=0, begun=("plan", "scored", "selected"))
+    asked = Reserve("a", "rationale", 1, "domain-001", max_tokens=90)
+    (Path(run) / "ledger").mkdir()
+    (Path(run) / "ledger/00000000.jsonl").write_text(json.dumps(to_record(asked)) + "\n")
+    page = page_of(run)
+    assert "budget" in figures_of(run)
+    assert "rationale" in page.text
 
 
 def test_made_domains_are_said_to_be_made(write_run: WriteRun) -> None:

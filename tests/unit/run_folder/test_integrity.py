@@ -17,7 +17,12 @@ from baldistill.cli import app
 from baldistill.commands.repair import repair
 from baldistill.errors import UserError
 from baldistill.run_folder import artifacts, layout
-from baldistill.run_folder.integrity import check_steps, committed_steps, step_damage
+from baldistill.run_folder.integrity import (
+    check_steps,
+    committed_steps,
+    step_damage,
+    steps_made_from,
+)
 from baldistill.run_folder.layout import StageLayout
 from baldistill.run_folder.steps import Chain
 from baldistill.storage import Storage
@@ -266,3 +271,10 @@ def test_on_another_filesystem_the_same_is_noticed(folder: Path) -> None:
         f"test://bucket/run/{FIRST.annotated}",
         f"test://bucket/run/{WEIGHTS}",
     ]
+
+
+def test_answers_of_the_evaluation_set_are_behind_evaluations_alone() -> None:
+    names = ["corpus", "evaluation_answers", "stages/00/metrics", "stages/01/plan"]
+    steps = [*names, "stages/01/annotated", "stages/01/student", "stages/01/metrics"]
+    lost = steps_made_from("evaluation_answers", steps)
+    assert sorted(lost) == ["evaluation_answers", "stages/00/metrics", "stages/01/metrics"]
