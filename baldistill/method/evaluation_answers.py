@@ -9,7 +9,7 @@ from typing import Any
 from baldistill.core.majority import quorum
 from baldistill.errors import DataError, UserError
 from baldistill.method.context import Context
-from baldistill.records import EXAMPLES, Example, RejectedAnswer
+from baldistill.records import Example, RejectedAnswer
 from baldistill.run_folder import layout
 from baldistill.run_folder.steps import Chain
 from baldistill.teacher.rationale import answer_by_majority
@@ -73,8 +73,8 @@ def _answer(context: Context) -> EvaluationAnswers:
         UserError: A cap refused a call; or no question has a majority.
     """
     storage = context.storage
-    table = storage.read_table(layout.EVALUATION).select(EXAMPLES.names)
-    examples = sorted(Example.from_table(table), key=lambda row: (row.domain, row.example_id))
+    examples = Example.from_table(storage.read_table(layout.EVALUATION))
+    examples.sort(key=lambda row: (row.domain, row.example_id))
     with context.display.task("answer the evaluation set", len(examples)) as task:
         result = answer_by_majority(
             examples, context.teachers(task.report), context.config, on_answers=task.advance
@@ -92,9 +92,7 @@ def _answer(context: Context) -> EvaluationAnswers:
             "that there is nothing to mark the student on: give data.evaluation with gold answers "
             f"(data.columns.evaluation_answer), or look at {layout.EVALUATION_REJECTED}"
         )
-    rows = [
-        Example(**{name: getattr(row, name) for name in EXAMPLES.names}) for row in result.annotated
-    ]
+    rows = [row.example for row in result.annotated]
     storage.delete(layout.EVALUATION_ANSWERS)
     storage.write_table(f"{layout.EVALUATION_ANSWERS}/rows.parquet", Example.to_table(rows))
     last = [row for row in result.rejected if row.example_id in result.dropped]
