@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from baldistill.core.majority import quorum
 from baldistill.errors import DataError, UserError
 from baldistill.method.context import Context
-from baldistill.records import Example, RejectedAnswer
+from baldistill.records import AnnotatedExample, Example, RejectedAnswer
 from baldistill.run_folder import layout
 from baldistill.run_folder.steps import Chain
 from baldistill.teacher.rationale import answer_by_majority
@@ -92,7 +92,7 @@ def _answer(context: Context) -> EvaluationAnswers:
             "that there is nothing to mark the student on: give data.evaluation with gold answers "
             f"(data.columns.evaluation_answer), or look at {layout.EVALUATION_REJECTED}"
         )
-    rows = [row.example for row in result.annotated]
+    rows = [_example(row) for row in result.annotated]
     storage.delete(layout.EVALUATION_ANSWERS)
     storage.write_table(f"{layout.EVALUATION_ANSWERS}/rows.parquet", Example.to_table(rows))
     last = [row for row in result.rejected if row.example_id in result.dropped]
@@ -102,3 +102,7 @@ def _answer(context: Context) -> EvaluationAnswers:
         counts=dict(sorted(Counter(row.domain for row in rows).items())),
         rejected=dict(sorted(Counter(reasons.values()).items())),
     )
+
+
+def _example(row: AnnotatedExample) -> Example:
+    return Example(**{field.name: getattr(row, field.name) for field in fields(Example)})
