@@ -136,7 +136,7 @@ def _ask(context: Context, plan: StagePlan, rows: int, num_domains: int) -> Prev
     with context.display.task("ask the teacher", len(examples)) as task:
         teachers = context.teachers(task.report)
         explained = explain(examples, teachers, config, stage=1, on_answers=task.advance)
-    accepted = {row.example_id: row.rationale for row in explained.annotated}
+    accepted = {row.example_id: row for row in explained.annotated}
     refused = {row.example_id: (row.reason, row.text) for row in explained.rejected}
     shown = []
     for example in examples:
@@ -150,12 +150,12 @@ def _ask(context: Context, plan: StagePlan, rows: int, num_domains: int) -> Prev
                 example.domain,
                 name,
                 example.whole_question,
-                example.answer,
+                accepted[name].answer if name in accepted else example.answer,
                 plain_text(rationale_question(example, teachers[0], config, 0).prompt),
                 plain_text(context.student_prompts.render("student", **asked)),
                 name in accepted,
                 None if name in accepted else reason,
-                accepted.get(name, text),
+                accepted[name].rationale if name in accepted else text,
             )
         )
     spent = context.spending()["total"]
