@@ -19,7 +19,7 @@ from baldistill.config.loading import dump_config
 from baldistill.core.ledger import Reserve, to_record
 from baldistill.errors import UserError
 from baldistill.report.page import report
-from baldistill.yaml12 import read_yaml
+from baldistill.yaml12 import read_yaml, write_yaml
 
 WriteRun = Callable[..., str]
 FIGURES = {
@@ -166,6 +166,19 @@ def test_run_without_stages(write_run: WriteRun) -> None:
     assert "clusters of the questions" not in page.text
     assert "Unfinished" not in page.text
     assert set(figures_of(run)) == BEFORE_STAGES
+
+
+def test_agreement_with_the_teacher_is_not_called_accuracy(write_run: WriteRun) -> None:
+    run = write_run()
+    assert "Accuracy per domain and stage" in page_of(run).text
+    config = Path(run) / "config.yaml"
+    values = read_yaml(config.read_text("utf-8"))
+    values["evaluation"]["gold"] = "teacher"
+    config.write_text(write_yaml(values), "utf-8")
+    text = page_of(run).text.partition("Config and versions")[0]
+    assert "Agreement with the teacher per domain and stage" in text
+    assert "figures say how often the student agrees with its teacher" in text
+    assert "accuracy" not in text.lower().replace("#table-accuracy", "")
 
 
 def test_calls_before_anything_is_annotated_are_drawn(write_run: WriteRun) -> None:
