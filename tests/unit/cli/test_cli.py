@@ -15,6 +15,9 @@ from baldistill.config.loading import dump_config, load_config
 from baldistill.errors import ConfigError
 
 STARTS_RAY = (
+    "doctor",
+    "evaluate",
+    "preview",
     *("run", "plan", "compare", "sweep"),
     *("data describe", "data validate", "data domains", "data make"),
 )
@@ -46,8 +49,8 @@ def test_every_command_has_the_options_that_make_sense_for_it() -> None:
     for name, options in commands().items():
         assert "--json" in options, name
         assert ("--address" in options) == ("--verbose" in options) == (name in STARTS_RAY), name
-        makes_runs = name in ("run", "plan", "compare", "sweep")
-        assert ("--run-dir" in options) == makes_runs, name
+        has_folder = name in ("run", "plan", "compare", "sweep", "preview", "evaluate", "doctor")
+        assert ("--run-dir" in options) == has_folder, name
 
 
 @pytest.mark.parametrize("command", ["compare", "sweep"])
