@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from baldistill.core.metrics import against_teacher
 from baldistill.errors import UserError
 from baldistill.report.examples import whole_question
 from baldistill.run_folder import layout
@@ -31,6 +32,7 @@ evaluated row: of each stage its title, the response, the answer read in it, and
 
 _ROWS_IN_FILE = 5_000
 _BATCH = 1_024
+_RIGHT_OR_WRONG = ("accuracy", against_teacher("accuracy"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,10 @@ def browse(run: str | Path, *, out: str | Path | None = None) -> Browser:
         loader=PackageLoader("baldistill.report", "."), autoescape=True, undefined=StrictUndefined
     )
     page = environment.get_template("browse.html.j2").render(
-        name=visible(folder.name), files=names, measure=folder.measure
+        name=visible(folder.name),
+        files=names,
+        is_right_or_wrong=folder.measure in _RIGHT_OR_WRONG,
+        gold="the teacher's answer" if folder.against_teacher else "gold answer",
     )
     target.write_text(layout.BROWSE_PAGE, page)
     return Browser(target.uri_of(layout.BROWSE_PAGE), total)
