@@ -7,6 +7,7 @@ pays for none of these answers again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from baldistill.method.context import Context
 from baldistill.method.plan import StagePlan, plan_all
 from baldistill.method.stage import choose_examples
 from baldistill.progress.display import Display
-from baldistill.records import Example
+from baldistill.records import AnnotatedExample, Example
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import StageLayout
 from baldistill.storage import Storage
@@ -63,8 +64,9 @@ class Preview:
         calls: New calls of the teacher; 0 where a preview is repeated.
         spent: Calls, tokens and cost in this folder so far.
         expected: Calls, tokens and cost that the run's real examples need at this rate; empty if
-            nothing was accepted.
+            nothing was accepted, or the run has gone on.
         new: New examples that come on top.
+        whose: What the answers of the examples are: gold ones, or the teacher's.
     """
 
     run_dir: str
@@ -74,6 +76,7 @@ class Preview:
     spent: dict[str, float]
     expected: dict[str, float]
     new: int
+    whose: str
 
     def to_dict(self) -> dict[str, Any]:
         """Return the preview as JSON values."""
@@ -160,16 +163,20 @@ def _ask(context: Context, plan: StagePlan, rows: int, num_domains: int) -> Prev
         )
     spent = context.spending()["total"]
     real, new = _num_wanted(context)
+    uses_gold = config.rationale.accept == "gold"
+    goes_on = context.storage.exists(layout.marker(StageLayout(1).step("annotated")))
+    expected = {}
+    if accepted and not goes_on:  # then the ledger holds these examples alone
+        expected = {key: value * real / len(accepted) for key, value in _figures(spent).items()}
     return Preview(
         context.storage.uri,
         tuple(shown),
-        _synthesis_prompt(context) if new else None,
+        _synthesis_prompt(context, None if uses_gold else explained.annotated) if new else None,
         spent["calls"] - before["calls"],
         _figures(spent),
-        {key: value * real / len(accepted) for key, value in _figures(spent).items()}
-        if accepted
-        else {},
+        expected,
         new,
+        "gold answer" if uses_gold else "the teacher's conclusion",
     )
 
 
@@ -195,21 +202,28 @@ def _num_wanted(context: Context) -> tuple[int, int]:
     return real, new if config.tail.fill == "synthesize" else 0
 
 
-def _synthesis_prompt(context: Context) -> str:
-    """Return a prompt for a new example of the smallest domain, with some of its rows."""
+def _synthesis_prompt(context: Context, accepted: Sequence[AnnotatedExample] | None) -> str | None:
+    """Return a prompt for a new example of one domain, with some examples of it.
+
+    They are rows of the smallest domain, or accepted ones, where no gold answer is used.
+    """
     config, counts = context.config, context.corpus.counts
-    domain = list(by_size(counts))[-1]
-    num_shown = min(config.tail.demonstrations, counts[domain])
-    rows = sample(
-        context.storage, {domain: num_shown}, counts, tried=set(), seed=context.seed("preview", 1)
-    )
-    demonstrations = [
-        asdict(example) | {"question": example.whole_question}
-        for example in Example.from_table(rows)
-    ]
-    structured = config.teacher.tiers[0].structured
+    if accepted is None:
+        domain = list(by_size(counts))[-1]
+        wanted = {domain: min(config.tail.demonstrations, counts[domain])}
+        rows = sample(context.storage, wanted, counts, tried=set(), seed=context.seed("preview", 1))
+        examples: Sequence[Example] = Example.from_table(rows)
+    elif accepted:
+        domain = accepted[-1].domain
+        examples = [row for row in accepted if row.domain == domain]
+    else:
+        return None
+    shown = examples[: config.tail.demonstrations]
     prompt: Prompt = context.teacher_prompts[0].render(
-        "synthesis", domain=domain, demonstrations=demonstrations, structured=structured
+        "synthesis",
+        domain=domain,
+        demonstrations=[asdict(one) | {"question": one.whole_question} for one in shown],
+        structured=config.teacher.tiers[0].structured,
     )
     return plain_text(prompt)
 
@@ -230,7 +244,7 @@ def show(result: Preview, display: Display) -> None:
         else:
             say(f"--- another question\n{one.question}")
         verdict = "accepted" if one.accepted else f"not accepted: {one.reason}"
-        gold = f" (gold answer: {one.answer})" if one.answer else ""
+        gold = f" ({result.whose}: {one.answer})" if one.answer else ""
         say(f"--- the teacher's answer, {verdict}{gold}\n{one.text or '-'}")
     if result.synthesis_prompt:
         text = result.synthesis_prompt.rstrip()
