@@ -44,16 +44,12 @@ def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A local Ray of four CPUs; its files go to a home folder of its own."""
     import ray
     import ray.data
+    from rays import started
 
     home = os.environ.get("HOME")
     os.environ["HOME"] = str(tmp_path_factory.mktemp("home"))
-    ray.init(
-        num_cpus=4,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        object_store_memory=256 * 2**20,
-    )
+    options = {"num_cpus": 4, "object_store_memory": 256 * 2**20, "include_dashboard": False}
+    started(lambda: ray.init(log_to_driver=False, logging_level="ERROR", **options))
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -102,8 +102,8 @@ def _folder() -> Path:
 
 
 def _start(options: dict[str, Any]) -> None:
-    """Call `ray.init`, and a second time if the machine is busy."""
-    for is_last in (False, True):
+    """Call `ray.init`, and again if the machine is busy: Ray gives up after 30 seconds."""
+    for is_last in (False, False, True):
         try:
             ray.init(**options)
             return

@@ -54,10 +54,11 @@ KEEPER = """
 import sys, time
 from pathlib import Path
 from ray.cluster_utils import Cluster
+from rays import started
 
 def start():
     head = {"num_cpus": 0, "include_dashboard": False}  # a dashboard is ten processes more
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster = started(lambda: Cluster(initialize_head=True, head_node_args=head))
     return cluster, [cluster.add_node(num_cpus=2, wait=False) for _ in range(2)]
 
 def runs(node, name, library):

@@ -39,6 +39,7 @@ def register():
 SCRIPT = """
 import json, sys
 import ray
+from rays import started
 from baldistill.config.engines import VllmOptions
 from baldistill.generation.pool import Pool
 from baldistill.generation.types import ModelRef
@@ -53,8 +54,8 @@ class Other:
     def gpus(self):
         return [int(gpu) for gpu in ray.get_gpu_ids()]
 
-ray.init(address="local", num_cpus=3, num_gpus=3, include_dashboard=False, log_to_driver=False,
-         object_store_memory=2**27)
+started(lambda: ray.init(address="local", num_cpus=3, num_gpus=3, include_dashboard=False,
+                         log_to_driver=False, object_store_memory=2**27))
 other = Other.remote()
 taken = ray.get(other.gpus.remote())
 options = VllmOptions(tensor_parallel_size=2, engine_kwargs={"kv_cache_memory_bytes": 2**27})

@@ -101,6 +101,7 @@ def test_vllm_runs_the_student_where_it_is_installed_and_a_gpu_is_there(
     for installed in (True, False):
         (tmp_path / "vllm").mkdir(exist_ok=True)  # found on the path, and never imported
         (tmp_path / "vllm" / "__init__.py").touch()
+        monkeypatch.delitem(sys.modules, "vllm", raising=False)  # other tests may have imported it
         monkeypatch.setattr(sys, "path", [str(tmp_path)] if installed else [])
         importlib.invalidate_caches()
         engine = place(config_of(*overrides), Cluster.single(16, gpus)).student_engine

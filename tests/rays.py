@@ -1,0 +1,26 @@
+"""Starting Ray on a machine that may be busy: Ray itself gives up after 30 seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import ray
+
+from baldistill.ray_patches import is_slow_start
+
+T = TypeVar("T")
+
+_TRIES = 6
+
+
+def started(start: Callable[[], T]) -> T:
+    """Return what starts Ray, after as many tries as a busy machine needs."""
+    for _ in range(_TRIES - 1):
+        try:
+            return start()
+        except Exception as error:
+            if not is_slow_start(error):
+                raise
+            ray.shutdown()
+    return start()
