@@ -78,7 +78,9 @@ class RunPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
-        return {**asdict(self), "imbalance": imbalance(self.counts).to_dict()}
+        values = {**asdict(self), "imbalance": imbalance(self.counts).to_dict()}
+        values["placement"]["student_engine"] = self.placement.student_engine.kind
+        return values
 
 
 def plan(
