@@ -98,22 +98,24 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         [ray, "get-auth-token", "--generate"],
         env=environment,
         check=True,
-        timeout=60,
+        timeout=600,
         stdout=subprocess.DEVNULL,
     )
     # in the foreground: `ray stop` would stop every Ray of this machine
-    process = subprocess.Popen(
-        [
-            *(ray, "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1"),
-            *(f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
-            # its default port may be taken by another Ray of this machine
-            *(f"--dashboard-agent-listen-port={free_port()}", f"--temp-dir={sessions}"),
-        ],
-        env=environment,
-        start_new_session=True,
-        text=True,
-    )
-    wait_until(opened(dashboard), process)
+    command = [
+        *(ray, "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1"),
+        *(f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
+        # its default port may be taken by another Ray of this machine
+        *(f"--dashboard-agent-listen-port={free_port()}", f"--temp-dir={sessions}"),
+    ]
+    is_up = opened(dashboard)
+    for _ in range(6):  # on a busy machine Ray gives up after 30 seconds
+        process = subprocess.Popen(command, env=environment, start_new_session=True, text=True)
+        while process.poll() is None and not is_up():
+            time.sleep(0.05)
+        if process.poll() is None:
+            break
+    assert process.poll() is None, "ray start ended again and again"
     logs = Path(sessions) / "session_latest" / "logs"
     yield Head(environment["RAY_API_SERVER_ADDRESS"], environment, logs)
     os.killpg(process.pid, signal.SIGTERM)
