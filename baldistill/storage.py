@@ -105,7 +105,10 @@ class Storage:
     def sizes(self, name: str = "") -> dict[str, int]:
         """Return the size of each of these files in bytes, in the same order."""
         selector = pafs.FileSelector(self.path(name), allow_not_found=True)
-        infos = self.fs.get_file_info(selector)
+        try:
+            infos = self.fs.get_file_info(selector)
+        except FileNotFoundError:  # another process made the folder while Arrow looked for it
+            infos = self.fs.get_file_info(selector)
         files = {info.base_name: info.size for info in infos if info.type == pafs.FileType.File}
         return {file: files[file] for file in sorted(files) if not file.startswith(".")}
 
