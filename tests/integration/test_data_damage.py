@@ -45,7 +45,7 @@ IN_JSONL: list[tuple[str, Callable[[bytes], bytes]]] = [
     ("malformed_json", lambda line: line[:-5]),
     ("not_an_object", lambda line: b"[" + line + b"]"),
     ("invalid_utf8", lambda line: line.replace(b'"question": "', b'"question": "\xff\xfe')),
-    ("wrong_type", lambda line: line.replace(b'"answer": "', b'"answer": ["x"], "old": "')),
+    ("wrong_type", lambda line: line.replace(b'"answer": "', b'"answer": {"x": 1}, "old": "')),
     ("missing", lambda line: line.replace(b'"domain"', b'"domian"')),
 ]
 
