@@ -87,6 +87,7 @@ SCORED = pa.schema(
         pa.field("nll_conditional", pa.float64()),  # mean negative log-likelihood of y given x
         pa.field("nll_unconditional", pa.float64()),  # the same of y alone
         pa.field("error", pa.string()),
+        pa.field("correct", pa.bool_()),  # whether y is right, where there is a gold answer
     ]
 )
 """A candidate with its selection score (higher is chosen first)."""

@@ -106,6 +106,11 @@ class Config(Section):
                 f"{without}, and rationale.accept=gold compares with it: set "
                 "rationale.sees=question and rationale.accept=majority (or any)"
             )
+        if self.selection.metric == "wrong":
+            raise ValueError(
+                f"{without}, and selection.metric=wrong marks the student's answers to them: set "
+                "selection.metric=disagreement, or another"
+            )
         if isinstance(self.budget.policy, Errors):
             raise ValueError(
                 f"{without}, and budget.policy=errors marks the student's answers to training "

@@ -38,9 +38,14 @@ class BudgetConfig(Section):
 class SelectionConfig(Section):
     """Which real examples the head domains annotate."""
 
-    metric: Literal["ifd", "perplexity", "random"] = "ifd"
-    """Highest first: Instruction-Following Difficulty of the student's own response, its
-    conditional perplexity, or a seeded hash."""
+    added: ClassVar[frozenset[str]] = frozenset({"samples"})
+
+    metric: Literal["ifd", "perplexity", "wrong", "disagreement", "random"] = "ifd"
+    """Highest first: Instruction-Following Difficulty of the student's own response; its
+    conditional perplexity; wrong responses before right ones, each by IFD; how much `samples`
+    responses disagree; or a seeded hash."""
+    samples: Annotated[int, Field(ge=2, le=32)] = 5
+    """For `disagreement`: the student's responses to each candidate, at temperature 0.7 or more."""
     first_stage: Literal["random", "metric"] = "random"
     """Stage 1 has no fine-tuned student: random (the paper), or the metric by the base student."""
     candidates_per_quota: Annotated[float, Field(ge=1.0)] | None = 3.0

@@ -110,12 +110,10 @@ def _score(context: Context, plan: StagePlan, head: pa.Table, target: str) -> in
     """Let the current student answer the candidates; returns how many have no score."""
     config, storage = context.config, context.storage
     pool = context.engines.student(context.student(plan.stage - 1))
-    metric = config.selection.metric
-    assert metric != "random"
 
     def score(batch: pa.Table, report: Report) -> pa.Table:
         reporting = pool.reporting_to(report)
-        return score_responses(batch, reporting, prompts, sampling, seed=seed, metric=metric)
+        return score_responses(batch, reporting, prompts, sampling, config, seed)
 
     prompts, sampling, counter = context.student_prompts, context.response, context.counter
     seed = context.seed("response", plan.stage)
@@ -150,7 +148,10 @@ def select(context: Context, plan: StagePlan) -> Selected:
     teacher cannot explain.
     """
     names = StageLayout(plan.stage)
-    scored = as_rows_of(SCORED, context.storage.read_table(names.scored))
+    scored = context.storage.read_table(names.scored)
+    if "correct" not in scored.column_names:  # an earlier version scored them
+        scored = scored.append_column(SCORED.field("correct"), pa.nulls(len(scored), pa.bool_()))
+    scored = as_rows_of(SCORED, scored)
     ranked = partial_top_k(scored, "score", candidate_counts(plan, None))
     ranks = np.arange(len(ranked)) - np.searchsorted(
         codes := ranked["domain"].dictionary_encode().combine_chunks().indices.to_numpy(), codes

@@ -150,15 +150,24 @@ class _Options:
 
     def scores(self) -> dict[str, Any]:
         config, student = self.config, self.config.student
-        options = {"seed": config.seed, "candidates": config.selection.candidates_per_quota}
+        options: dict[str, Any] = {
+            "seed": config.seed,
+            "candidates": config.selection.candidates_per_quota,
+        }
         if not uses_metric(config, self.stage):
             return options
-        return options | {
+        options |= {
             "metric": config.selection.metric,
             "model": student.model,
             "prompts": student.prompts,
             "response": student.response.model_dump(mode="json"),
         }
+        if config.selection.metric in ("wrong", "disagreement"):
+            options["tasks"] = [config.data.task, config.data.domain_tasks]
+        # those that are not the default: folders of earlier versions know none of them
+        return options | config.selection.model_dump(
+            mode="json", include=set(config.selection.added)
+        )
 
     def annotation(self) -> dict[str, Any]:
         config = self.config

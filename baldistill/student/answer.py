@@ -19,24 +19,29 @@ from baldistill.teacher.prompts import PromptSet
 
 
 def respond(
-    examples: pa.Table, pool: Pool, prompts: PromptSet, sampling: Sampling, seed: int
+    examples: pa.Table,
+    pool: Pool,
+    prompts: PromptSet,
+    sampling: Sampling,
+    seed: int,
+    samples: int = 1,
 ) -> list[Completion]:
-    """Let the student answer questions; return a completion for each row, in order."""
+    """Let the student answer questions, each so many times.
+
+    Returns:
+        The completions of the first row, then those of the second, and so on.
+    """
     columns = ["question", "domain", "example_id", "context"]
     rows = examples.select([c for c in columns if c in examples.column_names]).to_pylist()
-    requests = [
-        Request(
-            str(number),
-            prompts.render(
-                "student",
-                question=row["question"],
-                domain=row["domain"],
-                context=row.get("context"),
-            ),
-            seed=int(digest({"seed": seed, "example": row["example_id"]})[:15], 16),
-        )
-        for number, row in enumerate(rows)
-    ]
+    requests: list[Request] = []
+    for row in rows:
+        asked = {"question": row["question"], "domain": row["domain"]}
+        prompt = prompts.render("student", **asked, context=row.get("context"))
+        for sample in range(samples):
+            key: dict[str, object] = {"seed": seed, "example": row["example_id"]}
+            key |= {"sample": sample} if sample else {}
+            name = str(len(requests))
+            requests.append(Request(name, prompt, seed=int(digest(key)[:15], 16)))
     return pool.generate(requests, sampling)
 
 
@@ -47,12 +52,9 @@ def examine(
     completions = respond(examples, pool, prompts, sampling, config.seed)
     predictions, scores, errors = [], [], []
     for row, completion in zip(examples.to_pylist(), completions, strict=True):
-        choices = row["choices"] or prompts.labels_of(row["domain"])
-        prediction = extract(
-            config.task_of(row["domain"]), completion.text, choices, row["question"]
-        )
+        prediction = conclusion_of(row, completion.text, prompts, config)
         predictions.append(prediction)
-        score = _mark(row, prediction, config)
+        score = mark(row, prediction, config)
         scores.append(score or 0.0)
         errors.append(NOT_COMPARED if score is None else completion.error)
     columns = {
@@ -65,7 +67,15 @@ def examine(
     return with_columns(examples, columns, RESPONSES)
 
 
-def _mark(row: Mapping[str, Any], prediction: str | None, config: Config) -> float | None:
+def conclusion_of(
+    row: Mapping[str, Any], text: str, prompts: PromptSet, config: Config
+) -> str | None:
+    """Return the answer that a response to an example comes to; None for none."""
+    choices = row["choices"] or prompts.labels_of(row["domain"])
+    return extract(config.task_of(row["domain"]), text, choices, row["question"])
+
+
+def mark(row: Mapping[str, Any], prediction: str | None, config: Config) -> float | None:
     """Return the score of one answer, from 0 to 1; None if it could not be compared."""
     task = config.task_of(row["domain"])
     accepted = [row["answer"], *(row.get("alternatives") or ())]

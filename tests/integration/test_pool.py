@@ -17,6 +17,7 @@ from ray.util.placement_group import placement_group_table
 
 from baldistill.answers.completion import Completion
 from baldistill.bundled import DOMAINS, make_example
+from baldistill.config import Config
 from baldistill.config.engines import TransformersOptions
 from baldistill.core.ifd import ifd_batch
 from baldistill.errors import UserError
@@ -260,8 +261,13 @@ def test_ifd_is_that_of_two_plain_passes(pool: Pool, metric: str) -> None:
     prompts = load_prompts("compact", model="bundled")
     sampling = Sampling(max_new_tokens=40, temperature=1.0)
     scored = score_responses(
-        examples, pool.using(TEACHER), prompts, sampling, seed=7, metric=metric  # type: ignore[arg-type]
-    )  # fmt: skip
+        examples,
+        pool.using(TEACHER),
+        prompts,
+        sampling,
+        Config.model_validate({"selection": {"metric": metric}}),
+        seed=7,
+    )
     import torch
 
     engine = TransformersEngine()

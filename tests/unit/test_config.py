@@ -306,6 +306,7 @@ UNLABELLED = ["data.columns.answer=null", "rationale.sees=question", "rationale.
         ),
         (["data.columns.evaluation_answer=a", "data.train=x"], ["data.evaluation"]),
         (["data.columns.evaluation_answer=a", "budget.policy=errors"], ["budget.policy=adaptive"]),
+        (["data.columns.evaluation_answer=a", "selection.metric=wrong"], ["metric=disagreement"]),
     ],
 )
 def test_what_needs_gold_answers_is_refused_without(overrides: list[str], words: list[str]) -> None:
@@ -319,7 +320,8 @@ def test_a_corpus_without_gold_answers_is_labelled_by_the_teacher() -> None:
     config = load_config(None, [*UNLABELLED, *labelled])
     assert load_config_text(dump_config(config)) == config
     assert (config.rationale.votes, config.teacher_explains) == (3, True)
-    for method in set(METHODS) - {"baldistill-e"}:
+    marks = {"baldistill-e"}  # the student's answers to training rows
+    for method in set(METHODS) - marks:
         of_method = load_config(None, [*UNLABELLED, *labelled], method)
         assert of_method.teacher_explains, "labels without rationales are the teacher's, too"
     assert not load_config(None, [], "random-ft").teacher_explains
@@ -329,5 +331,7 @@ def test_options_of_unlabelled_corpora_are_not_in_the_dumps_of_others() -> None:
     """Their steps are those of folders that were written before there was such an option."""
     text = dump_config(load_config())
     assert not [
-        word for word in ("sees:", "accept:", "evaluation_answer:", "gold:") if word in text
+        word
+        for word in ("sees:", "accept:", "evaluation_answer:", "gold:", "samples:")
+        if word in text
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +11,9 @@ import pytest
 
 from baldistill.core.selection import hash_score, partial_top_k
 from baldistill.data.corpus import sample
-from baldistill.method.select import Scored
-from baldistill.records import EXAMPLES, seed_for
+from baldistill.method.plan import StagePlan
+from baldistill.method.select import Scored, select
+from baldistill.records import EXAMPLES, SCORED, seed_for
 from baldistill.storage import Storage
 
 pytestmark = pytest.mark.ray
@@ -83,3 +85,19 @@ def test_the_hash_of_one_purpose_knows_nothing_of_anothers() -> None:
 def test_candidates_without_a_score_are_counted_in_a_line() -> None:
     line = Scored(candidates=4000, scored=3000, undefined=12).describe_undefined("ifd")
     assert line.startswith("12 of 3,000 candidates have no ifd ")
+
+
+def test_scores_of_earlier_versions_are_ranked_as_they_are(tmp_path: Path) -> None:
+    """They were written without the column `correct`."""
+    table = corpus(6).append_column(SCORED.field("score"), pa.array([0.1, 0.5, 0.3, 0.2, 0.6, 0.4]))
+    missing = [field for field in SCORED if field.name not in {*table.column_names, "correct"}]
+    for field in missing:
+        table = table.append_column(field, pa.nulls(6, field.type))
+    table = table.set_column(1, EXAMPLES.field("domain"), pa.array(["a"] * 6))
+    storage = Storage.open(tmp_path)
+    storage.write_table("stages/02/scored/0.parquet", table)
+    plan = StagePlan(2, 2, {"a": 2}, {"a": 6}, {"a": 2}, {})
+    select(SimpleNamespace(storage=storage), plan)  # type: ignore[arg-type]
+    ranked = storage.read_table("stages/02/selected.parquet")
+    assert ranked["score"].to_pylist() == [0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
+    assert ranked["correct"].null_count == 6
