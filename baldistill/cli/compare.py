@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from baldistill.cli import options
+from baldistill.errors import ConfigError
 from baldistill.processes import without_collector
+from baldistill.visible import visible_lines
 
 if TYPE_CHECKING:
     from baldistill.config import Config
@@ -16,11 +18,20 @@ if TYPE_CHECKING:
 def compare(
     items: options.Items = None,
     methods: Annotated[
-        str, typer.Option("--methods", help="Comma-separated presets, or `all`.")
+        str,
+        typer.Option("--methods", help="Comma-separated presets, or `all` that can run here."),
     ] = "all",
     seeds: Annotated[
         str, typer.Option("--seeds", help="Seeds of each method, comma-separated.")
     ] = "0,1,2",
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--reference",
+            help="The method that the others are compared with, seed by seed "
+            "(default: baldistill-a, else the first).",
+        ),
+    ] = None,
     run_dir: options.RunDirOfMany = None,
     address: options.Address = None,
     parallel: options.Parallel = None,
@@ -32,7 +43,7 @@ def compare(
     numbers = options.parse_seeds("--seeds", seeds)
     with without_collector():
         from baldistill.commands.compare import compare as compare_methods
-        from baldistill.commands.compare import on_equal_terms
+        from baldistill.commands.compare import on_equal_terms, split_methods
     from baldistill.config.loading import load_config
     from baldistill.methods import METHODS
 
@@ -43,12 +54,18 @@ def compare(
         chosen = [*overrides, f"seed={seed}"]
         return on_equal_terms(load_config(source, chosen, method, method_wins=True), staged)
 
-    for name in names:  # a wrong name or option is an error before anything starts
-        config_of(name, numbers[0])
+    # before anything starts: what was asked for by name must run, and of `all` what can
+    runnable, reasons = split_methods(lambda name: config_of(name, numbers[0]), names)
+    if reasons and (methods != "all" or not runnable):
+        raise ConfigError("\n".join(f"{name}: {reason}" for name, reason in reasons.items()))
+    for name, reason in reasons.items():
+        typer.echo(visible_lines(f"left out, because it cannot run: {name}: {reason}"), err=True)
     result = compare_methods(
         config_of,
-        names,
+        runnable,
         numbers,
+        reference=reference,
+        left_out=reasons,
         run_dir=run_dir,
         address=address,
         parallel=parallel,

@@ -9,7 +9,7 @@ A comparison that was stopped goes on: a complete run is not made again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,13 @@ from baldistill.placement.parallel_runs import num_parallel_runs
 from baldistill.placement.resources import Cluster, place
 from baldistill.placement.storage_check import check_storage_is_shared
 from baldistill.progress.display import Display
-from baldistill.report.comparison import Outcome, markdown, summarise, write_comparison
+from baldistill.report.comparison import (
+    Outcome,
+    markdown,
+    reference_of,
+    summarise,
+    write_comparison,
+)
 from baldistill.run_folder import layout
 from baldistill.run_folder.identity import adopt_comparison
 from baldistill.run_folder.integrity import check_steps
@@ -55,18 +61,23 @@ def compare(
     methods: Sequence[str],
     seeds: Sequence[int],
     *,
+    reference: str | None = None,
+    left_out: Mapping[str, str] | None = None,
     run_dir: str | Path | None = None,
     address: str | None = None,
     parallel: int | None = None,
     verbose: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Run methods over seeds, and write table, figure and data.
+    """Run methods over seeds, and write tables, pictures and data.
 
     Args:
         config_of: The config of a method and a seed.
         methods: Names, in the order of the table.
         seeds: Seeds of the corpus split, selection, sampling and training.
+        reference: The method that the others are compared with, seed by seed; by default
+            `baldistill-a` where it is among them, else the first.
+        left_out: Methods that cannot run, and why (`split_methods`); the table says so.
         run_dir: Folder or URI; the same folder resumes. By default `runs/compare-TIMESTAMP`.
         address: Of a Ray cluster.
         parallel: Runs side by side; by default as many as fit.
@@ -82,6 +93,7 @@ def compare(
     folder = Storage.open(run_dir or layout.new_folder("compare"))
     if not methods or not seeds:
         raise ConfigError("compare needs at least one method and one seed")
+    reference = reference_of(methods, reference)
     display = Display(quiet=quiet)
     jobs = [Job(name, seed, config_of(name, seed)) for name in methods for seed in seeds]
     store = folder.sub(layout.RESPONSES)
@@ -99,11 +111,30 @@ def compare(
                 if width == 1
                 else _side_by_side(jobs, folder, width, display)
             )
-        data = summarise(outcomes)
+        data = summarise(outcomes, reference, left_out)
         write_comparison(folder, data)
         display.say_lines(markdown(data))
-        display.say(f"written to {folder.uri}: comparison.md, .csv, .json, .svg, .png")
+        display.say(
+            f"written to {folder.uri}: comparison.md, .csv, .json, .svg, .png, and -trade.svg, .png"
+        )
     return data
+
+
+def split_methods(
+    config_of: Callable[[str], Config], methods: Sequence[str]
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Tell methods that can run from those that cannot, each with the reason.
+
+    Options of the user and of a preset may exclude each other: without gold answers, for example,
+    no method can teach labels.
+    """
+    reasons: dict[str, str] = {}
+    for method in methods:
+        try:
+            config_of(method)
+        except ConfigError as error:
+            reasons[method] = str(error)
+    return tuple(method for method in methods if method not in reasons), reasons
 
 
 def on_equal_terms(config: Config, staged: Config) -> Config:

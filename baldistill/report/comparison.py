@@ -1,8 +1,7 @@
-"""The tables of a comparison: methods by metrics, mean and interval over seeds."""
+"""The tables of a comparison: methods by metrics, with intervals and differences over seeds."""
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,19 +9,21 @@ from typing import Any
 
 from baldistill.core.longtail import by_size
 from baldistill.core.metrics import against_teacher
+from baldistill.errors import ConfigError
 from baldistill.report.figures.comparison import draw_comparison
 from baldistill.report.formats import csv_text, markdown_table, percent
+from baldistill.report.intervals import interval, is_clear_of_zero, paired
 from baldistill.report.ranks import both_ends
 from baldistill.run_folder.layout import METRIC_NAMES, comparison_file
 from baldistill.storage import Storage
 
-# Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom.
-_T = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
-    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
-    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
-)
-_NORMAL = 1.960  # the same quantile of the normal distribution
+DEFAULT_REFERENCE = "baldistill-a"
+_WORST = "worst"
+_CALLS = "calls"
+_FIGURES = tuple(dict.fromkeys((*METRIC_NAMES, _WORST)))
+_COMPARED = ("macro", "natural", _WORST, "tail", _CALLS)  # what differences are told of
+_HEADS = {_WORST: "worst domain", _CALLS: "teacher calls"}
+_CLEAR = "*"
 _MOST_DOMAINS = 60  # in comparison.md; comparison.csv has all
 
 
@@ -49,48 +50,65 @@ class Outcome:
         """Teacher calls that the run paid for."""
         return int(self.metrics["budget"]["total"]["calls"])
 
+    def figure(self, name: str) -> float | None:
+        """Return a metric, or the calls of the run alone; None where the corpus has no such."""
+        if name == _CALLS:
+            return float(self.calls + self.reused)
+        if name == _WORST and name not in self.metrics:  # of an earlier version
+            return min(domain["score"] for domain in self.metrics["per_domain"].values())
+        value: float | None = self.metrics[name]
+        return value
+
 
 def write_comparison(folder: Storage, data: Mapping[str, Any]) -> None:
-    """Write `comparison.json`, `.md`, `.csv`, `.svg` and `.png` into a folder."""
+    """Write `comparison.json`, `.md` and `.csv`, and the pictures, into a folder."""
     folder.write_json(comparison_file("json"), data)
     folder.write_text(comparison_file("md"), markdown(data))
     folder.write_text(comparison_file("csv"), csv_text(_rows(data)))
-    draw_comparison(data).save(folder)
+    for picture in draw_comparison(data):
+        picture.save(folder)
 
 
-def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Compute `comparison.json`: mean and 95 % interval of each figure and method, and calls."""
+def reference_of(methods: Sequence[str], wanted: str | None = None) -> str:
+    """Return the method that others are compared with: BalDistill-A, or else the first.
+
+    Raises:
+        ConfigError: The wanted one is not among the methods.
+    """
+    if wanted is not None and wanted not in methods:
+        raise ConfigError(f"--reference {wanted} is none of the methods: {', '.join(methods)}")
+    return wanted or (DEFAULT_REFERENCE if DEFAULT_REFERENCE in methods else methods[0])
+
+
+def summarise(
+    outcomes: Sequence[Outcome],
+    reference: str | None = None,
+    left_out: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Compute `comparison.json`: figures of each method, and its differences to the reference.
+
+    Args:
+        outcomes: A run for each method and seed.
+        reference: A method of them; see `reference_of`.
+        left_out: Methods that cannot run here, and why.
+    """
     methods = list(dict.fromkeys(outcome.method for outcome in outcomes))
+    reference = reference_of(methods, reference)
     sizes: dict[str, float] = {}
     for outcome in outcomes:
         for domain, count in outcome.counts.items():
             sizes[domain] = sizes.get(domain, 0) + count / len(outcomes)
-    rows = []
-    for method in methods:
-        mine = [outcome for outcome in outcomes if outcome.method == method]
-        figures = {
-            name: interval([m for o in mine if (m := o.metrics[name]) is not None])
-            for name in METRIC_NAMES
-        }
-        per_domain = [outcome.metrics["per_domain"] for outcome in mine]
-        domains = {
-            domain: interval([d[domain]["score"] for d in per_domain if domain in d])
-            for domain in sizes
-        }
-        rows.append(
-            {
-                "method": method,
-                "seeds": [outcome.seed for outcome in mine],
-                **figures,
-                "per_domain": domains,
-                "calls_alone": statistics.mean(o.calls + o.reused for o in mine),
-                "examples": statistics.mean(o.metrics["budget"]["annotated"] for o in mine),
-            }
-        )
+    of_method = {name: [o for o in outcomes if o.method == name] for name in methods}
+    rows = [
+        _summary(mine, None if name == reference else of_method[reference], sizes)
+        for name, mine in of_method.items()
+    ]
     paid = sum(outcome.calls for outcome in outcomes)
     by_teacher = any(outcome.metrics.get("gold") == "teacher" for outcome in outcomes)
     return {
         **({"measure": against_teacher("accuracy")} if by_teacher else {}),
+        "reference": reference,
+        "left_out": dict(left_out or {}),
         "rows": rows,
         "domains": by_size(sizes),
         "sizes": sizes,
@@ -99,54 +117,84 @@ def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-def interval(values: Sequence[float]) -> dict[str, float | None]:
-    """Compute the mean and half the width of its 95 % confidence interval (Student's t).
+def _summary(
+    mine: Sequence[Outcome], others: Sequence[Outcome] | None, sizes: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return a row of `comparison.json`; `others` are the runs of the reference, if it has one."""
+    per_domain = [outcome.metrics["per_domain"] for outcome in mine]
+    return {
+        "method": mine[0].method,
+        "seeds": [outcome.seed for outcome in mine],
+        **{
+            name: interval([v for o in mine if (v := o.figure(name)) is not None])
+            for name in (*_FIGURES, _CALLS)
+        },
+        "differences": {}
+        if others is None
+        else {name: paired(_by_seed(mine, name), _by_seed(others, name)) for name in _COMPARED},
+        "per_domain": {
+            domain: interval([d[domain]["score"] for d in per_domain if domain in d])
+            for domain in sizes
+        },
+        "calls_alone": statistics.mean(o.calls + o.reused for o in mine),
+        "examples": statistics.mean(o.metrics["budget"]["annotated"] for o in mine),
+    }
 
-    The half width is None for fewer than two values, and the mean for none.
-    """
-    if not values:
-        return {"mean": None, "half": None}
-    mean = statistics.mean(values)
-    if len(values) < 2:
-        return {"mean": mean, "half": None}
-    width = _quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-    return {"mean": mean, "half": width}
 
-
-def _quantile(freedom: int) -> float:
-    """Return the 95 % quantile of t, beyond the table by a fit that is right to 0.001."""
-    # The excess over the normal quantile falls as 1 / freedom.
-    if freedom <= len(_T):
-        return _T[freedom - 1]
-    return _NORMAL + (_T[-1] - _NORMAL) * len(_T) / freedom
+def _by_seed(outcomes: Sequence[Outcome], name: str) -> dict[int, float | None]:
+    return {outcome.seed: outcome.figure(name) for outcome in outcomes}
 
 
 def markdown(data: Mapping[str, Any]) -> str:
     """Write the tables in percent: methods by metrics, then domains by methods."""
-    rows = data["rows"]
-    seeds = len(rows[0]["seeds"])
-    over = f"mean and 95 % interval over {seeds} seeds" if seeds > 1 else "of a single seed"
+    rows, names = data["rows"], (*_FIGURES, _CALLS)
     methods = markdown_table(
-        ["method", *METRIC_NAMES, "teacher calls"],
-        [
-            [
-                row["method"],
-                *(percent(row[name]["mean"], row[name]["half"]) for name in METRIC_NAMES),
-                f"{row['calls_alone']:,.0f}",
-            ]
-            for row in rows
-        ],
-    )
-    measure = data.get("measure", "accuracy").capitalize()
-    note = (
-        f"{measure} in percent, {over}; teacher calls of one run alone. All runs: "
-        f"{data['calls_alone']:,} calls alone, {data['calls_together']:,} paid together."
+        ["method", *(_HEADS.get(name, name) for name in names)],
+        [[row["method"], *(_cell(row, name) for name in names)] for row in rows],
     )
     domains = markdown_table(
         ["domain", "examples", *(row["method"] for row in rows)],
         [_domain_cells(domain, data) for domain in both_ends(data["domains"], _MOST_DOMAINS)],
     )
-    return "\n".join([*methods, "", note, "", *domains, ""])
+    return "\n".join([*methods, "", _note(data), "", *domains, ""])
+
+
+def _cell(row: Mapping[str, Any], name: str) -> str:
+    """Return `86.1 ± 1.2 (+0.8 ± 0.5*)`: a figure and, in brackets, its difference."""
+    written = _calls if name == _CALLS else percent
+    text = written(row[name]["mean"], row[name]["half"])
+    difference = row["differences"].get(name)
+    if difference is None or difference["mean"] is None:
+        return text
+    sign = "+" if difference["mean"] >= 0 else ""
+    mark = _CLEAR if is_clear_of_zero(difference) else ""
+    return f"{text} ({sign}{written(difference['mean'], difference['half'])}{mark})"
+
+
+def _calls(mean: float, half: float | None) -> str:
+    return f"{mean:,.0f}" + (f" ± {half:,.0f}" if half is not None else "")
+
+
+def _note(data: Mapping[str, Any]) -> str:
+    """Say what the figures are, what the brackets and the mark mean, and what was left out."""
+    seeds = len(data["rows"][0]["seeds"])
+    over = f"mean and 95 % interval over {seeds} seeds" if seeds > 1 else "of a single seed"
+    measure = data.get("measure", "accuracy").capitalize()
+    note = (
+        f"{measure} in percent, {over}; teacher calls of one run alone. All runs: "
+        f"{data['calls_alone']:,} calls alone, {data['calls_together']:,} paid together."
+    )
+    if len(data["rows"]) > 1:
+        note += f" In brackets: the difference to {data['reference']} on the same seeds"
+        note += (
+            f", with its 95 % interval; {_CLEAR} where this interval is clear of 0 (of twenty "
+            "differences that are none, one is clear by chance)."
+            if seeds > 1
+            else "; a single seed says nothing of what another would do."
+        )
+    for method, reason in data["left_out"].items():
+        note += f" Left out, because it cannot run here: {method} ({' '.join(reason.split())})."
+    return note
 
 
 def _domain_cells(domain: str | None, data: Mapping[str, Any]) -> list[str]:
@@ -159,11 +207,16 @@ def _domain_cells(domain: str | None, data: Mapping[str, Any]) -> list[str]:
 
 def _rows(data: Mapping[str, Any]) -> list[list[Any]]:
     """Return heads and rows of `comparison.csv`."""
-    sides = [(name, side) for name in METRIC_NAMES for side in ("mean", "half")]
-    heads = ["method", *(f"{name}_{side}" for name, side in sides), "calls_alone"]
+    sides = ("mean", "half")
+    figures = [(name, side) for name in (*_FIGURES, _CALLS) for side in sides]
+    differences = [(name, side) for name in _COMPARED for side in sides]
+    heads = ["method", *(f"{name}_{side}" for name, side in figures), "calls_alone"]
+    heads += [f"{name}_difference_{side}" for name, side in differences]
     rows: list[list[Any]] = [[*heads, *data["domains"]]]
     for row in data["rows"]:
+        own = [row[name][side] for name, side in figures]
+        paired_with = row["differences"]
+        against = [paired_with[n][side] if paired_with else None for n, side in differences]
         accuracies = [row["per_domain"][domain]["mean"] for domain in data["domains"]]
-        figures = [row[name][side] for name, side in sides]
-        rows.append([row["method"], *figures, row["calls_alone"], *accuracies])
+        rows.append([row["method"], *own, row["calls_alone"], *against, *accuracies])
     return rows

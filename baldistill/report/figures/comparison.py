@@ -1,4 +1,4 @@
-"""Draw a comparison: accuracy per domain, a line for each method."""
+"""Draw a comparison: accuracy per domain, a line for each method; and the trade."""
 
 from __future__ import annotations
 
@@ -10,15 +10,22 @@ from matplotlib.figure import Figure
 
 from baldistill.report.figures.palette import METHODS
 from baldistill.report.figures.style import WIDTH, Picture, name_ticks, short_name, styled
+from baldistill.report.figures.trade import has_trade, trade
 
 _MARKERS = "hos^vDPX*"
 
 
-def draw_comparison(data: Mapping[str, Any]) -> Picture:
-    """Draw `comparison.json`: accuracy per domain from head to tail."""
+def draw_comparison(data: Mapping[str, Any]) -> list[Picture]:
+    """Draw `comparison.json`: accuracy per domain from head to tail, and macro against natural."""
     measure = data.get("measure", "accuracy")
     with styled():
-        return Picture.of("comparison", f"{measure} per domain of each method", "", _lines(data))
+        pictures = [
+            Picture.of("comparison", f"{measure} per domain of each method", "", _lines(data))
+        ]
+        if has_trade(data):
+            title = f"macro against natural {measure} of each method"
+            pictures.append(Picture.of("comparison-trade", title, "", trade(data)))
+    return pictures
 
 
 def _lines(data: Mapping[str, Any]) -> Figure:

@@ -65,6 +65,8 @@ def test_the_folder_of_many_runs_keeps_its_old_name_too(command: str) -> None:
     [
         (["compare", "--seeds", "0,b"], "--seeds '0,b' is not a list of whole numbers"),
         (["compare", "--methods", "bald"], "bald"),
+        (["compare", "--methods", "bald,balanced"], "balanced: there is no method 'balanced'"),
+        (["compare", "--methods", "baldistill-n", "--reference", "x"], "--reference x is none of"),
         (["sweep", "--validate-seeds", "1;2"], "--validate-seeds '1;2' is not a list of whole"),
         (["sweep"], "--space FILE says what varies"),
         (["sweep", "--resume", "a", "--run-dir", "b"], "leave out CONFIG"),

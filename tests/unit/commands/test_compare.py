@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from baldistill.commands.compare import compare, on_equal_terms
+from baldistill.commands.compare import compare, on_equal_terms, split_methods
 from baldistill.config import Config
 from baldistill.config.loading import dump_config, load_config
 from baldistill.errors import ConfigError, UserError
@@ -53,6 +53,39 @@ def test_a_folder_holds_one_subject(tmp_path: Path) -> None:
 def test_nothing_to_compare_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="at least one"):
         compare(lambda method, seed: load_config(), [], [0], run_dir=tmp_path, quiet=True)
+
+
+UNLABELLED = [
+    "data.columns.answer=null",
+    "rationale.sees=question",
+    "rationale.accept=majority",
+    "evaluation.gold=teacher",
+]
+
+
+def test_presets_that_cannot_run_are_told_from_those_that_can() -> None:
+    names = ("random-ft-cot", "baldistill-e", "baldistill-a")
+    runnable, reasons = split_methods(
+        lambda name: load_config(None, UNLABELLED, name, method_wins=True), names
+    )
+    assert runnable == ("random-ft-cot", "baldistill-a")
+    assert list(reasons) == ["baldistill-e"]
+    assert "budget.policy=errors" in reasons["baldistill-e"]
+
+
+def test_a_reference_that_is_not_compared_is_an_error_before_anything_starts(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ConfigError, match="--reference baldistill-n is none of the methods"):
+        compare(
+            lambda method, seed: load_config(None, [f"seed={seed}"], method),
+            ["zero-shot-cot"],
+            [0],
+            reference="baldistill-n",
+            run_dir=tmp_path,
+            quiet=True,
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def completed(folder: Storage, config: Config) -> None:

@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from baldistill.report.comparison import Outcome, interval, markdown, summarise, write_comparison
+from baldistill.errors import ConfigError
+from baldistill.report.comparison import (
+    Outcome,
+    interval,
+    markdown,
+    reference_of,
+    summarise,
+    write_comparison,
+)
 from baldistill.storage import Storage
 
 
@@ -81,6 +89,69 @@ def test_a_comparison_is_written_in_every_form(tmp_path: Path) -> None:
     assert float(rows[1]["small"]) == pytest.approx(0.65)
     assert "baldistill-a" in (tmp_path / "comparison.svg").read_text()
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+    assert (tmp_path / "comparison-trade.png").read_bytes().startswith(b"\x89PNG")
+    assert "baldistill-a" in (tmp_path / "comparison-trade.svg").read_text()
+
+
+# Of two methods, whose seeds differ far more than the methods do: only pairs show the difference.
+SEEDS = {0: 0.50, 1: 0.60, 2: 0.72, 3: 0.81}
+
+
+def paired_outcomes(better_by: dict[int, float]) -> list[Outcome]:
+    reference = [outcome("baldistill-a", s, m, m - 0.1, 100, s) for s, m in SEEDS.items()]
+    others = [outcome("ours", s, m + better_by[s], m - 0.1, 90, 2 * s) for s, m in SEEDS.items()]
+    return [*others, *reference]
+
+
+def test_differences_are_of_the_same_seeds() -> None:
+    gains = {0: 0.02, 1: 0.03, 2: 0.04, 3: 0.03}
+    data = summarise(paired_outcomes(gains))
+    ours, reference = data["rows"]
+    assert data["reference"] == "baldistill-a"
+    assert reference["differences"] == {}
+    of_macro = [gain / 2 for gain in gains.values()]  # the macro of two domains
+    half = 3.182 * statistics.stdev(of_macro) / 4**0.5
+    assert ours["differences"]["macro"]["mean"] == pytest.approx(statistics.mean(of_macro))
+    assert ours["differences"]["macro"]["half"] == pytest.approx(half)
+    assert ours["macro"]["half"] > 10 * half, "the seeds differ more than the methods"
+    assert ours["differences"]["calls"]["mean"] == pytest.approx(-10 + 1.5)
+    assert ours["differences"]["worst"]["mean"] == pytest.approx(0.0)
+    assert ours["worst"]["mean"] == pytest.approx(statistics.mean(SEEDS.values()) - 0.1)
+
+
+def test_a_claim_is_made_where_the_interval_is_clear_of_zero_and_nowhere_else() -> None:
+    clear = markdown(summarise(paired_outcomes({0: 0.02, 1: 0.03, 2: 0.04, 3: 0.03})))
+    row = next(line for line in clear.splitlines() if line.startswith("| ours"))
+    macro, *_, tail, worst, calls = [cell.strip() for cell in row.split("|")[2:-1]]
+    assert macro.endswith("(+1.5 ± 0.6*)")
+    assert tail.endswith("(+0.0 ± 0.0)")
+    assert worst.endswith("(+0.0 ± 0.0)")
+    assert calls == "93 ± 4 (-8 ± 2*)"
+    assert "* where this interval is clear of 0" in clear
+    unclear = markdown(summarise(paired_outcomes({0: 0.09, 1: -0.08, 2: 0.05, 3: 0.0})))
+    row = next(line for line in unclear.splitlines() if line.startswith("| ours"))
+    assert "(+0.8 ± 5.8)" in row
+    assert row.count("*") == 1, "of the calls alone"
+
+
+def test_the_reference_is_baldistill_a_or_the_first_or_what_was_asked_for() -> None:
+    assert reference_of(["random-ft", "baldistill-a"]) == "baldistill-a"
+    assert reference_of(["random-ft", "baldistill-n"]) == "random-ft"
+    assert reference_of(["random-ft", "baldistill-a"], "random-ft") == "random-ft"
+    with pytest.raises(ConfigError, match="baldistill-x is none of the methods: random-ft"):
+        reference_of(["random-ft"], "baldistill-x")
+
+
+def test_a_single_seed_makes_no_claim_and_what_was_left_out_is_said() -> None:
+    outcomes = [outcome("a", 0, 0.9, 0.5, 1, 0), outcome("b", 0, 0.9, 0.7, 1, 0)]
+    data = summarise(outcomes, "b", {"c": "config my.yaml:\n  it | has no answers"})
+    text = markdown(data)
+    assert data["rows"][0]["differences"]["macro"] == pytest.approx({"mean": -0.1, "half": None})
+    assert "(-10.0)" in text
+    assert "a single seed says nothing" in text
+    assert "*" not in text
+    assert "c (config my.yaml: it | has no answers)" in text
 
 
 def test_a_single_seed_has_no_interval() -> None:
