@@ -37,7 +37,7 @@ from baldistill.generation.types import Request, Sampling
 from baldistill.placement.cluster import connected
 from baldistill.placement.engines import Engines
 from baldistill.placement.resources import place
-from baldistill.report.comparison import interval
+from baldistill.report.intervals import interval
 
 _UNVERIFIED = ["rationale.max_attempts=1", "rationale.on_mismatch=keep", "tail.votes=0"]
 _VERIFIED = ["rationale.max_attempts=2", "rationale.on_mismatch=drop", "tail.votes=1"]

@@ -74,9 +74,8 @@ def compare(
     Args:
         config_of: The config of a method and a seed.
         methods: Names, in the order of the table.
-        seeds: Seeds of the corpus split, selection, sampling and training.
-        reference: The method that the others are compared with, seed by seed; by default
-            `baldistill-a` where it is among them, else the first.
+        seeds: Of the corpus split, selection, sampling and training.
+        reference: What the others are compared with; see `reference_of`.
         left_out: Methods that cannot run, and why (`split_methods`); the table says so.
         run_dir: Folder or URI; the same folder resumes. By default `runs/compare-TIMESTAMP`.
         address: Of a Ray cluster.
@@ -111,8 +110,7 @@ def compare(
                 if width == 1
                 else _side_by_side(jobs, folder, width, display)
             )
-        data = summarise(outcomes, reference, left_out)
-        write_comparison(folder, data)
+        write_comparison(folder, data := summarise(outcomes, reference, left_out))
         display.say_lines(markdown(data))
         display.say(
             f"written to {folder.uri}: comparison.md, .csv, .json, .svg, .png, and -trade.svg, .png"

@@ -55,7 +55,7 @@ class Outcome:
         if name == _CALLS:
             return float(self.calls + self.reused)
         if name == _WORST and name not in self.metrics:  # of an earlier version
-            return min(domain["score"] for domain in self.metrics["per_domain"].values())
+            return min(float(domain["score"]) for domain in self.metrics["per_domain"].values())
         value: float | None = self.metrics[name]
         return value
 

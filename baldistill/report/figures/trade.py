@@ -60,7 +60,8 @@ def _near_and_far(rows: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     limits = [
         statistics.median(row[name]["mean"] for row in rows) - _FAR for name in ("macro", "natural")
     ]
-    near, far = [], []
+    near: list[Any] = []
+    far: list[Any] = []
     for row in rows:
         is_near = row["macro"]["mean"] >= limits[0] and row["natural"]["mean"] >= limits[1]
         (near if is_near else far).append(row)
@@ -76,7 +77,7 @@ def _draw_point(axes: Axes, row: Mapping[str, Any], colour: str) -> None:
     x, y = (100 * row[name]["mean"] for name in ("macro", "natural"))
     width, height = (100 * (row[name]["half"] or 0.0) for name in ("macro", "natural"))
     axes.errorbar(x, y, height, width, color=colour, lw=0.9, alpha=0.7, zorder=2)
-    edge = {"edgecolors": "white", "linewidths": 0.8}
+    edge: dict[str, Any] = {"edgecolors": "white", "linewidths": 0.8}
     axes.scatter(x, y, s=_area(row["worst"]["mean"]), color=colour, alpha=0.85, zorder=3, **edge)
 
 
@@ -130,7 +131,8 @@ def _label(figure: Figure, axes: Axes, rows: Sequence[Any]) -> None:
 def _extent(figure: Figure, text: str) -> Any:
     """Measure a text as it would be drawn."""
     written = figure.text(0, 0, text, fontsize=_FONT)
-    extent = written.get_window_extent(FigureCanvasAgg(figure).get_renderer())
+    canvas: Any = FigureCanvasAgg(figure)
+    extent = written.get_window_extent(canvas.get_renderer())
     written.remove()
     return extent
 

@@ -13,12 +13,12 @@ import pytest
 from baldistill.errors import ConfigError
 from baldistill.report.comparison import (
     Outcome,
-    interval,
     markdown,
     reference_of,
     summarise,
     write_comparison,
 )
+from baldistill.report.intervals import interval
 from baldistill.storage import Storage
 
 

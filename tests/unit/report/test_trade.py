@@ -40,7 +40,7 @@ def test_every_method_is_told_once_and_no_label_lies_on_another(num_methods: int
     data = comparison(num_methods)
     with styled():
         figure = trade(data)
-        canvas = FigureCanvasAgg(figure)
+        canvas: Any = FigureCanvasAgg(figure)
         labels = [text for text in figure.axes[0].texts if isinstance(text, Annotation)]
         for label in labels:  # the text alone, without the line to its point
             label.update_positions(canvas.get_renderer())
