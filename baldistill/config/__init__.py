@@ -19,7 +19,7 @@ from baldistill.config.sections import Section
 from baldistill.config.student import EvaluationConfig, LoraConfig, StudentConfig
 from baldistill.config.teachers import TeacherConfig, TransformersTeacher
 from baldistill.core.answers import Task
-from baldistill.core.policies import Errors, Schedule, Split
+from baldistill.core.policies import Errors, Gain, Schedule, Split
 from baldistill.uris import holds_secret, masked
 
 __all__ = [
@@ -111,10 +111,10 @@ class Config(Section):
                 f"{without}, and selection.metric=wrong marks the student's answers to them: set "
                 "selection.metric=disagreement, or another"
             )
-        if isinstance(self.budget.policy, Errors):
+        if isinstance(self.budget.policy, Errors | Gain):
             raise ValueError(
-                f"{without}, and budget.policy=errors marks the student's answers to training "
-                "rows: set budget.policy=adaptive, or another"
+                f"{without}, and budget.policy={self.budget.policy.kind} marks the student's "
+                "answers to training rows: set budget.policy=adaptive, or another"
             )
         if not self.data.evaluates_on_gold and self.evaluation.gold == "corpus":
             raise ValueError(

@@ -8,12 +8,12 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from baldistill.config.sections import Count, Section, kind_shorthand, use_as_section
 from baldistill.core.majority import DEFAULT_VOTES
-from baldistill.core.policies import Adaptive, Errors, Naive, Natural, Schedule, Split
+from baldistill.core.policies import Adaptive, Errors, Gain, Naive, Natural, Schedule, Split
 
-use_as_section(Natural, Naive, Adaptive, Schedule, Split, Errors)
+use_as_section(Natural, Naive, Adaptive, Schedule, Split, Errors, Gain)
 
 PolicyConfig: TypeAlias = Annotated[
-    Natural | Naive | Adaptive | Schedule | Split | Errors,
+    Natural | Naive | Adaptive | Schedule | Split | Errors | Gain,
     Field(discriminator="kind"),
     BeforeValidator(kind_shorthand),
 ]
@@ -26,7 +26,7 @@ class BudgetConfig(Section):
     total: Annotated[int, Field(ge=0)] = 1200
     """B: annotated examples over all stages. 0 evaluates the base student (zero-shot)."""
     policy: PolicyConfig = Adaptive()
-    """natural | naive | adaptive | schedule | split | errors."""
+    """natural | naive | adaptive | schedule | split | errors | gain."""
     calls: Count | None = None
     """Cap on teacher calls, failed attempts included; by default only B limits them."""
     tokens: Count | None = None

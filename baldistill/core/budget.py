@@ -1,12 +1,13 @@
 """Quotas: how many examples each domain gets in each stage, by the chosen policy.
 
-All policies of `core.policies` but `Split` and `MeasuredErrors` are one family, for stage i of K
-with budget B_i:
+All policies of `core.policies` but `Split`, `MeasuredErrors` and `Gain` are one family, for stage
+i of K with budget B_i:
 
     quota_d = B_i [ (1 - w_i) n_d / N + w_i / l ]
 
 with w_i = 0 (natural), 1 (naive), i / K (adaptive) or any schedule. Shares are compared as
-integers, never as floats, so a quota depends only on the numbers that the user wrote.
+integers, never as floats, so a quota depends only on the numbers that the user wrote. `Gain` has
+no shares: `core.gain` spends its units one by one.
 """
 
 from __future__ import annotations
@@ -16,12 +17,21 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from baldistill.core.longtail import DomainCounts, check_counts, exact, head_domains
+from baldistill.core.gain import Expected, spend
+from baldistill.core.longtail import (
+    DomainCounts,
+    check_counts,
+    domain_weights,
+    exact,
+    head_domains,
+)
 from baldistill.core.policies import (
     Adaptive,
     Asked,
     Errors,
+    Gain,
     MeasuredErrors,
+    MeasuredGain,
     Naive,
     Natural,
     Policy,
@@ -88,6 +98,8 @@ def quotas(
         ValueError: The stage is not one of 1..K, the budget is negative, the counts describe no
             corpus, or the policy lists a different number of stages.
     """
+    if isinstance(policy, Gain | MeasuredGain):
+        return _gain_quotas(policy, counts, stage, num_stages, stage_budget)
     return _apportion(stage_budget, _shares(policy, counts, stage, num_stages))
 
 
@@ -98,12 +110,13 @@ def redistribute(
     num_stages: int,
     amount: int,
     exhausted: Collection[str],
+    given: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
     """Share the quota that dry domains could not fill among the other domains.
 
     The other domains keep the proportions that the policy gave them. If it gave them nothing (a
-    `Split` without a tail share), they share equally. If a receiver turns out dry as well, call
-    this again with the receiver among the exhausted.
+    `Split` without a tail share), they share equally. `Gain` goes on from what they have. If a
+    receiver turns out dry as well, call this again with the receiver among the exhausted.
 
     Args:
         policy: The balancing policy.
@@ -112,6 +125,7 @@ def redistribute(
         num_stages: Stages K.
         amount: Examples to give away, 0 or more.
         exhausted: Domains that can take no more.
+        given: The quotas of this stage so far, for `Gain`.
 
     Returns:
         Extra quota of each other domain, summing to exactly `amount`. Empty when every
@@ -120,6 +134,8 @@ def redistribute(
     Raises:
         ValueError: As `quotas`.
     """
+    if isinstance(policy, Gain | MeasuredGain):
+        return _gain_quotas(policy, counts, stage, num_stages, amount, exhausted, given)
     shares = _shares(policy, counts, stage, num_stages)
     others = {domain: share for domain, share in shares.items() if domain not in exhausted}
     if not any(others.values()):
@@ -151,9 +167,7 @@ def partition(quotas: Mapping[str, int], unused: Mapping[str, int]) -> Partition
 
 def _shares(policy: Policy, counts: DomainCounts, stage: int, num_stages: int) -> dict[str, int]:
     """Return integers in proportion to the domains' shares of one stage."""
-    check_counts(counts)
-    if not 1 <= stage <= num_stages:
-        raise ValueError(f"stage must be between 1 and {num_stages}, not {stage}")
+    _check_stage(counts, stage, num_stages)
     if isinstance(policy, Split):
         return _split_shares(policy, counts, stage, num_stages)
     if isinstance(policy, MeasuredErrors):
@@ -165,6 +179,56 @@ def _shares(policy: Policy, counts: DomainCounts, stage: int, num_stages: int) -
         domain: natural * count * num_domains + equal * num_examples
         for domain, count in counts.items()
     }
+
+
+def _check_stage(counts: DomainCounts, stage: int, num_stages: int) -> None:
+    check_counts(counts)
+    if not 1 <= stage <= num_stages:
+        raise ValueError(f"stage must be between 1 and {num_stages}, not {stage}")
+
+
+def _gain_quotas(
+    policy: Gain | MeasuredGain,
+    counts: DomainCounts,
+    stage: int,
+    num_stages: int,
+    amount: int,
+    exhausted: Collection[str] = (),
+    given: Mapping[str, int] | None = None,
+) -> dict[str, int]:
+    """Share the floor equally, then spend the rest, among the domains that are not exhausted."""
+    _check_stage(counts, stage, num_stages)
+    _check_amount(amount)
+    measured = MeasuredGain(policy) if isinstance(policy, Gain) else policy
+    rule, given = measured.rule, given or {}
+    others = sorted(counts.keys() - set(exhausted))
+    if not others:
+        return {}
+    equal = _apportion(math.floor(exact(rule.floor) * amount), dict.fromkeys(others, 1))
+    weights = _objective_weights(rule, counts)
+    domains = {}
+    for domain in others:
+        before = measured.trained.get(domain, 0) + rule.n0
+        size = before + given.get(domain, 0) + equal[domain]
+        error = measured.error(domain) * (before / size) ** rule.exponent
+        domains[domain] = Expected(weights[domain] * error, size)
+    rest = spend(
+        domains, amount - sum(equal.values()), rule.exponent, largest=rule.objective == "worst"
+    )
+    return {domain: equal[domain] + rest[domain] for domain in others}
+
+
+def _objective_weights(rule: Gain, counts: DomainCounts) -> dict[str, float]:
+    match rule.objective:
+        case "worst":
+            return dict.fromkeys(counts, 1.0)
+        case "macro" | "natural" | "entropy" | "dodrans" as weighting:
+            return domain_weights(counts, weighting)
+        case balance:
+            natural = domain_weights(counts, "natural")
+            return {
+                d: (1 - balance) * share + balance / len(counts) for d, share in natural.items()
+            }
 
 
 def _balance_weight(policy: Policy, stage: int, num_stages: int) -> Fraction:
@@ -220,10 +284,14 @@ def _of_stage(what: str, per_stage: tuple[float, ...], stage: int, num_stages: i
     return per_stage[stage - 1]
 
 
-def _apportion(amount: int, shares: Mapping[str, int]) -> dict[str, int]:
-    """Split `amount` in proportion to integer shares by largest remainder, ties by name."""
+def _check_amount(amount: int) -> None:
     if amount < 0:
         raise ValueError(f"the budget must not be negative, but is {amount}")
+
+
+def _apportion(amount: int, shares: Mapping[str, int]) -> dict[str, int]:
+    """Split `amount` in proportion to integer shares by largest remainder, ties by name."""
+    _check_amount(amount)
     whole = sum(shares.values())
     floors = {name: amount * shares[name] // whole for name in sorted(shares)}
     missing = amount - sum(floors.values())

@@ -6,11 +6,12 @@ domains, n_d examples in domain d.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import accumulate
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 DomainCounts: TypeAlias = Mapping[str, int]
 """Number of examples n_d of each domain d. A domain may be empty (0)."""
@@ -98,6 +99,36 @@ def head_domains(counts: DomainCounts, head_mass: float = 0.8) -> frozenset[str]
     return frozenset(
         domain for domain, held in zip(ordered, held_before, strict=False) if held < wanted
     )
+
+
+Weighting: TypeAlias = Literal["macro", "natural", "entropy", "dodrans"]
+"""How much a domain of n of the N examples counts: 1, n, -n log(n / N) or n^(3/4).
+
+The last two lie between macro and natural.
+Source: Harbecke et al. 2022, "Why only Micro-F1? Class Weighting of Measures for Relation
+Classification".
+"""
+
+
+def domain_weights(counts: DomainCounts, weighting: Weighting) -> dict[str, float]:
+    """Return the domains' weights, which sum to 1; equal ones where all would be 0.
+
+    Args:
+        counts: Examples per domain; at least one domain.
+        weighting: By what they are weighed.
+    """
+    whole = sum(counts.values())
+    of: dict[Weighting, Callable[[int], float]] = {
+        "macro": lambda n: 1.0,
+        "natural": lambda n: float(n),
+        "entropy": lambda n: n * math.log(whole / n) if n else 0.0,
+        "dodrans": lambda n: n**0.75,
+    }
+    weights = {domain: of[weighting](count) for domain, count in counts.items()}
+    total = math.fsum(weights.values())
+    if not total:
+        return dict.fromkeys(counts, 1 / len(counts))
+    return {domain: weight / total for domain, weight in weights.items()}
 
 
 def imbalance(counts: DomainCounts, head_mass: float = 0.8) -> Imbalance:

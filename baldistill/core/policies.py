@@ -85,6 +85,8 @@ class Split:
 class Errors:
     """More for domains whose real examples the current student gets wrong; not in the paper.
 
+    `gain` has the same input, looks also at what a domain has had so far, and has a stated aim.
+
     Before each stage but the first, the student answers real examples of the corpus, whose gold
     answers are known. This needs no teacher call and no evaluation example. `MeasuredErrors` is
     this policy with the counts; without counts it shares as `Adaptive` does.
@@ -134,7 +136,93 @@ class MeasuredErrors:
         _check_shares("floor", self.floor)
 
 
-Policy: TypeAlias = Natural | Naive | Adaptive | Schedule | Split | Errors | MeasuredErrors
+Aim: TypeAlias = Literal["macro", "natural", "entropy", "dodrans", "worst"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """Units go where they lower the expected error most; not in the paper.
+
+    The error of a domain is taken to fall as (T + n0)^(-exponent), T being the examples of it that
+    the student was trained on. A stage's units q minimise the sum over domains of
+    v e ((T + n0) / (T + n0 + q))^exponent, with the error e of the current student as `errors`
+    measures it, and weights v by the objective. Where the student was not asked (in stage 1, and in
+    what `baldistill plan` shows), e is taken to be 1/2 (n0 / (T + n0))^exponent: the budget then
+    fills up, like water, the domains that have had least for their weight. With
+    `student.data: stage` and `init: base` nothing of earlier stages is kept, so T is 0.
+    """
+
+    kind: Literal["gain"] = field(default="gain", kw_only=True)
+    objective: float | Aim = 0.5
+    """What is to be small: a number m in [0, 1] weighs a domain by (1 - m) n_d / N + m / l, so
+    that `natural` is 0 and `macro` is 1. `entropy` weighs by -n_d log(n_d / N), `dodrans` by
+    n_d^(3/4). `worst`: the largest expected error of all domains, whatever their size; a domain
+    that cannot be learnt then takes all but the floor."""
+    floor: float = 0.1
+    """Part of the stage's budget, in [0, 1], that all domains share equally before the rest goes
+    where it helps most."""
+    exponent: float = 0.5
+    """How fast errors fall: above 0, at most 4. Greater ones spread the budget more evenly."""
+    n0: float = 10.0
+    """Examples that a domain is taken to have had before the first, above 0: what the base student
+    knows, and what other domains teach."""
+    questions: int = 40
+    """Real examples of each domain that the student answers before a stage, from 1 to 10,000:
+    those that it was not trained on, where there are any."""
+    beyond_teacher: bool = False
+    """Subtract the teacher's own error in the domain: how often its explanations of real examples
+    were rejected. What the teacher cannot do is then not chased."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError on options outside their bounds."""
+        if isinstance(self.objective, int | float):
+            _check_shares("objective", self.objective)
+        _check_shares("floor", self.floor)
+        if not 0 < self.exponent <= 4:
+            raise ValueError(f"exponent must be above 0 and at most 4, not {self.exponent}")
+        if not 0 < self.n0 < float("inf"):
+            raise ValueError(f"n0 must be a number above 0, not {self.n0}")
+        if not 1 <= self.questions <= 10_000:
+            raise ValueError(f"questions must be between 1 and 10,000, not {self.questions}")
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredGain:
+    """The `Gain` policy with what is known before a stage.
+
+    e_d = (wrong + 1) / (asked + 2) by Laplace's rule, less the same of the teacher where that is
+    given, but never below 1 / (asked + 2). Where none was asked, e_d is as `Gain` says.
+
+    Attributes:
+        rule: The options.
+        answers: By domain, how many of its real examples the student was asked and got wrong. A
+            domain without an entry counts as not asked (e = 1/2).
+        trained: T_d, the units of each domain that the student will have been trained on besides
+            those of this stage.
+        teacher: By domain, the teacher's explanations of real examples, and those rejected.
+    """
+
+    rule: Gain
+    answers: Mapping[str, Asked] = field(default_factory=dict)
+    trained: Mapping[str, int] = field(default_factory=dict)
+    teacher: Mapping[str, Asked] = field(default_factory=dict)
+
+    def error(self, domain: str) -> float:
+        """Return e_d."""
+        asked, wrong = self.answers.get(domain, Asked(0, 0))
+        if not asked:
+            n0, trained = self.rule.n0, self.trained.get(domain, 0)
+            return float(0.5 * (n0 / (n0 + trained)) ** self.rule.exponent)
+        error = (wrong + 1) / (asked + 2)
+        if domain in self.teacher:
+            asked_teacher, wrong_teacher = self.teacher[domain]
+            error -= (wrong_teacher + 1) / (asked_teacher + 2)
+        return max(error, 1 / (asked + 2))
+
+
+Policy: TypeAlias = (
+    Natural | Naive | Adaptive | Schedule | Split | Errors | MeasuredErrors | Gain | MeasuredGain
+)
 
 
 def _check_shares(name: str, value: float | tuple[float, ...]) -> None:

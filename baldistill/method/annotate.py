@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import pyarrow.compute as pc
@@ -18,7 +17,8 @@ from baldistill.method.candidates import Candidates
 from baldistill.method.context import Context
 from baldistill.method.earlier import annotated_before
 from baldistill.method.filling import Action, Draw, Explain, Filling, Repeat, Synthesize
-from baldistill.method.plan import StagePlan, StudentErrors, policy_of
+from baldistill.method.plan import StagePlan, StudentErrors
+from baldistill.method.student_errors import policy_of_stage
 from baldistill.method.tail import repeat_real, tail_domains
 from baldistill.progress.display import Task
 from baldistill.records import AnnotatedExample, RejectedAnswer
@@ -70,18 +70,18 @@ def annotate(
     """Fill the quotas of a stage under caps; write what was annotated, rejected and dropped."""
     config = context.config
     candidates = Candidates(context, plan.stage)
+    policy = policy_of_stage(context, plan.stage, errors)
+
+    def share_out(amount: int, dry: Collection[str]) -> dict[str, int]:
+        counts, given = context.corpus.counts, filling.quotas
+        return redistribute(policy, counts, plan.stage, config.stages, amount, dry, given)
+
     filling = Filling(
         plan.quotas,
         at_hand=candidates.at_hand(),
         unused=plan.unused,
         fill=config.tail.fill,
-        redistribute=partial(
-            redistribute,
-            policy_of(config, errors),
-            context.corpus.counts,
-            plan.stage,
-            config.stages,
-        ),
+        redistribute=share_out,
     )
     with context.display.task("annotate", plan.budget) as task:
         work = _Annotator(context, plan.stage, candidates, task)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from baldistill.core.policies import Asked
 from baldistill.records import ANNOTATED
 from baldistill.run_folder.layout import StageLayout
 from baldistill.storage import Storage
@@ -48,6 +49,30 @@ def tried_before(storage: Storage, stage: int) -> set[str]:
         real = pc.not_equal(table["source"], "synthetic")
         tried.update(table.filter(real)["example_id"].to_pylist())
     return tried
+
+
+def trained_before(storage: Storage, stage: int) -> dict[str, int]:
+    """Return how many units of each domain earlier stages annotated."""
+    units: Counter[str] = Counter()
+    for table in _annotated_tables(storage, stage):
+        units.update(table["domain"].to_pylist())
+    return dict(units)
+
+
+def asked_teacher_before(storage: Storage, stage: int) -> dict[str, Asked]:
+    """Return how many explanations of real examples teachers wrote, and those not accepted."""
+    accepted: Counter[str] = Counter()
+    rejected: Counter[str] = Counter()
+    for earlier in range(1, stage):
+        names = StageLayout(earlier)
+        done = storage.read_table(names.annotated, ["domain", "source", "request_id"])
+        asked = pc.and_(pc.equal(done["source"], "real"), pc.is_valid(done["request_id"]))
+        accepted.update(done.filter(asked)["domain"].to_pylist())
+        refused = storage.read_table(names.rejected, ["domain", "purpose"])
+        wrong = refused.filter(pc.equal(refused["purpose"], "rationale"))
+        rejected.update(wrong["domain"].to_pylist())
+    both = accepted + rejected
+    return {domain: Asked(both[domain], rejected[domain]) for domain in sorted(both)}
 
 
 def _annotated_tables(storage: Storage, stage: int) -> Iterator[pa.Table]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import pyarrow as pa
@@ -15,12 +14,10 @@ from baldistill.config import Config
 from baldistill.core.label_metrics import metrics_of_responses
 from baldistill.core.longtail import by_size, head_domains
 from baldistill.core.metrics import Metrics, against_teacher
-from baldistill.core.policies import Asked, Errors
-from baldistill.data.corpus import read_corpus, sample
+from baldistill.data.corpus import read_corpus
 from baldistill.equality import NOT_COMPARED
 from baldistill.method.context import Context
 from baldistill.method.evaluation_answers import evaluation_part
-from baldistill.method.plan import StudentErrors
 from baldistill.method.select import WAITING_CPUS
 from baldistill.progress.counter import Report, counted
 from baldistill.records import EXAMPLES, RESPONSES, as_rows_of
@@ -72,32 +69,6 @@ def num_not_compared(context: Context, stage: int) -> int:
     name = StageLayout(stage).responses
     errors = context.storage.read_table(name, columns=["error"])["error"]
     return int(pc.sum(pc.equal(errors, NOT_COMPARED)).as_py() or 0)
-
-
-def ask_student(context: Context, stage: int) -> StudentErrors:
-    """Let the last student answer real examples, if the policy asks for its errors.
-
-    The student was trained on some of these examples (in a small domain, on all), so it makes too
-    few errors on them. The errors of unmastered domains still show.
-    """
-    policy = context.config.budget.policy
-    if not isinstance(policy, Errors) or stage == 1:
-        return StudentErrors()
-    counts, stage = context.corpus.counts, stage - 1
-    examples = sample(
-        context.storage,
-        {domain: min(policy.questions, count) for domain, count in counts.items()},
-        counts,
-        tried=set(),
-        seed=context.seed("errors", stage),
-    )
-    responses = answers_of(
-        context, stage, ray.data.from_arrow(examples), title="ask student", total=len(examples)
-    )
-    asked: Counter[str] = Counter(responses["domain"].to_pylist())
-    right = responses.filter(pc.greater_equal(responses["score"], 0.5))
-    known: Counter[str] = Counter(right["domain"].to_pylist())
-    return StudentErrors({d: Asked(n, n - known[d]) for d, n in sorted(asked.items())})
 
 
 def answers_of(

@@ -11,7 +11,7 @@ from rich.table import Table
 from baldistill.config import Config
 from baldistill.core.budget import TailQuota, partition, quotas, stage_budgets
 from baldistill.core.longtail import by_size
-from baldistill.core.policies import Asked, Errors, MeasuredErrors, Policy
+from baldistill.core.policies import Asked, Errors, Gain, MeasuredErrors, MeasuredGain, Policy
 from baldistill.errors import ConfigError
 from baldistill.terminal import make_table
 
@@ -22,7 +22,7 @@ _MOST_CANDIDATES = 1_000_000  # half a gigabyte of rows of 500 bytes
 class StudentErrors:
     """How the last student did on real examples of each domain.
 
-    Empty for policies other than `errors`, and before there is a student.
+    Empty for policies other than `errors` and `gain`, and before there is a student.
     """
 
     answers: dict[str, Asked] = field(default_factory=dict)
@@ -55,11 +55,28 @@ class StagePlan:
         )
 
 
-def policy_of(config: Config, errors: StudentErrors) -> Policy:
-    """Return the balancing policy; it knows the student's errors where it asks for them."""
+def policy_of(
+    config: Config,
+    errors: StudentErrors,
+    trained: Mapping[str, int],
+    teacher: Mapping[str, Asked] | None = None,
+) -> Policy:
+    """Return the balancing policy with what it asks for.
+
+    Args:
+        config: The run's.
+        errors: The current student's.
+        trained: Units of each domain that earlier stages annotated.
+        teacher: How the teacher did on real examples of each domain.
+    """
     policy: Policy = config.budget.policy
     if isinstance(policy, Errors) and errors.answers:
         return MeasuredErrors(policy.floor, errors.answers)
+    if isinstance(policy, Gain):
+        student = config.student
+        kept = student.data == "cumulative" or student.init == "previous"
+        known = (teacher or {}) if policy.beyond_teacher else {}
+        return MeasuredGain(policy, errors.answers, trained if kept else {}, known)
     return policy
 
 
@@ -85,6 +102,8 @@ def plan_stage(
 def plan_all(config: Config, counts: Mapping[str, int]) -> list[StagePlan]:
     """Return the plans of all stages, as `baldistill plan` shows them: no example is dropped.
 
+    Policies that ask for the student's errors share here as if they were the same everywhere.
+
     Raises:
         ConfigError: The candidates of such a corpus do not fit the driver's memory.
     """
@@ -96,9 +115,12 @@ def plan_all(config: Config, counts: Mapping[str, int]) -> list[StagePlan]:
             f"for at most {_MOST_CANDIDATES:,}. Give it a number, such as 3"
         )
     plans, unused = [], dict(counts)
+    trained: Counter[str] = Counter()
     for stage in range(1, config.stages + 1):
-        plan = plan_stage(config, counts, unused, stage)
+        policy = policy_of(config, StudentErrors(), trained)
+        plan = plan_stage(config, counts, unused, stage, policy)
         plans.append(plan)
+        trained.update(plan.quotas)
         for domain, quota in plan.head.items():
             unused[domain] -= quota
         for domain, tail in plan.tail.items():

@@ -1,6 +1,6 @@
 """One stage of multi-stage balanced distillation, top to bottom (arXiv 2406.13114, section 3).
 
-    errors     (policy `errors` alone) the student's errors on real examples       evaluate.py
+    errors     (policies that ask for them) its errors on real examples      student_errors.py
     plan       balance the stage's budget B_i over the domains                     core/budget.py
     scored     the current student answers candidates; its uncertainty is IFD      core/ifd.py
     selected   the highest scores of each head domain, all that is left of a tail  core/selection.py
@@ -21,9 +21,10 @@ from baldistill.core.metrics import Metrics
 from baldistill.method.annotate import Annotation, annotate
 from baldistill.method.context import Context
 from baldistill.method.earlier import unused_before
-from baldistill.method.evaluate import ask_student, evaluate
-from baldistill.method.plan import StagePlan, StudentErrors, plan_stage, policy_of
+from baldistill.method.evaluate import evaluate
+from baldistill.method.plan import StagePlan, StudentErrors, plan_stage
 from baldistill.method.select import Scored, Selected, score_candidates, select, uses_metric
+from baldistill.method.student_errors import ask_student, policy_of_stage
 from baldistill.method.train import train_student
 from baldistill.run_folder.caps import CAPS, caps_of_stage
 from baldistill.run_folder.identity import PLACEMENT
@@ -129,7 +130,8 @@ def balance(context: Context, stage: int, errors: StudentErrors) -> StagePlan:
     """Balance a stage over what earlier stages left of the corpus; writes `plan.json`."""
     counts = context.corpus.counts
     unused = unused_before(context.storage, stage, counts)
-    plan = plan_stage(context.config, counts, unused, stage, policy_of(context.config, errors))
+    policy = policy_of_stage(context, stage, errors)
+    plan = plan_stage(context.config, counts, unused, stage, policy)
     context.storage.write_json(StageLayout(stage).plan, asdict(plan))
     return plan
 

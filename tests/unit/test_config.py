@@ -103,6 +103,8 @@ def test_another_kind_forgets_the_options_of_the_first() -> None:
         ("budget.policy={kind: errors, flor: 1}", ["budget.policy.flor: unknown key", "floor?"]),
         ("floor=0.3", ["floor: unknown key; did you mean budget.policy.floor?"]),
         ("budget.policy={kind: errors, floor: 2}", ["budget.policy.floor: must be", "not 2.0"]),
+        ("budget.policy={kind: gain, objective: 2}", ["budget.policy.objective: must be", "not 2"]),
+        ("budget.policy={kind: gain, objective: best}", ["budget.policy.objective", "'worst'"]),
         ("budget.policy={kind: schedule, power: x}", ["budget.policy.power", "got 'x'"]),
         ("teacher.prices.prompt_per_million=-1", ["teacher.prices: prices must be 0 or more"]),
         ("stages=[1", ["override stages: not a YAML value", "line 1, column"]),
@@ -307,6 +309,7 @@ UNLABELLED = ["data.columns.answer=null", "rationale.sees=question", "rationale.
         (["data.columns.evaluation_answer=a", "data.train=x"], ["data.evaluation"]),
         (["data.columns.evaluation_answer=a", "budget.policy=errors"], ["budget.policy=adaptive"]),
         (["data.columns.evaluation_answer=a", "selection.metric=wrong"], ["metric=disagreement"]),
+        (["data.columns.evaluation_answer=a", "budget.policy=gain"], ["budget.policy=gain marks"]),
     ],
 )
 def test_what_needs_gold_answers_is_refused_without(overrides: list[str], words: list[str]) -> None:
@@ -320,7 +323,7 @@ def test_a_corpus_without_gold_answers_is_labelled_by_the_teacher() -> None:
     config = load_config(None, [*UNLABELLED, *labelled])
     assert load_config_text(dump_config(config)) == config
     assert (config.rationale.votes, config.teacher_explains) == (3, True)
-    marks = {"baldistill-e"}  # the student's answers to training rows
+    marks = {"baldistill-e", "baldistill-g"}  # the student's answers to training rows
     for method in set(METHODS) - marks:
         of_method = load_config(None, [*UNLABELLED, *labelled], method)
         assert of_method.teacher_explains, "labels without rationales are the teacher's, too"

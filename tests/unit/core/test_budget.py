@@ -17,7 +17,9 @@ from baldistill.core.policies import (
     Adaptive,
     Asked,
     Errors,
+    Gain,
     MeasuredErrors,
+    MeasuredGain,
     Naive,
     Natural,
     Schedule,
@@ -29,6 +31,17 @@ COUNTS = st.dictionaries(
 ).filter(lambda counts: any(counts.values()))
 SHARE = st.floats(0, 1)
 STAGE = st.integers(1, 6).flatmap(lambda k: st.tuples(st.integers(1, k), st.just(k)))
+NAME = st.text("abcxyz", min_size=1, max_size=3)
+ANSWERS = st.dictionaries(
+    NAME, st.integers(0, 50).flatmap(lambda n: st.builds(Asked, st.just(n), st.integers(0, n)))
+)
+GAIN = st.builds(
+    Gain,
+    st.one_of(SHARE, st.sampled_from(["macro", "natural", "entropy", "dodrans", "worst"])),
+    floor=SHARE,
+    exponent=st.floats(0.01, 4),
+    n0=st.floats(0.1, 1000),
+)
 POLICY = st.one_of(
     st.just(Natural()),
     st.just(Naive()),
@@ -36,14 +49,9 @@ POLICY = st.one_of(
     st.builds(Schedule, w_first=SHARE, w_last=SHARE, power=st.floats(0.1, 5)),
     st.builds(Split, st.tuples(SHARE), head_mass=st.floats(0.05, 1)),
     st.builds(Errors, SHARE),
-    st.builds(
-        MeasuredErrors,
-        SHARE,
-        st.dictionaries(
-            st.text("abcxyz", min_size=1, max_size=3),
-            st.integers(0, 50).flatmap(lambda n: st.builds(Asked, st.just(n), st.integers(0, n))),
-        ),
-    ),
+    st.builds(MeasuredErrors, SHARE, ANSWERS),
+    GAIN,
+    st.builds(MeasuredGain, GAIN, ANSWERS, st.dictionaries(NAME, st.integers(0, 3000)), ANSWERS),
 )
 
 
@@ -178,6 +186,8 @@ def test_partition_meets_every_quota(domains):
         (Naive(), 0, 3, 5, "stage must be between 1 and 3"),
         (Naive(), 4, 3, 5, "stage must be between 1 and 3"),
         (Naive(), 1, 3, -5, "negative"),
+        (Gain(floor=0), 4, 3, 5, "stage must be between 1 and 3"),
+        (Gain(floor=0), 1, 3, -5, "negative"),
         (Schedule((0.5, 0.5)), 1, 3, 5, "one per stage"),
         (Split((0.5, 0.5)), 1, 3, 5, "one per stage"),
     ],
@@ -202,6 +212,11 @@ def test_mistakes_are_named(policy, stage, num_stages, budget, message):
         lambda: Errors(-0.1),
         lambda: Errors(questions=0),
         lambda: MeasuredErrors(1.5, {}),
+        lambda: Gain(1.5),
+        lambda: Gain(floor=-0.1),
+        lambda: Gain(exponent=0),
+        lambda: Gain(n0=0),
+        lambda: Gain(questions=0),
         lambda: stage_budgets(-1, 3),
         lambda: stage_budgets(3, 0),
     ],
@@ -229,3 +244,43 @@ def test_errors_without_a_student_are_adaptive_and_with_a_full_floor_naive() -> 
     answers = {"a": Asked(10, 0), "b": Asked(10, 10)}
     measured = MeasuredErrors(1.0, answers)
     assert quotas(measured, counts, 2, 4, 300) == quotas(Naive(), counts, 2, 4, 300)
+
+
+def test_gain_without_a_student_fills_up_by_weight() -> None:
+    counts = {"a": 900, "b": 90, "c": 10}
+    assert quotas(Gain("macro"), counts, 1, 4, 300) == quotas(Naive(), counts, 1, 4, 300)
+    assert quotas(Gain(1.0), counts, 1, 4, 301) == quotas(Gain("macro"), counts, 1, 4, 301)
+    assert quotas(Gain("worst"), counts, 1, 4, 300) == quotas(Naive(), counts, 1, 4, 300)
+    natural = quotas(Gain("natural", floor=0), counts, 1, 4, 300)
+    assert natural == quotas(Gain(0.0, floor=0), counts, 1, 4, 300)
+    # q + n0 in proportion to p^(2/3): 330 units of 0.932, 0.201 and 0.046
+    whole = sum(count ** (2 / 3) for count in counts.values())
+    for domain, count in counts.items():
+        assert abs(natural[domain] - (330 * count ** (2 / 3) / whole - 10)) < 1
+    # where all have had something, those that have had least are filled up to one level
+    uneven = MeasuredGain(Gain("macro", floor=0), trained={"a": 250, "b": 40})
+    assert quotas(uneven, counts, 2, 4, 100) == {"a": 0, "b": 30, "c": 70}
+
+
+def test_gain_gives_the_floor_to_all_and_goes_on_where_domains_run_dry() -> None:
+    counts = {"a": 900, "b": 90, "c": 10}
+    unlearnt = {"a": Asked(40, 0), "b": Asked(40, 0), "c": Asked(40, 40)}
+    worst = MeasuredGain(Gain("worst", floor=0.3), unlearnt)
+    assert quotas(worst, counts, 2, 4, 100) == {"a": 10, "b": 10, "c": 80}
+    macro = MeasuredGain(Gain("macro", floor=0), trained={"a": 50})
+    first = quotas(macro, counts, 2, 4, 60)
+    assert first == {"a": 0, "b": 30, "c": 30}
+    # c could have 5 alone: its 25 go on from where the others are
+    extra = redistribute(macro, counts, 2, 4, 25, {"c"}, first)
+    assert extra == {"a": 3, "b": 22}  # 53 and 52: one level
+
+
+def test_gain_does_not_chase_what_the_teacher_cannot_do() -> None:
+    answers = {"a": Asked(38, 19), "b": Asked(38, 19)}
+    teacher = {"b": Asked(38, 15), "c": Asked(8, 9 - 1)}
+    measured = MeasuredGain(Gain(), answers, teacher=teacher)
+    assert measured.error("a") == pytest.approx(20 / 40)
+    assert measured.error("b") == pytest.approx(20 / 40 - 16 / 40)
+    assert measured.error("c") == pytest.approx(1 / 2)  # not asked
+    found = quotas(measured, {"a": 50, "b": 50}, 2, 4, 100)
+    assert found["a"] > found["b"]

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from baldistill.config import Config
 from baldistill.config.loading import load_config
+from baldistill.core.budget import quotas
+from baldistill.core.policies import Asked, Gain, MeasuredErrors, MeasuredGain
 from baldistill.errors import ConfigError
-from baldistill.method.plan import plan_all
+from baldistill.method.plan import StudentErrors, plan_all, policy_of
 from baldistill.method.select import candidate_counts
 
 COUNTS = {"a": 700, "b": 200, "c": 60, "d": 30, "e": 10}
@@ -19,7 +21,7 @@ COUNTS = {"a": 700, "b": 200, "c": 60, "d": 30, "e": 10}
     counts=st.dictionaries(st.text(min_size=1, max_size=3), st.integers(1, 500), min_size=1),
     total=st.integers(0, 2000),
     stages=st.integers(1, 7),
-    policy=st.sampled_from(["natural", "naive", "adaptive", "schedule", "split"]),
+    policy=st.sampled_from(["natural", "naive", "adaptive", "schedule", "split", "errors", "gain"]),
 )
 def test_plans_spend_exactly_the_budget_and_no_real_example_twice(
     counts: dict[str, int], total: int, stages: int, policy: str
@@ -54,3 +56,25 @@ def test_candidates_cover_the_quota_and_never_exceed_the_pool(per_quota: float |
                 assert counts[domain] == plan.unused[domain]
         for domain, tail in plan.tail.items():
             assert counts[domain] == tail.real
+
+
+def test_gain_knows_what_earlier_stages_annotated() -> None:
+    counts = {"a": 700, "b": 300}
+    config = load_config(None, ["budget.policy={kind: gain, objective: natural, floor: 0}"])
+    plans = plan_all(config, counts)
+    once = quotas(Gain("natural", floor=0), counts, 1, 1, config.budget.total)
+    assert sum(plan.quotas["a"] for plan in plans) == once["a"]  # each stage goes on
+    errors = StudentErrors({"a": Asked(40, 4)})
+    measured = policy_of(config, errors, {"a": 9}, {"a": Asked(9, 1)})
+    assert isinstance(measured, MeasuredGain)
+    assert (measured.answers, measured.trained, measured.teacher) == (errors.answers, {"a": 9}, {})
+    forgetful = load_config(None, ["budget.policy=gain", "student.data=stage", "student.init=base"])
+    alone = policy_of(forgetful, errors, {"a": 9})
+    assert isinstance(alone, MeasuredGain)
+    assert alone.trained == {}
+    ddk = load_config(None, ["budget.policy={kind: gain, beyond_teacher: true}"])
+    with_teacher = policy_of(ddk, errors, {"a": 9}, {"a": Asked(9, 1)})
+    assert isinstance(with_teacher, MeasuredGain)
+    assert with_teacher.teacher == {"a": Asked(9, 1)}
+    errors_policy = policy_of(load_config(None, ["budget.policy=errors"]), errors, {})
+    assert isinstance(errors_policy, MeasuredErrors)
