@@ -11,7 +11,7 @@ from baldistill.core.longtail import by_size
 from baldistill.generation.types import Message, Prompt
 from baldistill.report.formats import markdown_table, percent
 from baldistill.report.ranks import both_ends
-from baldistill.run_folder.layout import METRIC_NAMES
+from baldistill.run_folder.layout import TABLE_METRICS
 from baldistill.run_folder.reader import RunFolder, title
 from baldistill.visible import visible
 
@@ -114,13 +114,13 @@ def _figures(folder: RunFolder, stage: int) -> list[str]:
         scores = [f["per_domain"].get(domain, {}).get("score") for f in figures]
         part = "head" if domain in folder.head else "tail"
         rows.append([domain, part, f"{folder.counts[domain]:,}", *map(percent, scores)])
-    for name in METRIC_NAMES:
+    for name in TABLE_METRICS:
         rows.append([f"**{name}**", "", "", *(percent(f.get(name)) for f in figures)])
     asked = sum(entry["count"] for entry in figures[-1]["per_domain"].values())
     return [
         f"{folder.measure.capitalize()} in percent on {asked:,} evaluation questions, none of "
         "them in the corpus. `macro` is the mean over domains; `natural` weighs them as the "
-        "corpus does.",
+        "corpus does; `worst` is the lowest domain.",
         "",
         *markdown_table(["domain", "part", "in the corpus", *columns], rows, slice(2, None)),
     ]

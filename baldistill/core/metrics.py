@@ -8,14 +8,14 @@ abstractive question answering.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from baldistill.core.longtail import DomainCounts
+from baldistill.core.longtail import DomainCounts, Weighting, domain_weights
 
 Metric: TypeAlias = Literal["accuracy", "f1", "word_f1", "mixed"]
 
@@ -52,6 +52,11 @@ class Metrics:
         natural: Mean over domains weighted by n_d / N of the corpus: the micro figure under the
             corpus's own distribution, however the evaluation set was balanced. None where the
             corpus has none of the domains.
+        worst: That of the domain where it is lowest.
+        entropy: Mean over domains weighted by -n_d log(n_d / N), which lies between macro and
+            natural (Harbecke et al. 2022).
+        dodrans: Mean over domains weighted by n_d^(3/4), nearer to natural. It and the one
+            before are None where natural is. Folders of earlier versions have none of the three.
         metric: The kind of the figures: accuracy, f1 (of labels), word_f1, or mixed.
         accuracy: Share of right answers (mean word F1 for `qa`), whatever the metric is.
         per_domain: Each domain's figure, in order of name.
@@ -62,6 +67,9 @@ class Metrics:
     head: float | None
     tail: float | None
     natural: float | None
+    worst: float | None = field(default=None, kw_only=True)
+    entropy: float | None = field(default=None, kw_only=True)
+    dodrans: float | None = field(default=None, kw_only=True)
     metric: Metric
     accuracy: float
     per_domain: dict[str, DomainScore]
@@ -116,15 +124,25 @@ def over_domains(
         head: The head domains of the corpus.
     """
     scores = {name: figure.score for name, figure in per_domain.items()}
-    weights = {name: counts.get(name, 0) for name in scores}
-    num_examples = sum(weights.values())
-    weighted = sum(weights[name] * score for name, score in scores.items())
+    sizes = {name: counts.get(name, 0) for name in scores}
+    num_examples = sum(sizes.values())
+    weighted = sum(sizes[name] * score for name, score in scores.items())
+
+    def weighed(weighting: Weighting) -> float | None:
+        if not num_examples:
+            return None
+        weights = domain_weights(sizes, weighting)
+        return sum(weights[name] * score for name, score in scores.items())
+
     return Metrics(
         macro=sum(scores.values()) / len(scores),
         micro=micro,
         head=_mean([score for name, score in scores.items() if name in head]),
         tail=_mean([score for name, score in scores.items() if name not in head]),
         natural=weighted / num_examples if num_examples else None,
+        worst=min(scores.values()),
+        entropy=weighed("entropy"),
+        dodrans=weighed("dodrans"),
         metric=metric,
         accuracy=micro,
         per_domain=per_domain,

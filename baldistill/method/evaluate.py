@@ -100,7 +100,7 @@ def answers_of(
 def accuracy_table(
     counts: dict[str, int], stages: dict[str, dict[str, Any]], *, by_teacher: bool = False
 ) -> Table:
-    """Return a table of each domain's figure, largest domain first, then all METRIC_NAMES.
+    """Return a table of each domain's figure, largest domain first, then TABLE_METRICS.
 
     Each stage is a column with the title that its metrics have in `stages`.
     """
@@ -113,7 +113,7 @@ def accuracy_table(
         rows.append([domain, f"{counts[domain]:,}", *cells])
     summary = [
         [name, "", *(_cell(metrics.get(name)) for metrics in stages.values())]
-        for name in layout.METRIC_NAMES
+        for name in layout.TABLE_METRICS
     ]
     columns = ["domain", "examples", *stages]
     return make_table(f"{title} on the evaluation set", columns, rows, summary)

@@ -14,13 +14,12 @@ from baldistill.report.figures.comparison import draw_comparison
 from baldistill.report.formats import csv_text, markdown_table, percent
 from baldistill.report.intervals import interval, is_clear_of_zero, paired
 from baldistill.report.ranks import both_ends
-from baldistill.run_folder.layout import METRIC_NAMES, comparison_file
+from baldistill.run_folder.layout import METRIC_NAMES, TABLE_METRICS, comparison_file
 from baldistill.storage import Storage
 
 DEFAULT_REFERENCE = "baldistill-a"
 _WORST = "worst"
 _CALLS = "calls"
-_FIGURES = tuple(dict.fromkeys((*METRIC_NAMES, _WORST)))
 _COMPARED = ("macro", "natural", _WORST, "tail", _CALLS)  # what differences are told of
 _HEADS = {_WORST: "worst domain", _CALLS: "teacher calls"}
 _CLEAR = "*"
@@ -54,9 +53,9 @@ class Outcome:
         """Return a metric, or the calls of the run alone; None where the corpus has no such."""
         if name == _CALLS:
             return float(self.calls + self.reused)
-        if name == _WORST and name not in self.metrics:  # of an earlier version
+        value: float | None = self.metrics.get(name)
+        if name == _WORST and value is None:  # of an earlier version
             return min(float(domain["score"]) for domain in self.metrics["per_domain"].values())
-        value: float | None = self.metrics[name]
         return value
 
 
@@ -127,7 +126,7 @@ def _summary(
         "seeds": [outcome.seed for outcome in mine],
         **{
             name: interval([v for o in mine if (v := o.figure(name)) is not None])
-            for name in (*_FIGURES, _CALLS)
+            for name in (*METRIC_NAMES, _CALLS)
         },
         "differences": {}
         if others is None
@@ -147,7 +146,7 @@ def _by_seed(outcomes: Sequence[Outcome], name: str) -> dict[int, float | None]:
 
 def markdown(data: Mapping[str, Any]) -> str:
     """Write the tables in percent: methods by metrics, then domains by methods."""
-    rows, names = data["rows"], (*_FIGURES, _CALLS)
+    rows, names = data["rows"], (*TABLE_METRICS, _CALLS)
     methods = markdown_table(
         ["method", *(_HEADS.get(name, name) for name in names)],
         [[row["method"], *(_cell(row, name) for name in names)] for row in rows],
@@ -208,7 +207,7 @@ def _domain_cells(domain: str | None, data: Mapping[str, Any]) -> list[str]:
 def _rows(data: Mapping[str, Any]) -> list[list[Any]]:
     """Return heads and rows of `comparison.csv`."""
     sides = ("mean", "half")
-    figures = [(name, side) for name in (*_FIGURES, _CALLS) for side in sides]
+    figures = [(name, side) for name in (*METRIC_NAMES, _CALLS) for side in sides]
     differences = [(name, side) for name in _COMPARED for side in sides]
     heads = ["method", *(f"{name}_{side}" for name, side in figures), "calls_alone"]
     heads += [f"{name}_difference_{side}" for name, side in differences]

@@ -168,7 +168,7 @@ def _scores(run: RunFolder) -> list[Tile]:
             if first != last
             else last,
         )
-        for name in layout.METRIC_NAMES
+        for name in layout.TABLE_METRICS
         if after.get(name) is not None
     ]
 

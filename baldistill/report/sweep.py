@@ -10,7 +10,7 @@ from baldistill.core.longtail import by_size
 from baldistill.core.metrics import against_teacher
 from baldistill.report.figures.sweep import draw_sweep, goal, shown
 from baldistill.report.formats import csv_text, markdown_table, percent
-from baldistill.run_folder.layout import METRIC_NAMES, sweep_file
+from baldistill.run_folder.layout import METRIC_NAMES, TABLE_METRICS, sweep_file
 from baldistill.storage import Storage
 from baldistill.visible import visible
 
@@ -105,7 +105,7 @@ def markdown(data: Mapping[str, Any]) -> str:
     """Write the table with accuracies in percent, and what the calls cost."""
     trials, metric = data["trials"], data["metric"]
     keys = _parameters(trials)
-    names = [*METRIC_NAMES, *(name for name in metric if name not in METRIC_NAMES)]
+    names = [*TABLE_METRICS, *(name for name in metric if name not in TABLE_METRICS)]
     rows = [
         [
             f"**{trial['name']}**" if trial["name"] == data["best"] else trial["name"],
@@ -141,7 +141,7 @@ def _trial(trial: SweepTrial) -> dict[str, Any]:
     """Return a trial as `sweep.json` shows it."""
     stage, last = trial.history[-1] if trial.history else (0, None)
     domains = {d: row["score"] for d, row in last["per_domain"].items()} if last else {}
-    metrics = {name: last[name] for name in METRIC_NAMES} if last else {}
+    metrics = {name: last.get(name) for name in METRIC_NAMES} if last else {}
     return {
         "name": trial.name,
         "values": trial.values,
@@ -154,7 +154,7 @@ def _trial(trial: SweepTrial) -> dict[str, Any]:
         "metrics": metrics | {f"domain/{name}": score for name, score in domains.items()},
         "per_domain": domains,
         "history": [
-            {"stage": number, **{name: figures[name] for name in METRIC_NAMES}}
+            {"stage": number, **{name: figures.get(name) for name in METRIC_NAMES}}
             for number, figures in trial.history
         ],
         "calls_alone": trial.calls + trial.reused,

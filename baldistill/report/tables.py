@@ -53,12 +53,17 @@ def accuracy(run: RunFolder) -> Table:
         [name, "", "", "", *_scores([metrics.get(name) for metrics in stages.values()])]
         for name in METRIC_NAMES
     ]
+    notes = [f"{hidden:,} domains between are left out; metrics.json has them."] if hidden else []
+    notes.append(
+        "Between macro, where each domain counts alike, and natural, where it counts by its n of N "
+        "corpus examples: entropy by -n log(n / N), dodrans by n^(3/4)."
+    )
     return Table(
         ["domain", "part", "corpus", "asked", *stages, "change"],
         rows,
         summary,
         words=2,
-        note=f"{hidden:,} domains between are left out; metrics.json has them." if hidden else "",
+        note=" ".join(notes),
     )
 
 

@@ -24,8 +24,11 @@ alpaca: `system`, `instruction`, `input`, `output`, as texts (LLaMA-Factory, Axo
 parquet: prompt, completion and all columns of `annotated.parquet`.
 """
 
-METRIC_NAMES = ("macro", "micro", "natural", "head", "tail")
-"""Keys of the figures in `metrics.json` of a run and of each stage."""
+TABLE_METRICS = ("macro", "micro", "natural", "head", "tail", "worst")
+"""Those of the figures that tables have room for where each is a column."""
+METRIC_NAMES = (*TABLE_METRICS, "entropy", "dodrans")
+"""Keys of the figures in `metrics.json` of a run and of each stage. Runs of earlier versions lack
+some of them."""
 
 # What ran.
 CONFIG = "config.yaml"

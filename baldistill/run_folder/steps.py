@@ -15,7 +15,7 @@ import shlex
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -187,8 +187,13 @@ def is_committed(storage: Storage, path: str) -> bool:
 def _read(
     figures: Mapping[str, Any], result_type: type[Result], storage: Storage, path: str
 ) -> Result:
-    """Turn a marker's figures into the step's result."""
-    differing = sorted(set(figures) ^ {field.name for field in fields(result_type)})
+    """Turn a marker's figures into the step's result.
+
+    A figure that an earlier version did not have has its default.
+    """
+    names = {field.name for field in fields(result_type)}
+    needed = {f.name for f in fields(result_type) if f.default is f.default_factory is MISSING}
+    differing = sorted(set(figures) - names | needed - set(figures))
     if not differing:
         try:
             return TypeAdapter(result_type).validate_python(figures)

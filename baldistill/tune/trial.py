@@ -95,12 +95,12 @@ def metric_of(name: str, metrics: Mapping[str, Any]) -> float:
     if is_domain:
         value = metrics["per_domain"].get(name.removeprefix("domain/"), {}).get("score")
     else:
-        value = metrics[name]
+        value = metrics.get(name)
     if value is None:
         others = (
             [f"domain/{domain}" for domain in metrics["per_domain"]]
             if is_domain
-            else [metric for metric in METRIC_NAMES if metrics[metric] is not None]
+            else [metric for metric in METRIC_NAMES if metrics.get(metric) is not None]
         )
         raise UserError(
             f"the metric {name} has no value on this evaluation set; there are {', '.join(others)}"
@@ -126,7 +126,9 @@ class _Reporter:
                 "score": score_of(self._setup.space.metric, metrics),
                 "stage": stage,
                 "progress": 100.0 * stage / self._stages,
-                **{name: metrics[name] for name in METRIC_NAMES if metrics[name] is not None},
+                **{
+                    name: value for name in METRIC_NAMES if (value := metrics.get(name)) is not None
+                },
                 "domain": {d: row["score"] for d, row in metrics["per_domain"].items()},
                 "calls": spent.calls,
                 "reused": spent.reused,

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from baldistill.report.figures.palette import GREEN, GREY, HEAD, INK, TAIL, stage_colours
+from baldistill.report.figures.palette import GREEN, GREY, HEAD, INK, PINK, TAIL, stage_colours
 from baldistill.report.figures.style import WIDTH, name_ticks, short_name, whole_stages
 from baldistill.report.ranks import MOST_ROWS, rank_bins, spread
 from baldistill.run_folder.reader import RunFolder
@@ -97,11 +97,12 @@ _LINES = {
     "natural": (GREY, (0, (1, 1.5)), "D", 1.5),
     "head": (HEAD, "-", "v", 1.5),
     "tail": (TAIL, "-", "^", 1.5),
+    "worst": (PINK, (0, (1, 1)), "x", 1.2),
 }
 
 
 def by_stage(run: RunFolder) -> Figure:
-    """Draw macro, micro, natural, head and tail after each stage."""
+    """Draw the figures of `TABLE_METRICS` after each stage."""
     stages = [stage for stage in run.stages if stage.metrics]
     places = [stage.stage for stage in stages]
     figure = Figure(figsize=(WIDTH, 3.1))

@@ -29,7 +29,7 @@ STEPS = {
 """Label and colour of each step of a run."""
 METHODS = (
     *("#bbbbbb", "#888888", "#bbaa33", "#cc7722", "#aa4499"),
-    *("#44aa99", "#4477aa", "#117733", "#cc3311"),
+    *("#44aa99", "#4477aa", "#117733", "#cc3311", "#332288"),
 )
 """Lines of a comparison, in the order of its methods: more than Okabe and Ito's eight."""
 

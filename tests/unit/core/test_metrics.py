@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baldistill.core.label_metrics import metrics_of_responses
+from baldistill.core.longtail import domain_weights
 from baldistill.core.metrics import DomainScore, Metrics
 
 CORPUS = {"a": 80, "b": 15, "c": 5}
@@ -36,7 +37,8 @@ def test_by_hand():
 
 def test_json_keys():
     figures = json.loads(json.dumps(measured(["a"], np.array([1.0])).to_dict()))
-    keys = ["macro", "micro", "head", "tail", "natural", "metric", "accuracy", "per_domain"]
+    keys = ["macro", "micro", "head", "tail", "natural", "worst", "entropy", "dodrans", "metric"]
+    keys += ["accuracy", "per_domain"]
     assert list(figures) == keys
     assert figures["tail"] is None
     assert figures["per_domain"] == {"a": {"score": 1.0, "count": 1}}
@@ -45,6 +47,7 @@ def test_json_keys():
 def test_without_domains_of_the_corpus_there_is_no_head_and_no_natural_figure():
     result = measured(["x", "y"], [0.25, 0.5])
     assert (result.head, result.tail, result.natural) == (None, 0.375, None)
+    assert (result.worst, result.entropy, result.dodrans) == (0.25, None, None)
     assert result.macro == result.micro == 0.375
 
 
@@ -71,6 +74,29 @@ def test_it_is_the_definition_in_any_order(rows, random):
     again = measured(*zip(*rows, strict=True))
     assert again.macro == pytest.approx(result.macro)
     assert again.natural == pytest.approx(result.natural)
+
+
+def test_worst_and_the_weightings_by_hand():
+    """Harbecke et al. 2022: entropy -n log(n / N), dodrans n^(3/4), with n_d of the corpus."""
+    result = measured(["a", "b", "c"], [0.9, 0.5, 0.2])
+    assert result.worst == 0.2
+    entropy = -np.array([0.8, 0.15, 0.05]) * np.log([0.8, 0.15, 0.05])
+    assert result.entropy == pytest.approx(np.average([0.9, 0.5, 0.2], weights=entropy))
+    dodrans = np.array([80, 15, 5]) ** 0.75
+    assert result.dodrans == pytest.approx(np.average([0.9, 0.5, 0.2], weights=dodrans))
+    assert result.macro < result.dodrans < result.natural
+    alone = measured(["a"], [0.9])  # -n log(n / n) is 0
+    assert (alone.worst, alone.entropy, alone.dodrans) == (0.9, 0.9, 0.9)
+
+
+@given(st.dictionaries(st.text(max_size=2), st.integers(0, 10**9), min_size=1))
+def test_weights_sum_to_1_and_equal_domains_count_alike(counts):
+    for weighting in ("macro", "natural", "entropy", "dodrans"):
+        weights = domain_weights(counts, weighting)
+        assert sum(weights.values()) == pytest.approx(1)
+        assert all(weight >= 0 for weight in weights.values())
+        alike = domain_weights(dict.fromkeys(counts, 7), weighting)
+        assert list(alike.values()) == pytest.approx([1 / len(counts)] * len(counts))
 
 
 def test_the_head_is_as_given():

@@ -105,6 +105,23 @@ def test_a_result_is_read_as_it_was_made(
         assert Chain(storage).step("a", {}, lambda: result, type(result)) == result
 
 
+@dataclass(frozen=True)
+class DoneNow:
+    """What `Done` became in a later version."""
+
+    times: int
+    worst: float | None = None
+
+
+def test_a_figure_that_an_earlier_version_did_not_have_has_its_default(tmp_path: Path) -> None:
+    storage = Storage.open(tmp_path)
+    Chain(storage).step("a", {}, lambda: Done(3), Done)
+    again = Chain(storage).step("a", {}, lambda: DoneNow(4), DoneNow)
+    assert again == DoneNow(3, None)
+    assert Chain(storage).step("b", {}, lambda: DoneNow(4, 0.5), DoneNow) == DoneNow(4, 0.5)
+    assert Chain(storage).step("b", {}, lambda: DoneNow(5), DoneNow) == DoneNow(4, 0.5)
+
+
 @pytest.mark.parametrize(
     ("figures", "differing"),
     [({}, "times"), ({"times": 1, "seconds": 2}, "seconds"), ({"times": "many"}, "times")],
