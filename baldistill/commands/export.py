@@ -23,7 +23,7 @@ from baldistill.run_folder import layout
 from baldistill.run_folder.layout import ExportFormat, StageLayout
 from baldistill.run_folder.reader import RunFolder, read_run
 from baldistill.storage import Storage
-from baldistill.teacher.parsing import target_text
+from baldistill.student.lessons import lessons_of
 from baldistill.teacher.prompts import PromptSet
 
 CARD = "README.md"
@@ -144,20 +144,18 @@ def _counts(folder: RunFolder, stages: range) -> dict[str, Counter[str]]:
 def _examples(
     folder: RunFolder, stages: range, prompts: PromptSet, start: str
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of some stages with `prompt` and `completion`."""
+    """Yield the rows of some stages with `prompt` and `completion`.
+
+    With `student.target: both` a row comes twice: with its answer and with its rationale.
+    """
+    target = str(folder.setting("student.target", "rationale"))
     for number in stages:
         table = folder.storage.read_table(StageLayout(number).annotated)
         for batch in table.to_batches(_BATCH):
             for row in batch.to_pylist():
-                prompt = prompts.render(
-                    "student",
-                    question=row["question"],
-                    domain=row["domain"],
-                    context=row.get("context"),
-                )
-                prompt = start + prompt if isinstance(prompt, str) else prompt
-                completion = target_text(row["rationale"], row["answer"])
-                yield {**row, "stage": number, "prompt": prompt, "completion": completion}
+                for prompt, completion in lessons_of(row, prompts, target):
+                    shown = start + prompt if isinstance(prompt, str) else prompt
+                    yield {**row, "stage": number, "prompt": shown, "completion": completion}
 
 
 def _turns(prompt: Prompt) -> list[dict[str, str]]:

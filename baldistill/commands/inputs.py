@@ -38,6 +38,7 @@ def prepare(
         UserError: Prompts, a recording or the corpus cannot be used.
     """
     student_prompts = load_prompts(config.student.prompts, model=config.student.model)
+    student_prompts = student_prompts.for_target(config.student.target)
     teacher_prompts = tuple(load_prompts(t.prompts, model=t.model) for t in config.teacher.tiers)
     check_recordings(config)
     chain, corpus = validated_corpus(config, storage, display)

@@ -244,7 +244,7 @@ def _show_plan(context: Context, num_stages: int) -> None:
 def _evaluate_base(context: Context, chain: Chain) -> Metrics:
     """Evaluate the student before any training, once."""
     student = context.config.student
-    options = {"student": student.model, "prompts": student.prompts}
+    options = {"student": student.model, **student.asked}
     base = chain.branch(StageLayout(0).folder)
     writes = StageLayout(0).evaluation
     return base.step("metrics", options, lambda: evaluate(context, 0), Metrics, writes)

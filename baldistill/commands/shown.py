@@ -18,6 +18,7 @@ def student_prompts(folder: RunFolder) -> PromptSet:
     storage = folder.storage
     config = load_config(storage.uri_of(layout.CONFIG))
     prompts = load_prompts(config.student.prompts, model=config.student.model)
+    prompts = prompts.for_target(config.student.target)
     return prompts.with_labels(label_sets(config, folder.counts, storage))
 
 

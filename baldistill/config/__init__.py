@@ -127,7 +127,7 @@ class Config(Section):
     @property
     def teacher_explains(self) -> bool:
         """Whether a teacher is asked about real examples: for a rationale, or for an answer."""
-        return self.student.target == "rationale" or self.rationale.accept != "gold"
+        return self.student.target != "label" or self.rationale.accept != "gold"
 
     def task_of(self, domain: str) -> Task:
         """Return the task type of a domain: `data.domain_tasks`, else `data.task`."""

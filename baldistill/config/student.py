@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from baldistill.config.engines import AutoOptions, SamplingConfig, StudentEngine
 from baldistill.config.placement import EngineResources, WorkerResources
-from baldistill.config.sections import Count, OpenOptions, Section, switch
+from baldistill.config.sections import Count, OpenOptions, Section, Share, switch
 from baldistill.config.trainer_options import check_optimizer, check_options
 
 
@@ -43,13 +43,20 @@ class CheckpointConfig(Section):
 class StudentConfig(Section):
     """The small model, and how it is fine-tuned after each stage."""
 
+    added: ClassVar[frozenset[str]] = frozenset({"label_weight"})
+
     model: str = "bundled"
     """Hub id or path of a Hugging Face causal language model."""
     prompts: str = "auto"
     """Prompt set, as for the teacher: the student is asked by its `student` template."""
-    target: Literal["rationale", "label"] = "rationale"
+    target: Literal["rationale", "label", "both"] = "rationale"
     """`rationale`: `{rationale}\\nAnswer: {answer}`; `label`: the answer alone, and no teacher
-    call for a real example whose gold answer is used (`rationale.accept: gold`)."""
+    call for a real example whose gold answer is used (`rationale.accept: gold`); `both`: the answer
+    alone to one prompt (`predict`) and the rationale to another (`explain`), so that the student
+    answers in few tokens (distilling step-by-step)."""
+    label_weight: Share = 0.5
+    """For `target: both`: w of the loss w * (mean over label tokens) + (1 - w) * (mean over
+    rationale tokens)."""
     data: Literal["cumulative", "stage"] = "cumulative"
     """Whether a stage trains on all that was annotated so far, or on its own batch alone."""
     init: Literal["base", "previous"] = "base"
@@ -102,6 +109,11 @@ class StudentConfig(Section):
     """Sampling for the student's responses, in selection and in evaluation."""
     resources: EngineResources = EngineResources()
     """The actor pool that responds and scores."""
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """What decides the student's prompts, for the keys of steps that only ask it."""
+        return {"prompts": self.prompts} | ({"target": "both"} if self.target == "both" else {})
 
     @field_validator("trainer")
     @classmethod

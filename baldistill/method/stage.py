@@ -161,7 +161,7 @@ class _Options:
         options |= {
             "metric": config.selection.metric,
             "model": student.model,
-            "prompts": student.prompts,
+            **student.asked,
             "response": student.response.model_dump(mode="json"),
         }
         if config.selection.metric in ("wrong", "disagreement"):

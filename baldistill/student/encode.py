@@ -16,6 +16,10 @@ from baldistill.generation.encoding import (
 from baldistill.generation.types import Prompt
 
 IGNORED = -100  # the label that PyTorch's cross entropy leaves out
+EXPLAINED = "explained"
+"""Key of an example's second row, where it teaches an answer and, apart from it, its rationale."""
+Explanation = tuple[Prompt, str]
+"""What asks for a rationale, and the rationale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +27,25 @@ class Encoded:
     """The examples that the student trains on.
 
     Attributes:
-        rows: `input_ids` and `labels` (prompt masked) of each example.
+        rows: `input_ids` and `labels` (prompt masked) of each example, and the same of its
+            explanation as `explained`.
         truncated: Examples that lost tokens to `max_length`.
         dropped: Examples left out because no token of their target was left.
     """
 
-    rows: list[dict[str, list[int]]]
+    rows: list[dict[str, Any]]
     truncated: int
     dropped: int
 
 
 def encode_examples(
-    prompts: Sequence[Prompt], targets: Sequence[str], tokenizer: Any, max_length: int
+    prompts: Sequence[Prompt],
+    targets: Sequence[str],
+    tokenizer: Any,
+    max_length: int,
+    explanations: Sequence[Explanation | None] | None = None,
 ) -> Encoded:
-    """Encode prompt + target + end-of-sequence.
+    """Encode prompt + target + end-of-sequence, and the explanation of each example alike.
 
     A target that is too long loses its end, and with it the end-of-sequence token. A prompt that
     does not fit beside its target loses its beginning, but never all of it.
@@ -45,20 +54,34 @@ def encode_examples(
         DataError: Nothing is left to train on. (The loss would be NaN, or 0 without a warning.)
     """
     start, rows, truncated = start_tokens(tokenizer), [], 0
-    for prompt, target in zip(prompts, targets, strict=True):
-        before, after = encode_prompt(tokenizer, prompt), encode_text(tokenizer, target)
-        if tokenizer.eos_token_id is not None:
-            after.append(int(tokenizer.eos_token_id))
-        room = max(max_length - len(after), min(len(before), max_length // 4))
-        context = truncate_left(before, room, start)
-        labels = after[: max_length - len(context)]
-        truncated += len(context) < len(before) or len(labels) < len(after)
-        if labels:
-            ids = context + labels
-            rows.append({"input_ids": ids, "labels": [IGNORED] * len(context) + labels})
+    for number, (prompt, target) in enumerate(zip(prompts, targets, strict=True)):
+        row, cut = _encoded(prompt, target, tokenizer, max_length, start)
+        if row and explanations is not None and (explanation := explanations[number]):
+            second, also_cut = _encoded(*explanation, tokenizer, max_length, start)
+            row |= {EXPLAINED: second} if second else {}
+            cut |= also_cut
+        truncated += cut
+        if row:
+            rows.append(row)
     if not rows:
         raise DataError(
             f"none of {len(prompts)} training examples has a target token within "
             f"student.max_length={max_length}: raise it, or look at annotated.parquet"
         )
     return Encoded(rows, truncated, len(prompts) - len(rows))
+
+
+def _encoded(
+    prompt: Prompt, target: str, tokenizer: Any, max_length: int, start: list[int]
+) -> tuple[dict[str, Any], bool]:
+    """Return a row, empty where no target token is left, and whether something was cut."""
+    before, after = encode_prompt(tokenizer, prompt), encode_text(tokenizer, target)
+    if tokenizer.eos_token_id is not None:
+        after.append(int(tokenizer.eos_token_id))
+    room = max(max_length - len(after), min(len(before), max_length // 4))
+    context = truncate_left(before, room, start)
+    labels = after[: max_length - len(context)]
+    cut = len(context) < len(before) or len(labels) < len(after)
+    if not labels:
+        return {}, cut
+    return {"input_ids": context + labels, "labels": [IGNORED] * len(context) + labels}, cut

@@ -26,8 +26,8 @@ from baldistill.processes import without_collector
 from baldistill.ray_patches import interruptible_trainer, lost_worker_errors
 from baldistill.storage import Storage
 from baldistill.student.checkpoints import Checkpoints, Found
+from baldistill.student.lessons import lessons_of
 from baldistill.student.training import Progress, TrainingResult
-from baldistill.teacher.parsing import target_text
 from baldistill.teacher.prompts import PromptSet
 
 _SCRATCH = "_train"  # Ray Train wants a folder
@@ -161,17 +161,12 @@ def _train_on_worker(work: _Work) -> TrainingResult:
     checkpoint = nullcontext() if work.resume is None else work.resume.local()
     folder = tempfile.TemporaryDirectory(prefix="baldistill-student-")
     with folder as scratch, checkpoint as resume:
+        lessons = [lessons_of(row, work.prompts, work.config.target) for row in rows]
+        firsts = [first for first, *_ in lessons]
         result = train(
-            [
-                work.prompts.render(
-                    "student",
-                    question=row["question"],
-                    domain=row["domain"],
-                    context=row.get("context"),
-                )
-                for row in rows
-            ],
-            [target_text(row["rationale"], row["answer"]) for row in rows],
+            [prompt for prompt, _ in firsts],
+            [target for _, target in firsts],
+            explanations=[second[0] if second else None for _, *second in lessons],
             init=work.init.resolve(),
             output=Path(scratch),
             config=work.config,

@@ -6,6 +6,7 @@ in the backward pass.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -37,7 +38,12 @@ class TargetLoss(nn.Module):
         self.parts = TwoParts(self.causal)
 
     def forward(
-        self, input_ids: torch.Tensor, selected: torch.Tensor, targets: torch.Tensor, **kwargs: Any
+        self,
+        input_ids: torch.Tensor,
+        selected: torch.Tensor,
+        targets: torch.Tensor,
+        weights: torch.Tensor | None = None,
+        **kwargs: Any,
     ) -> torch.Tensor:
         """Return the sum of the targets' losses.
 
@@ -45,16 +51,19 @@ class TargetLoss(nn.Module):
             input_ids: [R, T].
             selected: [N], indices into the R * T positions that predict a target.
             targets: [N].
+            weights: [N], a factor of each target's loss; by default 1.
             kwargs: Mask, positions or lengths for the model's attention.
         """
         states = self.parts.states(input_ids=input_ids, **kwargs).flatten(0, 1)[selected]
         rows = max(1, LOGITS // self.causal.config.get_text_config().vocab_size)
         if len(targets) <= rows:
-            return self._loss(states, targets)
+            return self._loss(states, targets, weights)
+        num_parts = math.ceil(len(targets) / rows)
+        factors = [None] * num_parts if weights is None else torch.split(weights, rows)
         losses = [
-            checkpoint(self._loss, part, wanted, use_reentrant=False)
-            for part, wanted in zip(
-                torch.split(states, rows), torch.split(targets, rows), strict=True
+            checkpoint(self._loss, part, wanted, factor, use_reentrant=False)
+            for part, wanted, factor in zip(
+                torch.split(states, rows), torch.split(targets, rows), factors, strict=True
             )
         ]
         return torch.stack(losses).sum()
@@ -69,6 +78,10 @@ class TargetLoss(nn.Module):
         """Return the model's own (`student.trainer.neftune_noise_alpha` wants them)."""
         return self.causal.get_input_embeddings()  # type: ignore[no-any-return]
 
-    def _loss(self, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        logits = self.parts.logits(states)
-        return functional.cross_entropy(logits.float(), targets, reduction="sum")
+    def _loss(
+        self, states: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None
+    ) -> torch.Tensor:
+        logits = self.parts.logits(states).float()
+        if weights is None:
+            return functional.cross_entropy(logits, targets, reduction="sum")
+        return (functional.cross_entropy(logits, targets, reduction="none") * weights).sum()

@@ -31,7 +31,7 @@ from baldistill.run_folder.layout import ADAPTER
 from baldistill.student.arguments import training_arguments, uses_bf16
 from baldistill.student.batching import Layout, collate
 from baldistill.student.checkpoints import Checkpoints
-from baldistill.student.encode import encode_examples
+from baldistill.student.encode import Explanation, encode_examples
 from baldistill.student.loss import TargetLoss
 from baldistill.student.memory import tokens_per_batch
 from baldistill.student.saving import Saving, trained_weights
@@ -52,13 +52,15 @@ def train(
     is_main: bool = True,
     checkpoints: Checkpoints | None = None,
     resume: Path | None = None,
+    explanations: Sequence[Explanation | None] | None = None,
 ) -> TrainingResult:
     """Fine-tune a causal language model on (prompt, target) pairs, loss on the target only.
 
     The model starts from `init`, a hub id or path. The main worker writes model and tokenizer to
     the folder `output`, with adapters merged. The seed fixes the order of examples, adapter
     initialisation and dropout. What `student.checkpoint` asks for is written to `checkpoints`;
-    with `resume`, the folder of one, the training goes on from there, as if undisturbed.
+    with `resume`, the folder of one, the training goes on from there, as if undisturbed. With
+    `explanations` an example teaches its target and, apart from it, its explanation.
 
     Raises:
         UserError: The model cannot be loaded, the loss is no number, or the GPU's memory does not
@@ -74,7 +76,7 @@ def train(
     own_dtype = _dtype_of(init)
     max_length = min(config.max_length, context_size(model))
     report(Progress(status=f"encoding {len(prompts):,} examples"))
-    encoded = encode_examples(prompts, targets, tokenizer, max_length)
+    encoded = encode_examples(prompts, targets, tokenizer, max_length, explanations)
     reporter = _Reporter(config, report)
     saving = Saving(checkpoints, config.checkpoint, reporter.losses, resume, report)
     args = training_arguments(config, seed, output)
@@ -84,19 +86,17 @@ def train(
         trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     except torch.OutOfMemoryError as error:
         raise _out_of_memory(config, error) from None
-    parts = map(part_of_this_worker, trainer.model.parameters())
-    if not all(part.isfinite().all() for part in parts):
+    if not all(part_of_this_worker(p).isfinite().all() for p in trainer.model.parameters()):
         raise _diverged("the student's weights are not finite after training", config)
     model = _whole_model(trainer, init, config, is_main=is_main)
     if is_main:
         _save(model, tokenizer, output, own_dtype, config)
-    losses = tuple(reporter.losses)
-    last = [loss for step, loss in losses if step > trainer.state.max_steps * 0.9]
+    last = [loss for step, loss in reporter.losses if step > trainer.state.max_steps * 0.9]
     return TrainingResult(
         num_examples=len(encoded.rows),
         num_steps=trainer.state.global_step,
         loss=sum(last) / len(last),
-        losses=losses,
+        losses=tuple(reporter.losses),
         truncated=encoded.truncated,
         dropped=encoded.dropped,
     )
@@ -204,7 +204,13 @@ def _trainer(
         model=student,
         args=args,
         train_dataset=rows,
-        data_collator=partial(collate, pad=pad, budget=budget, layout=layout),
+        data_collator=partial(
+            collate,
+            pad=pad,
+            budget=budget,
+            layout=layout,
+            label_weight=config.label_weight if config.target == "both" else None,
+        ),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer

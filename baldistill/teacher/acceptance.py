@@ -51,7 +51,7 @@ class Acceptance:
             example.question,
         )
         fault = None
-        if not rationale and self.config.student.target == "rationale":
+        if not rationale and self.config.student.target != "label":
             fault = "empty rationale"
         elif conclusion is None or (answer.cut and not uses_gold):
             fault = "no conclusion"
@@ -91,7 +91,7 @@ class Acceptance:
             task, question = config.task_of(example.domain), example.question
             proper = proper_answer(task, conclusion, choices, question)
             annotated = replace(annotated, answer=proper or conclusion, alternatives=None)
-        if config.student.target == "rationale":
+        if config.student.target != "label":
             annotated = replace(annotated, rationale=parse_solution(answer.text).rationale)
         return annotated
 

@@ -246,7 +246,7 @@ class _Writer:
             example.question,
             example.answer,
             source="synthetic",
-            rationale=example.rationale if target == "rationale" else None,
+            rationale=example.rationale if target != "label" else None,
             verified=True if votes else None,
             attempts=1,
             request_id=answer.request_id,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -18,7 +18,7 @@ from baldistill.generation.types import Message, Prompt
 from baldistill.records import transcript
 from baldistill.yaml12 import NotYamlError, read_yaml
 
-Purpose: TypeAlias = Literal["student", "rationale", "solve", "synthesis"]
+Purpose: TypeAlias = Literal["student", "rationale", "solve", "synthesis", "predict", "explain"]
 
 _QUESTION = "31415926"  # digits, which no filter of a template changes
 _VARIABLES: dict[Purpose, dict[str, Any]] = {
@@ -27,6 +27,8 @@ _VARIABLES: dict[Purpose, dict[str, Any]] = {
     "solve": {"question": _QUESTION},
     "synthesis": {"demonstrations": [{"question": _QUESTION, "answer": "a"}]},
 }
+_FOR_BOTH: Final[dict[Purpose, Purpose]] = {"predict": "student", "explain": "student"}
+"""Entries that only `student.target: both` needs, and the entry whose variables they have."""
 # What a template can raise: unknown or forbidden names, wrong types, division by zero, bad indices
 _FAULTS = (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _ENVIRONMENT = ImmutableSandboxedEnvironment(
@@ -53,6 +55,24 @@ class PromptSet:
         """Return the same templates for a corpus with these labels."""
         return replace(self, labels=labels)
 
+    def for_target(self, target: str) -> PromptSet:
+        """Return the set by which a student of this `student.target` is asked.
+
+        One that learns `both` is asked for the answer alone, wherever it answers.
+
+        Raises:
+            ConfigError: The set has no prompts for this target.
+        """
+        if target != "both":
+            return self
+        if missing := [entry for entry in _FOR_BOTH if entry not in self.templates]:
+            raise ConfigError(
+                f"prompts {self.source}: student.target=both needs the entries predict and "
+                f"explain, and there is no {' and no '.join(missing)} "
+                "(see baldistill/teacher/prompts/instruct.yaml)"
+            )
+        return replace(self, templates={**self.templates, "student": self.templates["predict"]})
+
     def labels_of(self, domain: str) -> tuple[str, ...] | None:
         """Return the labels of a classification domain; None if they are unknown or too many."""
         return self.labels.among.get(domain)
@@ -74,7 +94,7 @@ class PromptSet:
             ConfigError: The template cannot be filled in with these values.
         """
         template = self.templates[purpose]
-        in_turns = purpose == "student" and not isinstance(template, str)
+        in_turns = purpose in ("student", "explain") and not isinstance(template, str)
         if context and not in_turns:
             values["question"] = transcript(context, str(values["question"]))
         values = {
@@ -128,8 +148,9 @@ def load_prompts(name: str, *, model: str) -> PromptSet:
     if name == "auto":
         name = "compact" if model == "bundled" else "instruct"
     values = _read(name)
-    prompts = PromptSet(name, {key: _template(name, key, values[key]) for key in _VARIABLES})
-    for purpose, variables in _VARIABLES.items():
+    prompts = PromptSet(name, {key: _template(name, key, values[key]) for key in values})
+    for purpose in values:
+        variables = _VARIABLES[_FOR_BOTH.get(purpose, purpose)]
         prompt = prompts.render(purpose, domain="d", **variables)
         texts = [prompt] if isinstance(prompt, str) else [turn.content for turn in prompt]
         if not any(_QUESTION in text for text in texts):
@@ -152,9 +173,10 @@ def _read(name: str) -> dict[Purpose, Any]:
         values = read_yaml(text)
     except NotYamlError as error:
         raise ConfigError(f"prompts {name}: not valid YAML: {error}") from None
-    if not isinstance(values, dict) or set(values) != set(_VARIABLES):
+    if not isinstance(values, dict) or set(values) - set(_FOR_BOTH) != set(_VARIABLES):
         raise ConfigError(
-            f"prompts {name}: needs exactly the entries {', '.join(_VARIABLES)} "
+            f"prompts {name}: needs exactly the entries {', '.join(_VARIABLES)}, and for "
+            f"student.target=both {' and '.join(_FOR_BOTH)} "
             "(see baldistill/teacher/prompts/instruct.yaml)"
         )
     return values

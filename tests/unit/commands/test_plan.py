@@ -41,6 +41,8 @@ def test_a_plan_counts_the_calls() -> None:
     assert kept == (260, 140, 400, 260 * 2 + 140 * 4)
     few = of("rationale.on_mismatch=drop", "budget.calls=500", method="balance-ft-cot")
     assert few[3] == 500
+    assert of("student.target=both", method="balance-ft-cot") == (real, new, calls, most)
+    assert of(method="step-by-step") == of(method="random-ft-cot")
     assert of(method="random-ft") == (0, 0, 0, 0)
     too_many = f"budget.total={2 * sum(COUNTS.values())}"  # random sampling writes nothing new
     assert of(too_many, method="random-ft") == (0, 0, 0, 0)

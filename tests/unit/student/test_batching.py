@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from baldistill.generation.head import keeps_examples_apart
 from baldistill.student import loss as losses
 from baldistill.student.batching import collate, split
-from baldistill.student.encode import IGNORED
+from baldistill.student.encode import EXPLAINED, IGNORED
 from baldistill.student.loss import TargetLoss
 
 SMALL = {
@@ -123,6 +123,65 @@ def test_a_head_that_does_more_than_we_know_is_left_to_the_model() -> None:
     found, grown = gradient(model, ROWS, layout="packed", budget=30)
     assert found == pytest.approx(loss, abs=1e-5)
     torch.testing.assert_close(grown, wanted, atol=1e-5, rtol=1e-5)
+
+
+def pairs() -> tuple[list[Any], list[Any], list[Any]]:
+    """Answers, their explanations (one is missing), and examples that hold both."""
+    answers = [row | {"labels": [IGNORED] * len(row["labels"][:-2]) + row["labels"][-2:]}
+               for row in rows_of([9, 4, 7])]  # fmt: skip
+    explanations = rows_of([21, 30])
+    examples = [
+        answer | ({EXPLAINED: explanation} if explanation else {})
+        for answer, explanation in zip(answers, [*explanations, None], strict=True)
+    ]
+    return answers, explanations, examples
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_answers_and_explanations_each_have_their_own_mean(
+    weight: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As TaskPrefixTrainer: alpha * model(**pred).loss + (1 - alpha) * model(**expl).loss."""
+    model = model_of("llama")
+    answers, explanations, examples = pairs()
+    (answer, a), (explanation, b) = one_by_one(model, answers), one_by_one(model, explanations)
+    for logits in (2**25, 150):
+        monkeypatch.setattr(losses, "LOGITS", logits)
+        for layout in ("padded", "packed", "masked"):
+            for budget in (1, 40, 1000):
+                options = {"layout": layout, "budget": budget, "label_weight": weight}
+                found, grown = gradient(model, examples, **options)
+                assert found == pytest.approx(
+                    weight * answer + (1 - weight) * explanation, abs=1e-5
+                )
+                torch.testing.assert_close(
+                    grown, weight * a + (1 - weight) * b, atol=1e-5, rtol=1e-5
+                )
+
+
+def test_a_weight_of_one_is_the_gradient_of_answers_and_of_nought_that_of_explanations() -> None:
+    model = model_of("llama")
+    answers, explanations, examples = pairs()
+    for weight, alone in ((1.0, answers), (0.0, explanations)):
+        found = gradient(model, examples, budget=50, label_weight=weight)
+        wanted = gradient(model, alone, budget=50)
+        assert found[0] == pytest.approx(wanted[0], abs=1e-6)
+        torch.testing.assert_close(found[1], wanted[1], atol=1e-6, rtol=1e-5)
+
+
+def test_a_rows_own_weight_scales_its_answer_and_its_explanation() -> None:
+    model = model_of("llama")
+    examples = pairs()[2]
+    for row in examples:
+        row["weight"] = 3.0
+    once = gradient(model, pairs()[2], budget=50, label_weight=0.3)
+    thrice = gradient(model, examples, budget=50, label_weight=0.3)
+    torch.testing.assert_close(thrice[1], 3 * once[1], atol=1e-5, rtol=1e-5)
+
+
+def test_without_weights_a_batch_is_as_it_was() -> None:
+    (batch,) = collate(ROWS, pad=0, budget=1000)["micro_batches"]
+    assert "weights" not in batch
 
 
 @given(st.lists(st.integers(2, 60), min_size=1, max_size=40), st.integers(1, 200), st.booleans())

@@ -12,7 +12,7 @@ from baldistill.bundled import DOMAINS, make_example, model_dir
 from baldistill.errors import DataError
 from baldistill.generation.types import Message
 from baldistill.student.batching import collate
-from baldistill.student.encode import IGNORED, encode_examples
+from baldistill.student.encode import EXPLAINED, IGNORED, encode_examples
 
 TOKENIZER = AutoTokenizer.from_pretrained(model_dir("student"))
 
@@ -90,3 +90,15 @@ def test_batches_are_padded_on_the_right_and_padding_is_not_learnt() -> None:
         "selected": [0, 1, 3],
         "targets": [7, 8, 9],
     }
+
+
+def test_an_explanation_is_a_row_of_its_own_and_may_be_missing() -> None:
+    prompts, targets = ["Predict: 1\n", "Predict: 2\n"], ["Answer: a", "Answer: b"]
+    explanations = [("Explain: 1\n", "So it is."), None]
+    encoded = encode_examples(prompts, targets, TOKENIZER, 64, explanations)
+    alone = encode_examples(["Explain: 1\n"], ["So it is."], TOKENIZER, 64)
+    plain = encode_examples(prompts, targets, TOKENIZER, 64)
+    assert encoded.rows[0].pop(EXPLAINED) == alone.rows[0]
+    assert encoded.rows == plain.rows
+    cut = encode_examples(prompts, targets, TOKENIZER, 24, [("Explain: 1\n", "long " * 20), None])
+    assert cut.truncated == 1

@@ -84,6 +84,24 @@ def test_the_reported_loss_is_that_of_the_target_tokens(tmp_path: Path) -> None:
         assert result.loss == pytest.approx(base, rel=1e-4)
 
 
+def test_answers_and_explanations_train_together(tmp_path: Path) -> None:
+    """The reported loss is w times the mean over answers, and 1 - w over explanations."""
+    options: dict[str, Any] = {"learning_rate": 1e-12, "epochs": 1, "batch_size": 8}
+    answers = [f"Answer: {made.answer}" for made in MADE[:8]]
+    explanations = [(f"Explain: {made.question}\n", made.rationale) for made in MADE[:8]]
+
+    def loss(target: str, lessons: Any, explained: Any, weight: float = 0.5) -> float:
+        config = StudentConfig(target=target, label_weight=weight, **options)
+        asked, targets = zip(*lessons, strict=True)
+        arguments = {"init": STUDENT, "output": tmp_path, "config": config, "seed": 0}
+        return train(asked, targets, explanations=explained, **arguments).loss
+
+    answered = list(zip(PROMPTS[:8], answers, strict=True))
+    a, b = loss("label", answered, None), loss("rationale", explanations, None)
+    assert abs(a - b) > 0.1, "the two can be told apart"
+    assert loss("both", answered, explanations, 0.2) == pytest.approx(0.2 * a + 0.8 * b, rel=1e-4)
+
+
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         run(tmp_path / name, seed=seed, number=24)

@@ -71,6 +71,31 @@ def test_a_users_file_may_mix_texts_and_chats(tmp_path: Path) -> None:
     assert rationale == (Message("user", "q -> a"),)
 
 
+@pytest.mark.parametrize("name", ["instruct", "compact"])
+def test_a_student_that_learns_both_is_asked_for_the_answer_alone(name: str) -> None:
+    plain = load_prompts(name, model="any")
+    assert plain.for_target("rationale") == plain.for_target("label") == plain
+    both = plain.for_target("both")
+    asked = both.render("student", question="1 < 2?", domain="d")
+    assert asked == plain.render("predict", question="1 < 2?", domain="d")
+    assert asked != plain.render("student", question="1 < 2?", domain="d")
+    assert asked != both.render("explain", question="1 < 2?", domain="d")
+    assert "step" not in str(asked)
+    chat = both.render("explain", question="And 3?", domain="d", context=CONTEXT)
+    assert (len(chat) == 4) if name == "instruct" else ("User: Hello" in chat)
+
+
+def test_a_set_without_prompts_for_both_serves_other_targets_alone(tmp_path: Path) -> None:
+    prompts = load_prompts(written(tmp_path, predict="Short: {{ question }}\n"), model="any")
+    assert prompts.for_target("label") == prompts
+    with pytest.raises(
+        ConfigError, match="needs the entries predict and explain, and there is no explain"
+    ):
+        prompts.for_target("both")
+    with pytest.raises(ConfigError, match="entry explain does not show the question"):
+        load_prompts(written(tmp_path, explain="Why?"), model="any")
+
+
 def test_a_question_is_no_template() -> None:
     prompts = load_prompts("compact", model="bundled")
     assert (
