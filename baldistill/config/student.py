@@ -11,6 +11,7 @@ from baldistill.config.engines import AutoOptions, SamplingConfig, StudentEngine
 from baldistill.config.placement import EngineResources, WorkerResources
 from baldistill.config.sections import Count, OpenOptions, Section, Share, switch
 from baldistill.config.trainer_options import check_optimizer, check_options
+from baldistill.core.domain_weights import DomainWeights
 
 
 class LoraConfig(Section):
@@ -43,7 +44,7 @@ class CheckpointConfig(Section):
 class StudentConfig(Section):
     """The small model, and how it is fine-tuned after each stage."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"label_weight"})
+    added: ClassVar[frozenset[str]] = frozenset({"label_weight", "domain_weights"})
 
     model: str = "bundled"
     """Hub id or path of a Hugging Face causal language model."""
@@ -57,6 +58,10 @@ class StudentConfig(Section):
     label_weight: Share = 0.5
     """For `target: both`: w of the loss w * (mean over label tokens) + (1 - w) * (mean over
     rationale tokens)."""
+    domain_weights: DomainWeights = "none"
+    """How much an example counts in the loss, by the n of the N training examples that its domain
+    has: `inverse` 1 / n, `sqrt` 1 / sqrt(n), `class_balanced` 0.1 / (1 - 0.9^n), `disco`
+    ln(1 + N / n), each scaled to a mean of 1. The default counts all alike: quotas balance."""
     data: Literal["cumulative", "stage"] = "cumulative"
     """Whether a stage trains on all that was annotated so far, or on its own batch alone."""
     init: Literal["base", "previous"] = "base"

@@ -27,8 +27,8 @@ class Encoded:
     """The examples that the student trains on.
 
     Attributes:
-        rows: `input_ids` and `labels` (prompt masked) of each example, and the same of its
-            explanation as `explained`.
+        rows: `input_ids` and `labels` (prompt masked) of each example, the same of its explanation
+            as `explained`, and its `weight` in the loss where they have some.
         truncated: Examples that lost tokens to `max_length`.
         dropped: Examples left out because no token of their target was left.
     """
@@ -44,6 +44,7 @@ def encode_examples(
     tokenizer: Any,
     max_length: int,
     explanations: Sequence[Explanation | None] | None = None,
+    weights: Sequence[float] | None = None,
 ) -> Encoded:
     """Encode prompt + target + end-of-sequence, and the explanation of each example alike.
 
@@ -60,6 +61,8 @@ def encode_examples(
             second, also_cut = _encoded(*explanation, tokenizer, max_length, start)
             row |= {EXPLAINED: second} if second else {}
             cut |= also_cut
+        if row and weights is not None:
+            row["weight"] = weights[number]
         truncated += cut
         if row:
             rows.append(row)

@@ -20,6 +20,7 @@ import ray
 import ray.train
 
 from baldistill.config import StudentConfig
+from baldistill.core.domain_weights import row_weights
 from baldistill.errors import UserError
 from baldistill.generation.types import ModelRef
 from baldistill.processes import without_collector
@@ -166,6 +167,7 @@ def _train_on_worker(work: _Work) -> TrainingResult:
         result = train(
             [prompt for prompt, _ in firsts],
             [target for _, target in firsts],
+            weights=row_weights([row["domain"] for row in rows], work.config.domain_weights),
             explanations=[second[0] if second else None for _, *second in lessons],
             init=work.init.resolve(),
             output=Path(scratch),

@@ -53,18 +53,18 @@ def train(
     checkpoints: Checkpoints | None = None,
     resume: Path | None = None,
     explanations: Sequence[Explanation | None] | None = None,
+    weights: Sequence[float] | None = None,
 ) -> TrainingResult:
     """Fine-tune a causal language model on (prompt, target) pairs, loss on the target only.
 
-    The model starts from `init`, a hub id or path. The main worker writes model and tokenizer to
-    the folder `output`, with adapters merged. The seed fixes the order of examples, adapter
-    initialisation and dropout. What `student.checkpoint` asks for is written to `checkpoints`;
-    with `resume`, the folder of one, the training goes on from there, as if undisturbed. With
-    `explanations` an example teaches its target and, apart from it, its explanation.
+    The model starts from `init`, a hub id or path. The main worker writes model and tokenizer, with
+    adapters merged, to the folder `output`. The seed fixes the order of examples, adapters' first
+    values and dropout. What `student.checkpoint` asks for goes to `checkpoints`; with `resume`, the
+    folder of one, training goes on from there. An example teaches its target and, apart from it,
+    its explanation if there are any; it counts in the loss by its weight.
 
     Raises:
-        UserError: The model cannot be loaded, the loss is no number, or the GPU's memory does not
-            hold a batch.
+        UserError: The model cannot be loaded, the loss is no number, or memory does not suffice.
         DataError: No target is within `student.max_length`.
         ConfigError: `student.lora.target_modules` names no layer of the model.
     """
@@ -76,7 +76,7 @@ def train(
     own_dtype = _dtype_of(init)
     max_length = min(config.max_length, context_size(model))
     report(Progress(status=f"encoding {len(prompts):,} examples"))
-    encoded = encode_examples(prompts, targets, tokenizer, max_length, explanations)
+    encoded = encode_examples(prompts, targets, tokenizer, max_length, explanations, weights)
     reporter = _Reporter(config, report)
     saving = Saving(checkpoints, config.checkpoint, reporter.losses, resume, report)
     args = training_arguments(config, seed, output)

@@ -179,6 +179,21 @@ def test_a_rows_own_weight_scales_its_answer_and_its_explanation() -> None:
     torch.testing.assert_close(thrice[1], 3 * once[1], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("layout", ["padded", "packed"])
+def test_rows_count_by_their_weight(layout: str) -> None:
+    """Loss and gradient are those of each row alone, weighed, over all target tokens."""
+    model = model_of("llama")
+    weights = [0.5, 2.0, 1.0, 0.0, 0.25, 2.25]
+    rows = [{**row, "weight": weight} for row, weight in zip(ROWS, weights, strict=True)]
+    found = gradient(model, rows, budget=30, layout=layout)
+    alone = [gradient(model, [row], budget=30) for row in ROWS]
+    sizes = [sum(label != IGNORED for label in row["labels"][1:]) for row in ROWS]
+    parts = [w * n / sum(sizes) for w, n in zip(weights, sizes, strict=True)]
+    assert found[0] == pytest.approx(sum(p * a[0] for p, a in zip(parts, alone, strict=True)))
+    wanted = sum(p * a[1] for p, a in zip(parts, alone, strict=True))
+    torch.testing.assert_close(found[1], wanted, atol=1e-6, rtol=1e-5)
+
+
 def test_without_weights_a_batch_is_as_it_was() -> None:
     (batch,) = collate(ROWS, pad=0, budget=1000)["micro_batches"]
     assert "weights" not in batch

@@ -102,6 +102,20 @@ def test_answers_and_explanations_train_together(tmp_path: Path) -> None:
     assert loss("both", answered, explanations, 0.2) == pytest.approx(0.2 * a + 0.8 * b, rel=1e-4)
 
 
+def test_examples_count_by_their_weight(tmp_path: Path) -> None:
+    """The reported loss of one step is the mean over target tokens, weighed by example."""
+    config = StudentConfig(learning_rate=1e-12, epochs=1, batch_size=8)
+
+    def loss(weights: list[float] | None) -> float:
+        arguments: dict[str, Any] = {"init": STUDENT, "output": tmp_path, "config": config}
+        return train(PROMPTS[:8], TARGETS[:8], seed=0, weights=weights, **arguments).loss
+
+    first, second = loss([2.0] * 4 + [0.0] * 4), loss([0.0] * 4 + [2.0] * 4)
+    assert abs(first - second) > 0.01, "the two halves can be told apart"
+    assert loss([1.5] * 4 + [0.5] * 4) == pytest.approx(0.75 * first + 0.25 * second, rel=1e-4)
+    assert loss([1.0] * 8) == pytest.approx(loss(None), rel=1e-6)
+
+
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         run(tmp_path / name, seed=seed, number=24)
