@@ -9,7 +9,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from baldistill.bundled.domains import DOMAINS, make_example
+from baldistill.bundled.domains import DOMAINS, Level, make_example
 from baldistill.bundled.questions import Example
 
 CORPUS_SCHEMA: Final = pa.schema(
@@ -39,12 +39,14 @@ def zipf_sizes(total: int, num_domains: int, alpha: float) -> list[int]:
     return [1 + size for size in sizes]
 
 
-def _draw_new(domain: str, count: int, rng: random.Random, taken: set[str]) -> list[Example]:
+def _draw_new(
+    domain: str, count: int, rng: random.Random, taken: set[str], level: Level
+) -> list[Example]:
     """Draw examples whose questions are not in `taken`, and add the questions to it."""
     examples: list[Example] = []
     num_repeated = 0
     while len(examples) < count:
-        example = make_example(domain, rng)
+        example = make_example(domain, rng, level)
         if example.question not in taken:
             taken.add(example.question)
             examples.append(example)
@@ -64,12 +66,14 @@ def make_corpus(
     num_evaluation_per_domain: int = 60,
     alpha: float = 2.0,
     seed: int = 0,
+    level: Level = 1,
 ) -> tuple[pa.Table, pa.Table]:
     """Generate the training and the evaluation table (CORPUS_SCHEMA) of the embedded corpus.
 
     No question occurs twice, within or between them. The training rows are divided among the
     domains by Zipf's law with the exponent `alpha` and shuffled; the evaluation rows are in the
-    order of `DOMAINS`. The same seed gives the same tables on any Python version.
+    order of `DOMAINS`. The same seed gives the same tables on any Python version. Of level 2 both
+    have harder questions (`bundled.harder`).
 
     Raises:
         ValueError: If `num_train` is below the number of domains, or a domain has too few
@@ -78,9 +82,10 @@ def make_corpus(
     train: list[Example] = []
     evaluation: list[Example] = []
     sizes = zipf_sizes(num_train, len(DOMAINS), alpha)
+    suffix = "" if level == 1 else f"/{level}"
     for domain, size in zip(DOMAINS, sizes, strict=True):
-        rng, taken = random.Random(f"{seed}/{domain}"), set[str]()
-        evaluation += _draw_new(domain, num_evaluation_per_domain, rng, taken)
-        train += _draw_new(domain, size, rng, taken)
+        rng, taken = random.Random(f"{seed}/{domain}" + suffix), set[str]()
+        evaluation += _draw_new(domain, num_evaluation_per_domain, rng, taken, level)
+        train += _draw_new(domain, size, rng, taken, level)
     random.Random(f"{seed}/order").shuffle(train)
     return _table("train", train), _table("evaluation", evaluation)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from baldistill.bundled import arithmetic, ordering, symbols
+from baldistill.bundled.harder import HARDER
 from baldistill.bundled.questions import Domain, Example
 
+Level: TypeAlias = Literal[1, 2]
+"""How hard the questions are."""
 BY_NAME: Final[Mapping[str, Domain]] = {
     domain.name: domain
     for domain in (
@@ -39,9 +42,9 @@ def _domain(name: str) -> Domain:
     return BY_NAME[name]
 
 
-def make_example(domain: str, rng: random.Random) -> Example:
-    """Draw a question of a domain, with its rationale and gold answer."""
-    return _domain(domain).make_example(rng)
+def make_example(domain: str, rng: random.Random, level: Level = 1) -> Example:
+    """Draw a question of a domain, with its rationale and gold answer; level 2 is harder."""
+    return _domain(domain).make_example(rng, HARDER[domain] if level == 2 else None)
 
 
 def solve(domain: str, question: str) -> Example | None:

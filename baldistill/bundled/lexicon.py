@@ -11,6 +11,16 @@ NAMES: Final = (
 ITEMS: Final = (
     "pens", "books", "cups", "apples", "eggs", "shells", "stamps", "cards", "nuts", "keys",
 )  # fmt: skip
+RARE_NAMES: Final = (
+    "Nadia", "Hugo", "Yusuf", "Petra", "Ingrid", "Quentin", "Svetlana", "Beatrix", "Otto", "Wanda",
+    "Dmitri", "Fiona", "Giles", "Harriet", "Jasper", "Umberto", "Vivian", "Xenia", "Zelda", "Ned",
+)  # fmt: skip
+"""Names that only the harder questions have."""
+RARE_ITEMS: Final = (
+    "lanterns", "pebbles", "ribbons", "goblets", "thimbles", "walnuts", "feathers", "buttons",
+    "candles", "marbles",
+)  # fmt: skip
+"""Things that only the harder questions have."""
 COLOURS: Final = ("red", "blue", "green", "black", "white")
 DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS: Final = (

@@ -93,9 +93,11 @@ class Domain:
         patterns = tuple(template_pattern(template) for template in self.templates)
         object.__setattr__(self, "patterns", patterns)
 
-    def make_example(self, rng: random.Random) -> Example:
-        """Draw a question, its rationale and its gold answer."""
-        question = rng.choice(self.templates).format(**self.draw(rng))
+    def make_example(
+        self, rng: random.Random, draw: Callable[[random.Random], Slots] | None = None
+    ) -> Example:
+        """Draw a question, its rationale and its gold answer; by `self.draw` without another."""
+        question = rng.choice(self.templates).format(**(draw or self.draw)(rng))
         example = self.read(question)
         assert example is not None, question
         return example

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Final
 
 from baldistill.bundled.lexicon import COLOURS, LETTERS, NAMES
@@ -12,7 +13,11 @@ _OTHER: Final = {"heads": "tails", "tails": "heads", "on": "off", "off": "on"}
 
 
 def _draw_flips(rng: random.Random) -> Slots:
-    names = rng.sample(NAMES, rng.choice((3, 4)))
+    return flip_slots(rng, rng.sample(NAMES, rng.choice((3, 4))))
+
+
+def flip_slots(rng: random.Random, names: Sequence[str]) -> Slots:
+    """Draw what each person does to a coin or a switch."""
     acts = [rng.random() < 0.5 for _ in names]
     pairs = list(zip(names, acts, strict=True))
     return {

@@ -108,7 +108,7 @@ class DomainsConfig(Section):
 class DataConfig(Section):
     """The corpus and the evaluation set."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"domains"})
+    added: ClassVar[frozenset[str]] = frozenset({"domains", "bundled_level"})
 
     train: str | tuple[str, ...] = "bundled"
     """File, folder, glob or URI (s3://, gs://, hdfs://, hf://datasets/OWNER/NAME/path), or a list
@@ -137,6 +137,9 @@ class DataConfig(Section):
     max_bad_fraction: Share = 0.05
     """If more than this share of the rows cannot be used, the run stops and shows examples of them.
     Duplicates, and rows that stand in the evaluation set, are quarantined too but do not count."""
+    bundled_level: Literal[1, 2] = 1
+    """How hard the questions of the bundled corpus are. Those of 2 have longer sums, more steps and
+    rarer words; the bundled teacher explains some 80 % of them as they should be."""
     bundled_rows: Annotated[int, Field(ge=100)] = 4000
     """Training rows of the bundled corpus."""
     bundled_alpha: Annotated[float, Field(ge=0.0, le=4.0)] = 2.0

@@ -108,7 +108,11 @@ def write_bundled(config: DataConfig, seed: int, storage: Storage) -> DataConfig
 
     try:
         train, evaluation = make_corpus(
-            config.bundled_rows, config.bundled_evaluation_per_domain, config.bundled_alpha, seed
+            config.bundled_rows,
+            config.bundled_evaluation_per_domain,
+            config.bundled_alpha,
+            seed,
+            config.bundled_level,
         )
     except ValueError as error:
         raise DataError(f"data.bundled_rows={config.bundled_rows}: {error}") from None

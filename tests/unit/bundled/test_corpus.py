@@ -1,5 +1,7 @@
 """The generated long-tailed corpus."""
 
+import hashlib
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -58,6 +60,35 @@ def test_corpus_is_the_same_for_the_same_seed_only() -> None:
     assert first[1].equals(again[1])
     assert not first[0].equals(other[0])
     assert not first[1].equals(other[1])
+
+
+DIGESTS = {
+    "train": "fbb836d49429790dee8b24cf4bddad50372960ebcbf528649fbb35dde5e946fe",
+    "evaluation": "eb7378608677a40c024cbc6b307e579e70f6d728d3a0ba92c2596f7f50548f0f",
+}
+
+
+def test_level_1_is_the_corpus_that_it_always_was() -> None:
+    """By the text of every row: figures of earlier versions are of these very questions."""
+    for name, table in zip(DIGESTS, make_corpus(), strict=True):
+        text = json.dumps(table.to_pylist(), ensure_ascii=False)
+        assert hashlib.sha256(text.encode()).hexdigest() == DIGESTS[name]
+
+
+def test_level_2_has_other_and_longer_questions_that_the_same_programs_solve() -> None:
+    easy, hard = make_corpus(600, 20), make_corpus(600, 20, level=2)
+    assert hard[0].equals(make_corpus(600, 20, level=2)[0])
+    for one, other in zip(easy, hard, strict=True):
+        assert one["domain"].value_counts().equals(other["domain"].value_counts()) or sorted(
+            one["domain"].to_pylist()
+        ) == sorted(other["domain"].to_pylist())
+        for row in other.to_pylist():
+            assert check(row["domain"], row["question"]) == row["answer"]
+    questions = [set(table["question"].to_pylist()) for table in (easy[1], hard[1], hard[0])]
+    assert len(questions[0] & questions[1]) < 3
+    assert not questions[1] & questions[2]
+    words = [sum(len(q.split()) for q in some) for some in questions[:2]]
+    assert words[1] > words[0]
 
 
 def test_corpus_needs_neither_torch_nor_ray() -> None:
