@@ -28,6 +28,8 @@ VARIANTS = {
     "init-base": ["student.init=base"],
     "verify": ["tail.votes=1"],
     "errors": ["budget.policy=errors"],
+    "gain": ["budget.policy=gain"],
+    "gain-macro": ["budget.policy={kind: gain, objective: macro}"],
     "errors-verify": ["budget.policy=errors", "tail.votes=1"],
 }
 _QUICK = ["budget.total=120", "stages=2", "student.epochs=2", "data.bundled_rows=400"]

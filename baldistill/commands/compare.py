@@ -143,7 +143,7 @@ def on_equal_terms(config: Config, staged: Config) -> Config:
     student is evaluated.
     """
     evaluation = config.evaluation.model_copy(update={"every_stage": False, "base_student": False})
-    return equal_steps(config, staged).model_copy(update={"evaluation": evaluation})
+    return equal_steps(config, staged, any_start=True).model_copy(update={"evaluation": evaluation})
 
 
 def _one_by_one(

@@ -19,7 +19,6 @@ from baldistill.config.sections import Section
 from baldistill.config.student import EvaluationConfig, LoraConfig, StudentConfig
 from baldistill.config.teachers import TeacherConfig, TransformersTeacher
 from baldistill.core.answers import Task
-from baldistill.core.own_policy import OwnPolicy
 from baldistill.core.policies import Errors, Gain, Schedule, Split
 from baldistill.uris import holds_secret, masked
 
@@ -112,10 +111,7 @@ class Config(Section):
                 f"{without}, and selection.metric=wrong marks the student's answers to them: set "
                 "selection.metric=disagreement, or another"
             )
-        policy = self.budget.policy
-        if isinstance(policy, Errors | Gain) or (
-            isinstance(policy, OwnPolicy) and policy.questions
-        ):
+        if isinstance(self.budget.policy, Errors | Gain):
             raise ValueError(
                 f"{without}, and budget.policy={self.budget.policy.kind} marks the student's "
                 "answers to training rows: set budget.policy=adaptive, or another"

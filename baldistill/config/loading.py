@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from baldistill.config import Config
-from baldistill.config.sections import OWN_PART
 from baldistill.errors import ConfigError
 from baldistill.masking import masked_start
 from baldistill.methods import preset
@@ -113,10 +112,16 @@ def _read(source: str) -> str:
 def _lay_over(values: dict[str, Any], upper: Mapping[str, Any]) -> None:
     for key, value in upper.items():
         below = values.get(key)
-        if isinstance(value, dict) and isinstance(below, dict):
+        if isinstance(value, dict) and isinstance(below, dict) and not _other_kind(below, value):
             _lay_over(below, value)
         else:
             values[key] = value
+
+
+def _other_kind(below: Mapping[str, Any], upper: Mapping[str, Any]) -> bool:
+    """Return whether two sections are of different kinds, which have different options."""
+    kinds = below.get("kind"), upper.get("kind")
+    return None not in kinds and kinds[0] != kinds[1]
 
 
 def _override(values: dict[str, Any], item: str) -> None:
@@ -181,7 +186,7 @@ def _is_tag(before: Sequence[str], part: str, values: Any) -> bool:
             node = node[step]
         elif isinstance(node, list) and step.isdigit():
             node = node[int(step)]
-    if node == part or part == OWN_PART:
+    if node == part:
         return True
     kind = "transformers"  # of an engine without one
     return isinstance(node, Mapping) and part not in node and node.get("kind", kind) == part

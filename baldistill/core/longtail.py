@@ -13,6 +13,8 @@ from fractions import Fraction
 from itertools import accumulate
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 DomainCounts: TypeAlias = Mapping[str, int]
 """Number of examples n_d of each domain d. A domain may be empty (0)."""
 
@@ -184,6 +186,32 @@ def zipf_sizes(counts: DomainCounts, alpha: float) -> dict[str, int]:
         for rank, domain in enumerate(ordered, start=1)
     }
     return dict(sorted(sizes.items()))
+
+
+def random_sizes(counts: DomainCounts, total: int, seed: int) -> dict[str, int]:
+    """Return how many rows of each domain are among `total` rows that are drawn at random.
+
+    All of them, if there are no more than `total`.
+    """
+    names = sorted(counts)
+    sizes = [counts[name] for name in names]
+    if sum(sizes) <= total:
+        return dict(zip(names, sizes, strict=True))
+    drawn = np.random.default_rng(seed).multivariate_hypergeometric(
+        sizes, total, method="marginals"
+    )
+    return {name: int(number) for name, number in zip(names, drawn, strict=True)}
+
+
+def sizes_by_share(counts: DomainCounts, shares: Mapping[str, float]) -> dict[str, int]:
+    """Return sizes in proportion to the domains' shares, as large as the scarcest domain allows.
+
+    Args:
+        counts: Rows of each domain, at least 1.
+        shares: Above 0, of each of these domains; they need not sum to 1.
+    """
+    most = min(counts[domain] / exact(shares[domain]) for domain in counts)
+    return {domain: max(1, int(most * exact(shares[domain]))) for domain in sorted(counts)}
 
 
 def _gini(ascending: list[int]) -> float:

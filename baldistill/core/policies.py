@@ -14,8 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
-from baldistill.core.own_policy import MeasuredOwn, OwnPolicy
-
 
 @dataclass(frozen=True, slots=True)
 class Natural:
@@ -222,10 +220,9 @@ class MeasuredGain:
         return max(error, 1 / (asked + 2))
 
 
-_Ours: TypeAlias = (
+Policy: TypeAlias = (
     Natural | Naive | Adaptive | Schedule | Split | Errors | MeasuredErrors | Gain | MeasuredGain
 )
-Policy: TypeAlias = _Ours | OwnPolicy | MeasuredOwn
 
 
 def _check_shares(name: str, value: float | tuple[float, ...]) -> None:

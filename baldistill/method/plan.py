@@ -11,8 +11,6 @@ from rich.table import Table
 from baldistill.config import Config
 from baldistill.core.budget import TailQuota, partition, quotas, stage_budgets
 from baldistill.core.longtail import by_size
-from baldistill.core.own_parts import OwnPartError
-from baldistill.core.own_policy import MeasuredOwn, OwnPolicy
 from baldistill.core.policies import Asked, Errors, Gain, MeasuredErrors, MeasuredGain, Policy
 from baldistill.errors import ConfigError
 from baldistill.terminal import make_table
@@ -74,8 +72,6 @@ def policy_of(
     policy: Policy = config.budget.policy
     if isinstance(policy, Errors) and errors.answers:
         return MeasuredErrors(policy.floor, errors.answers)
-    if isinstance(policy, OwnPolicy):
-        return MeasuredOwn(policy, errors.answers, trained)
     if isinstance(policy, Gain):
         student = config.student
         kept = student.data == "cumulative" or student.init == "previous"
@@ -98,10 +94,7 @@ def plan_stage(
     """
     policy = policy or config.budget.policy
     budget = stage_budgets(config.budget.total, config.stages)[stage - 1]
-    try:
-        quota = quotas(policy, counts, stage, config.stages, budget)
-    except OwnPartError as error:
-        raise ConfigError(f"budget.policy: {error}") from error
+    quota = quotas(policy, counts, stage, config.stages, budget)
     parts = partition(quota, unused)
     return StagePlan(stage, budget, quota, dict(unused), parts.head, parts.tail)
 
@@ -135,18 +128,22 @@ def plan_all(config: Config, counts: Mapping[str, int]) -> list[StagePlan]:
     return plans
 
 
-def equal_steps(config: Config, base: Config) -> Config:
+def equal_steps(config: Config, base: Config, *, any_start: bool = False) -> Config:
     """Return a config whose last student has had as many optimiser steps as with the base config.
 
     Where each of K stages goes on from the last stage's student and trains on all annotated so
     far, the last student has (K + 1) / 2 times the steps of one stage with the whole budget.
     Where each stage starts from the base student (`init: base`), it has those of its own stage
-    alone, and there is nothing to make equal.
+    alone, and there is nothing to make equal, unless only one of the two does: that is made equal
+    with `any_start`.
     """
     students = config.student, base.student
-    if not all(s.data == "cumulative" and s.init == "previous" for s in students):
+    if not all(s.data == "cumulative" for s in students):
         return config
-    epochs = config.student.epochs * ((base.stages + 1) / (config.stages + 1))
+    if not any_start and not all(s.init == "previous" for s in students):
+        return config
+    passes, wanted = (c.stages + 1 if c.student.init == "previous" else 2 for c in (config, base))
+    epochs = config.student.epochs * (wanted / passes)
     student = config.student.model_copy(update={"epochs": epochs})
     return config.model_copy(update={"student": student})
 

@@ -10,7 +10,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,6 @@ from baldistill.ray_patches import interruptible_trainer, lost_worker_errors
 from baldistill.storage import Storage
 from baldistill.student.checkpoints import Checkpoints, Found
 from baldistill.student.lessons import lessons_of
-from baldistill.student.tracking import is_tracked, tracking
 from baldistill.student.training import Progress, TrainingResult
 from baldistill.teacher.prompts import PromptSet
 
@@ -50,7 +49,6 @@ class _Work:
     on_progress: Callable[[Progress], None] | None
     is_local: bool
     checkpoints: Checkpoints | None
-    tracking: str | None
     resume: Found | None = None
 
 
@@ -67,7 +65,6 @@ def fine_tune(
     worker: Mapping[str, float],
     on_progress: Callable[[Progress], None] | None = None,
     checkpoints: Checkpoints | None = None,
-    tracking: str | None = None,
 ) -> TrainingResult:
     """Train on annotated examples and leave the student at `name` in the storage.
 
@@ -76,7 +73,6 @@ def fine_tune(
     resources as Ray names them. The process that trains calls `on_progress`. With workers,
     worker 0 calls a copy of it, and this process calls it when it starts the workers.
     A training of the same rows that was killed goes on from the last of its `checkpoints`.
-    Trackers write to the folder `tracking` of the storage.
 
     Raises:
         UserError: As `train` raises it.
@@ -94,7 +90,6 @@ def fine_tune(
         on_progress=on_progress,
         is_local=num_workers == 0,
         checkpoints=checkpoints and checkpoints.of(rows, num_workers),
-        tracking=tracking if is_tracked(config.trainer) else None,
     )
     if num_workers == 0:  # half the cores: threads spin against the processes of idle engines
         import torch
@@ -166,10 +161,7 @@ def _train_on_worker(work: _Work) -> TrainingResult:
     rows = ray.get(work.annotated).to_pylist()
     checkpoint = nullcontext() if work.resume is None else work.resume.local()
     folder = tempfile.TemporaryDirectory(prefix="baldistill-student-")
-    tracked: AbstractContextManager[None] = nullcontext()
-    if is_main and work.tracking is not None:
-        tracked = tracking(work.storage, work.tracking)
-    with folder as scratch, checkpoint as resume, tracked:
+    with folder as scratch, checkpoint as resume:
         lessons = [lessons_of(row, work.prompts, work.config.target) for row in rows]
         firsts = [first for first, *_ in lessons]
         result = train(
@@ -185,7 +177,6 @@ def _train_on_worker(work: _Work) -> TrainingResult:
             is_main=is_main,
             checkpoints=work.checkpoints,
             resume=resume,
-            run_name=f"{Path(work.storage.root).name} {work.name}",
         )
         if is_main:
             work.storage.upload_dir(Path(scratch), work.name)

@@ -67,12 +67,18 @@ def test_each_method_trains_on_exactly_the_budget(
     else:
         assert all(row["rationale"] for row in rows)
     sources = {row["source"] for row in rows}
-    if method == "balance-ft-cot" or method.startswith("baldistill-"):
+    if method in ("baldistill-a-code", "baldistill-g"):  # so few units fill no tail domain up
+        assert "real" in sources <= {"real", "synthetic"}
+    elif method == "balance-ft-cot" or method.startswith("baldistill-"):
         assert sources == {"real", "synthetic"}
     elif method == "duplicate-ft-cot":
         assert sources == {"real", "repeated"}
     else:
         assert sources <= {"real"}
+    if method == "seq-kd":
+        assert all((row["attempts"], row["verified"]) == (1, None) for row in rows)
+    elif method == "llmaaa":  # a majority of three answers
+        assert all(row["attempts"] in (2, 3) and row["verified"] for row in rows)
 
 
 def test_the_table_has_every_method_and_answers_are_shared(

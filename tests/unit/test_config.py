@@ -11,12 +11,14 @@ import pytest
 from baldistill.config import Config
 from baldistill.config.loading import dump_config, load_config
 from baldistill.config.sections import Section
+from baldistill.core.policies import Schedule
 from baldistill.errors import ConfigError
 from baldistill.methods import METHODS
 from baldistill.yaml12 import read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
+PROMPTS = sorted((ROOT / "examples" / "prompts").glob("*.yaml"))
+EXAMPLES = sorted(set((ROOT / "examples").rglob("*.yaml")) - set(PROMPTS))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -40,6 +42,17 @@ def test_methods_are_presets_of_the_same_config(method: str) -> None:
     assert config.seed == 3
     assert config.data == load_config().data
     assert (config.budget.total == 0) == (method == "zero-shot-cot")
+
+
+def test_a_preset_of_another_kind_of_policy_takes_no_options_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("budget: {policy: {kind: schedule, w_first: 0.1, w_last: 0.8}, calls: 9}\n")
+    config = load_config(path, [], "baldistill-g")
+    assert (config.budget.policy.kind, config.budget.calls) == ("gain", 9)
+    same = load_config(path, [], "baldistill-a-code")
+    assert same.budget.policy == Schedule(w_first=0.0, w_last=0.8)
+    path.write_text("budget: {policy: {kind: schedule, power: 2.0}}\n")
+    assert load_config(path, [], "baldistill-a-code").budget.policy.power == 2.0  # type: ignore[union-attr]
 
 
 def test_overrides_are_typed_and_nested() -> None:

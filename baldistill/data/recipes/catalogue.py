@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from baldistill.config import Task
 from baldistill.data.recipes import abstractive, competition_math, multiple_choice, news
@@ -13,15 +14,18 @@ from baldistill.data.recipes.source import PARQUET, Source
 class Recipe:
     """How to make a corpus.
 
-    `budgets` are the paper's two (B), `alpha` is the Zipf exponent over the domains by size; 0
-    keeps the source's own tail.
+    `budgets` are the paper's two (B). How the training rows are cut, where the source's own tail is
+    not kept: `sizes` to so many of each domain, `shares` to these shares with as many rows as the
+    scarcest domain allows, `drawn` by drawing so many of all at random (evaluation rows, too).
     """
 
     name: str
     task: Task
     sources: tuple[Source, ...]
     budgets: tuple[int, int]
-    alpha: float = 0.0
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    shares: Mapping[str, float] = field(default_factory=dict)
+    drawn: int | None = None
 
 
 _R52 = Source(
@@ -49,7 +53,14 @@ RECIPES = {
                     evaluation="validation",
                 ),
                 Source("ucinlp/drop", abstractive.drop, evaluation="validation"),
-                Source("stanfordnlp/coqa", abstractive.coqa, evaluation="validation"),
+                Source(
+                    "unifiedqa/qaconv",
+                    abstractive.qaconv,
+                    files="{split}.tsv",
+                    columns=abstractive.UNIFIEDQA_COLUMNS,
+                    quoted=False,
+                    url="https://storage.googleapis.com/unifiedqa/data/qaconv",
+                ),
                 Source(
                     "ucsbnlp/tweet_qa",
                     abstractive.tweetqa,
@@ -59,7 +70,7 @@ RECIPES = {
                 ),
             ),
             (5000, 10_000),
-            alpha=2.0,
+            drawn=10_000,
         ),
         Recipe(
             "multiple-choice-qa",
@@ -95,7 +106,7 @@ RECIPES = {
                 ),
             ),
             (5000, 8000),
-            alpha=2.0,
+            shares=multiple_choice.SHARES,
         ),
         Recipe(
             "math",
@@ -105,6 +116,7 @@ RECIPES = {
                 for subject in competition_math.SUBJECTS
             ),
             (2100, 3500),
+            sizes=competition_math.SIZES,
         ),
     )
 }

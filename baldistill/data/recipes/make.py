@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from baldistill.config import Config, DataConfig
-from baldistill.core.longtail import zipf_sizes
+from baldistill.core.longtail import random_sizes, sizes_by_share, zipf_sizes
 from baldistill.data.long_tail import count_domains, write_sample
 from baldistill.data.prepare import prepare_corpus
 from baldistill.data.ray_pass import Track, untracked
@@ -54,8 +54,8 @@ def make_recipe(
 ) -> Made:
     """Read the sources of a corpus of the paper and write it to the folder `out`.
 
-    `alpha` is a Zipf exponent in place of the recipe's, `mirror` a folder with copies of the
-    sources in place of the hub. The seed decides which rows a domain keeps.
+    `alpha` is a Zipf exponent in place of the recipe's own cut, `mirror` a folder with copies of
+    the sources in place of the hub. The seed decides which rows a domain keeps.
 
     Raises:
         MissingPackageError: `datasets` is not installed.
@@ -72,9 +72,11 @@ def make_recipe(
         both = {domain: count for domain, count in counts.items() if domain in evaluation}
         if not both:
             raise DataError(f"{recipe.name}: no domain has rows to train on and to evaluate on")
-        sizes = zipf_sizes(both, recipe.alpha if alpha is None else alpha)
+        sizes = _cut(recipe, both, seed) if alpha is None else zipf_sizes(both, alpha)
         write_sample(staging.fs, files["train"], sizes, seed, folder, "train.parquet")
         tested = {domain: evaluation[domain] for domain in both}
+        if recipe.drawn is not None:
+            tested = random_sizes(tested, recipe.drawn, seed)
         write_sample(staging.fs, files["evaluation"], tested, seed, folder, "evaluation.parquet")
     finally:
         folder.delete(_STAGING)
@@ -155,6 +157,15 @@ def as_source(rows: pa.RecordBatch) -> pa.RecordBatch:
 
 def _user(question: str) -> dict[str, str]:
     return {"role": "user", "content": question}
+
+
+def _cut(recipe: Recipe, counts: Mapping[str, int], seed: int) -> dict[str, int]:
+    """Return how many training rows of each domain a recipe keeps."""
+    if recipe.sizes:
+        return {domain: min(count, recipe.sizes[domain]) for domain, count in counts.items()}
+    if recipe.shares:
+        return sizes_by_share(counts, recipe.shares)
+    return dict(counts) if recipe.drawn is None else random_sizes(counts, recipe.drawn, seed)
 
 
 def _stage(recipe: Recipe, role: Role, mirror: str | None, staging: Storage, track: Track) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,8 @@ class Source:
 
     `train` and `evaluation` name splits, `config` a configuration, `revision` a branch, tag or
     commit. A data set without configurations has `files`, the pattern of a split's files, with
-    `{split}`. Tab-separated text without a header has `columns`, their names.
+    `{split}`. Tab-separated text without a header has `columns`, their names; `quoted` says whether
+    quotation marks enclose values. Files outside the hub have a `url`, the folder above them.
     """
 
     hub: str
@@ -32,6 +34,8 @@ class Source:
     revision: str | None = None
     files: str | None = None
     columns: tuple[str, ...] | None = None
+    quoted: bool = True
+    url: str | None = None
 
     def read(self, role: Role, mirror: str | None = None) -> Iterator[Row]:
         """Yield the rows of one part, in the source's order.
@@ -57,6 +61,10 @@ class Source:
                 ) from None
             yield from (one for one in made if one.split in (None, role))
 
+    @property
+    def _home(self) -> str:
+        return self.url or f"https://huggingface.co/datasets/{self.hub}"
+
     def _load(self, role: Role, mirror: str | None) -> Any:
         try:
             import datasets
@@ -69,17 +77,17 @@ class Source:
         place = self.hub if mirror is None else str(Path(mirror).expanduser() / self.hub)
         if mirror is not None and not Path(place).is_dir():
             raise DataError(
-                f"--mirror {mirror} has no folder {self.hub}: it must hold a copy of "
-                f"https://huggingface.co/datasets/{self.hub}"
+                f"--mirror {mirror} has no folder {self.hub}: it must hold a copy of {self._home}"
             )
         arguments: dict[str, Any] = {"name": self.config}
         if self.files is not None:
             arguments["data_files"] = {split: self.files.format(split=split)}
         if self.columns is not None:
-            base = f"hf://datasets/{self.hub}" if mirror is None else place
+            base = self.url or f"hf://datasets/{self.hub}" if mirror is None else place
             files = {split: f"{base}/{arguments['data_files'][split]}"}
             arguments = {"data_files": files, "sep": "\t", "header": None}
             arguments |= {"names": list(self.columns), "keep_default_na": False}
+            arguments["quoting"] = csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE
             place = "csv"
         elif mirror is None:
             arguments["revision"] = self.revision
@@ -88,7 +96,7 @@ class Source:
         except (OSError, ValueError, RuntimeError) as error:
             raise DataError(
                 f"cannot read {self.hub} ({split}): {_first_line(error)}\nTo do: check that "
-                "https://huggingface.co can be reached (and HF_HUB_OFFLINE is not set), or copy "
+                f"{self._home} can be reached (and HF_HUB_OFFLINE is not set), or copy "
                 "the data sets to a folder as owner/name and give it by --mirror"
             ) from None
 

@@ -12,7 +12,7 @@ from baldistill.report.figures.palette import METHODS
 from baldistill.report.figures.style import WIDTH, Picture, name_ticks, short_name, styled
 from baldistill.report.figures.trade import has_trade, trade
 
-_MARKERS = "hos^vDPX*<"
+_MARKERS = "hos^vDPX*<>"
 
 
 def draw_comparison(data: Mapping[str, Any]) -> list[Picture]:

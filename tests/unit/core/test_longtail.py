@@ -2,7 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baldistill.core.longtail import exact, head_domains, imbalance
+from baldistill.core.longtail import (
+    exact,
+    head_domains,
+    imbalance,
+    random_sizes,
+    sizes_by_share,
+)
 
 COUNTS = st.dictionaries(st.text(max_size=4), st.integers(0, 500), min_size=1).filter(
     lambda counts: any(counts.values())
@@ -64,3 +70,21 @@ def test_imbalance_by_hand():
 def test_equal_domains_have_no_imbalance_and_an_empty_one_has_an_infinite_ratio():
     assert imbalance({"a": 5, "b": 5}).gini == 0
     assert imbalance({"a": 5, "b": 0}).ratio == float("inf")
+
+
+@given(
+    st.dictionaries(st.text(max_size=2), st.integers(0, 500), min_size=1),
+    st.integers(0, 3000),
+    st.integers(0, 9),
+)
+def test_random_sizes_are_those_of_a_draw(counts: dict[str, int], total: int, seed: int) -> None:
+    sizes = random_sizes(counts, total, seed)
+    assert sum(sizes.values()) == min(total, sum(counts.values()))
+    assert all(0 <= sizes[domain] <= count for domain, count in counts.items())
+    assert random_sizes(dict(reversed(counts.items())), total, seed) == sizes
+
+
+def test_sizes_by_share_take_as_many_as_the_scarcest_domain_has() -> None:
+    shares = {"a": 0.35, "b": 0.19, "c": 0.03, "d": 0.02}
+    counts = {"a": 9000, "b": 9000, "c": 30, "d": 300}
+    assert sizes_by_share(counts, shares) == {"a": 350, "b": 190, "c": 30, "d": 20}

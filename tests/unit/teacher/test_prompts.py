@@ -38,6 +38,18 @@ def texts(prompts: PromptSet) -> list[str]:
     return [p if isinstance(p, str) else "\n".join(turn.content for turn in p) for p in rendered]
 
 
+EXAMPLES = sorted((Path(__file__).resolve().parents[3] / "examples" / "prompts").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example_prompts_are_whole_sets_of_their_own(path: Path) -> None:
+    prompts, plain = load_prompts(str(path), model="any"), load_prompts("instruct", model="any")
+    assert prompts.templates.keys() == plain.templates.keys()
+    for purpose in ("student", "rationale", "solve", "synthesis"):
+        assert prompts.templates[purpose] != plain.templates[purpose]
+    assert texts(prompts)[1].endswith('"Answer: " and the final answer alone.')
+
+
 @pytest.mark.parametrize("name", ["instruct", "compact"])
 def test_shipped_sets_show_what_they_are_given_unescaped(name: str) -> None:
     student, rationale, solve, synthesis = texts(load_prompts(name, model="any"))

@@ -119,6 +119,11 @@ def test_other_numbers_of_stages_train_for_as_many_steps(stages: int) -> None:
     assert equal_steps(alone, base) == alone
     afresh = load_config(None, [f"stages={stages}", "student.init=base"])
     assert equal_steps(afresh, base) == afresh
+    long = equal_steps(afresh, base, any_start=True)  # as one stage with the whole budget
+    assert long.student.epochs == pytest.approx(base.student.epochs * (base.stages + 1) / 2)
+    assert equal_steps(base, afresh, any_start=True).student.epochs * (
+        base.stages + 1
+    ) == pytest.approx(afresh.student.epochs * 2)
 
 
 def test_a_trial_reports_every_stage_and_keeps_its_part_of_the_cap() -> None:

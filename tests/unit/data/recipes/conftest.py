@@ -109,15 +109,9 @@ ABSTRACTIVE: dict[str, dict[str, Any]] = {
         "question": "How many points did they score first?",
         "answers_spans": {"spans": ["7", "seven"], "types": ["number", "span"]},
     },
-    "coqa": {
-        "source": "mctest",
-        "story": "Cotton was a white kitten. She lived in a barn.",
-        "questions": ["What colour was Cotton?", "Where did she live?"],
-        "answers": {
-            "input_text": ["white", "in a barn"],
-            "answer_start": [12, 33],
-            "answer_end": [17, 42],
-        },
+    "qaconv": {
+        "input": 'who said "tap in"? \\n ann: i am here \\n bob: tap in',
+        "answer": "bob",
     },
     "tweetqa": {
         "Question": "what is shown?",

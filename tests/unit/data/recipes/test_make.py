@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from baldistill.config.loading import load_config
-from baldistill.core.longtail import zipf_sizes
+from baldistill.core.longtail import sizes_by_share, zipf_sizes
+from baldistill.data.recipes import competition_math, multiple_choice
 from baldistill.data.recipes.catalogue import RECIPES
 from baldistill.data.recipes.make import make_recipe
 from baldistill.data.recipes.source import Source
@@ -64,7 +66,10 @@ class Mirror:
             files = self.configs.setdefault(source.hub, {}).setdefault(config, {})
             files[split] = str(path.relative_to(folder))
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(rows), path)
+        if source.columns is not None:
+            path.write_text("".join("\t".join(row.values()) + "\n" for row in rows))
+        else:
+            pq.write_table(pa.Table.from_pylist(rows), path)
 
     def write_cards(self) -> None:
         for hub, configs in self.configs.items():
@@ -89,7 +94,10 @@ def test_multiple_choice_is_long_tailed(tmp_path: Path, samples: ModuleType) -> 
         mirror.add(source, source.train, [*numbered(row, available[name])])
         mirror.add(source, source.evaluation, [*numbered(row, 4)])
     mirror.write_cards()
-    made = make_recipe(recipe, tmp_path / "out", mirror=str(mirror.root))
+    by_default = make_recipe(recipe, tmp_path / "shares", mirror=str(mirror.root))
+    assert by_default.counts == sizes_by_share(available, multiple_choice.SHARES)
+    assert max(by_default.counts, key=by_default.counts.__getitem__) == "race"
+    made = make_recipe(recipe, tmp_path / "out", mirror=str(mirror.root), alpha=2.0)
     assert made.counts == zipf_sizes(available, 2.0)
     assert made.counts["race"] == 60
     assert made.evaluation_counts == dict.fromkeys(sorted(names), 4)
@@ -99,10 +107,10 @@ def test_multiple_choice_is_long_tailed(tmp_path: Path, samples: ModuleType) -> 
     assert config.data.task == "multiple_choice"
     assert config.data.columns.choices == "choices"
     assert config.budget.total == 5000
-    again = make_recipe(recipe, tmp_path / "again", mirror=str(mirror.root))
+    again = make_recipe(recipe, tmp_path / "again", mirror=str(mirror.root), alpha=2.0)
     assert again.counts == made.counts
     assert pq.read_table(tmp_path / "again" / "train.parquet").equals(train)
-    other = make_recipe(recipe, tmp_path / "other", mirror=str(mirror.root), seed=1)
+    other = make_recipe(recipe, tmp_path / "other", mirror=str(mirror.root), seed=1, alpha=2.0)
     rows = pq.read_table(tmp_path / "other" / "train.parquet")
     assert other.counts == made.counts
     assert set(rows["id"].to_pylist()) != set(train["id"].to_pylist())
@@ -119,19 +127,24 @@ def test_abstractive_and_math(tmp_path: Path, samples: ModuleType) -> None:
         for split in (source.train, source.evaluation):
             mirror.add(source, split, [*numbered(row, 3)])
     mirror.write_cards()
-    made = make_recipe(
-        RECIPES["abstractive-qa"], tmp_path / "qa", mirror=str(mirror.root), alpha=0.0
-    )
-    assert made.counts == {
-        "coqa": 6,  # two turns a story
-        "drop": 3,
-        "narrativeqa": 3,
-        "natural_questions": 3,
-        "tweetqa": 3,
-    }
+    made = make_recipe(RECIPES["abstractive-qa"], tmp_path / "qa", mirror=str(mirror.root))
+    sets = ["drop", "narrativeqa", "natural_questions", "qaconv", "tweetqa"]
+    assert made.counts == made.evaluation_counts == dict.fromkeys(sets, 3)
+    asked = pq.read_table(tmp_path / "qa" / "train.parquet").to_pylist()
+    (first,) = [row for row in asked if row["id"] == "qaconv-train-000001"]
+    assert first["question"] == 'ann: i am here \n bob: tap in\n\nwho said "tap in" (0)?'
+    few = replace(RECIPES["abstractive-qa"], drawn=8)
+    drawn = make_recipe(few, tmp_path / "few", mirror=str(mirror.root))
+    assert sum(drawn.counts.values()) == sum(drawn.evaluation_counts.values()) == 8
+    assert len(pq.read_table(tmp_path / "few" / "train.parquet")) == 8
     assert load_config(made.config).data.task == "qa"
     made = make_recipe(RECIPES["math"], tmp_path / "math", mirror=str(mirror.root))
     assert made.counts == dict.fromkeys(SUBJECTS, 3)
+    few = replace(RECIPES["math"], sizes=dict.fromkeys(SUBJECTS, 2) | {"Algebra": 9})
+    cut = make_recipe(few, tmp_path / "cut", mirror=str(mirror.root))
+    assert cut.counts == dict.fromkeys(SUBJECTS, 2) | {"Algebra": 3}
+    assert sorted(competition_math.SIZES) == SUBJECTS
+    assert sum(competition_math.SIZES.values()) == 4125
 
 
 def test_news_keep_the_topics_of_both_parts(tmp_path: Path, samples: ModuleType) -> None:

@@ -99,6 +99,7 @@ def test_a_secret_answer_gives_no_row(
             "Fernie Alpine Resort",
         ),
         ("drop", "The Raiders scored first.\n\nHow many points did they score first?", "7"),
+        ("qaconv", 'ann: i am here \n bob: tap in\n\nwho said "tap in"?', "bob"),
         ("tweetqa", "Look at this dog! - Ann (@ann) May 1, 2015\n\nwhat is shown?", "a dog"),
     ],
 )
@@ -108,12 +109,9 @@ def test_abstractive(name: str, question: str, answer: str, samples: ModuleType)
     assert [*abstractive.tweetqa({**samples.ABSTRACTIVE["tweetqa"], "Answer": []})] == []
 
 
-def test_a_turn_is_asked_with_the_turns_before_it(samples: ModuleType) -> None:
-    first, second = abstractive.coqa(samples.ABSTRACTIVE["coqa"])
-    story = "Cotton was a white kitten. She lived in a barn."
-    assert first == Row("coqa", f"{story}\n\nWhat colour was Cotton?", "white")
-    asked = "Q: What colour was Cotton?\nA: white\nQ: Where did she live?"
-    assert second == Row("coqa", f"{story}\n\n{asked}", "in a barn")
+def test_a_question_without_its_conversation_is_of_another_form(samples: ModuleType) -> None:
+    with pytest.raises(ValueError, match="no conversation"):
+        [*abstractive.qaconv({"input": "who said it?", "answer": "bob"})]
 
 
 def test_math_takes_the_last_box(samples: ModuleType) -> None:
