@@ -95,7 +95,7 @@ SCORED = pa.schema(
 ANNOTATED = pa.schema(
     [
         *_EXAMPLE,
-        pa.field("source", pa.string(), nullable=False),  # real | synthetic | repeated
+        pa.field("source", pa.string(), nullable=False),  # real | further | synthetic | repeated
         pa.field("rationale", pa.string()),  # null when the student learns the label alone
         pa.field("verified", pa.bool_()),  # the conclusion is the gold answer, or the majority's
         pa.field("attempts", pa.int32(), nullable=False),

@@ -12,6 +12,7 @@ from baldistill.visible import visible
 _SIZES = {"1K": 1_000, "10K": 10_000, "100K": 100_000, "1M": 1_000_000, "10M": 10_000_000}
 _SOURCES = {
     "real": "a row of the corpus, explained by the teacher",
+    "further": "a row of the corpus with a further rationale of the teacher's",
     "synthetic": "written by the teacher, question and all",
     "repeated": "a row of the corpus a further time",
 }

@@ -16,7 +16,7 @@ from baldistill.commands.inputs import (
 )
 from baldistill.commands.plan_usage import (
     PromptLengths,
-    count_real_and_new,
+    count_wanted,
     estimate_usage,
     planned_calls,
     prompt_lengths,
@@ -51,6 +51,7 @@ class RunPlan:
         real: Real examples among them that the teacher explains (none for `target: label` with
             gold answers).
         new: New examples among them, for the tail.
+        further: Further rationales of real examples among them, for the tail.
         recorded: New examples of each domain that teachers recorded (`teacher.synthetic`).
         calls: Teacher calls if every first answer is accepted, or the first votes agree.
         calls_at_most: Teacher calls if every allowed attempt is needed, under the cap on calls.
@@ -66,6 +67,7 @@ class RunPlan:
     examples: int
     real: int
     new: int
+    further: int
     recorded: dict[str, int]
     calls: int
     calls_at_most: int
@@ -166,7 +168,7 @@ def plan_run(
     """
     recorded = recorded or {}
     stages = plan_all(config, counts) if config.budget.total else []
-    real, new = count_real_and_new(config, stages)
+    real, new, further = count_wanted(config, stages)
     calls = list(planned_calls(config, stages, counts, recorded, evaluated or {}))
     lengths: PromptLengths = {}
     if examples is not None:
@@ -182,6 +184,7 @@ def plan_run(
         examples=sum(stage.budget for stage in stages),
         real=real.total(),
         new=new.total(),
+        further=further.total(),
         recorded=dict(recorded),
         calls=round(expected.calls),
         calls_at_most=round(most.calls),
@@ -205,6 +208,7 @@ def show(config: Config, result: RunPlan, display: Display) -> None:
     display.say(
         f"budget {config.budget.total:,} examples in {config.stages} stages "
         f"({config.budget.policy.kind}): {result.real:,} real explained, {result.new:,} new written"
+        + (f", {result.further:,} real explained again" if result.further else "")
     )
     if accepted := _accepted_without_gold(config):
         display.say(accepted)

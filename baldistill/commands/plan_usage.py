@@ -77,10 +77,10 @@ def planned_calls(
     Of each domain, `recorded` new examples are expected to come from a recording, and `evaluated`
     questions are in the evaluation set.
     """
-    real, new = count_real_and_new(config, stages)
-    most_real, most_new = real, new
+    real, new, further = count_wanted(config, stages)
+    most_real, most_beyond = real, _beyond(stages)
     if config.teacher_explains and config.rationale.on_mismatch == "drop":
-        most_real, most_new = _count_if_all_are_dropped(config, stages, counts)
+        most_real, most_beyond = _count_if_all_are_dropped(config, stages, counts)
     writers = [i for i, tier in enumerate(config.teacher.tiers) if not tier.recorded]
     for tier in writers if config.evaluation.gold == "teacher" else ():
         votes = config.rationale.votes
@@ -93,11 +93,21 @@ def planned_calls(
             if config.rationale.accept == "majority":
                 votes = config.rationale.votes
                 yield PlannedCalls(tier, "rationale", domain, first, count)
-                further = first * (quorum(votes) - 1), count * (votes - 1)
-                yield PlannedCalls(tier, "vote", domain, *further)
+                others = first * (quorum(votes) - 1), count * (votes - 1)
+                yield PlannedCalls(tier, "vote", domain, *others)
             else:
                 most = count * config.rationale.max_attempts
                 yield PlannedCalls(tier, "rationale", domain, first, most)
+            if config.rationale.per_example > 1:  # each example gives more units, and is asked more
+                units = sum(stage.quotas.get(domain, 0) for stage in stages)
+                more = units * config.rationale.max_attempts
+                yield PlannedCalls(tier, "rationale", domain, 0, more)
+        again = most_beyond if "rationales" in config.tail.fills else Counter[str]()
+        for domain, count in sorted(again.items()):
+            first = further[domain] if tier == 0 else 0
+            most = math.ceil(count * config.tail.max_attempts_per_example)
+            yield PlannedCalls(tier, "rationale", domain, first, most)
+        most_new = most_beyond if "synthesize" in config.tail.fills else Counter[str]()
         for domain, count in sorted(most_new.items()):
             first = max(0, new[domain] - recorded.get(domain, 0)) if tier == writers[0] else 0
             most = math.ceil(count * config.tail.max_attempts_per_example)
@@ -106,34 +116,43 @@ def planned_calls(
                 yield PlannedCalls(tier, "verification", domain, first * solved, most * solved)
 
 
-def count_real_and_new(
+def count_wanted(
     config: Config, stages: Sequence[StagePlan]
-) -> tuple[Counter[str], Counter[str]]:
-    """Count the examples of each domain that a teacher explains, and those that it writes."""
-    real, new = Counter[str](), Counter[str]()
+) -> tuple[Counter[str], Counter[str], Counter[str]]:
+    """Count what is expected of each domain: real examples, new ones, and further rationales.
+
+    The first way to fill the tail is expected to fill all of it.
+    """
+    real = Counter[str]()
+    for stage in stages if config.teacher_explains else ():
+        real.update(stage.head)
+        real.update({domain: tail.real for domain, tail in stage.tail.items()})
+    beyond, first = _beyond(stages), config.tail.fills[0]
+    new = beyond if first == "synthesize" else Counter[str]()
+    return +real, new, beyond if first == "rationales" else Counter[str]()
+
+
+def _beyond(stages: Sequence[StagePlan]) -> Counter[str]:
+    """Count the units of each domain that its real examples do not fill."""
+    found = Counter[str]()
     for stage in stages:
-        if config.teacher_explains:
-            real.update(stage.head)
-            real.update({domain: tail.real for domain, tail in stage.tail.items()})
-        if config.tail.fill == "synthesize":
-            new.update({domain: tail.synthetic for domain, tail in stage.tail.items()})
-    return +real, +new
+        found.update({domain: tail.synthetic for domain, tail in stage.tail.items()})
+    return +found
 
 
 def _count_if_all_are_dropped(
     config: Config, stages: Sequence[StagePlan], counts: Mapping[str, int]
 ) -> tuple[Counter[str], Counter[str]]:
-    """Count the real examples that may be tried at most, and the new ones that may be needed.
+    """Count the real examples that may be tried at most, and what may be needed beyond them.
 
     The next candidate replaces a dropped example. In a domain whose candidates may have run out,
-    the teacher writes the whole quota.
+    the whole quota has to be filled in another way.
     """
-    tried, new = Counter[str](), Counter[str]()
+    tried, beyond = Counter[str](), Counter[str]()
     for stage in stages:
-        if config.tail.fill == "synthesize":
-            new.update({d: n for d, n in stage.quotas.items() if tried[d] + n > counts[d]})
+        beyond.update({d: n for d, n in stage.quotas.items() if tried[d] + n > counts[d]})
         tried.update(candidate_counts(stage, config.selection.candidates_per_quota))
-    return +Counter({d: min(n, counts[d]) for d, n in tried.items()}), +new
+    return +Counter({d: min(n, counts[d]) for d, n in tried.items()}), +beyond
 
 
 def estimate_usage(

@@ -199,7 +199,7 @@ def _num_wanted(context: Context) -> tuple[int, int]:
     plans = plan_all(config, context.corpus.counts)
     real = sum(sum(p.head.values()) + sum(t.real for t in p.tail.values()) for p in plans)
     new = sum(t.synthetic for p in plans for t in p.tail.values())
-    return real, new if config.tail.fill == "synthesize" else 0
+    return real, new if config.tail.fills[0] == "synthesize" else 0
 
 
 def _synthesis_prompt(context: Context, accepted: Sequence[AnnotatedExample] | None) -> str | None:

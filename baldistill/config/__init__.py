@@ -81,6 +81,20 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _rationales_are_learnt(self) -> Config:
+        if self.student.target == "label":
+            for key, given in (
+                ("tail.fill=rationales", "rationales" in self.tail.fills),
+                ("rationale.per_example", self.rationale.per_example > 1),
+            ):
+                if given:
+                    raise ValueError(
+                        f"{key} gives an example several rationales, and student.target=label "
+                        "learns none: set student.target=rationale, or leave it out"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _money_needs_prices(self) -> Config:
         prices = [tier.prices for tier in self.teacher.tiers]
         priced = any(p.prompt_per_million or p.completion_per_million for p in prices)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from baldistill.config.sections import Count, Section, kind_shorthand, use_as_section
 from baldistill.core.majority import DEFAULT_VOTES
@@ -54,16 +54,22 @@ class SelectionConfig(Section):
     pool and holds it in the driver's memory: for corpora of at most a million rows."""
 
 
+TailFill: TypeAlias = Literal["rationales", "synthesize", "repeat", "none"]
+"""What a tail domain gets when its real examples ran out."""
+
+
 class TailConfig(Section):
     """How tail domains reach their quota when their real examples run out."""
 
-    fill: Literal["synthesize", "repeat", "none"] = "synthesize"
-    """The teacher writes new examples; or real ones are repeated; or the quota stays unmet."""
+    fill: TailFill | tuple[TailFill, ...] = "synthesize"
+    """The teacher explains real examples again, each further rationale a unit of the budget; or it
+    writes new examples; or real ones are repeated; or the quota stays unmet. A list is tried in
+    order: what the first cannot fill, the next does."""
     demonstrations: Annotated[int, Field(ge=1, le=32)] = 3
     """Real examples of the domain shown in the prompt."""
     max_attempts_per_example: Annotated[float, Field(ge=1.0)] = 4.0
-    """Most calls for each new example that a domain needs. A domain that still lacks examples then
-    is dry, and the other domains get what it could not fill."""
+    """Most calls for each new example or further rationale that a domain needs. A domain that still
+    lacks examples then is dry, and the other domains get what it could not fill."""
     near_duplicate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
     """A new question at least this similar (normalised Indel similarity of RapidFuzz) to a known
     one of its domain, or of the evaluation set, is rejected; 1 rejects equal ones only."""
@@ -72,11 +78,28 @@ class TailConfig(Section):
     each: the first with the sampling of rationales, the others at temperature 0.7. The example is
     rejected unless more than half of the votes reach its answer. 0 accepts it unverified."""
 
+    @field_validator("fill")
+    @classmethod
+    def _in_order(cls, fill: TailFill | tuple[TailFill, ...]) -> TailFill | tuple[TailFill, ...]:
+        if isinstance(fill, str):
+            return fill
+        if not fill or len(set(fill)) < len(fill) or "none" in fill[:-1]:
+            raise ValueError(
+                "a list names different fills in order, and `none` comes last: for example "
+                "[rationales, synthesize]"
+            )
+        return fill if len(fill) > 1 else fill[0]
+
+    @property
+    def fills(self) -> tuple[TailFill, ...]:
+        """What a domain gets, in order."""
+        return (self.fill,) if isinstance(self.fill, str) else self.fill
+
 
 class RationaleConfig(Section):
     """The teacher's explanations of real examples: what it sees, and what counts as good."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"sees", "accept", "votes"})
+    added: ClassVar[frozenset[str]] = frozenset({"sees", "accept", "votes", "per_example"})
 
     sees: Literal["answer", "question"] = "answer"
     """The teacher explains the gold answer, or solves the question without seeing it."""
@@ -89,6 +112,9 @@ class RationaleConfig(Section):
     An answer that can no longer change the outcome is not asked for."""
     max_attempts: Annotated[int, Field(ge=1, le=20)] = 2
     """Most calls for one example until an answer is accepted (for `majority`, `votes` says it)."""
+    per_example: Annotated[int, Field(ge=1, le=64)] = 1
+    """Different rationales of each real example, at most: each is a unit of the budget, and the
+    others are sampled at temperature 0.7 or more."""
     on_mismatch: Literal["drop", "keep", "label_only"] = "drop"
     """After the last attempt: drop the row (its place is refilled), keep the rationale with the
     gold answer, or teach the gold answer alone."""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +15,16 @@ import pyarrow.compute as pc
 from baldistill.core.budget import redistribute
 from baldistill.method.candidates import Candidates
 from baldistill.method.context import Context
-from baldistill.method.earlier import annotated_before
-from baldistill.method.filling import Action, Draw, Explain, Filling, Repeat, Synthesize
+from baldistill.method.earlier import annotated_before, asked_before
+from baldistill.method.filling import (
+    Action,
+    Draw,
+    Explain,
+    ExplainAgain,
+    Filling,
+    Repeat,
+    Synthesize,
+)
 from baldistill.method.plan import StagePlan, StudentErrors
 from baldistill.method.student_errors import policy_of_stage
 from baldistill.method.tail import repeat_real, tail_domains
@@ -24,7 +32,8 @@ from baldistill.progress.display import Task
 from baldistill.records import AnnotatedExample, RejectedAnswer
 from baldistill.run_folder.caps import cap_reached, write_caps_of_stage
 from baldistill.run_folder.layout import StageLayout
-from baldistill.teacher.rationale import explain, label_only
+from baldistill.teacher.further import explain_again, explainable
+from baldistill.teacher.rationale import Explained, explain, label_only
 from baldistill.teacher.synthesis import TailDomain, synthesize
 
 
@@ -37,7 +46,7 @@ class Annotation:
         budget: B_i.
         unfilled: Units of B_i that are missing, by reason.
         quotas: Those of the plan, after dry domains gave to the others.
-        by_source: Accepted examples, real, synthetic and repeated.
+        by_source: Accepted examples: real, further (rationales of real ones), synthetic, repeated.
         dropped: Real examples that were given up.
         dry: Domains that could not fill their quota.
         refused: The cap of the ledger that ended the stage; None for none.
@@ -80,13 +89,14 @@ def annotate(
         plan.quotas,
         at_hand=candidates.at_hand(),
         unused=plan.unused,
-        fill=config.tail.fill,
+        fills=config.tail.fills,
         redistribute=share_out,
+        per_example=config.rationale.per_example,
     )
     with context.display.task("annotate", plan.budget) as task:
         work = _Annotator(context, plan.stage, candidates, task)
         for action in filling.actions():
-            accepted, refused = work.do(action)
+            accepted, refused = work.do(action, filling.missing())
             filling.record(action, Counter(row.domain for row in accepted), refused)
         task.update(len(work.annotated))
     return _write(context, plan, work, filling, caps)
@@ -110,8 +120,13 @@ class _Annotator:
     dropped: dict[str, str] = field(default_factory=dict)
     tail: dict[str, TailDomain] = field(default_factory=dict)
 
-    def do(self, action: Action) -> tuple[list[AnnotatedExample], str | None]:
-        """Do an action; return what it added, and the cap that refused a part of it."""
+    def do(
+        self, action: Action, missing: Mapping[str, int]
+    ) -> tuple[list[AnnotatedExample], str | None]:
+        """Do an action; return what it added, and the cap that refused a part of it.
+
+        Of each domain, `missing` is the most that it may add.
+        """
         accepted: list[AnnotatedExample] = []
         refused: str | None = None
         match action:
@@ -121,12 +136,15 @@ class _Annotator:
                 accepted = [label_only(example) for example in self.candidates.take(counts)]
             case Explain(counts):
                 accepted, refused = self._explain(counts)
+                if not refused and self.context.config.rationale.per_example > 1:
+                    further, refused = self._explain_more(accepted, missing)
+                    accepted += further
+            case ExplainAgain(counts):
+                accepted, refused = self._explain_again(counts)
             case Synthesize(counts):
                 accepted, refused = self._synthesize(counts)
             case Repeat(counts):
-                before = annotated_before(self.context.storage, self.stage)
-                rows = [*AnnotatedExample.from_table(before), *self.annotated]
-                accepted = repeat_real(counts, rows)
+                accepted = repeat_real(counts, self._so_far())
         self.annotated += accepted
         return accepted, refused
 
@@ -142,6 +160,57 @@ class _Annotator:
         self.rejected += result.rejected
         self.dropped |= result.dropped
         return result.annotated, next(iter(result.refused.values()), None)
+
+    def _explain_more(
+        self, rows: Sequence[AnnotatedExample], missing: Mapping[str, int]
+    ) -> tuple[list[AnnotatedExample], str | None]:
+        """Explain again what has just been accepted, up to `rationale.per_example` times."""
+        rationale = self.context.config.rationale
+        accepted = Counter(row.domain for row in rows)
+        explained = Counter(row.domain for row in rows if row.rationale is not None)
+        most = {d: n * (rationale.per_example - 1) for d, n in explained.items()}
+        return self._ask_again(
+            {d: min(n, missing[d] - accepted[d]) for d, n in most.items()},
+            rows,
+            rationale.max_attempts,
+            rationale.per_example,
+        )
+
+    def _explain_again(self, counts: dict[str, int]) -> tuple[list[AnnotatedExample], str | None]:
+        """Explain any accepted real examples of these domains again."""
+        return self._ask_again(
+            counts, self._so_far(), self.context.config.tail.max_attempts_per_example
+        )
+
+    def _ask_again(
+        self,
+        counts: dict[str, int],
+        rows: Sequence[AnnotatedExample],
+        attempts: float,
+        most: int | None = None,
+    ) -> tuple[list[AnnotatedExample], str | None]:
+        context = self.context
+        asked = asked_before(context.storage, self.stage)
+        asked |= {str(row.request_id) for row in (*rows, *self.annotated)}
+        asked |= {row.request_id for row in self.rejected}
+        result: Explained = explain_again(
+            counts,
+            explainable(rows, self.rejected, counts.keys(), context.config.seed),
+            context.teachers(self.task.report),
+            context.config,
+            stage=self.stage,
+            asked=asked,
+            attempts=attempts,
+            most=most,
+            on_answers=self.task.advance,
+        )
+        self.rejected += result.rejected
+        return result.annotated, next(iter(result.refused.values()), None)
+
+    def _so_far(self) -> list[AnnotatedExample]:
+        """Return all that earlier stages and this one annotated, in this order."""
+        before = annotated_before(self.context.storage, self.stage)
+        return [*AnnotatedExample.from_table(before), *self.annotated]
 
     def _synthesize(self, counts: dict[str, int]) -> tuple[list[AnnotatedExample], str | None]:
         context = self.context

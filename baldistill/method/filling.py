@@ -5,7 +5,8 @@ was accepted. For each domain, in this order:
 
 1. Explain the real examples at hand: those that were selected, best first.
 2. Draw more of its unused rows from the corpus.
-3. When its real examples ran out: synthesize new ones, or repeat old ones (`tail.fill`).
+3. When its real examples ran out: explain those again that were accepted, synthesize new ones, or
+   repeat old ones, in the order of `tail.fill`; the next does what the one before could not.
 4. What it could not fill goes to the other domains, by the same policy, and they begin at 1.
 """
 
@@ -13,9 +14,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
+
+from baldistill.config.budget import TailFill
 
 SPARES = 8
 """Candidates beyond a quota, at least, that replace what the teacher cannot explain."""
@@ -40,6 +43,13 @@ class Draw:
 
 
 @dataclass(frozen=True, slots=True)
+class ExplainAgain:
+    """Write so many further rationales for accepted real examples of each domain."""
+
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Synthesize:
     """Write so many new examples of each domain."""
 
@@ -53,8 +63,7 @@ class Repeat:
     counts: dict[str, int]
 
 
-TailFill: TypeAlias = Literal["synthesize", "repeat", "none"]
-Action: TypeAlias = Explain | Draw | Synthesize | Repeat
+Action: TypeAlias = Explain | Draw | ExplainAgain | Synthesize | Repeat
 
 
 class Filling:
@@ -73,8 +82,9 @@ class Filling:
         *,
         at_hand: Mapping[str, int],
         unused: Mapping[str, int],
-        fill: TailFill,
+        fills: Sequence[TailFill],
         redistribute: Callable[[int, Collection[str]], Mapping[str, int]],
+        per_example: int = 1,
     ) -> None:
         """Begin with nothing accepted.
 
@@ -82,15 +92,17 @@ class Filling:
             quotas: The plan's.
             at_hand: Selected real examples of each domain.
             unused: Real examples of each domain that no earlier stage tried, with those at hand.
-            fill: What follows when the real examples of a domain ran out.
+            fills: What follows in order when the real examples of a domain ran out.
             redistribute: Gives a number of examples to the domains that are not dry, and returns
                 the extra quota of each; empty if all are dry.
+            per_example: Units of the budget that a real example may give.
         """
         self.quotas = dict(quotas)
         self.accepted: Counter[str] = Counter()
         self.dry: set[str] = set()
         self.refused: str | None = None
-        self._fill, self._redistribute = fill, redistribute
+        self._fills, self._redistribute = tuple(fills), redistribute
+        self._per_example = per_example
         self._unused = dict(unused)
         self._at_hand = Counter(at_hand)
         self._untried = {domain: n - self._at_hand[domain] for domain, n in unused.items()}
@@ -106,7 +118,7 @@ class Filling:
             if self.refused or not missing:
                 return  # a domain that a cap left unfilled has not run dry
             self.dry.update(missing)
-            if self._fill == "none" or not self._give_to_others(missing):
+            if "none" in self._fills or not self._give_to_others(missing):
                 return
 
     def record(
@@ -133,8 +145,9 @@ class Filling:
         missing = sum(self.missing().values())
         if self.refused:
             reason = f"the cap on {self.refused}"
-        elif self._fill == "none":
-            reason = "domains ran dry and tail.fill is none"
+        elif "none" in self._fills:
+            ends = "is" if len(self._fills) == 1 else "ends with"
+            reason = f"domains ran dry and tail.fill {ends} none"
         else:
             reason = "all domains ran dry"
         return {reason: missing} if missing else {}
@@ -143,7 +156,8 @@ class Filling:
         """Try real examples until the quotas are filled or there are no more to try."""
         while not self.refused:
             missing = self.missing()
-            at_hand = {d: min(missing[d], self._at_hand[d]) for d in sorted(missing)}
+            wanted = {d: math.ceil(missing[d] / self._per_example) for d in sorted(missing)}
+            at_hand = {d: min(n, self._at_hand[d]) for d, n in wanted.items()}
             counts = {domain: count for domain, count in at_hand.items() if count}
             if counts:
                 self._at_hand.subtract(counts)
@@ -182,13 +196,15 @@ class Filling:
 
     def _tail_actions(self) -> Iterator[Action]:
         """Fill domains whose real examples ran out."""
-        missing = self.missing()
-        if self._fill == "repeat" and missing:
-            yield Repeat(missing)
-        elif self._fill == "synthesize" and not self.refused:
-            counts = {d: n for d, n in missing.items() if not self._untried[d] + self._at_hand[d]}
-            if counts:
-                yield Synthesize(counts)
+        for fill in self._fills:
+            missing = self.missing()
+            ran_out = {d: n for d, n in missing.items() if not self._untried[d] + self._at_hand[d]}
+            if fill == "repeat" and missing:
+                yield Repeat(missing)
+            elif fill == "rationales" and ran_out and not self.refused:
+                yield ExplainAgain(ran_out)
+            elif fill == "synthesize" and ran_out and not self.refused:
+                yield Synthesize(ran_out)
 
     def _give_to_others(self, missing: Mapping[str, int]) -> bool:
         """Move what dry domains lack into the other quotas; return whether there are any."""

@@ -155,7 +155,7 @@ def teacher_warnings(
 
     Of each domain, `recorded` new examples were recorded.
     """
-    if config.tail.fill != "synthesize" or not all(t.recorded for t in config.teacher.tiers):
+    if config.tail.fills[0] != "synthesize" or not all(t.recorded for t in config.teacher.tiers):
         return []
     wanted: Counter[str] = Counter()
     for stage in stages:

@@ -62,7 +62,7 @@ class Engines:
         """
         config = self._config
         student = (self._student_engine, partial(self.student, base_student(config)))
-        annotates = config.teacher_explains or config.tail.fill == "synthesize"
+        annotates = config.teacher_explains or "synthesize" in config.tail.fills
         uses_teacher = (
             config.budget.total > 0 and annotates
         ) or config.evaluation.gold == "teacher"

@@ -61,7 +61,7 @@ def annotated(run: RunFolder, most: int = 3) -> list[Example]:
     table = run.storage.read_table(StageLayout(stage).annotated)
     uses_gold = run.setting("rationale.accept", "gold") == "gold"
     found = []
-    for source in ("real", "synthetic", "repeated"):
+    for source in ("real", "further", "synthetic", "repeated"):
         whose = "gold" if uses_gold and source != "synthetic" else "the teacher's answer"
         for row in _spread_rows(table.filter(pc.equal(table["source"], source)), most):
             notes = ["not verified"] if row["verified"] is False else []

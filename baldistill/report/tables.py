@@ -69,7 +69,7 @@ def accuracy(run: RunFolder) -> Table:
 
 def stages(run: RunFolder) -> Table:
     """Show what each stage planned, annotated, trained on and achieved."""
-    columns = ["stage", "macro", "micro", "budget", "real", "synthetic", "repeated", "dropped"]
+    columns = ["stage", "macro", "micro", "budget", *_SOURCES, "dropped"]
     columns += ["rejected", "trained on", "steps", "loss", "seconds"]
     rows = [_stage_row(stage) for stage in run.stages]
     filled = [i for i in range(len(columns)) if i == 0 or any(row[i] not in "-0" for row in rows)]
@@ -93,7 +93,7 @@ def _stage_row(stage: StageFolder) -> list[str]:
     ]
 
 
-_SOURCES = ("real", "synthetic", "repeated")
+_SOURCES = ("real", "further", "synthetic", "repeated")
 
 
 def teacher(spent: Spending) -> Table:

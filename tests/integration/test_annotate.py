@@ -58,6 +58,8 @@ class ScriptedEngine:
             return "" if domain.startswith("mute") else f"Question: New {seed}?\nSo.\nAnswer: x"
         if prompt.startswith("Question: torn"):  # answers differ from vote to vote
             return f"So {seed}.\nAnswer: {'xyz'[seed % 3]}"
+        if prompt.startswith("Question: varied"):  # now and then a rationale that was there before
+            return f"So {seed % 5}.\nAnswer: {'y' if seed % 7 == 0 else 'x'}"
         is_hard = prompt.startswith("Question: hard")
         return "So.\nAnswer: no idea" if is_hard else "So.\nAnswer: x"
 
@@ -235,3 +237,93 @@ def test_votes_are_calls_and_an_example_is_one_unit(tmp_path: Path, pool: Pool) 
         assert spent(context)["calls"] == whole["calls"]
     finally:
         context.close()
+
+
+AGAIN = {
+    "budget": {"total": 40, "policy": "naive"},
+    "selection": {"candidates_per_quota": 1.0},
+    "tail": {"fill": ["rationales", "synthesize"]},
+}
+ONCE_MORE = {
+    "large": ["good"] * 60,
+    "mute": ["good"] * 2,  # says the same each time, and can write nothing new
+    "varied": ["varied"] * 4,
+    "writes": ["good"] * 3,
+}
+
+
+def further(context: Context, plan: StagePlan) -> tuple[Annotation, list[dict[str, Any]]]:
+    """Figures and rows, where an example may stand in several; each rationale stands once."""
+    figures = annotate(context, plan, StudentErrors(), {})
+    rows = context.storage.read_table("stages/01/annotated.parquet").to_pylist()
+    texts = Counter((row["example_id"], row["rationale"]) for row in rows)
+    assert set(texts.values()) == {1}
+    names = [row["request_id"] for row in rows]
+    assert len(set(names)) == len(names), "each is a call of its own"
+    own = {row["example_id"]: row for row in rows if row["source"] == "real"}
+    for row in rows:
+        if row["source"] == "further":
+            assert row["verified"] is True
+            assert row["question"] == own[row["example_id"]]["question"]
+    return figures, rows
+
+
+def test_further_rationales_fill_what_they_can_and_new_examples_the_rest(
+    tmp_path: Path, pool: Pool
+) -> None:
+    """All is paid once: what a cap or a crash cut off goes on, and gives the same table."""
+    context, plan = context_of(tmp_path / "whole", pool, ONCE_MORE, **AGAIN)
+    try:
+        figures, rows = further(context, plan)
+        whole = spent(context)
+        assert further(context, plan) == (figures, rows)
+        assert spent(context) == whole, "done again from the ledger and the answers"
+    finally:
+        context.close()
+    assert figures.annotated == len(rows) == whole["units"] == 40
+    assert figures.rejected["repeats a rationale"] > 20
+    assert figures.dry == ["mute"]
+    found = Counter((row["domain"], row["source"]) for row in rows)
+    assert found[("varied", "real")] + found[("varied", "further")] >= 10
+    assert found[("mute", "real")] == 2
+    assert found[("writes", "real")] == 3
+    assert found[("writes", "synthetic")] >= 7
+    assert found[("writes", "further")] == found[("mute", "further")] == 0
+    again = Counter(row["example_id"] for row in rows if row["source"] == "further")
+    assert max(again.values()) <= min(again.values()) + 2, "spread over the examples"
+
+    half = whole["calls"] // 2
+    capped = {**AGAIN, "budget": {**AGAIN["budget"], "calls": half}}
+    context, plan = context_of(tmp_path / "capped", pool, ONCE_MORE, **capped)
+    try:
+        stopped, _ = further(context, plan)
+        assert (stopped.refused, spent(context)["calls"]) == ("calls", half)
+        assert sum(stopped.unfilled.values()) == 40 - stopped.annotated
+    finally:
+        context.close()
+    context, plan = context_of(tmp_path / "capped", pool, ONCE_MORE, **AGAIN)
+    try:
+        assert further(context, plan) == (figures, rows)
+        assert spent(context)["calls"] == whole["calls"]
+    finally:
+        context.close()
+
+
+def test_an_example_may_be_several_units_of_the_budget(tmp_path: Path, pool: Pool) -> None:
+    context, plan = context_of(
+        tmp_path,
+        pool,
+        {"a": ["varied"] * 30, "b": ["good"] * 30},
+        budget={"total": 24, "policy": "naive"},
+        rationale={"per_example": 3, "max_attempts": 4},
+    )
+    try:
+        figures, rows = further(context, plan)
+    finally:
+        context.close()
+    assert figures.annotated == 24
+    per_example = Counter(row["example_id"] for row in rows if row["domain"] == "a")
+    assert per_example.total() == 12
+    assert max(per_example.values()) == 3
+    assert len(per_example) <= 5
+    assert [row["source"] for row in rows if row["domain"] == "b"] == ["real"] * 12

@@ -131,6 +131,10 @@ def test_another_kind_forgets_the_options_of_the_first() -> None:
             "rationale={sees: question, accept: any, on_mismatch: keep}",
             ["on_mismatch=keep teaches the gold answer", "rationale.on_mismatch=drop"],
         ),
+        ("tail.fill=[none, repeat]", ["tail.fill", "`none` comes last"]),
+        ("tail.fill=[]", ["different fills in order"]),
+        ("tail.fill=[repeat, repeat]", ["different fills in order"]),
+        ("tail.fill=write", ["tail.fill", "'synthesize'"]),
         (
             "data.columns.answer=null",
             ["data.columns.answer=null", "accept=gold compares", "rationale.accept=majority"],
@@ -147,6 +151,20 @@ def test_errors_name_the_key_and_the_fix(override: str, words: list[str]) -> Non
         load_config(None, [override])
     for word in words:
         assert word in str(caught.value)
+
+
+def test_further_rationales_need_a_student_that_learns_them() -> None:
+    for several in ("tail.fill=[rationales, repeat]", "rationale.per_example=2"):
+        with pytest.raises(ConfigError, match=r"an example several rationales.*target=rationale"):
+            load_config(None, ["student.target=label", several])
+
+
+def test_fills_are_one_or_several_in_order() -> None:
+    text = dump_config(load_config(None, ["tail.fill=[synthesize]"]))
+    assert text == dump_config(load_config()), "one of a list is the one alone"
+    several = load_config(None, ["tail.fill=[rationales, none]"])
+    assert several.tail.fills == ("rationales", "none")
+    assert load_config_text(dump_config(several)) == several
 
 
 def test_a_missing_file_and_a_broken_one_are_told(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ BLUE, ORANGE, GREEN, PINK, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#5
 INK, GREY, SILVER, LIGHT = "#22262B", "#8A8F98", "#B5BAC2", "#D9DCE1"
 
 HEAD, TAIL = BLUE, ORANGE
-SOURCES = {"real": GREEN, "synthetic": PINK, "repeated": SILVER}
+SOURCES = {"real": GREEN, "further": SKY, "synthetic": PINK, "repeated": SILVER}
 PURPOSES = {
     "rationale": GREEN,
     "vote": ORANGE,

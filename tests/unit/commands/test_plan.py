@@ -65,6 +65,26 @@ def test_a_plan_counts_the_calls() -> None:
     assert unlabelled == (400, 0, 400 * 3, 1000 * 5), "labels are the teacher's, too"
 
 
+def test_a_plan_counts_further_rationales() -> None:
+    def of(*overrides: str) -> RunPlan:
+        config = load_config(None, ["budget.total=400", *overrides], "balance-ft-cot")
+        return plan_run(config, COUNTS, place(config, Cluster.single(2)))
+
+    one = of("tail.fill=rationales")
+    assert (one.real, one.new, one.further, one.calls) == (260, 0, 140, 400)
+    tried, units = 3 * 80 + 200 + 60 + 30 + 10, 3 * 80
+    assert one.calls_at_most == tried * 2 + units * 4
+    both = of("tail.fill=[rationales, synthesize]")
+    assert (both.new, both.further, both.calls) == (0, 140, 400)
+    assert both.calls_at_most == tried * 2 + 2 * units * 4
+    turned = of("tail.fill=[synthesize, rationales]", "tail.votes=1")
+    assert (turned.new, turned.further, turned.calls) == (140, 0, 400 + 140)
+    assert of("tail.fill=[repeat, synthesize]").calls == 260
+    several = of("rationale.per_example=3")
+    assert several.calls == 400
+    assert several.calls_at_most == tried * 2 + 400 * 2 + units * 4
+
+
 PRICED = {"prompt_per_million": 100.0, "completion_per_million": 300.0}
 ROWS = {d: [{"question": f"What is {d}?", "answer": "It is."}] * 3 for d in COUNTS}
 
