@@ -125,6 +125,11 @@ class Config(Section):
                 f"{without}, and selection.metric=wrong marks the student's answers to them: set "
                 "selection.metric=disagreement, or another"
             )
+        if self.tail.seeds == "wrong":
+            raise ValueError(
+                f"{without}, and tail.seeds=wrong marks the student's answers to them: set "
+                "tail.seeds=random"
+            )
         if isinstance(self.budget.policy, Errors | Gain):
             raise ValueError(
                 f"{without}, and budget.policy={self.budget.policy.kind} marks the student's "

@@ -61,12 +61,17 @@ TailFill: TypeAlias = Literal["rationales", "synthesize", "repeat", "none"]
 class TailConfig(Section):
     """How tail domains reach their quota when their real examples run out."""
 
+    added: ClassVar[frozenset[str]] = frozenset({"seeds"})
+
     fill: TailFill | tuple[TailFill, ...] = "synthesize"
     """The teacher explains real examples again, each further rationale a unit of the budget; or it
     writes new examples; or real ones are repeated; or the quota stays unmet. A list is tried in
     order: what the first cannot fill, the next does."""
     demonstrations: Annotated[int, Field(ge=1, le=32)] = 3
     """Real examples of the domain shown in the prompt."""
+    seeds: Literal["random", "wrong"] = "random"
+    """Which they are: a seeded sample of the domain, or of what the current student gets wrong in
+    it (LLM2LLM). Random ones fill up where it gets fewer wrong, and are all in the first stage."""
     max_attempts_per_example: Annotated[float, Field(ge=1.0)] = 4.0
     """Most calls for each new example or further rationale that a domain needs. A domain that still
     lacks examples then is dry, and the other domains get what it could not fill."""

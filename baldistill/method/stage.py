@@ -4,6 +4,7 @@
     plan       balance the stage's budget B_i over the domains                     core/budget.py
     scored     the current student answers candidates; its uncertainty is IFD      core/ifd.py
     selected   the highest scores of each head domain, all that is left of a tail  core/selection.py
+    mistakes   (`tail.seeds: wrong` alone) what the student gets wrong       mistakes.py
     annotated  the teacher explains them, and writes new examples for the tail     annotate.py
     student    fine-tune the student on what was annotated                         train.py
     metrics    accuracy per domain, macro and micro                                core/metrics.py
@@ -22,6 +23,7 @@ from baldistill.method.annotate import Annotation, annotate
 from baldistill.method.context import Context
 from baldistill.method.earlier import unused_before
 from baldistill.method.evaluate import evaluate
+from baldistill.method.mistakes import Mistakes, find_mistakes, seeds_are_wrong_ones
 from baldistill.method.plan import StagePlan, StudentErrors, plan_stage
 from baldistill.method.select import Scored, Selected, score_candidates, select, uses_metric
 from baldistill.method.student_errors import ask_student, policy_of_stage
@@ -62,6 +64,15 @@ def run_stage(context: Context, stage: int, chain: Chain) -> StageResult:
     options, names = _Options(config, stage), StageLayout(stage)
     errors, plan = choose_examples(context, stage, chain)
 
+    if seeds_are_wrong_ones(config, stage):
+        mistakes = chain.step(
+            "mistakes",
+            options.answers(),
+            lambda: find_mistakes(context, plan),
+            Mistakes,
+            writes=[names.mistakes],
+        )
+        say(f"  {mistakes.describe()}")
     caps = caps_of_stage(context.storage, stage, config.budget)
     annotated = chain.step(
         "annotated",
@@ -145,6 +156,14 @@ class _Options:
 
     def errors(self) -> dict[str, Any]:
         return {"policy": asdict(self.config.budget.policy), "seed": self.config.seed}
+
+    def answers(self) -> dict[str, Any]:
+        student = self.config.student
+        return {
+            "prompts": student.prompts,
+            "response": student.response.model_dump(mode="json"),
+            "tasks": [self.config.data.task, self.config.data.domain_tasks],
+        }
 
     def plan(self) -> dict[str, Any]:
         budget = self.config.budget.model_dump(mode="json", exclude=set(CAPS))

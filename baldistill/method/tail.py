@@ -15,6 +15,7 @@ from baldistill.data.corpus import read_corpus
 from baldistill.data.recorded_examples import read_recorded
 from baldistill.method.context import Context
 from baldistill.method.earlier import annotated_before, asked_before
+from baldistill.method.mistakes import mistakes_of, seeds_are_wrong_ones
 from baldistill.records import EXAMPLES, OPTIONAL, AnnotatedExample, Example, transcript
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
@@ -60,10 +61,12 @@ def tail_domains(
         threshold, (transcript(row.get("context"), row["question"]) for row in held_out)
     )
     recorded = _untried_recorded(context, stage, names)
+    wrong = mistakes_of(context, stage) if seeds_are_wrong_ones(context.config, stage) else {}
     return {
         name: TailDomain(
             sorted(real[name], key=lambda example: example.example_id),
             ExistingQuestions(threshold, sorted(known[name]), evaluation),
+            first=wrong.get(name, set()),
             recorded={tier: left[name] for tier, left in recorded.items()},
         )
         for name in names

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 StepName: TypeAlias = Literal[
-    "errors", "plan", "scored", "selected", "annotated", "student", "metrics"
+    "errors", "plan", "scored", "selected", "mistakes", "annotated", "student", "metrics"
 ]
 """The steps of a stage, in their order."""
 
@@ -110,6 +110,7 @@ class StageLayout:
         markers: Folder of the markers of its steps.
         scored: A folder of Parquet files: the candidates with their scores.
         selected: Candidates by rank.
+        mistakes: Real examples of tail domains that the last student gets wrong.
         annotated: What the student learns from.
         synthesized: The rows of `annotated` that the teacher wrote.
         rejected: Answers of the teacher that were not accepted.
@@ -126,6 +127,7 @@ class StageLayout:
         self.plan = f"{folder}/plan.json"
         self.scored = f"{folder}/scored"
         self.selected = f"{folder}/selected.parquet"
+        self.mistakes = f"{folder}/mistakes.parquet"
         self.annotated = f"{folder}/annotated.parquet"
         self.synthesized = f"{folder}/synthesized.parquet"
         self.rejected = f"{folder}/rejected.parquet"

@@ -19,7 +19,9 @@ from baldistill.storage import Storage
 from baldistill.yaml12 import NotYamlError, read_yaml
 
 _MEASURES = {"accuracy": "accuracy", "f1": "F1", "word_f1": "word F1"}
-_STEPS: tuple[StepName, ...] = ("plan", "scored", "selected", "annotated", "student", "metrics")
+_STEPS: tuple[StepName, ...] = (
+    *("plan", "scored", "selected", "mistakes", "annotated", "student", "metrics"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from baldistill.config import Config
@@ -54,14 +54,23 @@ class TailDomain:
     Attributes:
         demonstrations: Real examples to show.
         existing: Questions that a new question must not resemble.
+        first: Ids of the demonstrations that are shown before any others.
         num_asked: Calls made for the domain in this stage; makes each call's id unique.
         recorded: What each teacher (by its place, from 1) recorded and no stage has tried.
     """
 
     demonstrations: Sequence[Example]
     existing: ExistingQuestions
+    first: Collection[str] = ()
     num_asked: int = 0
     recorded: Mapping[int, deque[Question]] = field(default_factory=dict)
+
+    def sample(self, number: int, generator: random.Random) -> list[Example]:
+        """Draw demonstrations: as many of the `first` ones as there are, then others."""
+        first = [one for one in self.demonstrations if one.example_id in self.first]
+        others = [one for one in self.demonstrations if one.example_id not in self.first]
+        drawn = generator.sample(first, min(number, len(first)))
+        return drawn + generator.sample(others, min(number - len(drawn), len(others)))
 
 
 def synthesize(
@@ -180,8 +189,7 @@ class _Writer:
         number = tail.num_asked
         tail.num_asked += 1
         key = digest({"seed": seed, "stage": self.stage, "domain": domain, "number": number})
-        num_shown = min(self.config.tail.demonstrations, len(tail.demonstrations))
-        shown = random.Random(int(key, 16)).sample(list(tail.demonstrations), num_shown)
+        shown = tail.sample(self.config.tail.demonstrations, random.Random(int(key, 16)))
         prompt = self.teacher.prompts.render(
             "synthesis",
             domain=domain,
