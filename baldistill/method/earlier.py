@@ -12,6 +12,7 @@ from baldistill.core.policies import Asked
 from baldistill.records import ANNOTATED
 from baldistill.run_folder.layout import StageLayout
 from baldistill.storage import Storage
+from baldistill.teacher.further import REPEATED
 
 
 def annotated_before(storage: Storage, stage: int) -> pa.Table:
@@ -68,8 +69,10 @@ def asked_teacher_before(storage: Storage, stage: int) -> dict[str, Asked]:
         done = storage.read_table(names.annotated, ["domain", "source", "request_id"])
         asked = pc.and_(pc.equal(done["source"], "real"), pc.is_valid(done["request_id"]))
         accepted.update(done.filter(asked)["domain"].to_pylist())
-        refused = storage.read_table(names.rejected, ["domain", "purpose"])
-        wrong = refused.filter(pc.equal(refused["purpose"], "rationale"))
+        refused = storage.read_table(names.rejected, ["domain", "purpose", "reason"])
+        # a further rationale that says what another did is not wrong
+        new = pc.invert(pc.starts_with(refused["reason"], REPEATED))
+        wrong = refused.filter(pc.and_(pc.equal(refused["purpose"], "rationale"), new))
         rejected.update(wrong["domain"].to_pylist())
     both = accepted + rejected
     return {domain: Asked(both[domain], rejected[domain]) for domain in sorted(both)}

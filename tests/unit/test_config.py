@@ -340,11 +340,8 @@ UNLABELLED = ["data.columns.answer=null", "rationale.sees=question", "rationale.
         (["data.columns.evaluation_answer=a", "data.train=x"], ["data.evaluation"]),
         (["data.columns.evaluation_answer=a", "budget.policy=errors"], ["budget.policy=adaptive"]),
         (["data.columns.evaluation_answer=a", "selection.metric=wrong"], ["metric=disagreement"]),
-<<<<<<< HEAD
         (["data.columns.evaluation_answer=a", "budget.policy=gain"], ["budget.policy=gain marks"]),
-=======
         (["data.columns.evaluation_answer=a", "tail.seeds=wrong"], ["tail.seeds=random"]),
->>>>>>> 9bbcf1d (New examples may be written after what the current student gets wrong)
     ],
 )
 def test_what_needs_gold_answers_is_refused_without(overrides: list[str], words: list[str]) -> None:
