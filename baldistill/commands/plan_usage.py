@@ -112,8 +112,25 @@ def planned_calls(
             first = max(0, new[domain] - recorded.get(domain, 0)) if tier == writers[0] else 0
             most = math.ceil(count * config.tail.max_attempts_per_example)
             yield PlannedCalls(tier, "synthesis", domain, first, most)
-            if solved := config.tail.votes:
+            if (solved := config.tail.votes) and config.tail.verifier is None:
                 yield PlannedCalls(tier, "verification", domain, first * solved, most * solved)
+    if "synthesize" in config.tail.fills and config.tail.verifier is not None:
+        yield from _verifier_calls(config, most_beyond, new, recorded, len(writers))
+
+
+def _verifier_calls(
+    config: Config,
+    most_new: Mapping[str, int],
+    new: Mapping[str, int],
+    recorded: Mapping[str, int],
+    num_writers: int,
+) -> Iterator[PlannedCalls]:
+    """Yield the votes of another model on all new examples, written and recorded."""
+    votes, verifier = config.tail.votes, len(config.teacher.tiers)
+    for domain, count in sorted(most_new.items()):
+        written = num_writers * math.ceil(count * config.tail.max_attempts_per_example)
+        most = (written + recorded.get(domain, 0)) * votes
+        yield PlannedCalls(verifier, "verification", domain, new[domain] * votes, most)
 
 
 def count_wanted(
@@ -161,7 +178,7 @@ def estimate_usage(
     """Return what calls use, expected and at most, without regard to the caps."""
     expected, most = [], []
     for part in calls:
-        tier = config.teacher.tiers[part.tier]
+        tier = config.models_asked[part.tier]
         chosen = tier.synthesis if part.purpose == "synthesis" else tier.rationale
         prompt = lengths.get((part.tier, part.purpose, part.domain), 0.0)
         longest = chosen.max_new_tokens if lengths else 0
@@ -180,7 +197,7 @@ def prompt_lengths(
 
     They are measured on a sample: some examples (question, answer) of each domain.
     """
-    counters = [_token_counter(tier) for tier in config.teacher.tiers]
+    counters = [_token_counter(tier) for tier in config.models_asked]
     return {
         (part.tier, part.purpose, part.domain): fmean(
             counters[part.tier](prompt)
@@ -199,7 +216,7 @@ def _rendered(
             {**example, "question": transcript(example.get("context"), example["question"])}
             for example in examples[: config.tail.demonstrations]
         ]
-        structured = config.teacher.tiers[part.tier].structured
+        structured = config.models_asked[part.tier].structured
         return [
             prompts.render("synthesis", domain=domain, demonstrations=shown, structured=structured)
         ]

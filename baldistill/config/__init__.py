@@ -17,7 +17,7 @@ from baldistill.config.data import Columns, DataConfig, DomainsConfig
 from baldistill.config.placement import ClusterConfig
 from baldistill.config.sections import Section
 from baldistill.config.student import EvaluationConfig, LoraConfig, StudentConfig
-from baldistill.config.teachers import TeacherConfig, TransformersTeacher
+from baldistill.config.teachers import TeacherConfig, TierConfig, TransformersTeacher
 from baldistill.core.answers import Task
 from baldistill.core.policies import Errors, Gain, Schedule, Split
 from baldistill.uris import holds_secret, masked
@@ -96,7 +96,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _money_needs_prices(self) -> Config:
-        prices = [tier.prices for tier in self.teacher.tiers]
+        prices = [model.prices for model in self.models_asked]
         priced = any(p.prompt_per_million or p.completion_per_million for p in prices)
         if self.budget.cost is not None and not priced:
             raise ValueError(
@@ -142,6 +142,15 @@ class Config(Section):
                 "evaluation.gold=teacher, to measure how often the student agrees with its teacher"
             )
         return self
+
+    @property
+    def models_asked(self) -> tuple[TierConfig, ...]:
+        """Every model behind the ledger: the teachers, then the verifier of new examples if any.
+
+        The ledger counts them from 1, in this order.
+        """
+        verifier = self.tail.verifier
+        return (*self.teacher.tiers, *([] if verifier is None else [verifier]))
 
     @property
     def teacher_explains(self) -> bool:

@@ -6,7 +6,14 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from baldistill.config.sections import Count, Section, kind_shorthand, use_as_section
+from baldistill.config.sections import (
+    Count,
+    Section,
+    engine_shorthand,
+    kind_shorthand,
+    use_as_section,
+)
+from baldistill.config.teachers import TierConfig
 from baldistill.core.majority import DEFAULT_VOTES
 from baldistill.core.policies import Adaptive, Errors, Gain, Naive, Natural, Schedule, Split
 
@@ -61,7 +68,7 @@ TailFill: TypeAlias = Literal["rationales", "synthesize", "repeat", "none"]
 class TailConfig(Section):
     """How tail domains reach their quota when their real examples run out."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"seeds"})
+    added: ClassVar[frozenset[str]] = frozenset({"seeds", "verifier"})
 
     fill: TailFill | tuple[TailFill, ...] = "synthesize"
     """The teacher explains real examples again, each further rationale a unit of the budget; or it
@@ -82,6 +89,23 @@ class TailConfig(Section):
     """How often the teacher solves its own new question again without seeing its answer, a call
     each: the first with the sampling of rationales, the others at temperature 0.7. The example is
     rejected unless more than half of the votes reach its answer. 0 accepts it unverified."""
+    verifier: Annotated[
+        Annotated[TierConfig, Field(discriminator="kind")] | None,
+        BeforeValidator(lambda value: None if value is None else engine_shorthand(value)),
+    ] = None
+    """Another model that casts these votes, with the options of a teacher and its own prices; by
+    default whoever wrote the example. The caps of `budget` hold for all models together."""
+
+    @model_validator(mode="after")
+    def _verifier_can_vote(self) -> TailConfig:
+        if self.verifier is not None and self.verifier.recorded:
+            raise ValueError(
+                "verifier solves new questions, and a recording (kind: replay) knows none: name a "
+                "model"
+            )
+        if self.verifier is not None and not self.votes:
+            raise ValueError("verifier casts votes, and votes=0 asks for none: set tail.votes=1")
+        return self
 
     @field_validator("fill")
     @classmethod

@@ -224,6 +224,7 @@ class _Annotator:
             context.config,
             stage=self.stage,
             on_answers=self.task.advance,
+            verifier=context.verifier(self.task.report),
         )
         self.rejected += result.rejected
         return result.annotated, result.refused

@@ -33,7 +33,7 @@ class Context:
     Attributes:
         storage: The run folder.
         responses: Where the teacher's answers are kept.
-        teacher_prompts: How each teacher is asked: one, or several in a cascade.
+        teacher_prompts: How each of `config.models_asked` is asked.
         recorded: New examples of each domain that teachers recorded, before any is tried.
         counter: Actor in which workers count what they did.
     """
@@ -68,28 +68,37 @@ class Context:
 
     @property
     def prices(self) -> tuple[Prices, ...]:
-        """What each teacher costs."""
-        return tuple(tier.prices for tier in self.config.teacher.tiers)
+        """What each teacher costs, and the verifier."""
+        return tuple(model.prices for model in self.config.models_asked)
 
     def teachers(self, on_progress: OnProgress) -> tuple[Teacher, ...]:
         """Return the teacher, or those of a cascade, behind this run's ledger.
 
         All start on first use. `on_progress` is called every second while they answer.
         """
+        return self._asked(on_progress)[: len(self.config.teacher.tiers)]
+
+    def verifier(self, on_progress: OnProgress) -> Teacher | None:
+        """Return who verifies new examples, behind the same ledger; None: whoever wrote them."""
+        if self.config.tail.verifier is None:
+            return None
+        return self._asked(on_progress)[-1]
+
+    def _asked(self, on_progress: OnProgress) -> tuple[Teacher, ...]:
         if self._ledger is None:
             log = self.storage.sub(layout.LEDGER)
             self._ledger = start_ledger(log, self.responses, self.caps, self.prices)
-        tiers = zip(self.config.teacher.tiers, self.teacher_prompts, strict=True)
+        models = zip(self.config.models_asked, self.teacher_prompts, strict=True)
         return tuple(
             Teacher(
                 self.engines.teacher(i).reporting_to(on_progress),
                 self._ledger,
                 self.responses,
-                tier,
+                model,
                 prompts,
                 i + 1,
             )
-            for i, (tier, prompts) in enumerate(tiers)
+            for i, (model, prompts) in enumerate(models)
         )
 
     def spending(self) -> dict[str, Any]:

@@ -192,11 +192,14 @@ class _Options:
 
     def annotation(self) -> dict[str, Any]:
         config = self.config
-        return {
+        options: dict[str, Any] = {
             "seed": config.seed,
             "teacher": [teacher.signature() for teacher in config.teacher.tiers],
             "rationale": config.rationale.model_dump(mode="json"),
-            "tail": config.tail.model_dump(mode="json"),
+            "tail": config.tail.model_dump(mode="json", exclude={"verifier"}),
             "target": config.student.target,
             "tasks": [config.data.task, config.data.domain_tasks],
         }
+        if config.tail.verifier is not None:
+            options["verifier"] = config.tail.verifier.signature()
+        return options

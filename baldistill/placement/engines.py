@@ -68,9 +68,9 @@ class Engines:
         ) or config.evaluation.gold == "teacher"
         teachers = []
         if uses_teacher:
-            _check_keys(config.teacher.tiers, self.placement.teachers)
+            _check_keys(config.models_asked, self.placement.teachers)
             teachers = [
-                (tier, partial(self.teacher, i)) for i, tier in enumerate(config.teacher.tiers)
+                (tier, partial(self.teacher, i)) for i, tier in enumerate(config.models_asked)
             ]
         # The pool that the run uses first comes last: where pools take turns, the last one stays.
         pools: list[tuple[EngineConfig, Callable[[], Pool]]]
@@ -107,11 +107,11 @@ class Engines:
         return self._student.using(model)
 
     def teacher(self, tier: int = 0) -> Pool:
-        """Return the pool of a teacher; `tier` counts the teachers of a cascade from 0."""
+        """Return the pool of a teacher; `tier` counts `config.models_asked` from 0."""
         if self.placement.take_turns:
             self._close_student()
         if tier not in self._teachers:
-            teacher = self._config.teacher.tiers[tier]
+            teacher = self._config.models_asked[tier]
             model = ModelRef("bundled-teacher" if teacher.model == "bundled" else teacher.model)
             answers = None if self._responses is None else self._responses.for_engines()
             self._teachers[tier] = _start(teacher, model, self.placement.teachers[tier], answers)

@@ -14,8 +14,8 @@ from baldistill.placement.errors import why_it_does_not_fit
 from baldistill.placement.packing import Amounts, Demand, bundle_of, capacity, fits, nodes_with
 
 PLACEMENT_KEYS = (
-    *("cluster", "teacher", "student.model", "student.engine", "student.resources"),
-    *("student.num_workers", "student.worker_resources"),
+    *("cluster", "teacher", "tail.verifier", "student.model", "student.engine"),
+    *("student.resources", "student.num_workers", "student.worker_resources"),
 )
 """Config keys that decide which engines run, and who gets which resources."""
 
@@ -83,7 +83,7 @@ class Placement:
     """Who gets which resources.
 
     Attributes:
-        teachers: The pool of each teacher: one, or several in a cascade.
+        teachers: The pool of each of `config.models_asked`.
         student_engine: What runs the student; `auto` is resolved.
         num_workers: Ray Train workers; 0 trains in the driver.
         take_turns: Whether a pool is closed before training and before the other pool starts,
@@ -112,7 +112,7 @@ def place(config: Config, cluster: Cluster) -> Placement:
     keys = _teacher_keys(config)
     teachers = tuple(
         _pool(key, tier.resources, tier, nodes, tier.model == "bundled")
-        for key, tier in zip(keys, config.teacher.tiers, strict=True)
+        for key, tier in zip(keys, config.models_asked, strict=True)
     )
     engine = _student_engine(config.student, nodes)
     student = _pool(
@@ -151,9 +151,9 @@ def nodes_of(config: Config, cluster: Cluster) -> Sequence[Amounts]:
 
 
 def _teacher_keys(config: Config) -> list[str]:
-    if len(config.teacher.tiers) == 1:
-        return ["teacher.resources"]
-    return [f"teacher.tiers[{i}].resources" for i in range(len(config.teacher.tiers))]
+    keys = [f"teacher.tiers[{i}].resources" for i in range(len(config.teacher.tiers))]
+    keys = ["teacher.resources"] if len(keys) == 1 else keys
+    return keys + ["tail.verifier.resources"] * (config.tail.verifier is not None)
 
 
 def _pool(

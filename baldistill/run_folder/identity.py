@@ -75,6 +75,8 @@ def adopt_comparison(folder: Storage, config: Config) -> None:
         "teacher": [teacher.signature() for teacher in config.teacher.tiers],
         "student": config.student.model,
     }
+    if config.tail.verifier is not None:
+        subject["verifier"] = config.tail.verifier.signature()
     if not folder.exists(layout.SUBJECT):
         folder.write_json(layout.SUBJECT, subject)
     elif folder.read_json(layout.SUBJECT) != subject:
@@ -131,8 +133,11 @@ def _decisive(config: Config, trained: bool) -> dict[str, Any]:
             "teacher": True,
             "budget": set(CAPS),
             "student": student,
+            "tail": {"verifier"},
         },
     )
+    if config.tail.verifier is not None:
+        values["tail"]["verifier"] = config.tail.verifier.signature()
     tiers = {str(number): tier.signature() for number, tier in enumerate(config.teacher.tiers)}
     # The keys are named as users write them: `teacher.tiers` exists in a cascade alone.
     return values | {"teacher": tiers["0"] if len(tiers) == 1 else {"tiers": tiers}}

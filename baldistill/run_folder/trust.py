@@ -24,9 +24,9 @@ def check_key_is_safe(storage: Storage, config: Config) -> list[str]:
         ConfigError: Another user wrote the file, or can write to it.
     """
     servers = {
-        f"the key in {options.api_key_env} goes to {options.base_url} (teacher.base_url of "
-        f"{storage.uri_of(layout.CONFIG)})": None
-        for options in config.teacher.tiers
+        f"the key in {options.api_key_env} goes to {options.base_url} ({_key_of(options, config)} "
+        f"of {storage.uri_of(layout.CONFIG)})": None
+        for options in config.models_asked
         if isinstance(options, OpenAIOptions) and options.base_url
     }
     if servers and (fault := _fault(storage)):
@@ -36,6 +36,10 @@ def check_key_is_safe(storage: Storage, config: Config) -> list[str]:
             f"yourself: baldistill run {file} --run-dir {storage.uri}"
         )
     return list(servers)
+
+
+def _key_of(options: OpenAIOptions, config: Config) -> str:
+    return f"{'tail.verifier' if options is config.tail.verifier else 'teacher'}.base_url"
 
 
 def _fault(storage: Storage) -> str | None:

@@ -4,7 +4,8 @@ The paper's tail step (section 3): when a domain's quota exceeds its real exampl
 writes the rest. One answer carries question, rationale and answer, so a new example costs one
 call and one unit of B. The paper does not check new examples. Here each one must parse, have an
 answer that the domain can have, and be unlike every existing question. With `tail.votes` the
-teacher must also reach the same answer when it solves its own question.
+teacher, or another model (`tail.verifier`), must also reach the same answer when it solves the
+question.
 
 A recording fills the quota in its own order, with the same demands. It cannot solve its questions:
 the conclusion of the recorded rationale stands in for the votes.
@@ -81,6 +82,7 @@ def synthesize(
     *,
     stage: int,
     on_answers: Callable[[int], None] | None = None,
+    verifier: Teacher | None = None,
 ) -> Synthesized:
     """Write new examples, round by round, until each domain has enough or has no attempts left.
 
@@ -95,13 +97,15 @@ def synthesize(
         config: The run's.
         stage: For prompts and ledger.
         on_answers: For progress.
+        verifier: Who solves the new questions; by default whoever wrote them.
     """
     result = Synthesized()
     missing = {domain: count for domain, count in wanted.items() if count > 0}
     for teacher in teachers:
         if missing and not result.refused:
             kind = _Recording if teacher.config.recorded else _Writer
-            kind(teacher, domains, config, stage, on_answers, result).write(missing)
+            writer = kind(teacher, domains, config, stage, on_answers, result, verifier)
+            writer.write(missing)
             missing = {domain: count for domain, count in missing.items() if count > 0}
     return result
 
@@ -116,6 +120,7 @@ class _Writer:
     stage: int
     on_answers: Callable[[int], None] | None
     result: Synthesized
+    verifier: Teacher | None = None
     judge: Judge = field(init=False)
 
     def __post_init__(self) -> None:
@@ -207,7 +212,7 @@ class _Writer:
         return self.judge.fault(example, domain, self.domains[domain].existing)
 
     def _unverified(self, written: Mapping[str, tuple[str, NewExample]]) -> dict[str, str]:
-        """Let the teacher solve its own questions unaided; return why some have no majority.
+        """Let new questions be solved unaided; return why some have no majority.
 
         An example whose solution a cap refuses is not verified, and the cap ends the work.
 
@@ -217,7 +222,8 @@ class _Writer:
         Returns:
             The reason by ids of `written`; none without `tail.votes`.
         """
-        votes, chosen = self.config.tail.votes, self.teacher.config.rationale
+        solver = self.verifier or self.teacher
+        votes, chosen = self.config.tail.votes, solver.config.rationale
         temperatures = [chosen.temperature, max(chosen.temperature, RETRY_TEMPERATURE)]
         num_agreed = dict.fromkeys(written, 0)
         reasons = dict.fromkeys(written, "not verified")
@@ -225,9 +231,9 @@ class _Writer:
         ballots = range(min(votes, 1)), range(1, votes)
         for temperature, some in zip(temperatures, ballots, strict=True):
             asked = [(name, ballot) for name in written for ballot in some]
-            questions = (self._solve(*written[name], ballot) for name, ballot in asked)
-            sampling = self.teacher.sampling(chosen, temperature)
-            solutions = self.teacher.ask(questions, sampling, stage=self.stage)
+            questions = (_solve(solver, *written[name], ballot) for name, ballot in asked)
+            sampling = solver.sampling(chosen, temperature)
+            solutions = solver.ask(questions, sampling, stage=self.stage)
             for (name, _), solution in zip(asked, solutions, strict=True):
                 domain, example = written[name]
                 agrees = self.judge.agrees(example, domain, solution.text)
@@ -242,10 +248,6 @@ class _Writer:
             if votes and number < quorum(votes)
         }
 
-    def _solve(self, domain: str, example: NewExample, attempt: int) -> Question:
-        prompt = self.teacher.prompts.render("solve", question=example.question, domain=domain)
-        return Question(prompt, "verification", domain, units=0, attempt=attempt)
-
     def _annotated(self, domain: str, example: NewExample, answer: Answer) -> AnnotatedExample:
         target, votes = self.config.student.target, self.config.tail.votes
         return AnnotatedExample(
@@ -259,6 +261,11 @@ class _Writer:
             attempts=1,
             request_id=answer.request_id,
         )
+
+
+def _solve(solver: Teacher, domain: str, example: NewExample, attempt: int) -> Question:
+    prompt = solver.prompts.render("solve", question=example.question, domain=domain)
+    return Question(prompt, "verification", domain, units=0, attempt=attempt)
 
 
 class _Recording(_Writer):
@@ -281,8 +288,11 @@ class _Recording(_Writer):
     def _unverified(self, written: Mapping[str, tuple[str, NewExample]]) -> dict[str, str]:
         """Return why the conclusion of a recorded rationale is not the recorded answer.
 
-        A conclusion in words is looked for only if the user wants new examples verified.
+        A conclusion in words is looked for only if the user wants new examples verified, and no
+        verifier votes on them.
         """
+        if self.verifier is not None:
+            return _Writer._unverified(self, written)
         reasons = {}
         for name, (domain, example) in written.items():
             if self.config.tail.votes or marked_answer(example.rationale) is not None:

@@ -121,5 +121,5 @@ def spent_by(folder: Storage, name: str) -> Spent:
     run = run_folder(folder, name)
     config = validate(read_mapping(run.read_text(layout.CONFIG), run.uri_of(layout.CONFIG)), name)
     summary = replay(run, Caps()).summary().to_dict()
-    reused = reused_from_other_runs(summary, config.teacher.tiers)
+    reused = reused_from_other_runs(summary, config.models_asked)
     return Spent(calls=int(summary["total"]["calls"]), reused=reused)

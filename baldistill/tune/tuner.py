@@ -134,7 +134,7 @@ def _engines(plan: SweepPlan, folder: Storage, width: int, cluster: Cluster) -> 
     engines = [Engines(plan.base, placement, store) for _ in range(width)]
     for one in engines:  # start all engines: a trial that starts one itself would leave it running
         one.student(base_student(plan.base))
-        for tier in range(len(plan.base.teacher.tiers)):
+        for tier in range(len(plan.base.models_asked)):
             one.teacher(tier)
     return engines
 

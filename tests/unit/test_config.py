@@ -159,6 +159,23 @@ def test_further_rationales_need_a_student_that_learns_them() -> None:
             load_config(None, ["student.target=label", several])
 
 
+def test_another_model_may_vote_on_new_examples() -> None:
+    verifier = "tail.verifier={kind: openai, model: m, prices: {prompt_per_million: 2}}"
+    config = load_config(None, ["tail.votes=1", verifier, "budget.cost=3"])
+    assert [model.kind for model in config.models_asked] == ["transformers", "openai"]
+    assert load_config_text(dump_config(config)) == config
+    assert load_config(None, ["tail.votes=1", "tail.verifier=vllm"]).models_asked[1].kind == "vllm"
+    assert "verifier" not in dump_config(load_config())
+    for wrong, words in (
+        (["tail.verifier=vllm"], "votes=0 asks for none: set tail.votes=1"),
+        (["tail.votes=1", "tail.verifier={kind: replay, path: x}"], "kind: replay. knows none"),
+        (["tail.votes=1", "tail.verifier={modle: x}"], "tail.verifier.modle: unknown key"),
+        (["tail.votes=1", "tail.verifier=gpt"], "tail.verifier.kind: 'gpt' is none of"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            load_config(None, wrong)
+
+
 def test_fills_are_one_or_several_in_order() -> None:
     text = dump_config(load_config(None, ["tail.fill=[synthesize]"]))
     assert text == dump_config(load_config()), "one of a list is the one alone"

@@ -85,6 +85,26 @@ def test_a_plan_counts_further_rationales() -> None:
     assert several.calls_at_most == tried * 2 + 400 * 2 + units * 4
 
 
+def test_a_plan_counts_the_votes_of_another_model_at_its_own_price() -> None:
+    prices = {"prompt_per_million": 1e6, "completion_per_million": 0.0}
+    verifier = {"prices": prices, "rationale": {"max_new_tokens": 7}}
+    tail = {"votes": 3, "verifier": verifier}
+
+    def of(**values: Any) -> RunPlan:
+        config = Config.model_validate({"budget": {"total": 400}, **values})
+        return plan_run(config, COUNTS, place(config, Cluster.single(4)), ROWS)
+
+    own, other = of(tail={"votes": 3}), of(tail=tail)
+    assert (other.calls, other.calls_at_most) == (own.calls, own.calls_at_most)
+    assert own.cost == 0.0
+    assert other.cost > 3 * other.new * 4, "each prompt has some tokens, at a price of 1"
+    assert other.tokens < own.tokens, "it answers shortly"
+    recorded = {"kind": "replay", "path": "recorded.parquet", "synthetic": "new.jsonl"}
+    alone = of(tail=tail, teacher=recorded)
+    assert alone.calls == 3 * alone.new
+    assert of(tail=tail | {"fill": "repeat"}).cost == 0.0
+
+
 PRICED = {"prompt_per_million": 100.0, "completion_per_million": 300.0}
 ROWS = {d: [{"question": f"What is {d}?", "answer": "It is."}] * 3 for d in COUNTS}
 
