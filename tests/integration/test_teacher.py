@@ -448,6 +448,42 @@ def test_more_than_half_of_the_votes_decide(lab: Lab, votes: int, believed: str 
     assert len(lab.calls()) == 8 + 8 * votes
 
 
+def test_another_model_votes_under_the_same_caps_at_its_own_price(lab: Lab) -> None:
+    """The writer is believed in one domain by itself; the verifier, which samples, in the other."""
+    tail = {"votes": 1, "max_attempts_per_example": 1, "near_duplicate": 1}
+    settings, wanted = config(tail=tail), {"lucky": 4, "rash": 4}
+
+    def run() -> Synthesized:
+        writer = lab.teacher()
+        options = TransformersTeacher.model_validate(
+            {"model": "checker", "rationale": {"temperature": 1.0}}
+        )
+        verifier = replace(writer, config=options, tier=2)
+        return synthesize(wanted, domains(*wanted), [writer], settings, stage=2, verifier=verifier)
+
+    lab.caps = Caps(examples=200, calls=11)
+    capped = run()
+    assert capped.refused == "calls"
+    assert len(lab.calls()) == 11
+    lab.caps = Caps(examples=200)
+    result = run()
+    assert Counter(row.domain for row in result.annotated) == {"rash": 4}
+    assert {row.reason for row in result.rejected} == {"not verified"}
+    assert len(lab.calls()) == len(set(lab.calls())) == 8 + 8
+    summary = ray.get(lab.teacher().ledger.summary.remote())
+    assert {tier: figures["calls"] for tier, figures in summary["by_tier"].items()} == {
+        "1": 8, "2": 8
+    }  # fmt: skip
+    assert summary["by_purpose"]["verification"]["units"] == 0
+    assert summary["total"]["units"] == 4
+    voted, price = summary["by_tier"]["2"], PRICES[1]
+    expected = voted["prompt_tokens"] * price.prompt_per_million
+    expected += voted["completion_tokens"] * price.completion_per_million
+    assert voted["cost"] == pytest.approx(expected / 1e6)
+    assert run() == result
+    assert len(lab.calls()) == 16
+
+
 def test_a_domain_that_is_a_label_takes_no_other(lab: Lab) -> None:
     prompts = PROMPTS.with_labels(Labels({"dry": ("2", "3")}, {"dry": "3"}))
     teacher = replace(lab.teacher(), prompts=prompts)

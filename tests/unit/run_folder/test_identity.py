@@ -19,6 +19,9 @@ BASE = ["budget.calls=100", "teacher.kind=openai", "teacher.model=m"]
 CORPUS, STUDENT = "corpus", "stages/01/student"
 
 
+VERIFIER = ["tail.votes=1", "tail.verifier={kind: openai, model: v}"]
+
+
 @dataclass(frozen=True)
 class Nothing:
     """The result of a step that reports nothing."""
@@ -114,3 +117,16 @@ def test_a_student_of_an_earlier_version_keeps_its_key(tmp_path: Path) -> None:
     kept = load_config(None, ["student.lora={rank: 4, keep: true}"])
     adopt_run(Storage.open(tmp_path), kept, "answers")
     assert load_config(tmp_path / "config.yaml") == kept
+
+
+def test_a_verifier_may_get_other_prices_and_is_no_other_model(tmp_path: Path) -> None:
+    storage = Storage.open(tmp_path)
+    adopt_run(storage, load_config(None, [*BASE, *VERIFIER]), "answers")
+    Chain(storage).step(CORPUS, {}, Nothing, Nothing)
+    priced = [*BASE, *VERIFIER, "tail.verifier.prices.prompt_per_million=2"]
+    adopt_run(storage, load_config(None, priced), "answers")
+    for other in ("tail.verifier.model=w", "tail.verifier.rationale.temperature=0.5"):
+        with pytest.raises(ConfigError, match=r"tail\.verifier\."):
+            adopt_run(storage, load_config(None, [*BASE, *VERIFIER, other]), "answers")
+    with pytest.raises(ConfigError, match=r"tail\.verifier"):
+        adopt_run(storage, load_config(None, BASE), "answers")
