@@ -125,6 +125,10 @@ class Config(Section):
                 f"{without}, and selection.metric=wrong marks the student's answers to them: set "
                 "selection.metric=disagreement, or another"
             )
+        if self.selection.text == "gold" and self.selection.metric != "random":
+            raise ValueError(
+                f"{without}, and selection.text=gold scores it: set selection.text=own"
+            )
         if self.tail.seeds == "wrong":
             raise ValueError(
                 f"{without}, and tail.seeds=wrong marks the student's answers to them: set "

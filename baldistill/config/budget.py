@@ -45,12 +45,20 @@ class BudgetConfig(Section):
 class SelectionConfig(Section):
     """Which real examples the head domains annotate."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"samples"})
+    added: ClassVar[frozenset[str]] = frozenset({"samples", "text", "by", "ceiling"})
 
-    metric: Literal["ifd", "perplexity", "wrong", "disagreement", "random"] = "ifd"
-    """Highest first: Instruction-Following Difficulty of the student's own response; its
-    conditional perplexity; wrong responses before right ones, each by IFD; how much `samples`
-    responses disagree; or a seeded hash."""
+    metric: Literal["ifd", "loss_ratio", "perplexity", "wrong", "disagreement", "random"] = "ifd"
+    """Highest first: Instruction-Following Difficulty of a response, a ratio of perplexities; the
+    ratio of its mean losses instead; its conditional perplexity; wrong responses before right ones,
+    each by IFD; how much `samples` responses disagree; or a seeded hash."""
+    text: Literal["own", "gold"] = "own"
+    """The response that is scored: the student's own, or the gold answer."""
+    by: str = "student"
+    """Whose scores: the current student's, or another model's (hub id or path), which is asked by
+    the student's prompts: a small one may choose for a large one."""
+    ceiling: Annotated[float, Field(gt=0.0)] | None = None
+    """Candidates whose IFD (or ratio of losses) is above rank last. Above 1 the question makes the
+    response less likely: Cherry and Superfiltering drop such rows as misaligned."""
     samples: Annotated[int, Field(ge=2, le=32)] = 5
     """For `disagreement`: the student's responses to each candidate, at temperature 0.7 or more."""
     first_stage: Literal["random", "metric"] = "random"
@@ -59,6 +67,20 @@ class SelectionConfig(Section):
     """Most candidates that are scored for each example to select, as a deterministic hash sample.
     If they do not fill the quota, further ones are drawn without a score. null scores the whole
     pool and holds it in the driver's memory: for corpora of at most a million rows."""
+
+    @model_validator(mode="after")
+    def _scores_exist(self) -> SelectionConfig:
+        if self.text == "gold" and self.metric in ("wrong", "disagreement"):
+            raise ValueError(
+                f"metric={self.metric} is about the student's responses, and text=gold scores the "
+                "gold answer: set selection.text=own, or the metric to ifd"
+            )
+        if self.ceiling is not None and self.metric == "disagreement":
+            raise ValueError(
+                "ceiling is one of IFD, and metric=disagreement has none: leave selection.ceiling "
+                "out"
+            )
+        return self
 
 
 TailFill: TypeAlias = Literal["rationales", "synthesize", "repeat", "none"]

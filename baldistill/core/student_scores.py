@@ -1,4 +1,4 @@
-"""Selection scores that read the student's conclusions, besides IFD (`core/ifd.py`).
+"""Selection scores besides IFD (`core/ifd.py`): of losses, and of the student's conclusions.
 
 `wrong` puts what the student answers wrongly first, as LLM2LLM (Lee et al. 2024) does with its seed
 examples; the IFD orders the wrong ones among themselves, and the right ones behind them.
@@ -14,6 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from baldistill.core.majority import Ballots
+
+
+def loss_ratio(
+    nll_conditional: npt.NDArray[np.float64], nll_unconditional: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return meanNLL(y | x) / meanNLL(y): the IFD of Cherry LLM's own code (Li et al. 2023).
+
+    It is above 1 where the ratio of the perplexities is. Among responses it orders otherwise.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(nll_conditional / nll_unconditional, dtype=np.float64)
 
 
 def wrongness(

@@ -9,7 +9,7 @@ from jinja2 import TemplateError
 
 from baldistill.errors import UserError
 from baldistill.generation.special_tokens import encode_chat, encode_texts
-from baldistill.generation.types import Prompt, plain_text
+from baldistill.generation.types import Continuation, Prompt, plain_text
 
 
 def encode_prompt(
@@ -122,6 +122,28 @@ def encode_and_cut(
         (truncate_left(tokens, limit, start) or filler, len(tokens) > limit)
         for tokens in encode_prompts(tokenizer, prompts, variables)
     ]
+
+
+def encode_continuations(
+    tokenizer: Any,
+    rows: Sequence[Continuation],
+    context: int,
+    variables: Mapping[str, Any] | None = None,
+) -> list[tuple[list[int], list[int]]]:
+    """Return the tokens before each text, at least one, and those of the text.
+
+    With a prompt and without one, a text has the same tokens: its end is cut off where it is longer
+    than half of the `context`. Then a prompt loses what is too much of its beginning.
+    """
+    start, filler = start_tokens(tokenizer), [context_token(tokenizer)]
+    texts = [ids[: context // 2] for ids in encode_texts(tokenizer, [row.text for row in rows])]
+    asked = [number for number, row in enumerate(rows) if row.prompt is not None]
+    prompts = [rows[number].prompt or "" for number in asked]
+    before = [filler] * len(rows)
+    for number, ids in zip(asked, encode_prompts(tokenizer, prompts, variables), strict=True):
+        room = context - len(texts[number])
+        before[number] = truncate_left(ids, room, start) or filler
+    return list(zip(before, texts, strict=True))
 
 
 def end_tokens(tokenizer: Any, generation_config: Any) -> set[int]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from baldistill.answers.completion import Completion
 from baldistill.errors import UserError
-from baldistill.generation.types import ModelRef, Request, Sampling
+from baldistill.generation.types import Continuation, ModelRef, Request, Sampling
 
 OnEnded: TypeAlias = Callable[[int], None]
 """Called by an engine, from any thread, with the number of rows that have just ended."""
@@ -77,6 +77,18 @@ class Engine(Protocol):
 
     def score(self, token_ids: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return each token's log-probability of texts without context, float32, shape [T] each."""
+        ...
+
+
+@runtime_checkable
+class TextScorer(Protocol):
+    """An engine that scores texts which it did not write: those that can run a student."""
+
+    def score_texts(self, rows: Sequence[Continuation]) -> list[np.ndarray]:
+        """Return each token's log-probability of texts, float32, shape [T] each.
+
+        With and without a prompt, a text has the same tokens.
+        """
         ...
 
 

@@ -33,7 +33,7 @@ from baldistill.generation.dispatcher import (
     no_saved_answers,
     result_of,
 )
-from baldistill.generation.types import ModelRef, Request, Sampling
+from baldistill.generation.types import Continuation, ModelRef, Request, Sampling
 from baldistill.generation.vllm.start import environment
 from baldistill.processes import ProcessId
 from baldistill.ray_patches import CHILDREN_SEE_GPUS
@@ -188,12 +188,20 @@ class Pool:
 
     def score(self, token_ids: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return the log-probabilities of texts without context, in their order."""
-        batches = self._batches([len(tokens) for tokens in token_ids])
-        calls = (Call(batch, "score", [token_ids[i] for i in batch]) for batch in batches)
+        return self._score("score", token_ids, [len(tokens) for tokens in token_ids])
+
+    def score_texts(self, rows: Sequence[Continuation]) -> list[np.ndarray]:
+        """Return the log-probabilities of texts, each behind its prompt, in their order."""
+        lengths = [len(row.text) + len(str(row.prompt or "")) for row in rows]
+        return self._score("score_texts", rows, lengths)
+
+    def _score(self, method: str, rows: Sequence[Any], lengths: Sequence[int]) -> list[np.ndarray]:
+        batches = self._batches(lengths)
+        calls = (Call(batch, method, [rows[i] for i in batch]) for batch in batches)
         scores: dict[int, np.ndarray] = {}
-        for numbered in self._dispatcher(no_saved_answers, None).run(calls):
+        for numbered in self._dispatcher(no_saved_answers, self.on_progress).run(calls):
             scores.update(numbered)
-        return [scores[number] for number in range(len(token_ids))]
+        return [scores[number] for number in range(len(rows))]
 
     def kill_and_wait(self, longest: float) -> bool:
         """End the actors at once; return whether all have ended within some seconds."""

@@ -9,21 +9,28 @@ batch.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
 from baldistill.answers.completion import Completion
 from baldistill.generation.decoding import Row, decode
-from baldistill.generation.encoding import context_token, encode_and_cut, end_tokens, prompt_limit
+from baldistill.generation.encoding import (
+    context_token,
+    encode_and_cut,
+    encode_continuations,
+    end_tokens,
+    prompt_limit,
+)
 from baldistill.generation.engine import OnEnded, ignore_ended
 from baldistill.generation.head import TwoParts
 from baldistill.generation.loading import context_size, load_pretrained
-from baldistill.generation.types import ModelRef, Request, Sampling
+from baldistill.generation.types import Continuation, ModelRef, Request, Sampling
 
 _SCORE_LOGITS = 16 * 2**20  # floats of logits alive at once while scoring: 64 MiB
 _SCORE_TOKENS = {"cuda": 65_536}  # of a scoring pass, with padding; elsewhere 8,192
+_Pair: TypeAlias = tuple[list[int], np.ndarray]  # tokens before a text, and the text's
 _MEMORY_SHARE = 0.7  # of a GPU's free memory that a batch may take by our estimate
 
 
@@ -84,36 +91,52 @@ class TransformersEngine:
                 on_ended(len(batch) - told)
         return [self._completion(requests[row.index], row) for row in rows]
 
-    @torch.inference_mode()
     def score(self, token_ids: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return log-probabilities of texts without context, by one pass per batch."""
-        order = sorted(range(len(token_ids)), key=lambda i: len(token_ids[i]))
-        scores: list[np.ndarray] = [np.empty(0, np.float32)] * len(token_ids)
-        order = [i for i in order if len(token_ids[i])]
-        for batch in _batches(order, token_ids, _SCORE_TOKENS.get(self.device.type, 8_192)):
-            found = self._score_or_halve([token_ids[i] for i in batch])
+        before = [context_token(self._tokenizer)]
+        return self._score_all([(before, tokens) for tokens in token_ids])
+
+    def score_texts(self, rows: Sequence[Continuation]) -> list[np.ndarray]:
+        """Return log-probabilities of texts, each behind its prompt, by one pass per batch."""
+        context = context_size(self._model)
+        pairs = encode_continuations(self._tokenizer, rows, context, self._variables)
+        return self._score_all([(before, np.array(text, np.int32)) for before, text in pairs])
+
+    @torch.inference_mode()
+    def _score_all(self, pairs: Sequence[_Pair]) -> list[np.ndarray]:
+        lengths = [len(before) + len(text) for before, text in pairs]
+        scores: list[np.ndarray] = [np.empty(0, np.float32)] * len(pairs)
+        order = sorted(range(len(pairs)), key=lambda i: lengths[i])
+        order = [i for i in order if len(pairs[i][1])]
+        for batch in _batches(order, lengths, _SCORE_TOKENS.get(self.device.type, 8_192)):
+            found = self._score_or_halve([pairs[i] for i in batch])
             for i, values in zip(batch, found, strict=True):
                 scores[i] = values
         return scores
 
-    def _score_or_halve(self, texts: list[np.ndarray]) -> list[np.ndarray]:
+    def _score_or_halve(self, pairs: list[_Pair]) -> list[np.ndarray]:
         try:
-            return self._score(texts)
+            return self._score(pairs)
         except torch.OutOfMemoryError:
-            if len(texts) == 1:
+            if len(pairs) == 1:
                 raise
         torch.cuda.empty_cache()
-        middle = len(texts) // 2
-        return self._score_or_halve(texts[:middle]) + self._score_or_halve(texts[middle:])
+        middle = len(pairs) // 2
+        return self._score_or_halve(pairs[:middle]) + self._score_or_halve(pairs[middle:])
 
-    def _score(self, texts: list[np.ndarray]) -> list[np.ndarray]:
+    def _score(self, pairs: list[_Pair]) -> list[np.ndarray]:
         """Score texts in one pass; logits exist for a part of their tokens at a time."""
-        lengths = np.array([len(text) for text in texts])
-        inputs = np.full((len(texts), lengths.max()), context_token(self._tokenizer))
-        for row, text in zip(inputs, texts, strict=True):
-            row[1 : len(text)] = text[:-1]
+        lengths = np.array([len(text) for _, text in pairs])
+        width = max(len(before) + len(text) - 1 for before, text in pairs)
+        inputs = np.full((len(pairs), width), context_token(self._tokenizer))
+        predicts = np.zeros(inputs.shape, dtype=bool)
+        for row, ahead, (before, text) in zip(inputs, predicts, pairs, strict=True):
+            whole = len(before) + len(text) - 1
+            row[: len(before)], row[len(before) : whole] = before, text[:-1]
+            ahead[len(before) - 1 : whole] = True
         # The model is causal: padding on the right of a text cannot change its scores.
-        real = torch.from_numpy(np.arange(inputs.shape[1]) < lengths[:, None]).to(self.device)
+        real = torch.from_numpy(predicts).to(self.device)
+        texts = [text for _, text in pairs]
         targets = torch.from_numpy(np.concatenate(texts).astype(np.int64)).to(self.device)
         ids = torch.from_numpy(inputs.astype(np.int64)).to(self.device)
         if self._parts is None:
@@ -182,11 +205,11 @@ class TransformersEngine:
         )
 
 
-def _batches(order: Sequence[int], token_ids: Sequence[np.ndarray], budget: int) -> list[list[int]]:
+def _batches(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Split rows, sorted by length, so that a batch has at most `budget` tokens with padding."""
     batches: list[list[int]] = []
     for i in order:
-        if batches and (len(batches[-1]) + 1) * len(token_ids[i]) <= budget:
+        if batches and (len(batches[-1]) + 1) * lengths[i] <= budget:
             batches[-1].append(i)
         else:
             batches.append([i])

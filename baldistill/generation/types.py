@@ -79,6 +79,14 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Continuation:
+    """A text that is scored as it is, behind a prompt or without one."""
+
+    text: str
+    prompt: Prompt | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRef:
     """Where a model is: a name (hub id, path or URI), or a folder in a run's storage."""
 

@@ -20,6 +20,7 @@ import ray.data
 from baldistill.config import Config
 from baldistill.core.selection import partial_top_k
 from baldistill.data.corpus import sample
+from baldistill.generation.types import ModelRef
 from baldistill.method.context import Context
 from baldistill.method.earlier import tried_before
 from baldistill.method.filling import SPARES
@@ -46,11 +47,12 @@ class Scored:
     scored: int
     undefined: int
 
-    def describe_undefined(self, metric: str) -> str:
-        """Say how many candidates could not be scored."""
+    def describe_undefined(self, metric: str, ceiling: float | None = None) -> str:
+        """Say how many candidates could not be scored, or are above the ceiling."""
+        above = "" if ceiling is None else f", or above selection.ceiling={ceiling:g}"
         return (
-            f"{self.undefined:,} of {self.scored:,} candidates have no {metric} (the student's "
-            "answer is empty or one token): they rank last"
+            f"{self.undefined:,} of {self.scored:,} candidates have no {metric} (the answer is "
+            f"empty or one token{above}): they rank last"
         )
 
 
@@ -109,7 +111,9 @@ def candidate_counts(plan: StagePlan, per_quota: float | None) -> dict[str, int]
 def _score(context: Context, plan: StagePlan, head: pa.Table, target: str) -> int:
     """Let the current student answer the candidates; returns how many have no score."""
     config, storage = context.config, context.storage
-    pool = context.engines.student(context.student(plan.stage - 1))
+    by = config.selection.by
+    scorer = context.student(plan.stage - 1) if by == "student" else ModelRef(by)
+    pool = context.engines.student(scorer)
 
     def score(batch: pa.Table, report: Report) -> pa.Table:
         reporting = pool.reporting_to(report)

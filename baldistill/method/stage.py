@@ -125,7 +125,8 @@ def choose_examples(context: Context, stage: int, chain: Chain) -> tuple[Student
         writes=[names.scored],
     )
     if scored.undefined:
-        say(f"  {scored.describe_undefined(config.selection.metric)}")
+        chosen = config.selection
+        say(f"  {scored.describe_undefined(chosen.metric, chosen.ceiling)}")
     chain.step("selected", {}, lambda: select(context, plan), Selected, writes=[names.selected])
     return errors, plan
 

@@ -28,6 +28,11 @@ METHODS = (
     "fine-tune-cot",
     "step-by-step",
     "llmaaa",
+    "diverse-tail",
+    "llm2llm",
+    "active-synthesis",
+    "superfiltering",
+    "cherry",
     "ta-in-the-loop",
 )
 """In the order of the paper's tables 2 and 3, then as its code runs them, ours, other papers'."""

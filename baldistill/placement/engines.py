@@ -88,6 +88,9 @@ class Engines:
                 if engine is not self._student_engine or config.student.engine.kind != "auto":
                     raise
                 self._answer_without_vllm(error, say)
+        if config.selection.by != "student" and config.selection.metric != "random":
+            # a model that cannot be loaded is told now; the student's comes back with its first use
+            self.student(ModelRef(config.selection.by)).wait()
 
     def _answer_without_vllm(self, error: UserError, say: Callable[[str], None]) -> None:
         """Let transformers run the student, which `auto` gave to vLLM."""

@@ -13,7 +13,7 @@ from baldistill.config import Config
 from baldistill.core.answers import extract, word_f1
 from baldistill.equality import NOT_COMPARED, is_accepted
 from baldistill.generation.pool import Pool
-from baldistill.generation.types import Request, Sampling
+from baldistill.generation.types import Prompt, Request, Sampling
 from baldistill.records import RESPONSES, digest, with_optional
 from baldistill.teacher.prompts import PromptSet
 
@@ -35,14 +35,19 @@ def respond(
     rows = examples.select([c for c in columns if c in examples.column_names]).to_pylist()
     requests: list[Request] = []
     for row in rows:
-        asked = {"question": row["question"], "domain": row["domain"]}
-        prompt = prompts.render("student", **asked, context=row.get("context"))
+        prompt = prompt_of(row, prompts)
         for sample in range(samples):
             key: dict[str, object] = {"seed": seed, "example": row["example_id"]}
             key |= {"sample": sample} if sample else {}
             name = str(len(requests))
             requests.append(Request(name, prompt, seed=int(digest(key)[:15], 16)))
     return pool.generate(requests, sampling)
+
+
+def prompt_of(row: Mapping[str, Any], prompts: PromptSet) -> Prompt:
+    """Return how the student is asked about an example."""
+    asked = {"question": row["question"], "domain": row["domain"]}
+    return prompts.render("student", **asked, context=row.get("context"))
 
 
 def examine(

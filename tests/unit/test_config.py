@@ -134,6 +134,8 @@ def test_another_kind_forgets_the_options_of_the_first() -> None:
         ("tail.fill=[none, repeat]", ["tail.fill", "`none` comes last"]),
         ("tail.fill=[]", ["different fills in order"]),
         ("tail.fill=[repeat, repeat]", ["different fills in order"]),
+        ("selection={metric: wrong, text: gold}", ["text=gold scores the gold", "text=own"]),
+        ("selection={metric: disagreement, ceiling: 1}", ["selection.ceiling", "has none"]),
         ("tail.fill=write", ["tail.fill", "'synthesize'"]),
         (
             "data.columns.answer=null",
@@ -359,6 +361,7 @@ UNLABELLED = ["data.columns.answer=null", "rationale.sees=question", "rationale.
         (["data.columns.evaluation_answer=a", "selection.metric=wrong"], ["metric=disagreement"]),
         (["data.columns.evaluation_answer=a", "budget.policy=gain"], ["budget.policy=gain marks"]),
         (["data.columns.evaluation_answer=a", "tail.seeds=wrong"], ["tail.seeds=random"]),
+        (["data.columns.evaluation_answer=a", "selection.text=gold"], ["selection.text=own"]),
     ],
 )
 def test_what_needs_gold_answers_is_refused_without(overrides: list[str], words: list[str]) -> None:
@@ -372,7 +375,9 @@ def test_a_corpus_without_gold_answers_is_labelled_by_the_teacher() -> None:
     config = load_config(None, [*UNLABELLED, *labelled])
     assert load_config_text(dump_config(config)) == config
     assert (config.rationale.votes, config.teacher_explains) == (3, True)
-    marks = {"baldistill-e", "baldistill-g"}  # the student's answers to training rows
+    # they mark the student's answers to training rows, or score their gold answers
+    marks = {"baldistill-e", "baldistill-g", "llm2llm", "active-synthesis"}
+    marks |= {"superfiltering", "cherry"}
     for method in set(METHODS) - marks:
         of_method = load_config(None, [*UNLABELLED, *labelled], method)
         assert of_method.teacher_explains, "labels without rationales are the teacher's, too"

@@ -21,10 +21,16 @@ from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from baldistill.answers.completion import Completion
 from baldistill.config.engines import VllmOptions
 from baldistill.errors import UserError
-from baldistill.generation.encoding import context_token, encode_and_cut, end_tokens, prompt_limit
+from baldistill.generation.encoding import (
+    context_token,
+    encode_and_cut,
+    encode_continuations,
+    end_tokens,
+    prompt_limit,
+)
 from baldistill.generation.engine import EngineDiedError, OnEnded, ignore_ended
 from baldistill.generation.loading import load_all_but_weights
-from baldistill.generation.types import ModelRef, Request, Sampling
+from baldistill.generation.types import Continuation, ModelRef, Request, Sampling
 from baldistill.generation.vllm.patches import reload_weights, shut_down
 from baldistill.generation.vllm.start import cannot_start, start_engine
 from baldistill.generation.vllm.step_loop import Job, StepLoop
@@ -115,7 +121,18 @@ class VllmEngine:
     def score(self, token_ids: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return log-probabilities of texts without context, from prompts of one more token."""
         start = context_token(self._tokenizer)
-        prompts = [[start, *map(int, tokens)] for tokens in token_ids if len(tokens)]
+        return self._score([([start], list(map(int, tokens))) for tokens in token_ids])
+
+    def score_texts(self, rows: Sequence[Continuation]) -> list[np.ndarray]:
+        """Return log-probabilities of texts, each behind its prompt."""
+        context = int(self._engine.model_config.max_model_len) - 1  # one token is generated
+        with self._tokenizing:
+            pairs = encode_continuations(self._tokenizer, rows, context, self._variables)
+        return self._score(pairs)
+
+    def _score(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[np.ndarray]:
+        """Score texts behind other tokens, from prompts of both."""
+        prompts = [[*before, *text] for before, text in pairs if text]
         params = [
             SamplingParams(
                 max_tokens=1,
@@ -130,12 +147,13 @@ class VllmEngine:
         ]
         outputs = iter(self._run(prompts, params))
         scores = []
-        for tokens in token_ids:
-            output = next(outputs) if len(tokens) else None
+        for before, text in pairs:
+            output = next(outputs) if text else None
             if isinstance(output, str):
-                raise UserError(f"vLLM cannot score a text of {len(tokens)} tokens: {output}")
+                raise UserError(f"vLLM cannot score a text of {len(text)} tokens: {output}")
             logprobs = output.prompt_logprobs.logprobs if output is not None else ()
-            assert len(logprobs) == len(tokens)
+            logprobs = logprobs[len(before) - 1 :]  # the first token of a prompt has none
+            assert len(logprobs) == len(text)
             scores.append(np.asarray(logprobs, dtype=np.float32))
         return scores
 
