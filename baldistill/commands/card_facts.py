@@ -17,9 +17,11 @@ def facts(folder: RunFolder, *more: tuple[str, str]) -> list[str]:
     total = folder.final.get("budget", {}).get("total", {})
     spent = f"; {total['calls']:,} calls of the teacher" if "calls" in total else ""
     policy = folder.setting("budget.policy.kind", "adaptive")
+    verifier = folder.setting("tail.verifier", None)
     rows = [
         ("corpus", ", ".join(_last_name(str(name)) for name in files)),
         ("teacher", ", ".join(_teachers(folder.setting("teacher", {})))),
+        *([("verifier", _teachers(verifier)[0])] if verifier else []),
         ("student", model_name(folder.setting("student.model", "bundled"))),
         ("budget", f"{folder.budget:,} annotated examples in {folder.num_stages} stages{spent}"),
         ("policy, selection", f"{policy}, {folder.setting('selection.metric', 'ifd')}"),
