@@ -141,7 +141,7 @@ def encode_continuations(
     prompts = [rows[number].prompt or "" for number in asked]
     before = [filler] * len(rows)
     for number, ids in zip(asked, encode_prompts(tokenizer, prompts, variables), strict=True):
-        room = context - len(texts[number])
+        room = context - 1 - len(texts[number])  # vLLM generates a token behind what it scores
         before[number] = truncate_left(ids, room, start) or filler
     return list(zip(before, texts, strict=True))
 

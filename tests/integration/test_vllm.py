@@ -33,7 +33,7 @@ from baldistill.generation.encoding import encode_prompt
 from baldistill.generation.factory import build_engine
 from baldistill.generation.pool import Pool
 from baldistill.generation.transformers import TransformersEngine
-from baldistill.generation.types import Message, ModelRef, Request, Sampling
+from baldistill.generation.types import Continuation, Message, ModelRef, Request, Sampling
 from baldistill.generation.vllm.start import engine_arguments, environment
 from baldistill.placement.engines import Engines
 from baldistill.placement.resources import Cluster, place
@@ -177,6 +177,16 @@ def test_texts_are_scored_as_by_transformers(
     texts[5] = texts[5][:1]
     for ours, theirs in zip(pool.score(texts), reference.score(texts), strict=True):
         assert ours.shape == theirs.shape
+        np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+def test_given_texts_are_scored_behind_their_prompts_as_by_transformers(
+    pool: Pool, reference: TransformersEngine, examples: list[tuple[str, str, str]]
+) -> None:
+    rows = [Continuation(answer, f"Question: {q}\n") for q, answer, _ in examples[::9]]
+    rows += [Continuation(row.text) for row in rows]
+    rows += [Continuation(""), Continuation("many words " * 900, "Why? " * 900)]
+    for ours, theirs in zip(pool.score_texts(rows), reference.score_texts(rows), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-3)
 
 

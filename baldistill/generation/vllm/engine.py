@@ -125,7 +125,7 @@ class VllmEngine:
 
     def score_texts(self, rows: Sequence[Continuation]) -> list[np.ndarray]:
         """Return log-probabilities of texts, each behind its prompt."""
-        context = int(self._engine.model_config.max_model_len) - 1  # one token is generated
+        context = int(self._engine.model_config.max_model_len)
         with self._tokenizing:
             pairs = encode_continuations(self._tokenizer, rows, context, self._variables)
         return self._score(pairs)
