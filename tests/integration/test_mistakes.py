@@ -29,7 +29,8 @@ def test_the_student_is_asked_and_its_mistakes_are_the_seeds(
     options = [
         *("budget.total=60", "stages=2", "budget.policy=naive", "selection.metric=wrong"),
         *("data.bundled_rows=200", "data.bundled_evaluation_per_domain=2", "tail.seeds=wrong"),
-        *("student.epochs=0.5", "student.response.max_new_tokens=16"),
+        *("selection.by=bundled-teacher", "selection.first_stage=metric"),
+        *("student.epochs=0.5", "student.response.max_new_tokens=40"),
         *("evaluation.base_student=false", "evaluation.every_stage=false"),
     ]
     config = load_config(None, [*ENGINES, *options])
@@ -39,10 +40,14 @@ def test_the_student_is_asked_and_its_mistakes_are_the_seeds(
     wrong = pq.read_table(stages / "02" / "mistakes.parquet").to_pylist()
     assert wrong
     assert {row["score"] for row in wrong} == {0.0}
-    found = pq.read_table(stages / "02" / "selected.parquet").to_pylist()
-    marks = [row["correct"] for row in found if row["response"] is not None]
-    assert marks
+    scored = pq.read_table(stages / "01" / "scored").to_pylist()
+    marks = [row["correct"] for row in scored if row["response"] is not None]
     assert None not in marks
+    assert sum(marks) > 0.5 * len(marks) > 0, "another model scores, which knows more"
+    asked = {row["domain"] for row in scored if row["response"] is not None}
+    by_rank = pq.read_table(stages / "01" / "selected.parquet").to_pylist()
+    by_domain = {d: [r["correct"] for r in by_rank if r["domain"] == d] for d in asked}
+    assert all(marks == sorted(marks) for marks in by_domain.values()), "wrong ones come first"
 
     corpus = pq.read_table(tmp_path / "run" / "corpus" / "train").to_pylist()
     rows = [
