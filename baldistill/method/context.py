@@ -76,29 +76,26 @@ class Context:
 
         All start on first use. `on_progress` is called every second while they answer.
         """
-        return self._asked(on_progress)[: len(self.config.teacher.tiers)]
+        return tuple(self._asked(i, on_progress) for i in range(len(self.config.teacher.tiers)))
 
     def verifier(self, on_progress: OnProgress) -> Teacher | None:
         """Return who verifies new examples, behind the same ledger; None: whoever wrote them."""
         if self.config.tail.verifier is None:
             return None
-        return self._asked(on_progress)[-1]
+        return self._asked(len(self.config.teacher.tiers), on_progress)
 
-    def _asked(self, on_progress: OnProgress) -> tuple[Teacher, ...]:
+    def _asked(self, number: int, on_progress: OnProgress) -> Teacher:
+        """Return one of `config.models_asked`, counted from 0."""
         if self._ledger is None:
             log = self.storage.sub(layout.LEDGER)
             self._ledger = start_ledger(log, self.responses, self.caps, self.prices)
-        models = zip(self.config.models_asked, self.teacher_prompts, strict=True)
-        return tuple(
-            Teacher(
-                self.engines.teacher(i).reporting_to(on_progress),
-                self._ledger,
-                self.responses,
-                model,
-                prompts,
-                i + 1,
-            )
-            for i, (model, prompts) in enumerate(models)
+        return Teacher(
+            self.engines.teacher(number).reporting_to(on_progress),
+            self._ledger,
+            self.responses,
+            self.config.models_asked[number],
+            self.teacher_prompts[number],
+            number + 1,
         )
 
     def spending(self) -> dict[str, Any]:

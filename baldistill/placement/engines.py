@@ -68,10 +68,10 @@ class Engines:
         ) or config.evaluation.gold == "teacher"
         teachers = []
         if uses_teacher:
-            _check_keys(config.models_asked, self.placement.teachers)
-            teachers = [
-                (tier, partial(self.teacher, i)) for i, tier in enumerate(config.models_asked)
-            ]
+            writes = "synthesize" in config.tail.fills
+            asked = config.models_asked if writes else config.teacher.tiers
+            _check_keys(asked, self.placement.teachers[: len(asked)])
+            teachers = [(tier, partial(self.teacher, i)) for i, tier in enumerate(asked)]
         # The pool that the run uses first comes last: where pools take turns, the last one stays.
         pools: list[tuple[EngineConfig, Callable[[], Pool]]]
         pools = [*teachers, student] if config.evaluation.base_student else [student, *teachers]
