@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -24,6 +25,18 @@ IN_FLIGHT = 3  # requests that the killed run had sent and not answered
 def version(request: pytest.FixtureRequest) -> Path:
     """The folders of one version."""
     return FOLDERS / str(request.param)
+
+
+ADDED = re.compile(r"'correct': (True|False|None), ")
+"""Columns of a table that earlier versions did not write."""
+
+
+def without_added(tables: dict[str, object]) -> dict[str, object]:
+    """The tables of a run without such columns."""
+    return {
+        name: [ADDED.sub("", row) for row in rows] if isinstance(rows, list) else rows
+        for name, rows in tables.items()
+    }
 
 
 def a_copy(folder: Path, tmp_path: Path) -> Path:
@@ -64,7 +77,7 @@ def test_a_half_finished_run_goes_on_and_repeats_no_answered_call(
     assert stored_in(run_dir) == before | asked
     tables = tables_of(run_dir)
     assert len(tables) == 12
-    assert tables == tables_of(version / "finished")
+    assert without_added(tables) == without_added(tables_of(version / "finished"))
     ledger = ledger_of(run_dir)
     assert ledger is not None
     # The version of the folder did not say which calls it had sent: those may be counted twice.
