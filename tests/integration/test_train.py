@@ -78,6 +78,18 @@ def test_a_stage_trains_in_this_process(tmp_path: Path) -> None:
     assert again.losses[0][1] < result.losses[0][1]
 
 
+def test_small_domains_count_more_where_they_shall(tmp_path: Path) -> None:
+    """All rows in one step: its loss is the mean over target tokens, weighed by domain."""
+    rows = annotated(64)["domain"].to_pylist()
+    assert len({rows.count(domain) for domain in rows}) > 1, "domains of several sizes"
+    options = {"epochs": 1, "batch_size": 64, "learning_rate": 1e-12}
+    losses = {
+        scheme: tune(tmp_path / scheme, 0, domain_weights=scheme, **options).loss
+        for scheme in ("none", "inverse", "disco")
+    }
+    assert abs(losses["inverse"] - losses["none"]) > abs(losses["disco"] - losses["none"]) > 1e-4
+
+
 def test_an_error_of_the_users_arrives_as_such(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"lower student\.learning_rate") as raised:
         tune(tmp_path, 0, learning_rate=1e30)
