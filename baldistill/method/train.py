@@ -52,6 +52,7 @@ def train_student(context: Context, stage: int, *, cap: str | None, key: str) ->
             num_workers=context.engines.placement.num_workers,
             worker=context.engines.placement.worker,
             on_progress=report,
+            tracking=names.tracking,
         )
         report(Progress(result.num_steps, result.num_steps, result.loss))
     if result.truncated or result.dropped:

@@ -117,6 +117,7 @@ class StageLayout:
         dropped: Domain of each real example that was given up.
         checkpoint: A folder for the training under way; gone when the student is committed.
         checkpoint_record: Says which checkpoint in that folder is whole.
+        tracking: A folder for the files of experiment trackers, such as TensorBoard's.
         responses: The student's answers to the evaluation set.
     """
 
@@ -136,6 +137,7 @@ class StageLayout:
         self.student = f"{folder}/student"
         self.checkpoint = f"{folder}/checkpoint"
         self.checkpoint_record = f"{self.checkpoint}/latest.json"
+        self.tracking = f"{folder}/tracking"
         self.responses = f"{folder}/responses.parquet"
         self.metrics = f"{folder}/metrics.json"
 

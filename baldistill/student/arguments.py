@@ -14,8 +14,12 @@ _REPORTS = 80  # at most, in one training; at least half as many if there are en
 _SCHEDULERS = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
-def training_arguments(config: StudentConfig, seed: int, output: Path) -> TrainingArguments:
-    """Return the arguments of one training; `student.trainer` wins.
+def training_arguments(
+    config: StudentConfig, seed: int, output: Path, run_name: str | None = None
+) -> TrainingArguments:
+    """Return the arguments of one training, for trackers a run of that name.
+
+    `student.trainer` wins.
 
     Raises:
         ConfigError: transformers refuses one of them.
@@ -38,6 +42,7 @@ def training_arguments(config: StudentConfig, seed: int, output: Path) -> Traini
         "logging_nan_inf_filter": False,
         "save_strategy": "no",
         "report_to": [],
+        "run_name": run_name,
         "disable_tqdm": True,
         "use_cpu": not on_gpu,
         "dataloader_pin_memory": on_gpu,

@@ -28,6 +28,7 @@ from baldistill.ray_patches import interruptible_trainer, lost_worker_errors
 from baldistill.storage import Storage
 from baldistill.student.checkpoints import Checkpoints, Found
 from baldistill.student.lessons import lessons_of
+from baldistill.student.tracking import is_tracked, tracking
 from baldistill.student.training import Progress, TrainingResult
 from baldistill.teacher.prompts import PromptSet
 
@@ -49,6 +50,7 @@ class _Work:
     on_progress: Callable[[Progress], None] | None
     is_local: bool
     checkpoints: Checkpoints | None
+    tracking: str | None
     resume: Found | None = None
 
 
@@ -65,6 +67,7 @@ def fine_tune(
     worker: Mapping[str, float],
     on_progress: Callable[[Progress], None] | None = None,
     checkpoints: Checkpoints | None = None,
+    tracking: str | None = None,
 ) -> TrainingResult:
     """Train on annotated examples and leave the student at `name` in the storage.
 
@@ -73,6 +76,7 @@ def fine_tune(
     resources as Ray names them. The process that trains calls `on_progress`. With workers,
     worker 0 calls a copy of it, and this process calls it when it starts the workers.
     A training of the same rows that was killed goes on from the last of its `checkpoints`.
+    Trackers write to the folder `tracking` of the storage.
 
     Raises:
         UserError: As `train` raises it.
@@ -90,6 +94,7 @@ def fine_tune(
         on_progress=on_progress,
         is_local=num_workers == 0,
         checkpoints=checkpoints and checkpoints.of(rows, num_workers),
+        tracking=tracking if is_tracked(config.trainer) else None,
     )
     if num_workers == 0:  # half the cores: threads spin against the processes of idle engines
         import torch
@@ -161,7 +166,10 @@ def _train_on_worker(work: _Work) -> TrainingResult:
     rows = ray.get(work.annotated).to_pylist()
     checkpoint = nullcontext() if work.resume is None else work.resume.local()
     folder = tempfile.TemporaryDirectory(prefix="baldistill-student-")
-    with folder as scratch, checkpoint as resume:
+    tracked = nullcontext()
+    if is_main and work.tracking is not None:
+        tracked = tracking(work.storage, work.tracking)
+    with folder as scratch, checkpoint as resume, tracked:
         lessons = [lessons_of(row, work.prompts, work.config.target) for row in rows]
         firsts = [first for first, *_ in lessons]
         result = train(
@@ -177,6 +185,7 @@ def _train_on_worker(work: _Work) -> TrainingResult:
             is_main=is_main,
             checkpoints=work.checkpoints,
             resume=resume,
+            run_name=f"{Path(work.storage.root).name} {work.name}",
         )
         if is_main:
             work.storage.upload_dir(Path(scratch), work.name)

@@ -54,6 +54,7 @@ def train(
     resume: Path | None = None,
     explanations: Sequence[Explanation | None] | None = None,
     weights: Sequence[float] | None = None,
+    run_name: str | None = None,
 ) -> TrainingResult:
     """Fine-tune a causal language model on (prompt, target) pairs, loss on the target only.
 
@@ -61,7 +62,7 @@ def train(
     adapters merged, to the folder `output`. The seed fixes the order of examples, adapters' first
     values and dropout. What `student.checkpoint` asks for goes to `checkpoints`; with `resume`, the
     folder of one, training goes on from there. An example teaches its target and, apart from it,
-    its explanation if there are any; it counts in the loss by its weight.
+    its explanation if there are any; it counts in the loss by its weight. Trackers see `run_name`.
 
     Raises:
         UserError: The model cannot be loaded, the loss is no number, or memory does not suffice.
@@ -79,15 +80,14 @@ def train(
     encoded = encode_examples(prompts, targets, tokenizer, max_length, explanations, weights)
     reporter = _Reporter(config, report)
     saving = Saving(checkpoints, config.checkpoint, reporter.losses, resume, report)
-    args = training_arguments(config, seed, output)
+    args = training_arguments(config, seed, output, run_name)
     trainer = _trainer(model, encoded.rows, tokenizer, config, args, saving)
     trainer.add_callback(reporter)
     try:
         trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     except torch.OutOfMemoryError as error:
         raise _out_of_memory(config, error) from None
-    if not all(part_of_this_worker(p).isfinite().all() for p in trainer.model.parameters()):
-        raise _diverged("the student's weights are not finite after training", config)
+    _check_weights(trainer.model, config)
     model = _whole_model(trainer, init, config, is_main=is_main)
     if is_main:
         _save(model, tokenizer, output, own_dtype, config)
@@ -128,6 +128,11 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
             )
         self.losses.append((state.global_step, float(loss)))
         self._report(Progress(state.global_step, state.max_steps, float(loss)))
+
+
+def _check_weights(model: Any, config: StudentConfig) -> None:
+    if not all(part_of_this_worker(part).isfinite().all() for part in model.parameters()):
+        raise _diverged("the student's weights are not finite after training", config)
 
 
 def _diverged(what: str, config: StudentConfig) -> UserError:
