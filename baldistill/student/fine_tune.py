@@ -10,7 +10,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -166,7 +166,7 @@ def _train_on_worker(work: _Work) -> TrainingResult:
     rows = ray.get(work.annotated).to_pylist()
     checkpoint = nullcontext() if work.resume is None else work.resume.local()
     folder = tempfile.TemporaryDirectory(prefix="baldistill-student-")
-    tracked = nullcontext()
+    tracked: AbstractContextManager[None] = nullcontext()
     if is_main and work.tracking is not None:
         tracked = tracking(work.storage, work.tracking)
     with folder as scratch, checkpoint as resume, tracked:
