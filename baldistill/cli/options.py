@@ -65,11 +65,13 @@ def config_of(
     source, overrides = split_items(items)
     if not items and method is None and run_dir:
         from baldistill.run_folder import layout
+        from baldistill.run_folder.trust import check_code_is_safe
         from baldistill.storage import Storage
 
         folder = Storage.open(run_dir)
         if folder.exists(layout.CONFIG):
             config = load_config(folder.uri_of(layout.CONFIG))
+            check_code_is_safe(folder, config)
             if spends:
                 say_where_keys_go(folder, config)
             return config

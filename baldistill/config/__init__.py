@@ -19,6 +19,7 @@ from baldistill.config.sections import Section
 from baldistill.config.student import EvaluationConfig, LoraConfig, StudentConfig
 from baldistill.config.teachers import TeacherConfig, TierConfig, TransformersTeacher
 from baldistill.core.answers import Task
+from baldistill.core.own_policy import OwnPolicy
 from baldistill.core.policies import Errors, Gain, Schedule, Split
 from baldistill.uris import holds_secret, masked
 
@@ -134,7 +135,10 @@ class Config(Section):
                 f"{without}, and tail.seeds=wrong marks the student's answers to them: set "
                 "tail.seeds=random"
             )
-        if isinstance(self.budget.policy, Errors | Gain):
+        policy = self.budget.policy
+        if isinstance(policy, Errors | Gain) or (
+            isinstance(policy, OwnPolicy) and policy.questions
+        ):
             raise ValueError(
                 f"{without}, and budget.policy={self.budget.policy.kind} marks the student's "
                 "answers to training rows: set budget.policy=adaptive, or another"

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from baldistill.config.sections import (
+    OWN_PART,
     Count,
     Section,
     engine_shorthand,
@@ -15,13 +24,33 @@ from baldistill.config.sections import (
 )
 from baldistill.config.teachers import TierConfig
 from baldistill.core.majority import DEFAULT_VOTES
+from baldistill.core.own_parts import POLICIES, is_own
+from baldistill.core.own_policy import OwnPolicy
 from baldistill.core.policies import Adaptive, Errors, Gain, Naive, Natural, Schedule, Split
 
-use_as_section(Natural, Naive, Adaptive, Schedule, Split, Errors, Gain)
+_POLICIES = ("natural", "naive", "adaptive", "schedule", "split", "errors", "gain")
+use_as_section(Natural, Naive, Adaptive, Schedule, Split, Errors, Gain, OwnPolicy)
+
+
+def _kind_of(value: Any) -> str | None:
+    """Return the tag of a policy; all of users have the same."""
+    kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
+    if not isinstance(kind, str):
+        return None
+    known = {*_POLICIES, OWN_PART}
+    return OWN_PART if kind not in known and is_own(kind, POLICIES) else kind
+
 
 PolicyConfig: TypeAlias = Annotated[
-    Natural | Naive | Adaptive | Schedule | Split | Errors | Gain,
-    Field(discriminator="kind"),
+    Annotated[Natural, Tag("natural")]
+    | Annotated[Naive, Tag("naive")]
+    | Annotated[Adaptive, Tag("adaptive")]
+    | Annotated[Schedule, Tag("schedule")]
+    | Annotated[Split, Tag("split")]
+    | Annotated[Errors, Tag("errors")]
+    | Annotated[Gain, Tag("gain")]
+    | Annotated[OwnPolicy, Tag(OWN_PART)],
+    Discriminator(_kind_of),
     BeforeValidator(kind_shorthand),
 ]
 """A policy of `core.policies`, which checks its options by itself."""
@@ -33,7 +62,8 @@ class BudgetConfig(Section):
     total: Annotated[int, Field(ge=0)] = 1200
     """B: annotated examples over all stages. 0 evaluates the base student (zero-shot)."""
     policy: PolicyConfig = Adaptive()
-    """natural | naive | adaptive | schedule | split | errors | gain."""
+    """natural | naive | adaptive | schedule | split | errors | gain, or one of your own as
+    `{kind: "package.module:Name", options: {...}}`."""
     calls: Count | None = None
     """Cap on teacher calls, failed attempts included; by default only B limits them."""
     tokens: Count | None = None

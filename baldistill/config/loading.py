@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from baldistill.config import Config
+from baldistill.config.sections import OWN_PART
 from baldistill.errors import ConfigError
 from baldistill.masking import masked_start
 from baldistill.methods import preset
@@ -186,7 +187,7 @@ def _is_tag(before: Sequence[str], part: str, values: Any) -> bool:
             node = node[step]
         elif isinstance(node, list) and step.isdigit():
             node = node[int(step)]
-    if node == part:
+    if node == part or part == OWN_PART:
         return True
     kind = "transformers"  # of an engine without one
     return isinstance(node, Mapping) and part not in node and node.get("kind", kind) == part

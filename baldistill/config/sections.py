@@ -29,6 +29,8 @@ def _without_old_booleans(values: dict[str, Any]) -> dict[str, Any]:
 OpenOptions: TypeAlias = Annotated[dict[str, Any], AfterValidator(_without_old_booleans)]
 """Options that are handed on to an engine or a server, whose names it knows."""
 
+OWN_PART = "package.module:Name"
+"""The tag of parts of users in a union, as errors list it."""
 _RULES = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 

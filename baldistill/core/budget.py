@@ -25,6 +25,7 @@ from baldistill.core.longtail import (
     exact,
     head_domains,
 )
+from baldistill.core.own_policy import MeasuredOwn, OwnPolicy, own_quotas
 from baldistill.core.policies import (
     Adaptive,
     Asked,
@@ -96,8 +97,12 @@ def quotas(
 
     Raises:
         ValueError: The stage is not one of 1..K, the budget is negative, the counts describe no
-            corpus, or the policy lists a different number of stages.
+            corpus, the policy lists a different number of stages, or a user's policy gives
+            anything but whole numbers that sum to the stage's budget (`OwnPartError`).
     """
+    if isinstance(policy, OwnPolicy | MeasuredOwn):
+        _check_stage(counts, stage, num_stages)
+        return own_quotas(policy, counts, stage, num_stages, stage_budget)
     if isinstance(policy, Gain | MeasuredGain):
         return _gain_quotas(policy, counts, stage, num_stages, stage_budget)
     return _apportion(stage_budget, _shares(policy, counts, stage, num_stages))
@@ -125,7 +130,8 @@ def redistribute(
         num_stages: Stages K.
         amount: Examples to give away, 0 or more.
         exhausted: Domains that can take no more.
-        given: The quotas of this stage so far, for `Gain`.
+        given: The quotas of this stage so far, for `Gain` and for policies of users, whose
+            proportions these are.
 
     Returns:
         Extra quota of each other domain, summing to exactly `amount`. Empty when every
@@ -136,7 +142,10 @@ def redistribute(
     """
     if isinstance(policy, Gain | MeasuredGain):
         return _gain_quotas(policy, counts, stage, num_stages, amount, exhausted, given)
-    shares = _shares(policy, counts, stage, num_stages)
+    if isinstance(policy, OwnPolicy | MeasuredOwn):
+        shares: Mapping[str, int] = given or dict.fromkeys(counts, 1)
+    else:
+        shares = _shares(policy, counts, stage, num_stages)
     others = {domain: share for domain, share in shares.items() if domain not in exhausted}
     if not any(others.values()):
         others = dict.fromkeys(others, 1)

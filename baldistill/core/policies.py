@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
+from baldistill.core.own_policy import MeasuredOwn, OwnPolicy
+
 
 @dataclass(frozen=True, slots=True)
 class Natural:
@@ -220,9 +222,10 @@ class MeasuredGain:
         return max(error, 1 / (asked + 2))
 
 
-Policy: TypeAlias = (
+_Ours: TypeAlias = (
     Natural | Naive | Adaptive | Schedule | Split | Errors | MeasuredErrors | Gain | MeasuredGain
 )
+Policy: TypeAlias = _Ours | OwnPolicy | MeasuredOwn
 
 
 def _check_shares(name: str, value: float | tuple[float, ...]) -> None:

@@ -11,6 +11,8 @@ from rich.table import Table
 from baldistill.config import Config
 from baldistill.core.budget import TailQuota, partition, quotas, stage_budgets
 from baldistill.core.longtail import by_size
+from baldistill.core.own_parts import OwnPartError
+from baldistill.core.own_policy import MeasuredOwn, OwnPolicy
 from baldistill.core.policies import Asked, Errors, Gain, MeasuredErrors, MeasuredGain, Policy
 from baldistill.errors import ConfigError
 from baldistill.terminal import make_table
@@ -72,6 +74,8 @@ def policy_of(
     policy: Policy = config.budget.policy
     if isinstance(policy, Errors) and errors.answers:
         return MeasuredErrors(policy.floor, errors.answers)
+    if isinstance(policy, OwnPolicy):
+        return MeasuredOwn(policy, errors.answers, trained)
     if isinstance(policy, Gain):
         student = config.student
         kept = student.data == "cumulative" or student.init == "previous"
@@ -94,7 +98,10 @@ def plan_stage(
     """
     policy = policy or config.budget.policy
     budget = stage_budgets(config.budget.total, config.stages)[stage - 1]
-    quota = quotas(policy, counts, stage, config.stages, budget)
+    try:
+        quota = quotas(policy, counts, stage, config.stages, budget)
+    except OwnPartError as error:
+        raise ConfigError(f"budget.policy: {error}") from error
     parts = partition(quota, unused)
     return StagePlan(stage, budget, quota, dict(unused), parts.head, parts.tail)
 

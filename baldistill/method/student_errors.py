@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
 
+from baldistill.core.own_policy import OwnPolicy
 from baldistill.core.policies import Asked, Errors, Gain, Policy
 from baldistill.data.corpus import sample
 from baldistill.method.context import Context
@@ -31,7 +32,7 @@ def ask_student(context: Context, stage: int) -> StudentErrors:
     makes too few errors.
     """
     policy = context.config.budget.policy
-    if not isinstance(policy, Errors | Gain) or stage == 1:
+    if not isinstance(policy, Errors | Gain | OwnPolicy) or stage == 1 or not policy.questions:
         return StudentErrors()
     examples = questions_for_student(
         context.storage,
@@ -75,7 +76,7 @@ def questions_for_student(
 def policy_of_stage(context: Context, stage: int, errors: StudentErrors) -> Policy:
     """Return the balancing policy of a stage, with what earlier stages tell it."""
     config, storage = context.config, context.storage
-    if not isinstance(config.budget.policy, Gain):
+    if not isinstance(config.budget.policy, Gain | OwnPolicy):
         return policy_of(config, errors, {})
     trained, teacher = trained_before(storage, stage), asked_teacher_before(storage, stage)
     return policy_of(config, errors, trained, teacher)

@@ -1,7 +1,8 @@
 """A config that a run takes from its folder: whoever wrote it decides where the teacher's key goes.
 
 `baldistill run --run-dir DIR` goes on with config.yaml of DIR, and `teacher.base_url` there names
-the server that gets the key and the prompts. So another user's file needs the user's word.
+the server that gets the key and the prompts; and `budget.policy` may name code that is run. So
+another user's file needs the user's word.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from baldistill.config import Config
 from baldistill.config.engines import OpenAIOptions
+from baldistill.core.own_policy import OwnPolicy
 from baldistill.errors import ConfigError
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
@@ -40,6 +42,21 @@ def check_key_is_safe(storage: Storage, config: Config) -> list[str]:
 
 def _key_of(options: OpenAIOptions, config: Config) -> str:
     return f"{'tail.verifier' if options is config.tail.verifier else 'teacher'}.base_url"
+
+
+def check_code_is_safe(storage: Storage, config: Config) -> None:
+    """Refuse to import what a folder's config names, if somebody else may have named it.
+
+    Raises:
+        ConfigError: Another user wrote the file, or can write to it, and it names a user's part.
+    """
+    policy = config.budget.policy
+    if isinstance(policy, OwnPolicy) and (fault := _fault(storage)):
+        file = storage.uri_of(layout.CONFIG)
+        raise ConfigError(
+            f"{file} {fault}, and its budget.policy runs the code {policy.kind}. If you want that, "
+            f"name the file yourself: baldistill run {file} --run-dir {storage.uri}"
+        )
 
 
 def _fault(storage: Storage) -> str | None:

@@ -1,0 +1,34 @@
+"""A budget policy of one's own: domains by a power of their size, as multilingual models do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """A domain's share is n_d ** (1 / temperature): 1 follows the corpus, more is more even.
+
+    Source: Arivazhagan et al. 2019 (arXiv 1907.05019), section 3.
+    """
+
+    temperature: float = 5.0
+
+    def __post_init__(self) -> None:
+        """Refuse a temperature that has no meaning."""
+        if self.temperature < 1:
+            raise ValueError(f"temperature must be at least 1, not {self.temperature}")
+
+    def quotas(self, stage: Any) -> dict[str, int]:
+        """Return whole numbers that sum to `stage.budget`, by largest remainder.
+
+        `stage` is a `baldistill.core.own_policy.StageFacts`.
+        """
+        weights = {name: count ** (1 / self.temperature) for name, count in stage.counts.items()}
+        shares = {n: stage.budget * w / sum(weights.values()) for n, w in weights.items()}
+        quotas = {name: int(share) for name, share in shares.items()}
+        by_remainder = sorted(quotas, key=lambda name: (quotas[name] - shares[name], name))
+        for name in by_remainder[: stage.budget - sum(quotas.values())]:
+            quotas[name] += 1
+        return quotas

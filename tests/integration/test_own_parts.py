@@ -1,0 +1,79 @@
+"""Budget policies of users in runs: an installed package, and one that asks for the errors."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from plugins import install_plugin
+from runs import ENGINES
+
+from baldistill.commands.run import run
+from baldistill.config.loading import load_config
+from baldistill.placement.engines import Engines
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+SMALL = [
+    *ENGINES,
+    "stages=2",
+    "selection.metric=random",
+    "data.bundled_rows=200",
+    "data.bundled_evaluation_per_domain=1",
+    "evaluation.every_stage=false",
+    "evaluation.base_student=false",
+    "student.epochs=0.5",
+    "student.response.max_new_tokens=4",
+]
+ASKING = """
+import json
+
+class Asking:
+    def __init__(self, questions, file):
+        self.file = file
+
+    def quotas(self, stage):
+        told = {"stage": stage.stage, "trained": stage.trained, "answers": stage.answers}
+        with open(self.file, "a") as lines:
+            lines.write(json.dumps(told) + "\\n")
+        first = sorted(stage.counts)[stage.stage]
+        return {first: stage.budget}
+"""
+
+
+def test_an_installed_policy_decides_what_a_run_annotates(
+    engines: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(install_plugin(tmp_path))
+    importlib.invalidate_caches()
+    policy = "budget.policy={kind: temperature, options: {temperature: 1000}}"
+    config = load_config(None, [*SMALL, policy, "budget.total=24", "tail.fill=repeat"])
+    result = run(config, run_dir=tmp_path / "run", engines=engines, quiet=True)
+    assert result.metrics["budget"]["annotated"] == 24
+    for stage in ("01", "02"):
+        plan = json.loads((tmp_path / f"run/stages/{stage}/plan.json").read_text())
+        assert set(plan["quotas"].values()) == {1}, "twelve domains share twelve units"
+        rows = pq.read_table(tmp_path / f"run/stages/{stage}/annotated.parquet")
+        assert len(set(rows["domain"].to_pylist())) == 12
+
+
+def test_a_policy_may_ask_how_the_student_does(
+    engines: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "asking_policy.py").write_text(ASKING)
+    monkeypatch.syspath_prepend(tmp_path)
+    told = tmp_path / "told.jsonl"
+    kind = f"{{kind: 'asking_policy:Asking', options: {{questions: 2, file: {told}}}}}"
+    config = load_config(None, [*SMALL, f"budget.policy={kind}", "budget.total=8"])
+    run(config, run_dir=tmp_path / "run", engines=engines, quiet=True)
+    facts = [json.loads(line) for line in told.read_text().splitlines()]
+    planned, *measured = [fact for fact in facts if fact["stage"] == 2]
+    assert planned["answers"] == {}, "what baldistill plan shows, before there is a student"
+    assert measured
+    for fact in measured:
+        assert all(asked == 2 for asked, wrong in fact["answers"].values())
+        assert len(fact["answers"]) == 12
+        assert sum(fact["trained"].values()) == 4

@@ -1,0 +1,21 @@
+"""The example package of parts of one's own, installed as a user would."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+PLUGIN = Path(__file__).resolve().parents[1] / "examples" / "plugin"
+
+
+def install_plugin(folder: Path) -> Path:
+    """Let pip install it into a folder of a folder, without any network; return what to import from."""
+    source, target = folder / "source", folder / "site"
+    shutil.copytree(PLUGIN, source)
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--target"]
+    command = [sys.executable, "-m", "pip", "install", *options, str(target), str(source)]
+    subprocess.run(command, check=True, env=os.environ | {"PIP_NO_INPUT": "1"})
+    return target

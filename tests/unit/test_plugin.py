@@ -1,0 +1,92 @@
+"""The example package, as installed: found by its name and by its entry point."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from plugins import PLUGIN, install_plugin
+
+from baldistill.cli.options import config_of
+from baldistill.config import Config
+from baldistill.config.loading import dump_config, load_config
+from baldistill.errors import ConfigError
+from baldistill.method.plan import plan_all
+
+COUNTS = {"a": 700, "b": 200, "c": 60, "d": 30, "e": 10}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install_plugin(tmp_path_factory.mktemp("plugin"))
+
+
+@pytest.fixture
+def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(site)
+    importlib.invalidate_caches()
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("kind", ["temperature", "baldistill_temperature:Temperature"])
+def test_an_installed_policy_shares_the_budget(kind: str) -> None:
+    config = load_config(None, [f"budget.policy={kind}", "budget.total=401", "stages=2"])
+    plans = plan_all(config, COUNTS)
+    assert [sum(plan.quotas.values()) for plan in plans] == [201, 200]
+    assert 2 < plans[0].quotas["a"] / plans[0].quotas["e"] < 70**0.25
+    even = load_config(None, [f"budget.policy={{kind: '{kind}', options: {{temperature: 1000}}}}"])
+    assert set(plan_all(even, COUNTS)[0].quotas.values()) == {60}
+
+
+@pytest.mark.usefixtures("installed")
+def test_its_config_can_be_written_and_read_again() -> None:
+    config = load_config(PLUGIN / "quickstart.yaml", ["budget.policy.options.temperature=7"])
+    again = load_config(None, [])
+    assert config != again
+    text = json.dumps(config.model_dump(mode="json"))
+    assert Config.model_validate_json(text) == config
+    assert "temperature: 7" in dump_config(config)
+
+
+@pytest.mark.usefixtures("installed")
+def test_options_that_it_refuses_are_an_error_for_the_user() -> None:
+    options = "{kind: temperature, options: {temperature: 0.5}}"
+    config = load_config(None, [f"budget.policy={options}"])
+    with pytest.raises(ConfigError, match=r"budget.policy: temperature refuses .* at least 1"):
+        plan_all(config, COUNTS)
+
+
+@pytest.mark.usefixtures("installed")
+def test_reading_a_config_imports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "baldistill_temperature", raising=False)
+    load_config(PLUGIN / "quickstart.yaml")
+    load_config(None, ["budget.policy=temperature"])
+    assert "baldistill_temperature" not in sys.modules
+
+
+def test_what_is_not_installed_is_named() -> None:
+    config = load_config(None, ["budget.policy=no_such_package:Name"])
+    with pytest.raises(
+        ConfigError, match=r"budget.policy: no_such_package:Name cannot be imported"
+    ):
+        plan_all(config, COUNTS)
+    with pytest.raises(ConfigError, match=r"'adaptiv' is none of .* did you mean adaptive"):
+        load_config(None, ["budget.policy=adaptiv"])
+    with pytest.raises(
+        ConfigError, match=r"budget.policy: options.questions must be a whole number"
+    ):
+        load_config(None, ["budget.policy={kind: 'a:B', options: {questions: many}}"])
+    with pytest.raises(ConfigError, match=r"budget.policy.optons: unknown key; did you mean"):
+        load_config(None, ["budget.policy={kind: 'a:B', optons: {}}"])
+
+
+def test_a_folder_that_others_can_write_to_does_not_say_what_is_run(tmp_path: Path) -> None:
+    config = load_config(None, ["budget.policy=no_such_package:Name"])
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    assert config_of(None, str(tmp_path), None, spends=False) == config
+    (tmp_path / "config.yaml").chmod(0o666)
+    with pytest.raises(ConfigError, match=r"every user, and its budget.policy runs the code no_su"):
+        config_of(None, str(tmp_path), None, spends=False)
