@@ -12,7 +12,7 @@ PLUGIN = Path(__file__).resolve().parents[1] / "examples" / "plugin"
 
 
 def install_plugin(folder: Path) -> Path:
-    """Let pip install it into a folder of a folder, without any network; return what to import from."""
+    """Let pip install it into a new folder, without any network; return that folder."""
     source, target = folder / "source", folder / "site"
     shutil.copytree(PLUGIN, source)
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--target"]
