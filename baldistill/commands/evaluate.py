@@ -13,6 +13,7 @@ from baldistill.errors import UserError
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import StageLayout
 from baldistill.run_folder.reader import read_run
+from baldistill.run_folder.trust import check_code_is_safe
 from baldistill.storage import Storage
 
 
@@ -24,7 +25,10 @@ def is_run(model: str) -> bool:
 
 def config_of_run(run: str, overrides: list[str]) -> Config:
     """Return the config of a run, with options in place of its own."""
-    return load_config(Storage.open(run).uri_of(layout.CONFIG), overrides)
+    folder = Storage.open(run)
+    config = load_config(folder.uri_of(layout.CONFIG), overrides)
+    check_code_is_safe(folder, config)
+    return config
 
 
 def evaluate(

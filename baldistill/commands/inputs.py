@@ -12,12 +12,14 @@ from functools import partial
 from baldistill.answers.store import ResponseStore
 from baldistill.config import Config, DataConfig
 from baldistill.config.teachers import recorded_sources
+from baldistill.core.own_metrics import check_own_metrics
+from baldistill.core.own_parts import OwnPartError
 from baldistill.data.labels import label_sets
 from baldistill.data.likelihood_bins import Scorer
 from baldistill.data.prepare import prepare_corpus
 from baldistill.data.recorded_examples import RecordedSummary, find_recorded, prepare_recorded
 from baldistill.data.summary import CorpusSummary
-from baldistill.errors import DataError, MissingPackageError
+from baldistill.errors import ConfigError, DataError, MissingPackageError
 from baldistill.generation.replay import check_recording
 from baldistill.method.context import Context
 from baldistill.placement.engines import Engines
@@ -41,6 +43,10 @@ def prepare(
     student_prompts = student_prompts.for_target(config.student.target)
     teacher_prompts = tuple(load_prompts(t.prompts, model=t.model) for t in config.models_asked)
     check_recordings(config)
+    try:
+        check_own_metrics(config.evaluation.metrics)
+    except OwnPartError as error:
+        raise ConfigError(f"evaluation.metrics: {error}") from error
     chain, corpus = validated_corpus(config, storage, display)
     recorded = validated_recordings(config, chain, corpus, display)
     labels = label_sets(config, corpus.counts, storage)

@@ -136,13 +136,16 @@ class StudentConfig(Section):
 class EvaluationConfig(Section):
     """When the student is evaluated, and on whose answers."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"gold"})
+    added: ClassVar[frozenset[str]] = frozenset({"gold", "metrics"})
 
     gold: Literal["corpus", "teacher"] = "corpus"
     """`corpus`: the gold answers of the evaluation set; `teacher`: it has none, and what most of
     `rationale.votes` answers of the teacher conclude stands in. Figures then say how often the
     student agrees with its teacher, not how often it is right."""
 
+    metrics: dict[str, str] = Field(default={})
+    """Metrics of your own, by name: `package.module:Name`, or an entry point of the group
+    `baldistill.metrics`."""
     every_stage: bool = True
     """Evaluate after each stage; otherwise after the last one only."""
     base_student: bool = True

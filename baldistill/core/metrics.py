@@ -60,6 +60,7 @@ class Metrics:
         metric: The kind of the figures: accuracy, f1 (of labels), word_f1, or mixed.
         accuracy: Share of right answers (mean word F1 for `qa`), whatever the metric is.
         per_domain: Each domain's figure, in order of name.
+        own: Figures of users' own metrics, by name (`evaluation.metrics`).
     """
 
     macro: float
@@ -73,10 +74,14 @@ class Metrics:
     metric: Metric
     accuracy: float
     per_domain: dict[str, DomainScore]
+    own: dict[str, float] = field(default_factory=dict, kw_only=True)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures as a JSON-ready dictionary."""
-        return asdict(self)
+        """Return the figures as a JSON-ready dictionary, without `own` where there are none."""
+        figures = asdict(self)
+        if not self.own:
+            del figures["own"]
+        return figures
 
 
 def mean_scores(responses: pa.Table) -> dict[str, DomainScore]:

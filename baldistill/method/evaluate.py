@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -14,8 +15,11 @@ from baldistill.config import Config
 from baldistill.core.label_metrics import metrics_of_responses
 from baldistill.core.longtail import by_size, head_domains
 from baldistill.core.metrics import Metrics, against_teacher
+from baldistill.core.own_metrics import own_metrics
+from baldistill.core.own_parts import OwnPartError
 from baldistill.data.corpus import read_corpus
 from baldistill.equality import NOT_COMPARED
+from baldistill.errors import ConfigError
 from baldistill.method.context import Context
 from baldistill.method.evaluation_answers import evaluation_part
 from baldistill.method.select import WAITING_CPUS
@@ -55,6 +59,11 @@ def evaluate(context: Context, stage: int) -> Metrics:
         counts=context.corpus.counts,
         head=head,
     )
+    wanted = config.evaluation.metrics
+    try:
+        metrics = replace(metrics, own=own_metrics(wanted, metrics, context.corpus.counts))
+    except OwnPartError as error:
+        raise ConfigError(f"evaluation.metrics: {error}") from error
     storage.write_json(names.metrics, metrics.to_dict() | whose_answers(config))
     return metrics
 
@@ -114,6 +123,10 @@ def accuracy_table(
     summary = [
         [name, "", *(_cell(metrics.get(name)) for metrics in stages.values())]
         for name in layout.TABLE_METRICS
+    ]
+    summary += [
+        [name, "", *(_cell(metrics.get("own", {}).get(name)) for metrics in stages.values())]
+        for name in list(stages.values())[-1].get("own", {})
     ]
     columns = ["domain", "examples", *stages]
     return make_table(f"{title} on the evaluation set", columns, rows, summary)

@@ -53,6 +53,10 @@ def accuracy(run: RunFolder) -> Table:
         [name, "", "", "", *_scores([metrics.get(name) for metrics in stages.values()])]
         for name in METRIC_NAMES
     ]
+    summary += [
+        [name, "", "", "", *_scores([m.get("own", {}).get(name) for m in stages.values()])]
+        for name in dict.fromkeys(name for m in stages.values() for name in m.get("own", {}))
+    ]
     notes = [f"{hidden:,} domains between are left out; metrics.json has them."] if hidden else []
     notes.append(
         "Between macro, where each domain counts alike, and natural, where it counts by its n of N "

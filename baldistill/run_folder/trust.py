@@ -51,10 +51,14 @@ def check_code_is_safe(storage: Storage, config: Config) -> None:
         ConfigError: Another user wrote the file, or can write to it, and it names a user's part.
     """
     policy = config.budget.policy
-    if isinstance(policy, OwnPolicy) and (fault := _fault(storage)):
+    named = [f"budget.policy runs the code {policy.kind}"] if isinstance(policy, OwnPolicy) else []
+    named += [
+        f"evaluation.metrics runs the code {kind}" for kind in config.evaluation.metrics.values()
+    ]
+    if named and (fault := _fault(storage)):
         file = storage.uri_of(layout.CONFIG)
         raise ConfigError(
-            f"{file} {fault}, and its budget.policy runs the code {policy.kind}. If you want that, "
+            f"{file} {fault}, and its {', its '.join(named)}. If you want that, "
             f"name the file yourself: baldistill run {file} --run-dir {storage.uri}"
         )
 

@@ -193,9 +193,9 @@ class Space(Section):
         if not 1 <= len(self.metric) <= 2 or len(set(self.metric)) != len(self.metric):
             raise ValueError("metric must be one name or two different ones")
         for name in self.metric:
-            if name not in METRIC_NAMES and not name.startswith("domain/"):
+            if name not in METRIC_NAMES and not name.startswith(("domain/", "own/")):
                 raise ValueError(
-                    f"metric {name!r} is none of {', '.join(METRIC_NAMES)}, domain/NAME"
+                    f"metric {name!r} is none of {', '.join(METRIC_NAMES)}, domain/NAME, own/NAME"
                 )
         if self.search != "grid" and self.trials is None:
             raise ValueError(f"search {self.search} needs trials: how many")

@@ -92,7 +92,9 @@ def score_of(names: Sequence[str], metrics: Mapping[str, Any]) -> float:
 def metric_of(name: str, metrics: Mapping[str, Any]) -> float:
     """Return a metric by the name that a space gives it."""
     is_domain = name.startswith("domain/")
-    if is_domain:
+    if name.startswith("own/"):
+        value = metrics.get("own", {}).get(name.removeprefix("own/"))
+    elif is_domain:
         value = metrics["per_domain"].get(name.removeprefix("domain/"), {}).get("score")
     else:
         value = metrics.get(name)

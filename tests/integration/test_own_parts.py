@@ -50,9 +50,13 @@ def test_an_installed_policy_decides_what_a_run_annotates(
     monkeypatch.syspath_prepend(install_plugin(tmp_path))
     importlib.invalidate_caches()
     policy = "budget.policy={kind: temperature, options: {temperature: 1000}}"
-    config = load_config(None, [*SMALL, policy, "budget.total=24", "tail.fill=repeat"])
+    metric = "evaluation.metrics={gap: 'baldistill_temperature:Gap'}"
+    config = load_config(None, [*SMALL, policy, metric, "budget.total=24", "tail.fill=repeat"])
     result = run(config, run_dir=tmp_path / "run", engines=engines, quiet=True)
     assert result.metrics["budget"]["annotated"] == 24
+    scores = [domain["score"] for domain in result.metrics["per_domain"].values()]
+    assert result.metrics["own"] == {"gap": max(scores) - min(scores)}
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["own"] == result.metrics["own"]
     for stage in ("01", "02"):
         plan = json.loads((tmp_path / f"run/stages/{stage}/plan.json").read_text())
         assert set(plan["quotas"].values()) == {1}, "twelve domains share twelve units"

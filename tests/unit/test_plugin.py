@@ -1,4 +1,4 @@
-"""The example package, as installed: found by its name and by its entry point."""
+"""The example package, as installed: found by its names and by its entry points."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ import pytest
 from plugins import PLUGIN, install_plugin
 
 from baldistill.cli.options import config_of
+from baldistill.commands.evaluate import config_of_run
 from baldistill.config import Config
 from baldistill.config.loading import dump_config, load_config
+from baldistill.core.metrics import DomainScore, over_domains
+from baldistill.core.own_metrics import check_own_metrics, own_metrics
+from baldistill.core.own_parts import OwnPartError
 from baldistill.errors import ConfigError
 from baldistill.method.plan import plan_all
 
@@ -67,6 +71,31 @@ def test_reading_a_config_imports_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     assert "baldistill_temperature" not in sys.modules
 
 
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("kind", ["gap", "baldistill_temperature:Gap"])
+def test_an_installed_metric_measures(kind: str) -> None:
+    scores = {"a": DomainScore(0.9, 10), "b": DomainScore(0.2, 10)}
+    metrics = over_domains("accuracy", scores, 0.55, COUNTS, {"a"})
+    assert own_metrics({"mine": kind}, metrics, COUNTS) == {"mine": pytest.approx(0.7)}
+    assert "own" not in metrics.to_dict(), "a run without metrics of users has the files it had"
+
+
+class Odd:
+    def __init__(self, value: object = None) -> None:
+        self.value = value
+
+    def measure(self, scores: object, counts: object) -> object:
+        return self.value
+
+
+def test_what_is_no_figure_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = over_domains("accuracy", {"a": DomainScore(0.9, 10)}, 0.9, COUNTS, {"a"})
+    with pytest.raises(OwnPartError, match="measure must return a finite number, not None"):
+        own_metrics({"odd": f"{__name__}:Odd"}, metrics, COUNTS)
+    with pytest.raises(OwnPartError, match="os:system is no class with a method measure"):
+        check_own_metrics({"odd": "os:system"})
+
+
 def test_what_is_not_installed_is_named() -> None:
     config = load_config(None, ["budget.policy=no_such_package:Name"])
     with pytest.raises(
@@ -90,3 +119,7 @@ def test_a_folder_that_others_can_write_to_does_not_say_what_is_run(tmp_path: Pa
     (tmp_path / "config.yaml").chmod(0o666)
     with pytest.raises(ConfigError, match=r"every user, and its budget.policy runs the code no_su"):
         config_of(None, str(tmp_path), None, spends=False)
+    metric = load_config(None, ["evaluation.metrics={mine: 'no_such_package:Name'}"])
+    (tmp_path / "config.yaml").write_text(dump_config(metric))
+    with pytest.raises(ConfigError, match=r"its evaluation.metrics runs the code no_such_package"):
+        config_of_run(str(tmp_path), [])

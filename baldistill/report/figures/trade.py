@@ -17,6 +17,7 @@ from baldistill.report.figures.style import WIDTH
 from baldistill.report.formats import percent
 
 _FAR = 0.15  # below the median: a method that would press the others together
+_NARROWEST = 6.0  # of an axis, in percent
 _POINTS_PER_INCH = 72.0
 _FONT = 8.0
 
@@ -36,6 +37,7 @@ def trade(data: Mapping[str, Any]) -> Figure:
     for row in near:
         _draw_point(axes, row, colours[row["method"]])
     axes.margins(0.12)
+    _widen(axes)
     axes.set_xlabel(f"macro {measure} (%): the mean over domains")
     axes.set_ylabel(f"natural {measure} (%): domains weighted by their size")
     axes.grid()
@@ -79,6 +81,13 @@ def _draw_point(axes: Axes, row: Mapping[str, Any], colour: str) -> None:
     axes.errorbar(x, y, height, width, color=colour, lw=0.9, alpha=0.7, zorder=2)
     edge: dict[str, Any] = {"edgecolors": "white", "linewidths": 0.8}
     axes.scatter(x, y, s=_area(row["worst"]["mean"]), color=colour, alpha=0.85, zorder=3, **edge)
+
+
+def _widen(axes: Axes) -> None:
+    """Give each axis at least some points of width: a tenth of a point should not look far."""
+    for limits, set_limits in ((axes.get_xlim(), axes.set_xlim), (axes.get_ylim(), axes.set_ylim)):
+        missing = max(0.0, _NARROWEST - (limits[1] - limits[0])) / 2
+        set_limits(limits[0] - missing, limits[1] + missing)
 
 
 def _size_legend(figure: Figure) -> None:

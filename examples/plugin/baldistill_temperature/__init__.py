@@ -1,4 +1,4 @@
-"""A budget policy of one's own: domains by a power of their size, as multilingual models do."""
+"""Parts of one's own: a policy by a power of the domains' sizes, and the gap between domains."""
 
 from __future__ import annotations
 
@@ -32,3 +32,11 @@ class Temperature:
         for name in by_remainder[: stage.budget - sum(quotas.values())]:
             quotas[name] += 1
         return quotas
+
+
+class Gap:
+    """How far the best domain is from the worst: 0 where all are alike."""
+
+    def measure(self, scores: dict[str, float], counts: dict[str, int]) -> float:
+        """Return the difference, from figures in [0, 1] by domain; sizes are not needed here."""
+        return max(scores.values()) - min(scores.values())
