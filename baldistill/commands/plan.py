@@ -25,6 +25,7 @@ from baldistill.config import Config
 from baldistill.config.loading import dump_config, load_config
 from baldistill.core.longtail import imbalance
 from baldistill.core.majority import quorum
+from baldistill.core.policies import Errors, Gain
 from baldistill.data.corpus import sample
 from baldistill.errors import ConfigError
 from baldistill.method.plan import StagePlan, plan_all, quota_table, teacher_warnings
@@ -210,8 +211,8 @@ def show(config: Config, result: RunPlan, display: Display) -> None:
         f"({config.budget.policy.kind}): {result.real:,} real explained, {result.new:,} new written"
         + (f", {result.further:,} real explained again" if result.further else "")
     )
-    if accepted := _accepted_without_gold(config):
-        display.say(accepted)
+    for note in filter(None, (_quotas_to_come(config), _accepted_without_gold(config))):
+        display.say(note)
     if config.evaluation.gold == "teacher":
         display.say(
             "the teacher answers the evaluation set, too, before the first stage (evaluation.gold="
@@ -240,6 +241,18 @@ def show(config: Config, result: RunPlan, display: Display) -> None:
         + " and ".join(_pool(teacher) for teacher in placement.teachers)
         + f", student {_pool(placement.student)}, training "
         + (f"{placement.num_workers} workers" if placement.num_workers else "in the driver")
+    )
+
+
+def _quotas_to_come(config: Config) -> str | None:
+    """Say that the quotas of later stages are not known yet, where the student decides them."""
+    policy = config.budget.policy
+    if not isinstance(policy, Errors | Gain) or config.stages == 1:
+        return None
+    return (
+        f"from stage 2 on the quotas follow the student's errors (budget.policy={policy.kind}): "
+        f"before each stage it answers up to {policy.questions} real examples of each domain, and "
+        "no teacher is asked; those shown are a guess without its errors"
     )
 
 

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from baldistill.commands.inputs import scratch_folder
-from baldistill.commands.plan import RunPlan, plan, plan_run
+from baldistill.commands.plan import RunPlan, plan, plan_run, show
 from baldistill.config import Config
 from baldistill.config.loading import dump_config, load_config
 from baldistill.errors import ConfigError, DataError, FolderInUseError
 from baldistill.method.plan import teacher_warnings
 from baldistill.placement.resources import Cluster, place
+from baldistill.progress.display import Display
 from baldistill.run_folder.lock import only_run_in
 from baldistill.storage import Storage
 
@@ -162,6 +163,22 @@ def test_a_plan_estimates_tokens_and_money() -> None:
     longer = planned(rationale={"max_new_tokens": 500})
     assert longer.tokens > free.tokens
     assert longer.calls == free.calls
+
+
+def test_a_plan_says_that_quotas_will_follow_the_students_errors(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def said(*overrides: str) -> str:
+        config = load_config(None, ["budget.total=400", *overrides])
+        show(config, plan_run(config, COUNTS, place(config, Cluster.single(2))), Display())
+        return " ".join("".join(capsys.readouterr()).split())
+
+    for kind in ("gain", "errors"):
+        assert "errors" not in said("stages=1", f"budget.policy={kind}").replace("(errors)", "")
+        told = said(f"budget.policy={kind}")
+        assert f"follow the student's errors (budget.policy={kind})" in told
+        assert "up to 40 real examples of each domain" in told
+    assert "errors" not in said("budget.policy=adaptive")
 
 
 def test_a_plan_says_which_cap_would_end_the_run() -> None:
