@@ -59,3 +59,14 @@ def test_a_comparison_whose_corpus_has_no_domain_of_the_questions_has_no_such_pi
     for row in data["rows"]:
         row["natural"] = {"mean": None, "half": None}
     assert [picture.name for picture in draw_comparison(data)] == ["comparison"]
+
+
+@pytest.mark.parametrize("num_methods", [10, 11])
+def test_many_methods_are_rows_with_numbers_instead_of_lines(num_methods: int) -> None:
+    data = comparison(num_methods)
+    data["rows"][3]["per_domain"]["sums"]["mean"] = None
+    picture = draw_comparison(data)[0]
+    for row in data["rows"]:
+        assert picture.svg.count(f">{row['method']}<") == 1
+    cells = picture.svg.count(">60<") - 1  # but for the tick of an axis
+    assert cells == (2 if num_methods > 10 else 0), "macro and domain of random-ft-cot"
