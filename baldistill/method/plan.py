@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -102,7 +103,8 @@ def plan_stage(
         quota = quotas(policy, counts, stage, config.stages, budget)
     except OwnPartError as error:
         raise ConfigError(f"budget.policy: {error}") from error
-    parts = partition(quota, unused)
+    # a real example fills as many units as it may have rationales
+    parts = partition(quota, {d: n * config.rationale.per_example for d, n in unused.items()})
     return StagePlan(stage, budget, quota, dict(unused), parts.head, parts.tail)
 
 
@@ -128,10 +130,9 @@ def plan_all(config: Config, counts: Mapping[str, int]) -> list[StagePlan]:
         plan = plan_stage(config, counts, unused, stage, policy)
         plans.append(plan)
         trained.update(plan.quotas)
-        for domain, quota in plan.head.items():
-            unused[domain] -= quota
-        for domain, tail in plan.tail.items():
-            unused[domain] -= tail.real
+        real = {**plan.head, **{domain: tail.real for domain, tail in plan.tail.items()}}
+        for domain, units in real.items():
+            unused[domain] -= math.ceil(units / config.rationale.per_example)
     return plans
 
 

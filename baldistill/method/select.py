@@ -100,7 +100,7 @@ def uses_metric(config: Config, stage: int) -> bool:
 
 def candidate_counts(plan: StagePlan, per_quota: float | None) -> dict[str, int]:
     """Return candidates of each domain: a multiple of a head quota, all that is left of a tail."""
-    counts = {domain: tail.real for domain, tail in plan.tail.items()}
+    counts = {d: min(tail.real, plan.unused[d]) for d, tail in plan.tail.items()}
     for domain, quota in plan.head.items():
         unused = plan.unused[domain]
         wanted = unused if per_quota is None else max(math.ceil(quota * per_quota), quota + SPARES)

@@ -16,6 +16,7 @@ from baldistill.config import Config
 from baldistill.config.loading import dump_config, load_config
 from baldistill.errors import ConfigError, DataError, FolderInUseError
 from baldistill.method.plan import teacher_warnings
+from baldistill.method.select import candidate_counts
 from baldistill.placement.resources import Cluster, place
 from baldistill.progress.display import Display
 from baldistill.run_folder.lock import only_run_in
@@ -82,8 +83,12 @@ def test_a_plan_counts_further_rationales() -> None:
     assert (turned.new, turned.further, turned.calls) == (140, 0, 400 + 140)
     assert of("tail.fill=[repeat, synthesize]").calls == 260
     several = of("rationale.per_example=3")
-    assert several.calls == 400
-    assert several.calls_at_most == tried * 2 + 400 * 2 + units * 4
+    # 80 units of each domain: the smallest two have 30 and 10 rows
+    assert (several.real, several.new, several.calls) == (4 * 80 + 30, 50, 400)
+    assert several.calls_at_most == (3 * 80 + 200 + 60 + 30 + 10) * 2 + 400 * 2 + units * 4
+    (stage,) = several.stages
+    assert stage.tail.keys() == {"e"}
+    assert candidate_counts(stage, 3.0) == {"a": 240, "b": 200, "c": 60, "d": 30, "e": 10}
 
 
 def test_a_plan_counts_the_votes_of_another_model_at_its_own_price() -> None:
