@@ -461,11 +461,6 @@ def test_another_model_votes_under_the_same_caps_at_its_own_price(lab: Lab) -> N
         verifier = replace(writer, config=options, tier=2)
         return synthesize(wanted, domains(*wanted), [writer], settings, stage=2, verifier=verifier)
 
-    lab.caps = Caps(examples=200, calls=11)
-    capped = run()
-    assert capped.refused == "calls"
-    assert len(lab.calls()) == 11
-    lab.caps = Caps(examples=200)
     result = run()
     assert Counter(row.domain for row in result.annotated) == {"rash": 4}
     assert {row.reason for row in result.rejected} == {"not verified"}
@@ -482,6 +477,11 @@ def test_another_model_votes_under_the_same_caps_at_its_own_price(lab: Lab) -> N
     assert voted["cost"] == pytest.approx(expected / 1e6)
     assert run() == result
     assert len(lab.calls()) == 16
+
+    lab.folder, lab.store = lab.folder / "2", lab.folder / "2" / "store"
+    lab.caps = Caps(examples=200, calls=11)
+    assert run().refused == "calls"
+    assert len(lab.calls()) == 16 + 11
 
 
 def test_a_domain_that_is_a_label_takes_no_other(lab: Lab) -> None:
