@@ -72,7 +72,7 @@ def test_each_method_trains_on_exactly_the_budget(
     elif method == "balance-ft-cot" or method.startswith("baldistill-"):
         assert sources == {"real", "synthetic"}
     elif method == "diverse-tail":
-        assert {"real", "further"} <= sources <= {"real", "further", "synthetic"}
+        assert "real" in sources <= {"real", "further", "synthetic"}
         ways = {(row["example_id"], row["rationale"]) for row in rows}
         assert len(ways) == len(rows), "no rationale of an example stands twice"
     elif method in ("llm2llm", "active-synthesis"):
