@@ -21,7 +21,8 @@ from baldistill.run_folder import layout
 from baldistill.terminal import make_table
 
 _MOST_DOMAINS = 40
-_NOT_BAD = ("duplicate", "duplicate_id", "in_evaluation_set")  # reasons other than a bad row
+_NOT_BAD = ("duplicate", "duplicate_id", "near_duplicate", "in_evaluation_set")
+"""Reasons other than a bad row."""
 
 
 @dataclass(frozen=True, slots=True)

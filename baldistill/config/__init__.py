@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from baldistill.config.budget import BudgetConfig, RationaleConfig, SelectionConfig, TailConfig
-from baldistill.config.data import Columns, DataConfig, DomainsConfig
+from baldistill.config.data import Columns, DataConfig, DomainsConfig, NearDuplicatesConfig
 from baldistill.config.placement import ClusterConfig
 from baldistill.config.sections import Section
 from baldistill.config.student import EvaluationConfig, LoraConfig, StudentConfig
@@ -30,6 +30,7 @@ __all__ = [
     "DataConfig",
     "DomainsConfig",
     "LoraConfig",
+    "NearDuplicatesConfig",
     "StudentConfig",
     "Task",
 ]

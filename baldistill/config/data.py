@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from baldistill.config.sections import Count, Section, Share
+from baldistill.config.sections import Count, Section, Share, switch
 from baldistill.core.answers import Task
 from baldistill.uris import holds_secret, masked
 
@@ -105,10 +105,22 @@ class DomainsConfig(Section):
         return self
 
 
+class NearDuplicatesConfig(Section):
+    """Which rows are near duplicates: those whose sets of n-grams of words overlap."""
+
+    threshold: Annotated[float, Field(ge=0.5, le=1.0)] = 0.8
+    """Jaccard similarity, |A & B| / |A | B|, from which on two questions are near duplicates."""
+    ngram: Annotated[int, Field(ge=1, le=13)] = 3
+    """Words in a row that count as one; marks are words. A shorter question is one n-gram."""
+    same_numbers: bool = True
+    """Only questions with the same numbers are near duplicates: with others they have another
+    answer."""
+
+
 class DataConfig(Section):
     """The corpus and the evaluation set."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"domains", "bundled_level"})
+    added: ClassVar[frozenset[str]] = frozenset({"domains", "bundled_level", "near_duplicates"})
 
     train: str | tuple[str, ...] = "bundled"
     """File, folder, glob or URI (s3://, gs://, hdfs://, hf://datasets/OWNER/NAME/path), or a list
@@ -137,6 +149,9 @@ class DataConfig(Section):
     max_bad_fraction: Share = 0.05
     """If more than this share of the rows cannot be used, the run stops and shows examples of them.
     Duplicates, and rows that stand in the evaluation set, are quarantined too but do not count."""
+    near_duplicates: Annotated[NearDuplicatesConfig | None, BeforeValidator(switch)] = None
+    """Leaves out rows whose question is nearly that of an earlier row of their domain, or of a row
+    of the evaluation set; `true` by the defaults."""
     bundled_level: Literal[1, 2] = 1
     """How hard the questions of the bundled corpus are. Those of 2 have longer sums, more steps and
     rarer words; the bundled teacher explains some 80 % of them as they should be."""

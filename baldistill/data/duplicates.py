@@ -14,7 +14,7 @@ to the writing tasks through the object store; the driver never holds it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -22,8 +22,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc as ipc
+import ray
 
-from baldistill.data.staged_part import KEYS, ReadReport, key_file, open_keys
+from baldistill.data.ray_pass import Track, run_tasks, run_tasks_as_refs
+from baldistill.data.staged_part import KEYS, KeyCount, ReadReport, key_file, open_keys
 from baldistill.storage import Storage
 
 KEYS_PER_PARTITION = 2_000_000
@@ -54,12 +56,38 @@ class Duplicates:
         return np.where(repeats, first, -1)
 
 
+def search_keys(
+    reports: Sequence[ReadReport | KeyCount], storage: Storage, track: Track, group: str
+) -> ray.ObjectRef[Duplicates]:
+    """Find the keys that occur more than once in some key files; `group` names what it writes."""
+    groups = group_parts(reports)
+    num_keys = sum(report.num_keys for report in reports)
+    num_partitions = count_partitions(num_keys)
+    partitions: list[int | None] = list(range(num_partitions))
+    names = [f"{group}-{number:06d}" for number in range(len(groups))]
+    if num_partitions == 1:
+        partitions, names = [None], [name for group in groups for name in group]
+    else:
+
+        def divide(number: int) -> Iterator[int]:
+            yield divide_keys(storage, groups[number], num_partitions, names[number])
+
+        assert sum(run_tasks(divide, len(groups), "divide keys", track)) == num_keys
+
+    def search(number: int) -> Iterator[pa.Table]:
+        yield repeated_keys(storage, names, partitions[number])
+
+    tables = run_tasks_as_refs(search, num_partitions)
+    # DEFAULT lets the task run anywhere; a Ray Tune trial would keep it in its own placement group
+    return ray.remote(join_repeated).options(scheduling_strategy="DEFAULT").remote(*tables)
+
+
 def count_partitions(num_keys: int) -> int:
     """Return the number of partitions for the keys: the smallest power of two that is enough."""
     return 1 << (max(0, num_keys - 1) // KEYS_PER_PARTITION).bit_length()
 
 
-def group_parts(reports: Sequence[ReadReport]) -> list[list[str]]:
+def group_parts(reports: Sequence[ReadReport | KeyCount]) -> list[list[str]]:
     """Group consecutive parts with about a partition's number of keys; one task divides a group."""
     groups: list[list[str]] = []
     room = 0

@@ -7,6 +7,7 @@ big JSONL files are counted, so that line numbers are exact wherever a file is c
    the quarantine folder (`read_unit.py`).
 2. duplicates: each range of the key space is searched for keys that occur twice
    (`duplicates.py`). If there are more than 2 M rows, a pass before it divides their keys by range.
+   By option, further passes look for near duplicates (`cleaning.py`).
 3. split: each part gives its top-k of every domain by a seeded hash, and the driver merges them
    (`split.py`).
    Before it, a corpus without a column of domains gets them by two passes (`made_domains.py`).
@@ -28,6 +29,7 @@ import pyarrow as pa
 import ray
 
 from baldistill.config import DataConfig
+from baldistill.data.cleaning import find_near_duplicates, find_near_evaluation
 from baldistill.data.corpus_checks import (
     check_domain_tasks,
     check_domains,
@@ -36,18 +38,12 @@ from baldistill.data.corpus_checks import (
     check_share_bad,
     warnings_of,
 )
-from baldistill.data.duplicates import (
-    Duplicates,
-    count_partitions,
-    divide_keys,
-    group_parts,
-    join_repeated,
-    repeated_keys,
-)
+from baldistill.data.duplicates import Duplicates, search_keys
 from baldistill.data.file_format import inspect_files
 from baldistill.data.likelihood_bins import Scorer
 from baldistill.data.made_domains import make_domains
-from baldistill.data.ray_pass import Track, run_tasks, run_tasks_as_refs, untracked
+from baldistill.data.near_duplicates import Neighbours
+from baldistill.data.ray_pass import Track, run_tasks, untracked
 from baldistill.data.read_unit import ReadPlan, count_segment, read_unit
 from baldistill.data.rows import mapped_columns
 from baldistill.data.sources import find_files, write_bundled
@@ -68,7 +64,7 @@ from baldistill.data.units import (
     segments_to_count,
 )
 from baldistill.data.validate import EVALUATION, MAX_FILES, TRAIN
-from baldistill.data.write_corpus import WriteReport, write_part
+from baldistill.data.write_corpus import Cleaned, WriteReport, write_part
 from baldistill.errors import DataError
 from baldistill.records import QUARANTINE
 from baldistill.run_folder import layout
@@ -121,10 +117,19 @@ def _prepare(
     parts = [report.name for report in reports if report.num_valid]
     num_valid = sum(report.num_valid for report in reports)
     make_domains(config, seed, parts, num_valid, storage, track, scorer)
-    duplicates = _find_duplicates(reports, storage, track)
-    chosen = _choose_evaluation(config, seed, parts, duplicates, storage, track)
+    duplicates, rule = search_keys(reports, storage, track, "group"), config.near_duplicates
+    near = ray.put(Neighbours.none())
+    if rule is not None:
+        near = find_near_duplicates(rule, parts, duplicates, storage, track)
+    chosen = _choose_evaluation(config, seed, parts, duplicates, near, storage, track)
+    evaluation = ray.put(EvaluationSet.of(chosen))
+    near_evaluation = ray.put(Neighbours.none())
+    if rule is not None:
+        near_evaluation = find_near_evaluation(rule, parts, evaluation, storage)
     optional = set[str]().union(*(report.optional for report in reports))
-    written = _write_corpus(plan, parts, duplicates, chosen, optional, storage, track)
+    written = _write_corpus(
+        plan, parts, duplicates, evaluation, (near, near_evaluation), optional, storage, track
+    )
 
     summary = summarise(reports, written)
     has_choices = any(report.num_with_choices for report in written)
@@ -178,36 +183,12 @@ def _read(plan: ReadPlan, storage: Storage, track: Track) -> list[ReadReport]:
     return sorted(reports, key=lambda report: report.name)
 
 
-def _find_duplicates(
-    reports: Sequence[ReadReport], storage: Storage, track: Track
-) -> ray.ObjectRef[Duplicates]:
-    groups = group_parts(reports)
-    num_keys = sum(report.num_keys for report in reports)
-    num_partitions = count_partitions(num_keys)
-    partitions: list[int | None] = list(range(num_partitions))
-    names = [f"group-{number:06d}" for number in range(len(groups))]
-    if num_partitions == 1:
-        partitions, names = [None], [name for group in groups for name in group]
-    else:
-
-        def divide(number: int) -> Iterator[int]:
-            yield divide_keys(storage, groups[number], num_partitions, names[number])
-
-        assert sum(run_tasks(divide, len(groups), "divide keys", track)) == num_keys
-
-    def search(number: int) -> Iterator[pa.Table]:
-        yield repeated_keys(storage, names, partitions[number])
-
-    tables = run_tasks_as_refs(search, num_partitions)
-    # DEFAULT lets the task run anywhere; a Ray Tune trial would keep it in its own placement group
-    return ray.remote(join_repeated).options(scheduling_strategy="DEFAULT").remote(*tables)
-
-
 def _choose_evaluation(
     config: DataConfig,
     seed: int,
     parts: Sequence[str],
     duplicates: ray.ObjectRef[Duplicates],
+    near: ray.ObjectRef[Neighbours],
     storage: Storage,
     track: Track,
 ) -> pa.Table:
@@ -217,7 +198,14 @@ def _choose_evaluation(
 
     def task(index: int) -> Iterator[Candidates]:
         yield part_candidates(
-            storage, parts[index], ray.get(duplicates), role, seed, most, by_chat=by_chat
+            storage,
+            parts[index],
+            ray.get(duplicates),
+            role,
+            seed,
+            most,
+            by_chat=by_chat,
+            near=ray.get(near),
         )
 
     merge = CandidateMerge(most)
@@ -236,13 +224,13 @@ def _write_corpus(
     plan: ReadPlan,
     parts: Sequence[str],
     duplicates: ray.ObjectRef[Duplicates],
-    chosen: pa.Table,
+    evaluation: ray.ObjectRef[EvaluationSet],
+    cleaned: tuple[ray.ObjectRef[Neighbours], ray.ObjectRef[Neighbours]],
     optional: set[str],
     storage: Storage,
     track: Track,
 ) -> list[WriteReport]:
     names = ray.put({file.index: file.shown for file in plan.files.values()})
-    evaluation = ray.put(EvaluationSet.of(chosen))
 
     def task(index: int) -> Iterator[WriteReport]:
         yield write_part(
@@ -252,6 +240,7 @@ def _write_corpus(
             ray.get(duplicates),
             ray.get(evaluation),
             optional,
+            Cleaned(*ray.get(list(cleaned))),
         )
 
     return list(run_tasks(task, len(parts), "write corpus", track))

@@ -35,9 +35,10 @@ Reason: TypeAlias = Literal[
     "duplicate",
     "duplicate_id",
     "in_evaluation_set",
+    "near_duplicate",
 ]
-"""Why a row is in quarantine. The last three are no faults of a row and do not count against
-`max_bad_fraction`."""
+"""Why a row is in quarantine. Those from `duplicate` on are no faults of a row and do not count
+against `max_bad_fraction`."""
 
 CONTENT_CHARS = 500
 

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from baldistill.core.selection import hash_score, merge_top_k, partial_top_k
 from baldistill.data.duplicates import Duplicates
 from baldistill.data.made_domains import read_domains, with_domains
+from baldistill.data.near_duplicates import Neighbours
 from baldistill.data.rows import count_values
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
@@ -56,11 +57,12 @@ def part_candidates(
     most: int,
     *,
     by_chat: bool = False,
+    near: Neighbours | None = None,
 ) -> Candidates:
     """Return at most `most` rows of each domain of a staged part, among those of a role.
 
-    Rows that repeat an earlier one are left out. With `by_chat` all turns of a chat have one hash,
-    so that chats are chosen whole, but for the last one of a domain.
+    Rows that repeat an earlier one, or are `near` one, are left out. With `by_chat` all turns of a
+    chat have one hash, so that chats are chosen whole, but for the last one of a domain.
     """
     table = pq.read_table(
         storage.path(f"{layout.STAGING}/rows/{name}.parquet"),
@@ -69,11 +71,13 @@ def part_candidates(
         use_threads=False,
     )
     table = with_domains(table, read_domains(storage, name))
+    position = table["position"].to_numpy()
     table = table.filter(
         pa.array(
             (table["role"].to_numpy() == role)
-            & (duplicates.originals(table["key"].to_numpy(), table["position"].to_numpy()) < 0)
-            & (duplicates.originals(table["id_key"].to_numpy(), table["position"].to_numpy()) < 0)
+            & (duplicates.originals(table["key"].to_numpy(), position) < 0)
+            & (duplicates.originals(table["id_key"].to_numpy(), position) < 0)
+            & ((near or Neighbours.none()).of_rows(position)[0] < 0)
         )
     )
     counts = count_values(table["domain"])

@@ -44,6 +44,14 @@ class ReadReport:
     error: str | None = None
 
 
+@dataclass(slots=True)
+class KeyCount:
+    """How many keys a key file has; `name` stands for a part's name in its path."""
+
+    name: str
+    num_keys: int = 0
+
+
 class ParquetFiles:
     """Parquet files (zstd) in folders that exist (see `prepare`); the first rows open a file."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 
 from baldistill.data.duplicates import Duplicates
 from baldistill.data.made_domains import read_domains, with_domains
+from baldistill.data.near_duplicates import Neighbours
 from baldistill.data.rows import BadRow, Reason, content_of, count_values, quarantine_table
 from baldistill.data.split import EvaluationSet
 from baldistill.data.staged_part import ParquetFiles
@@ -23,6 +25,7 @@ from baldistill.run_folder import layout
 from baldistill.storage import Storage
 
 _BATCH_ROWS = 8192
+Problem: TypeAlias = tuple[Reason, str]
 _CONTENT = ["position", "domain", "question", "answer"]
 
 
@@ -37,6 +40,29 @@ class WriteReport:
     num_with_choices: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What options of cleaning found.
+
+    Attributes:
+        near: Rows near an earlier one.
+        near_evaluation: Rows to train on that are near one of the evaluation set.
+    """
+
+    near: Neighbours = field(default_factory=Neighbours.none)
+    near_evaluation: Neighbours = field(default_factory=Neighbours.none)
+
+
+@dataclass(frozen=True, slots=True)
+class _Passes:
+    """What the passes before found, and the files' names by index."""
+
+    file_names: Mapping[int, str]
+    duplicates: Duplicates
+    evaluation: EvaluationSet
+    cleaned: Cleaned
+
+
 def write_part(
     storage: Storage,
     name: str,
@@ -44,12 +70,14 @@ def write_part(
     duplicates: Duplicates,
     evaluation: EvaluationSet,
     optional: Collection[str] = (),
+    cleaned: Cleaned | None = None,
 ) -> WriteReport:
     """Write the rows of a staged part to the folders that they belong to.
 
     `file_names` has the files' names by index, for the quarantine table. `optional` has those
-    optional columns that the tables of this corpus have.
+    optional columns that the tables of this corpus have. `cleaned` is what cleaning found.
     """
+    passes = _Passes(file_names, duplicates, evaluation, cleaned or Cleaned())
     report = WriteReport()
     schema = with_optional(EXAMPLES, optional)
     path = storage.path(f"{layout.STAGING}/rows/{name}.parquet")
@@ -58,7 +86,7 @@ def write_part(
         for batch in pq.ParquetFile(source).iter_batches(_BATCH_ROWS, use_threads=False):
             table = with_domains(pa.Table.from_batches([batch]), made, start)
             start += len(batch)
-            _write_batch(table, schema, name, writers, report, file_names, duplicates, evaluation)
+            _write_batch(table, schema, name, writers, report, passes)
     return report
 
 
@@ -68,20 +96,16 @@ def _write_batch(
     name: str,
     writers: ParquetFiles,
     report: WriteReport,
-    file_names: Mapping[int, str],
-    duplicates: Duplicates,
-    evaluation: EvaluationSet,
+    passes: _Passes,
 ) -> None:
     position = table["position"].to_numpy()
-    same_content = duplicates.originals(table["key"].to_numpy(), position)
-    same_id = duplicates.originals(table["id_key"].to_numpy(), position)
-    unique = (same_content < 0) & (same_id < 0)
-    chosen = unique & np.isin(position, evaluation.position)
+    repeated = _repeated(table, passes)
+    unique = np.ones(len(table), np.bool_)
+    unique[list(repeated)] = False
+    chosen = unique & np.isin(position, passes.evaluation.position)
     is_train = unique & ~chosen & (table["role"].to_numpy() != EVALUATION)
-    same_chat = np.isin(row_of(position), row_of(evaluation.position))
-    leaked = is_train & np.isin(table["question_key"].to_numpy(), evaluation.question_key)
-    leaked |= is_train & same_chat
-    is_train &= ~leaked
+    leaked = _leaked(table, is_train, passes)
+    is_train[list(leaked)] = False
 
     for folder, mask, counts in (
         (layout.TRAIN, is_train, report.train),
@@ -92,32 +116,64 @@ def _write_batch(
         counts.update(count_values(rows["domain"]))
 
     report.num_with_choices += len(table) - table["choices"].null_count
-
-    problems: list[tuple[int, Reason, str]] = []
-    for index in np.flatnonzero(~unique | leaked):
-        if same_content[index] >= 0:
-            where = _place(same_content[index], file_names)
-            found: tuple[Reason, str] = "duplicate", f"same domain and question as {where}"
-        elif same_id[index] >= 0:
-            found = "duplicate_id", f"same id as {_place(same_id[index], file_names)}"
-        elif same_chat[index]:
-            found = "in_evaluation_set", "another turn of its chat is in the evaluation set"
-        else:
-            found = "in_evaluation_set", "the same question is in the evaluation set"
-        problems.append((int(index), *found))
-    quarantined = _quarantined(table, problems, file_names)
+    problems = sorted((repeated | leaked).items())
+    quarantined = _quarantined(table, problems, passes.file_names)
     writers.write(f"{layout.QUARANTINE}/set-{name}.parquet", quarantined)
-    report.quarantined.update(reason for _, reason, _ in problems)
+    report.quarantined.update(reason for _, (reason, _) in problems)
     report.num_capped += len(table) - int(is_train.sum() + chosen.sum()) - len(problems)
 
 
+def _repeated(table: pa.Table, passes: _Passes) -> dict[int, Problem]:
+    """Return the rows that repeat an earlier row, by index."""
+    position, names = table["position"].to_numpy(), passes.file_names
+    same_content = passes.duplicates.originals(table["key"].to_numpy(), position)
+    same_id = passes.duplicates.originals(table["id_key"].to_numpy(), position)
+    near, similarity = passes.cleaned.near.of_rows(position)
+    found: dict[int, Problem] = {}
+    for index in np.flatnonzero((same_content >= 0) | (same_id >= 0) | (near >= 0)):
+        if same_content[index] >= 0:
+            where = _place(same_content[index], names)
+            found[int(index)] = "duplicate", f"same domain and question as {where}"
+        elif same_id[index] >= 0:
+            found[int(index)] = "duplicate_id", f"same id as {_place(same_id[index], names)}"
+        else:
+            where = _place(near[index], names)
+            found[int(index)] = "near_duplicate", f"{similarity[index]:.2f} like {where}"
+    return found
+
+
+def _leaked(
+    table: pa.Table, is_train: npt.NDArray[np.bool_], passes: _Passes
+) -> dict[int, Problem]:
+    """Return the rows to train on that the evaluation set holds in some form, by index."""
+    position, evaluation = table["position"].to_numpy(), passes.evaluation
+    same_chat = np.isin(row_of(position), row_of(evaluation.position))
+    same_question = np.isin(table["question_key"].to_numpy(), evaluation.question_key)
+    near, similarity = passes.cleaned.near_evaluation.of_rows(position)
+    found: dict[int, Problem] = {}
+    for index in np.flatnonzero(is_train & (same_chat | same_question | (near >= 0))):
+        if same_chat[index]:
+            detail = "another turn of its chat is in the evaluation set"
+            found[int(index)] = "in_evaluation_set", detail
+        elif same_question[index]:
+            found[int(index)] = (
+                "in_evaluation_set",
+                "the same question is in the evaluation set",
+            )
+        else:
+            where = _place(near[index], passes.file_names)
+            detail = f"{similarity[index]:.2f} like {where}, which is in the evaluation set"
+            found[int(index)] = "near_duplicate", detail
+    return found
+
+
 def _quarantined(
-    table: pa.Table, problems: list[tuple[int, Reason, str]], file_names: Mapping[int, str]
+    table: pa.Table, problems: Sequence[tuple[int, Problem]], file_names: Mapping[int, str]
 ) -> pa.Table:
-    picked = table.select(_CONTENT).take(pa.array([index for index, _, _ in problems], pa.int64()))
+    picked = table.select(_CONTENT).take(pa.array([index for index, _ in problems], pa.int64()))
     files: list[str] = []
     bad: list[BadRow] = []
-    for (_, reason, detail), values in zip(problems, picked.to_pylist(), strict=True):
+    for (_, (reason, detail)), values in zip(problems, picked.to_pylist(), strict=True):
         file, row = place_of(values.pop("position"))
         files.append(file_names[file])
         bad.append(BadRow(row, reason, detail, content_of(values)))

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from baldistill.config import Columns, DataConfig
-from baldistill.data import duplicates, prepare
+from baldistill.data import cleaning, duplicates, prepare
 from baldistill.data.prepare import prepare_corpus
 from baldistill.data.summary import CorpusSummary
 from baldistill.data.text import example_ids
@@ -393,3 +393,54 @@ def test_lists_of_acceptable_answers(tmp_path: Path, storage: Storage) -> None:
     for row in found:
         further = [f"no. {row['answer']}"] if row["domain"] == "sums" else None
         assert row["alternatives"] == further
+
+
+def test_near_duplicates_go_to_quarantine_with_their_partner(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However the work is divided; and rows near the evaluation set are not trained on."""
+    rng = random.Random(0)
+    words = [f"{a}{b}{c}" for a in "klmnp" for b in "aeiou" for c in "rstvz"]
+    rows = [
+        {"question": " ".join(rng.choices(words, k=20)), "answer": "a", "domain": rng.choice("ab")}
+        for _ in range(300)
+    ]
+    copies = [{**row, "question": row["question"] + " please"} for row in rows[:40]]
+    elsewhere = {**rows[50], "question": rows[50]["question"] + " ?", "domain": "b"}
+    elsewhere["domain"] = {"a": "b", "b": "a"}[rows[50]["domain"]]
+    first = write_jsonl(tmp_path / "1.jsonl", [*rows, *copies[:20], elsewhere])
+    second = write_jsonl(tmp_path / "2.jsonl", copies[20:])
+    asked = [{**rows[60], "question": "so " + rows[60]["question"], "domain": "a"}]
+    asked += [{**asked[0], "question": rows[299]["question"] + " now"}, *make_rows({"b": 3})]
+    asked.append({**asked[1], "question": asked[1]["question"] + " !"})
+    evaluation = write_jsonl(tmp_path / "e.jsonl", asked)
+    options: Any = {"evaluation": evaluation, "near_duplicates": True}
+    summary, out = run(storage, [first, second], **options)
+    assert summary.quarantined == {"near_duplicate": 43}
+    assert len(out["train"]) == 341 - 42
+    found = {(Path(r["file"]).name, r["row"]): r["detail"] for r in out["quarantine"]}
+    for number in range(20):
+        assert found["1.jsonl", 301 + number].endswith(f" like row {1 + number} of {first}")
+        assert found["2.jsonl", 1 + number].endswith(f" like row {21 + number} of {first}")
+    where = f"of {evaluation}, which is in the evaluation set"
+    assert found["1.jsonl", 61].endswith(f" like row 1 {where}")
+    assert found["1.jsonl", 300].endswith(f" like row 2 {where}")
+    assert found["e.jsonl", 6].endswith(f" like row 2 of {evaluation}")
+
+    plan_segments, group = prepare.plan_segments, prepare.group_segments
+    monkeypatch.setattr(prepare, "plan_segments", lambda files: plan_segments(files, 10_000))
+    monkeypatch.setattr(prepare, "group_segments", lambda segments: group(segments, 10_000))
+    monkeypatch.setattr(duplicates, "KEYS_PER_PARTITION", 2_000)
+    monkeypatch.setattr(cleaning, "FIRSTS_PER_ROUND", 200)
+    again, same = run(storage, [first, second], **options)
+    assert (again, same) == (summary, out)
+    assert len(storage.list("corpus/train")) > 2
+
+    # a seeded split, domains by words: no row of the evaluation set is near another row
+    made: Any = {"columns": {"domain": None}, "domains": {"clusters": 2}}
+    summary, out = run(storage, [first, second], near_duplicates={"threshold": 0.7}, **made)
+    assert summary.num_rows_read == 341
+    asked_again = {row["question"].removesuffix(" ?") for row in out["evaluation"]}
+    kept = {row["question"].removesuffix(" please").removesuffix(" ?") for row in out["train"]}
+    assert len(asked_again) > 10
+    assert not kept & {question.removesuffix(" please") for question in asked_again}
