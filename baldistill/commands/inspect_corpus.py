@@ -21,7 +21,7 @@ from baldistill.run_folder import layout
 from baldistill.terminal import make_table
 
 _MOST_DOMAINS = 40
-_NOT_BAD = ("duplicate", "duplicate_id", "near_duplicate", "in_evaluation_set")
+_NOT_BAD = ("duplicate", "duplicate_id", "near_duplicate", "in_evaluation_set", "contaminated")
 """Reasons other than a bad row."""
 
 

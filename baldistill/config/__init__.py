@@ -13,7 +13,13 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from baldistill.config.budget import BudgetConfig, RationaleConfig, SelectionConfig, TailConfig
-from baldistill.config.data import Columns, DataConfig, DomainsConfig, NearDuplicatesConfig
+from baldistill.config.data import (
+    Columns,
+    DataConfig,
+    DecontaminateConfig,
+    DomainsConfig,
+    NearDuplicatesConfig,
+)
 from baldistill.config.placement import ClusterConfig
 from baldistill.config.sections import Section
 from baldistill.config.student import EvaluationConfig, LoraConfig, StudentConfig
@@ -28,6 +34,7 @@ __all__ = [
     "Columns",
     "Config",
     "DataConfig",
+    "DecontaminateConfig",
     "DomainsConfig",
     "LoraConfig",
     "NearDuplicatesConfig",

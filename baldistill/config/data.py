@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -117,10 +118,53 @@ class NearDuplicatesConfig(Section):
     answer."""
 
 
+def _refuse_credentials(uris: Iterable[str]) -> None:
+    for uri in uris:
+        if holds_secret(uri):
+            raise ValueError(
+                f"{masked(uri)} has credentials in it: take them out and set them in the "
+                "environment"
+            )
+
+
+class DecontaminateConfig(Section):
+    """Which rows hold a question that the student is marked on."""
+
+    files: tuple[str, ...] = ()
+    """Further files, globs or URIs of questions, such as benchmarks: what stands in them is not
+    trained on, besides the evaluation set."""
+    column: str | None = None
+    """The column of the questions in `files`; by default that of `columns.question`."""
+    ngram: Annotated[int, Field(ge=4, le=50)] = 8
+    """Words in a row; marks do not count. A question with fewer words is not found."""
+    threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    """Share of the n-grams of a question from which on a row holds it."""
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _one_file(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("files")
+    @classmethod
+    def _no_credentials(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        _refuse_credentials(value)
+        return value
+
+
+def _files_alone(value: Any) -> Any:
+    """Let a file or a list of files stand for a section."""
+    if isinstance(value, str) and value:
+        return {"files": value}
+    return {"files": value} if isinstance(value, list | tuple) else switch(value)
+
+
 class DataConfig(Section):
     """The corpus and the evaluation set."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"domains", "bundled_level", "near_duplicates"})
+    added: ClassVar[frozenset[str]] = frozenset(
+        {"domains", "bundled_level", "near_duplicates", "decontaminate"}
+    )
 
     train: str | tuple[str, ...] = "bundled"
     """File, folder, glob or URI (s3://, gs://, hdfs://, hf://datasets/OWNER/NAME/path), or a list
@@ -152,6 +196,9 @@ class DataConfig(Section):
     near_duplicates: Annotated[NearDuplicatesConfig | None, BeforeValidator(switch)] = None
     """Leaves out rows whose question is nearly that of an earlier row of their domain, or of a row
     of the evaluation set; `true` by the defaults."""
+    decontaminate: Annotated[DecontaminateConfig | None, BeforeValidator(_files_alone)] = None
+    """Leaves out rows to train on that hold most of a question of the evaluation set (`true`), and
+    of further files (a list of them)."""
     bundled_level: Literal[1, 2] = 1
     """How hard the questions of the bundled corpus are. Those of 2 have longer sums, more steps and
     rarer words; the bundled teacher explains some 80 % of them as they should be."""
@@ -181,13 +228,18 @@ class DataConfig(Section):
     @classmethod
     def _no_credentials(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
         """Refuse credentials, since `config.yaml` of the run folder holds these texts."""
-        for uri in (value,) if isinstance(value, str) else value or ():
-            if holds_secret(uri):
-                raise ValueError(
-                    f"{masked(uri)} has credentials in it: take them out and set them in the "
-                    "environment"
-                )
+        _refuse_credentials((value,) if isinstance(value, str) else value or ())
         return value
+
+    @model_validator(mode="after")
+    def _questions_have_a_column(self) -> DataConfig:
+        rule = self.decontaminate
+        if rule and rule.files and not rule.column and self.columns.messages is not None:
+            raise ValueError(
+                "decontaminate: the corpus has chats, so name the column of the questions in "
+                "these files: data.decontaminate.column=question"
+            )
+        return self
 
     @model_validator(mode="after")
     def _domains_come_from_one_place(self) -> DataConfig:

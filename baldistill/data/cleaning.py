@@ -1,7 +1,8 @@
 """The passes that look for rows that should not be trained on, by option, before rows are written.
 
 Near duplicates (`near_duplicates.py`) come before the evaluation set is chosen, so that it holds
-none, and again after it, for rows to train on that are near a row of it.
+none, and again after it, for rows to train on that are near a row of it. So do rows that hold a
+question of it, or of further files (`contamination.py`).
 
 What grows with the number of rows is on storage: 16 bytes for each band of a row, some 16 bands.
 Keys that repeat go through the object store. The n-grams of rows that others are compared with
@@ -17,14 +18,18 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from baldistill.config import NearDuplicatesConfig
+from baldistill.config import DataConfig, DecontaminateConfig, NearDuplicatesConfig
 from baldistill.core.ngrams import Hashes, HashLists, Integers, mix
+from baldistill.core.overlap import References
+from baldistill.data import contamination
 from baldistill.data import near_duplicates as near
 from baldistill.data.duplicates import Duplicates, search_keys
 from baldistill.data.near_duplicates import Neighbours, Texts
 from baldistill.data.ray_pass import Track, run_tasks, run_tasks_as_refs
+from baldistill.data.sources import SourceFile
 from baldistill.data.split import EvaluationSet
 from baldistill.data.staged_part import KeyCount
+from baldistill.errors import DataError
 from baldistill.storage import Storage
 
 FIRSTS_PER_ROUND = 2_000_000
@@ -60,7 +65,7 @@ def find_near_duplicates(
     found: list[ray.ObjectRef[pa.Table]] = []
     for number in range(num_rounds):
         wanted = _remote(_firsts, repeated, number, num_rounds)
-        texts = _gather(rule, parts, wanted, storage, bands=False)
+        texts = _gather_rows(rule, parts, wanted, storage, bands=False)
 
         def compare(index: int, texts: Any = texts) -> Iterator[pa.Table]:
             yield from near.compare_part(
@@ -71,6 +76,29 @@ def find_near_duplicates(
     return _remote(near.resolve, *found)
 
 
+def find_leaks(
+    config: DataConfig,
+    files: Sequence[SourceFile],
+    parts: Sequence[str],
+    evaluation: ray.ObjectRef[EvaluationSet],
+    storage: Storage,
+) -> tuple[list[ray.ObjectRef[Neighbours]], list[str]]:
+    """Find rows to train on that are near one of the evaluation set, and those that hold one.
+
+    `files` are further ones whose questions no row may hold.
+
+    Returns:
+        The former and the latter; and warnings.
+    """
+    near_evaluation, contaminated = ray.put(Neighbours.none()), ray.put(Neighbours.none())
+    warnings: list[str] = []
+    if config.near_duplicates is not None:
+        near_evaluation = find_near_evaluation(config.near_duplicates, parts, evaluation, storage)
+    if config.decontaminate is not None:
+        contaminated, warnings = find_contaminated(config, files, parts, evaluation, storage)
+    return [near_evaluation, contaminated], warnings
+
+
 def find_near_evaluation(
     rule: NearDuplicatesConfig,
     parts: Sequence[str],
@@ -78,7 +106,7 @@ def find_near_evaluation(
     storage: Storage,
 ) -> ray.ObjectRef[Neighbours]:
     """Find the rows to train on that are near one of the evaluation set, whatever its domain."""
-    gathered = _gather(rule, parts, _remote(_positions, evaluation), storage, bands=True)
+    gathered = _gather_rows(rule, parts, _remote(_positions, evaluation), storage, bands=True)
 
     def compare(index: int) -> Iterator[pa.Table]:
         texts, band, owner = ray.get(gathered)
@@ -87,7 +115,79 @@ def find_near_evaluation(
     return _remote(near.nearest, *run_tasks_as_refs(compare, len(parts)))
 
 
-def _gather(
+def find_contaminated(
+    config: DataConfig,
+    files: Sequence[SourceFile],
+    parts: Sequence[str],
+    evaluation: ray.ObjectRef[EvaluationSet],
+    storage: Storage,
+) -> tuple[ray.ObjectRef[Neighbours], list[str]]:
+    """Find the rows to train on that hold a question of the evaluation set or of further files.
+
+    Returns:
+        The rows, and warnings.
+
+    Raises:
+        DataError: A file cannot be read, or no question is long enough.
+    """
+    rule = config.decontaminate
+    assert rule is not None
+    column, wanted = contamination.column_of(config), _remote(_positions, evaluation)
+
+    def read(index: int) -> Iterator[pa.Table]:
+        for texts in contamination.evaluation_questions(
+            storage, parts[index], ray.get(wanted), rule
+        ):
+            yield _gathered(texts, None)
+
+    tables, warnings = _read_files(files, column, rule)
+    gathered = _remote(_join, *tables, *run_tasks_as_refs(read, len(parts)))
+    indexed = _remote(_index, gathered, rule.threshold)
+    shown = [file.shown for file in files]
+    warnings += contamination.check_references(ray.get(_remote(_sizes, indexed)), shown, rule)
+
+    def compare(index: int) -> Iterator[pa.Table]:
+        references, positions = ray.get(indexed)
+        yield from contamination.contaminated_rows(
+            storage, parts[index], references, positions, ray.get(wanted), rule
+        )
+
+    return _remote(near.nearest, *run_tasks_as_refs(compare, len(parts))), warnings
+
+
+def _read_files(
+    files: Sequence[SourceFile], column: str, rule: DecontaminateConfig
+) -> tuple[list[ray.ObjectRef[pa.Table]], list[str]]:
+    """Return the n-grams of the questions in each file, and warnings."""
+    read = ray.remote(_read_file).options(num_returns=2, scheduling_strategy="DEFAULT")
+    found = [read.remote(file, column, rule) for file in files]
+    warnings = []
+    for file, (error, num_bad) in zip(files, ray.get([ref for _, ref in found]), strict=True):
+        if error is not None:
+            raise DataError(error)
+        if num_bad:
+            warnings.append(
+                f"{num_bad} rows of {file.shown} have no text in `{column}`: nothing is compared "
+                "with them"
+            )
+    return [table for table, _ in found], warnings
+
+
+def _read_file(
+    file: SourceFile, column: str, rule: DecontaminateConfig
+) -> tuple[pa.Table, tuple[str | None, int]]:
+    """Return the n-grams of a file's questions; and an error, and how many are no text."""
+    tables, num_bad = [_GATHERED.empty_table()], 0
+    try:
+        for texts, bad in contamination.questions_of_file(file, column, rule):
+            tables.append(_gathered(texts, None))
+            num_bad += bad
+    except DataError as error:  # raised here, it would arrive wrapped in the traces of Ray
+        return tables[0], (str(error), 0)
+    return pa.concat_tables(tables), (None, num_bad)
+
+
+def _gather_rows(
     rule: NearDuplicatesConfig,
     parts: Sequence[str],
     wanted: ray.ObjectRef[Integers],
@@ -95,16 +195,23 @@ def _gather(
     *,
     bands: bool,
 ) -> Any:
+    """Bring the n-grams of some rows to the object store (see `_join`)."""
+
     def read(index: int) -> Iterator[pa.Table]:
         for texts, keys in near.gather(storage, parts[index], ray.get(wanted), rule, bands=bands):
-            lists = pa.ListArray.from_arrays(
-                pa.array(texts.ngrams.offsets, pa.int32()), pa.array(texts.ngrams.values)
-            )
-            nothing = pa.nulls(len(lists), pa.list_(pa.uint64()))
-            rows = nothing if keys is None else pa.array(keys.tolist(), pa.list_(pa.uint64()))
-            yield pa.table([pa.array(texts.position), lists, rows], schema=_GATHERED)
+            yield _gathered(texts, keys)
 
     return _remote(_join, *run_tasks_as_refs(read, len(parts)))
+
+
+def _gathered(texts: Texts, keys: Hashes | None) -> pa.Table:
+    """Return texts, and their band keys, as a table of _GATHERED."""
+    lists = pa.ListArray.from_arrays(
+        pa.array(texts.ngrams.offsets, pa.int32()), pa.array(texts.ngrams.values)
+    )
+    nothing = pa.nulls(len(lists), pa.list_(pa.uint64()))
+    rows = nothing if keys is None else pa.array(keys.tolist(), pa.list_(pa.uint64()))
+    return pa.table([pa.array(texts.position), lists, rows], schema=_GATHERED)
 
 
 def _join(*tables: pa.Table) -> tuple[Texts, Hashes, Integers]:
@@ -119,6 +226,17 @@ def _join(*tables: pa.Table) -> tuple[Texts, Hashes, Integers]:
     owner = np.repeat(np.arange(len(rows)), [len(row or ()) for row in rows])
     order = np.argsort(keys, kind="stable")
     return texts, keys[order], owner[order]
+
+
+def _index(
+    gathered: tuple[Texts, Hashes, Integers], threshold: float
+) -> tuple[References, Integers]:
+    """Return the references, and their positions."""
+    return References.of(gathered[0].ngrams, threshold), gathered[0].position
+
+
+def _sizes(indexed: tuple[References, Integers]) -> Integers:
+    return indexed[0].ngrams.sizes
 
 
 _EMPTY = pa.array([], pa.large_list(pa.uint64()))

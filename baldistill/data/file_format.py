@@ -27,22 +27,29 @@ _CHATS = frozenset({"messages", "conversations", "conversation", "chat", "dialog
 
 
 def inspect_files(
-    files: Sequence[SourceFile], columns: Mapping[str, str], *, mapped: bool = True
+    files: Sequence[SourceFile],
+    columns: Mapping[str, str],
+    *,
+    mapped: bool = True,
+    option: str | None = None,
 ) -> list[SourceFile]:
     """Check every file's beginning; return the files that are not empty.
 
     What is returned also knows how it is compressed, and whether it is a JSON array.
-    `columns` maps our names to the user's; without `mapped`, no option can change the latter.
+    `columns` maps our names to the user's; without `mapped`, no option can change the latter, and
+    `option` is the one that can, if it is not in `data.columns`.
 
     Raises:
         DataError: A file cannot be opened, is of another format, or lacks a column.
     """
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
-        found = pool.map(lambda file: _inspect(file, columns, mapped), files)
+        found = pool.map(lambda file: _inspect(file, columns, mapped, option), files)
         return [file for file in found if file is not None]
 
 
-def _inspect(file: SourceFile, columns: Mapping[str, str], mapped: bool) -> SourceFile | None:
+def _inspect(
+    file: SourceFile, columns: Mapping[str, str], mapped: bool, option: str | None
+) -> SourceFile | None:
     try:
         head = _read_head(file)
         if file.format != "parquet" and (compression := compression_of(head)):
@@ -59,7 +66,7 @@ def _inspect(file: SourceFile, columns: Mapping[str, str], mapped: bool) -> Sour
     optional = {"choices"} if file.format == "jsonl" else set()
     if names is not None:
         required = {ours: theirs for ours, theirs in columns.items() if ours not in optional}
-        check_columns(names, required, file.shown, mapped=mapped)
+        check_columns(names, required, file.shown, mapped=mapped, option=option)
     return file
 
 
@@ -160,7 +167,12 @@ def _column_names(head: bytes, file: SourceFile) -> list[str] | None:
 
 
 def check_columns(
-    names: Sequence[str], required: Mapping[str, str], shown: str, *, mapped: bool = True
+    names: Sequence[str],
+    required: Mapping[str, str],
+    shown: str,
+    *,
+    mapped: bool = True,
+    option: str | None = None,
 ) -> None:
     """Check that a file has the required columns.
 
@@ -178,11 +190,15 @@ def check_columns(
         example = folded[near[0]] if near else "NAME"
         if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
             hint = "; its fields seem to be separated by another character than a comma."
-        if ours == "question" and (chats := _CHATS.intersection(names)):
+        if ours == "question" and option is None and (chats := _CHATS.intersection(names)):
             hint = (
                 f"; are there chats in `{min(chats)}`? Then set data.columns.messages={min(chats)}."
             )
-        fix = f"Set data.columns.{ours}={example}" if mapped else f"Name it `{theirs}` in the file"
+        fix = (
+            f"Set {option or f'data.columns.{ours}'}={example}"
+            if mapped
+            else f"Name it `{theirs}` in the file"
+        )
         raise DataError(
             f"{shown}: no column `{theirs}` for the {ours}{hint} The columns are: {listed}. {fix}"
         )

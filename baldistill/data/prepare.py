@@ -7,7 +7,8 @@ big JSONL files are counted, so that line numbers are exact wherever a file is c
    the quarantine folder (`read_unit.py`).
 2. duplicates: each range of the key space is searched for keys that occur twice
    (`duplicates.py`). If there are more than 2 M rows, a pass before it divides their keys by range.
-   By option, further passes look for near duplicates (`cleaning.py`).
+   By option, further passes look for near duplicates, and for rows that hold a question of the
+   evaluation set (`cleaning.py`).
 3. split: each part gives its top-k of every domain by a seeded hash, and the driver merges them
    (`split.py`).
    Before it, a corpus without a column of domains gets them by two passes (`made_domains.py`).
@@ -29,7 +30,8 @@ import pyarrow as pa
 import ray
 
 from baldistill.config import DataConfig
-from baldistill.data.cleaning import find_near_duplicates, find_near_evaluation
+from baldistill.data.cleaning import find_leaks, find_near_duplicates
+from baldistill.data.contamination import find_references
 from baldistill.data.corpus_checks import (
     check_domain_tasks,
     check_domains,
@@ -117,23 +119,22 @@ def _prepare(
     parts = [report.name for report in reports if report.num_valid]
     num_valid = sum(report.num_valid for report in reports)
     make_domains(config, seed, parts, num_valid, storage, track, scorer)
-    duplicates, rule = search_keys(reports, storage, track, "group"), config.near_duplicates
+    duplicates = search_keys(reports, storage, track, "group")
     near = ray.put(Neighbours.none())
-    if rule is not None:
-        near = find_near_duplicates(rule, parts, duplicates, storage, track)
+    if config.near_duplicates is not None:
+        near = find_near_duplicates(config.near_duplicates, parts, duplicates, storage, track)
     chosen = _choose_evaluation(config, seed, parts, duplicates, near, storage, track)
     evaluation = ray.put(EvaluationSet.of(chosen))
-    near_evaluation = ray.put(Neighbours.none())
-    if rule is not None:
-        near_evaluation = find_near_evaluation(rule, parts, evaluation, storage)
+    leaks, odd = find_leaks(config, plan.references, parts, evaluation, storage)
     optional = set[str]().union(*(report.optional for report in reports))
     written = _write_corpus(
-        plan, parts, duplicates, evaluation, (near, near_evaluation), optional, storage, track
+        plan, parts, duplicates, evaluation, (near, *leaks), optional, storage, track
     )
 
     summary = summarise(reports, written)
     has_choices = any(report.num_with_choices for report in written)
-    summary = replace(summary, warnings=warnings_of(summary, config, has_choices=has_choices))
+    warnings = [*warnings_of(summary, config, has_choices=has_choices), *odd]
+    summary = replace(summary, warnings=warnings)
     if not summary.quarantined:
         storage.write_table(f"{layout.QUARANTINE}/none.parquet", QUARANTINE.empty_table())
     check_domains(summary)
@@ -145,7 +146,8 @@ def _plan(config: DataConfig, track: Track) -> ReadPlan:
     """Find the files, look at each, and cut them into units."""
     train = find_files(config.train, "train", config.format)
     evaluation = find_files(config.evaluation or (), "evaluation", config.format, len(train))
-    if len(train) + len(evaluation) > MAX_FILES:
+    references = find_references(config, len(train) + len(evaluation))
+    if len(train) + len(evaluation) + len(references) > MAX_FILES:
         raise DataError(f"data.train: more than {MAX_FILES:,} files; put them together")
     both = {file.path for file in train} & {file.path for file in evaluation}
     if both:
@@ -166,7 +168,8 @@ def _plan(config: DataConfig, track: Track) -> ReadPlan:
         yield segment, count_segment(files[segment.file], segment)
 
     num_lines = dict(run_tasks(count, len(cut_files), "count lines", track))
-    return ReadPlan(files, group_segments(number_rows(segments, num_lines)), config)
+    units = group_segments(number_rows(segments, num_lines))
+    return ReadPlan(files, units, config, references)
 
 
 def _read(plan: ReadPlan, storage: Storage, track: Track) -> list[ReadReport]:
@@ -225,12 +228,13 @@ def _write_corpus(
     parts: Sequence[str],
     duplicates: ray.ObjectRef[Duplicates],
     evaluation: ray.ObjectRef[EvaluationSet],
-    cleaned: tuple[ray.ObjectRef[Neighbours], ray.ObjectRef[Neighbours]],
+    cleaned: Sequence[ray.ObjectRef[Neighbours]],
     optional: set[str],
     storage: Storage,
     track: Track,
 ) -> list[WriteReport]:
-    names = ray.put({file.index: file.shown for file in plan.files.values()})
+    files = [*plan.files.values(), *plan.references]
+    names = ray.put({file.index: file.shown for file in files})
 
     def task(index: int) -> Iterator[WriteReport]:
         yield write_part(

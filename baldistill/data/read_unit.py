@@ -32,11 +32,15 @@ PART_ROWS = 500_000
 
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
-    """The files by index, the segments that each task reads, and the config."""
+    """The files by index, the segments that each task reads, and the config.
+
+    `references` are the further files of `data.decontaminate`, which are no part of the corpus.
+    """
 
     files: Mapping[int, SourceFile]
     units: Sequence[Sequence[Segment]]
     config: DataConfig
+    references: Sequence[SourceFile] = ()
 
 
 def count_segment(file: SourceFile, segment: Segment) -> int:

@@ -36,6 +36,7 @@ Reason: TypeAlias = Literal[
     "duplicate_id",
     "in_evaluation_set",
     "near_duplicate",
+    "contaminated",
 ]
 """Why a row is in quarantine. Those from `duplicate` on are no faults of a row and do not count
 against `max_bad_fraction`."""

@@ -47,10 +47,12 @@ class Cleaned:
     Attributes:
         near: Rows near an earlier one.
         near_evaluation: Rows to train on that are near one of the evaluation set.
+        contaminated: Rows to train on that hold a question of it, or of further files.
     """
 
     near: Neighbours = field(default_factory=Neighbours.none)
     near_evaluation: Neighbours = field(default_factory=Neighbours.none)
+    contaminated: Neighbours = field(default_factory=Neighbours.none)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +152,10 @@ def _leaked(
     same_chat = np.isin(row_of(position), row_of(evaluation.position))
     same_question = np.isin(table["question_key"].to_numpy(), evaluation.question_key)
     near, similarity = passes.cleaned.near_evaluation.of_rows(position)
+    held, share = passes.cleaned.contaminated.of_rows(position)
+    is_leaked = same_chat | same_question | (near >= 0) | (held >= 0)
     found: dict[int, Problem] = {}
-    for index in np.flatnonzero(is_train & (same_chat | same_question | (near >= 0))):
+    for index in np.flatnonzero(is_train & is_leaked):
         if same_chat[index]:
             detail = "another turn of its chat is in the evaluation set"
             found[int(index)] = "in_evaluation_set", detail
@@ -160,10 +164,14 @@ def _leaked(
                 "in_evaluation_set",
                 "the same question is in the evaluation set",
             )
-        else:
+        elif near[index] >= 0:
             where = _place(near[index], passes.file_names)
             detail = f"{similarity[index]:.2f} like {where}, which is in the evaluation set"
             found[int(index)] = "near_duplicate", detail
+        else:
+            where = _place(held[index], passes.file_names)
+            detail = f"holds {share[index]:.0%} of the n-grams of {where}"
+            found[int(index)] = "contaminated", detail
     return found
 
 

@@ -444,3 +444,49 @@ def test_near_duplicates_go_to_quarantine_with_their_partner(
     kept = {row["question"].removesuffix(" please").removesuffix(" ?") for row in out["train"]}
     assert len(asked_again) > 10
     assert not kept & {question.removesuffix(" please") for question in asked_again}
+
+
+def test_rows_that_hold_a_question_of_a_benchmark_are_not_trained_on(
+    tmp_path: Path, storage: Storage
+) -> None:
+    rng = random.Random(1)
+    words = [f"{a}{b}{c}" for a in "klmnp" for b in "aeiou" for c in "rstvz"]
+    asked = [" ".join(rng.choices(words, k=16)) for _ in range(9)]
+    rows = [
+        {"question": " ".join(rng.choices(words, k=20)), "answer": "a", "domain": "ab"[i % 2]}
+        for i in range(100)
+    ]
+    rows[3]["question"] = f"{rows[3]['question']}. {asked[0].upper()}! And then?"
+    rows[5]["question"] = "What is it? " + " ".join(asked[1].split()[:12])  # 5 of 9 8-grams
+    rows[6]["question"] = "What is it? " + " ".join(asked[2].split()[:11])  # 4 of 9
+    rows[7]["question"] = f"{asked[4]} {asked[8]}"
+    train = write_jsonl(tmp_path / "train.jsonl", rows)
+    held = [{**rows[0], "question": question} for question in [*asked[:4], "Why?"]]
+    evaluation = write_jsonl(tmp_path / "e.jsonl", held)
+    path = tmp_path / "benchmark.csv"
+    path.write_text("id,prompt\n" + "".join(f"{i},{q}\n" for i, q in enumerate(asked[4:])) + "x,\n")
+    rule = {"files": str(path), "column": "prompt"}
+    summary, out = run(storage, train, evaluation=evaluation, decontaminate=rule)
+    assert {row["row"]: (row["reason"], row["detail"]) for row in out["quarantine"]} == {
+        4: ("contaminated", f"holds 100% of the n-grams of row 1 of {evaluation}"),
+        6: ("contaminated", f"holds 56% of the n-grams of row 2 of {evaluation}"),
+        8: ("contaminated", f"holds 100% of the n-grams of row 1 of {path}"),
+    }
+    assert summary.quarantined == {"contaminated": 3}
+    assert sum(summary.counts.values()) == 97
+    short, no_text = sorted(w for w in summary.warnings if "row" in w and "no eval" not in w)[::-1]
+    assert no_text == f"1 rows of {path} have no text in `prompt`: nothing is compared with them"
+    assert short.startswith("1 of 10 questions of the evaluation set, ")
+
+    # a seeded split: its rows are no leak of themselves
+    for rule in (True, {"threshold": 1.0, "ngram": 12}):
+        summary, out = run(storage, train, decontaminate=rule)
+        assert summary.quarantined == {}
+        assert len(out["evaluation"]) == 10
+    for rule, message in [
+        (["nowhere.jsonl"], r"data.decontaminate.files: nowhere.jsonl does not exist"),
+        ([str(path)], r"no column `question`.*Set data.decontaminate.column=NAME"),
+        ({"ngram": 40}, r"no question of the evaluation set has 40 words.*decontaminate.ngram"),
+    ]:
+        with pytest.raises(DataError, match=f"(?s){message}"):
+            run(storage, train, decontaminate=rule)
