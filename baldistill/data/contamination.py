@@ -20,6 +20,7 @@ from baldistill.data.file_format import inspect_files
 from baldistill.data.near_duplicates import NEIGHBOURS, Texts, batches_of, questions_of
 from baldistill.data.read_unit import readable_blocks
 from baldistill.data.sources import SourceFile, find_files
+from baldistill.data.text import BLANK
 from baldistill.data.units import Segment
 from baldistill.data.validate import ROW_BITS, TRAIN
 from baldistill.data.words import hash_words
@@ -56,9 +57,9 @@ def questions_of_file(
     for block in readable_blocks(file, Segment(file.index, file.size), {"question": column}):
         position = (np.int64(file.index) << ROW_BITS) | block.rows.astype(np.int64)
         texts = block.columns["question"]
-        is_text = pc.is_valid(texts)
+        is_text = pc.invert(pc.fill_null(pc.match_substring_regex(texts, BLANK), True))
         position = position[is_text.to_numpy(zero_copy_only=False)]
-        num_bad = len(block.bad) + texts.null_count
+        num_bad = len(block.bad) + len(texts) - len(position)
         yield Texts(position, _ngrams(texts.filter(is_text), rule)), num_bad
 
 

@@ -50,6 +50,7 @@ class Annotation:
         dropped: Real examples that were given up.
         dry: Domains that could not fill their quota.
         refused: The cap of the ledger that ended the stage; None for none.
+        repaired: Accepted new examples whose JSON was malformed.
     """
 
     annotated: int
@@ -62,12 +63,14 @@ class Annotation:
     dropped: int
     dry: list[str]
     refused: str | None
+    repaired: int = 0
 
     def describe(self) -> str:
         """Describe the annotation in one line."""
         sources = ", ".join(f"{count} {source}" for source, count in self.by_source.items())
         rejected = ", ".join(f"{count} {reason}" for reason, count in self.rejected.items())
         text = f"{self.annotated}/{self.budget} ({sources})"
+        text += f"; {self.repaired} of malformed JSON, repaired" if self.repaired else ""
         text += f"; rejected: {rejected}" if rejected else ""
         text += f"; ran dry: {', '.join(self.dry)}" if self.dry else ""
         return text + (f"; {cap_reached(self.refused)}" if self.refused else "")
@@ -109,6 +112,7 @@ class _Annotator:
     Attributes:
         dropped: Domain of each real example that was given up, by id.
         tail: Domains that got new examples.
+        repaired: New examples whose JSON was malformed.
     """
 
     context: Context
@@ -119,6 +123,7 @@ class _Annotator:
     rejected: list[RejectedAnswer] = field(default_factory=list)
     dropped: dict[str, str] = field(default_factory=dict)
     tail: dict[str, TailDomain] = field(default_factory=dict)
+    repaired: int = 0
 
     def do(
         self, action: Action, missing: Mapping[str, int]
@@ -227,6 +232,7 @@ class _Annotator:
             verifier=context.verifier(self.task.report),
         )
         self.rejected += result.rejected
+        self.repaired += result.repaired
         return result.annotated, result.refused
 
 
@@ -256,6 +262,7 @@ def _write(
         dropped=len(work.dropped),
         dry=sorted(filling.dry),
         refused=filling.refused,
+        repaired=work.repaired,
     )
 
 

@@ -133,6 +133,8 @@ def _notes(run: RunFolder) -> list[str]:
             more = f" and {len(dry) - _MOST_NAMES:,} more" if len(dry) > _MOST_NAMES else ""
             names = ", ".join(readable(name, 40) for name in dry[:_MOST_NAMES])
             notes.append(f"{name} could not fill the quotas of {names}{more} (dry).")
+        if repaired := stage.annotation.get("repaired"):
+            notes.append(f"{name}: {repaired:,} new examples were malformed JSON, and repaired.")
         if stage.annotation.get("refused"):
             notes.append(f"{name} reached the cap on {stage.annotation['refused']}.")
         for key, what in (("truncated", "cut"), ("dropped", "left out")):

@@ -21,9 +21,9 @@ class Judge:
     config: Config
     labels: Labels
 
-    def read(self, text: str, domain: str) -> NewExample | None:
+    def read(self, text: str, domain: str, *, cut: bool = False) -> NewExample | None:
         """Parse the teacher's text; give its answer the form of a gold answer if possible."""
-        example = parse_new_example(text)
+        example = parse_new_example(text, cut=cut)
         proper = example and self._proper(example, domain)
         return replace(example, answer=proper) if example and proper else example
 

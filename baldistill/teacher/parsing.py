@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from baldistill.teacher.repair import repaired_object
 
 _DECORATION = r"[ \t>*_#]*"  # of Markdown: headings, quotes, bold
 
@@ -45,11 +48,12 @@ class Solution:
 
 @dataclass(frozen=True, slots=True)
 class NewExample:
-    """An example that the teacher wrote."""
+    """An example that the teacher wrote; `repaired` if its JSON was malformed."""
 
     question: str
     rationale: str
     answer: str
+    repaired: bool = False
 
 
 def without_thoughts(text: str) -> str:
@@ -74,20 +78,20 @@ def parse_solution(text: str) -> Solution:
     return Solution(_without_marker(text[: last.start()]), conclusion or None)
 
 
-def parse_new_example(text: str) -> NewExample | None:
+def parse_new_example(text: str, *, cut: bool = False) -> NewExample | None:
     """Parse `Question: ... Rationale: ... Answer: ...`, or a JSON object with these three texts.
 
     Return None if one of them is missing. Without a `Rationale:` line the question is the first
     line, as small models write it. Text before the question is left out, and so is a second
-    example.
+    example. A malformed object is repaired (`repair.py`), if the answer was not `cut` off.
     """
     fenced = _FENCE.match(text.strip())
     body = fenced.group(1) if fenced else text.strip()
     if body.startswith("{"):
-        return _from_json(body)
+        return _from_json(body) or (None if cut else _repaired(body))
     openings = list(_QUESTION.finditer(text))
     if not openings:
-        return None
+        return None if cut or "{" not in body else _repaired(body)
     end = openings[1].start() if len(openings) > 1 else len(text)
     body = text[openings[0].end() : end]
     marker = _RATIONALE.search(body)
@@ -106,12 +110,25 @@ def _from_json(text: str) -> NewExample | None:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(value, dict):
-        return None
+    return _of_values(value) if isinstance(value, dict) else None
+
+
+def _repaired(text: str) -> NewExample | None:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        value = repaired_object(text)
+        example = value and _of_values(value)
+        return replace(example, repaired=True) if example else None
+    return None  # well-formed, with other values than texts
+
+
+def _of_values(value: Mapping[str, object]) -> NewExample | None:
     texts = [value.get(name) for name in ("question", "rationale", "answer")]
     if not all(isinstance(text, str) and text.strip() and _is_unicode(text) for text in texts):
         return None
-    return NewExample(*(str(text).strip() for text in texts))
+    question, rationale, answer = (str(text).strip() for text in texts)
+    return NewExample(question, rationale, answer)
 
 
 def _is_unicode(text: str) -> bool:

@@ -41,11 +41,13 @@ class Synthesized:
         annotated: New examples.
         rejected: Answers that were not accepted.
         refused: The cap of the ledger that ended the work.
+        repaired: New examples whose JSON was malformed.
     """
 
     annotated: list[AnnotatedExample] = field(default_factory=list)
     rejected: list[RejectedAnswer] = field(default_factory=list)
     refused: str | None = None
+    repaired: int = 0
 
 
 @dataclass(slots=True)
@@ -147,7 +149,9 @@ class _Writer:
         answers = self.teacher.ask(
             questions, self._sampling(), stage=self.stage, on_answers=self.on_answers
         )
-        examples = [self.judge.read(a.text, d) for d, a in zip(order, answers, strict=True)]
+        examples = [
+            self.judge.read(a.text, d, cut=a.cut) for d, a in zip(order, answers, strict=True)
+        ]
         written = list(zip(order, answers, examples, strict=True))
         unverified = self._unverified(
             {
@@ -169,6 +173,7 @@ class _Writer:
             if reason is None and example is not None:
                 self.domains[domain].existing.add(example.question)
                 self.result.annotated.append(self._annotated(domain, example, answer))
+                self.result.repaired += example.repaired
                 missing[domain] -= 1
                 continue
             self.result.rejected.append(answer.as_rejected("synthesis", domain, str(reason)))

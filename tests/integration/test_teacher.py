@@ -62,7 +62,7 @@ class ScriptedEngine:
         logprobs = np.zeros(len(tokens), np.float32)
         error = "no answer" if text == "ERROR" and self._first_time(request) else None
         mute = text == "It is hard to say" and sampling.temperature > 0
-        finish = "length" if mute else "stop"
+        finish = "length" if mute or text.endswith("7,}") else "stop"
         return Completion(request.request_id, text, tokens, logprobs, 7, finish, error=error)
 
     def _first_time(self, request: Request) -> bool:
@@ -94,6 +94,9 @@ class ScriptedEngine:
         a, b = seed % 997, seed % 89
         if domain in ("rash", "lucky"):
             return f"Question: A {domain} {seed}?\nSo.\nAnswer: {seed}"
+        if domain == "slips":  # JSON with a comma too many; every third answer is cut off there
+            end = "," if seed % 3 else ", 7,"
+            return f'{{"question": "Is {seed} big?", "rationale": "So.", "answer": "{a}"{end}}}'
         match -1 if domain == "dry" else seed % 8:
             case 0:
                 return "I cannot think of anything"
@@ -420,6 +423,19 @@ def test_new_examples_are_unlike_all_that_is_known(lab: Lab) -> None:
     spent = lab.spent()
     assert spent["units"] == 35
     assert spent["calls"] == len(lab.calls()) == 35 + len(result.rejected)
+
+
+def test_malformed_json_is_repaired_and_counted_and_what_was_cut_off_is_not(lab: Lab) -> None:
+    result = synthesized(lab, {"slips": 12}, config())
+    assert (len(result.annotated), result.repaired) == (12, 12)
+    assert all(re.fullmatch(r"Is \d+ big\?", row.question) for row in result.annotated)
+    assert {row.rationale for row in result.annotated} == {"So."}
+    assert {row.reason for row in result.rejected} == {"malformed, cut at max_new_tokens"}
+    spent = lab.spent()
+    assert (spent["units"], spent["calls"]) == (12, 12 + len(result.rejected))
+    again = synthesized(lab, {"slips": 12}, config())  # a resume finds the same, for nothing
+    assert (again.annotated, again.repaired) == (result.annotated, 12)
+    assert lab.spent() == spent
 
 
 def test_a_teacher_that_contradicts_itself_is_not_believed(lab: Lab) -> None:
