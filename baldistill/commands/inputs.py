@@ -150,9 +150,17 @@ def validated_corpus(
         f"{sum(corpus.evaluation_counts.values()):,} to evaluate on, "
         f"{sum(corpus.quarantined.values()):,} rows in quarantine ({chain.seconds:.1f} s)"
     )
+    if corpus.quarantined:
+        display.say(f"  left out: {left_out(corpus)}")
     for warning in corpus.warnings:
         display.say(f"  warning: {warning}")
     return chain, corpus
+
+
+def left_out(corpus: CorpusSummary) -> str:
+    """Return the number of rows in quarantine by reason, as a text."""
+    reasons = (f"{count:,} {reason}" for reason, count in corpus.quarantined.items())
+    return ", ".join(reasons) or "nothing"
 
 
 def scorer_of(data: DataConfig) -> Scorer | None:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 from rich.table import Table
 
-from baldistill.commands.inputs import scorer_of, scratch_folder
+from baldistill.commands.inputs import left_out, scorer_of, scratch_folder
 from baldistill.config import Config
 from baldistill.core.longtail import by_size, head_domains, imbalance
 from baldistill.data.prepare import prepare_corpus
@@ -140,7 +140,6 @@ def validate(inspection: Inspection, config: Config, display: Display, rows: int
 
 
 def _say_left_out(corpus: CorpusSummary, display: Display) -> None:
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in corpus.quarantined.items())
-    display.say(f"left out: {reasons or 'nothing'}")
+    display.say(f"left out: {left_out(corpus)}")
     for warning in corpus.warnings:
         display.say(f"warning: {warning}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -106,14 +107,32 @@ def num_shared(left: HashLists, i: Integers, right: HashLists, j: Integers) -> I
     """
     used = np.unique(i)
     mine = left.take(used)
-    table = np.sort(mix(mine.values + used[mine.owners].astype(np.uint64) * _ODD))
-    theirs = right.take(j)
-    pair = theirs.owners
-    wanted = mix(theirs.values + i[pair].astype(np.uint64) * _ODD)
+    table = np.sort(_in_text(mine.values, used[mine.owners]))
+    shared = np.zeros(len(i), np.int64)
     if not len(table):
-        return np.zeros(len(i), np.int64)
-    found = table[np.minimum(np.searchsorted(table, wanted), len(table) - 1)] == wanted
-    return np.bincount(pair[found], minlength=len(i)).astype(np.int64)
+        return shared
+    for some in chunks(right.sizes[j]):
+        theirs = right.take(j[some])
+        pair = theirs.owners
+        wanted = _in_text(theirs.values, i[some][pair])
+        found = table[np.minimum(np.searchsorted(table, wanted), len(table) - 1)] == wanted
+        shared[some] = np.bincount(pair[found], minlength=some.stop - some.start)
+    return shared
+
+
+def _in_text(values: Hashes, texts: Integers) -> Hashes:
+    return mix(values + texts.astype(np.uint64) * _ODD)
+
+
+MOST_HELD = 2_000_000
+"""n-grams of pairs that are held at once: some 50 MB."""
+
+
+def chunks(sizes: Integers) -> Iterator[slice]:
+    """Cut pairs into slices with about `MOST_HELD` n-grams, or of one pair."""
+    number = (np.cumsum(sizes) - sizes) // MOST_HELD
+    bounds = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(sizes)]
+    return (slice(start, stop) for start, stop in pairwise(bounds) if stop > start)
 
 
 def jaccard(left: HashLists, i: Integers, right: HashLists, j: Integers) -> npt.NDArray[np.float64]:

@@ -13,10 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from baldistill.core.ngrams import Hashes, HashLists, Integers, num_shared
-
-_MOST_PAIRS = 2_000_000
-"""Pairs of n-grams that are held at once: some 50 MB."""
+from baldistill.core.ngrams import Hashes, HashLists, Integers, chunks, num_shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +78,12 @@ def _candidates(references: References, texts: HashLists) -> Iterator[tuple[Inte
     start = np.searchsorted(references.rare, texts.values)
     sizes = np.searchsorted(references.rare, texts.values, side="right") - start
     owners, found = texts.owners, np.flatnonzero(sizes)
-    mean = max(1, len(references.ngrams.values) // max(1, len(references.ngrams)))
-    for some in _chunks(found, sizes):
+    for part in chunks(sizes[found]):
+        some = found[part]
         number = sizes[some]
         within = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
         reference = references.owner[np.repeat(start[some], number) + within]
         text = np.repeat(owners[some], number)
-        pairs = np.unique(text * len(references.ngrams) + reference)
-        step = max(1, _MOST_PAIRS // mean)
-        for first in range(0, len(pairs), step):
-            yield np.divmod(pairs[first : first + step], len(references.ngrams))
-
-
-def _chunks(found: Integers, sizes: Integers) -> Iterator[Integers]:
-    """Cut places into pieces whose sizes add up to `_MOST_PAIRS` at most, or of one place."""
-    number = np.cumsum(sizes[found]) // _MOST_PAIRS
-    yield from np.split(found, np.flatnonzero(np.diff(number)) + 1)
+        yield np.divmod(
+            np.unique(text * len(references.ngrams) + reference), len(references.ngrams)
+        )

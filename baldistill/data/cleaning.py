@@ -6,7 +6,7 @@ question of it, or of further files (`contamination.py`).
 
 What grows with the number of rows is on storage: 16 bytes for each band of a row, some 16 bands.
 Keys that repeat go through the object store. The n-grams of rows that others are compared with
-(some 8 bytes a word) are held for `FIRSTS_PER_ROUND` rows at a time.
+(8 bytes a word) are held in rounds of some `NGRAMS_PER_ROUND`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pyarrow as pa
 import ray
 
 from baldistill.config import DataConfig, DecontaminateConfig, NearDuplicatesConfig
-from baldistill.core.ngrams import Hashes, HashLists, Integers, mix
+from baldistill.core.ngrams import Hashes, HashLists, Integers, band_shape, mix
 from baldistill.core.overlap import References
 from baldistill.data import contamination
 from baldistill.data import near_duplicates as near
@@ -32,13 +32,13 @@ from baldistill.data.staged_part import KeyCount
 from baldistill.errors import DataError
 from baldistill.storage import Storage
 
-FIRSTS_PER_ROUND = 2_000_000
-"""Some 700 MB of n-grams, of questions of 40 words."""
+NGRAMS_PER_ROUND = 80_000_000
+"""640 MB: of two million questions of 40 words."""
 
 _GATHERED = pa.schema(
     [
-        pa.field("position", pa.int64(), nullable=False),
-        pa.field("ngrams", pa.list_(pa.uint64()), nullable=False),
+        pa.field("position", pa.int64()),
+        pa.field("ngrams", pa.list_(pa.uint64())),
         pa.field("bands", pa.list_(pa.uint64())),
     ]
 )
@@ -61,7 +61,10 @@ def find_near_duplicates(
     )
     repeated = search_keys(staged, storage, track, "bands")
     num_firsts = ray.get(_remote(_count_firsts, repeated))
-    num_rounds = max(1, -(-num_firsts // FIRSTS_PER_ROUND))
+    bands, _ = band_shape(rule.threshold)
+    num_rows = sum(count.num_keys for count in staged) // bands
+    num_ngrams = num_firsts * sum(count.num_ngrams for count in staged) // max(1, num_rows)
+    num_rounds = max(1, -(-num_ngrams // NGRAMS_PER_ROUND))
     found: list[ray.ObjectRef[pa.Table]] = []
     for number in range(num_rounds):
         wanted = _remote(_firsts, repeated, number, num_rounds)
@@ -216,7 +219,8 @@ def _gathered(texts: Texts, keys: Hashes | None) -> pa.Table:
 
 def _join(*tables: pa.Table) -> tuple[Texts, Hashes, Integers]:
     """Return gathered rows, and their band keys, ascending, each with the index of its row."""
-    table = pa.concat_tables([_GATHERED.empty_table(), *tables]).sort_by("position")
+    filled = [table for table in tables if table.num_columns]  # a task without rows may have none
+    table = pa.concat_tables([_GATHERED.empty_table(), *filled]).sort_by("position")
     lists = pa.concat_arrays([_lists(chunk) for chunk in table["ngrams"].chunks] or [_EMPTY])
     sizes = np.diff(lists.offsets.to_numpy())
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)])

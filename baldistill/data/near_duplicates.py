@@ -16,7 +16,7 @@ resemblance and containment of documents.)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,9 +40,9 @@ from baldistill.storage import Storage
 
 NEIGHBOURS = pa.schema(
     [
-        pa.field("position", pa.int64(), nullable=False),
-        pa.field("partner", pa.int64(), nullable=False),
-        pa.field("similarity", pa.float32(), nullable=False),
+        pa.field("position", pa.int64()),
+        pa.field("partner", pa.int64()),
+        pa.field("similarity", pa.float32()),
     ]
 )
 """A row, another row that it is like, and how much."""
@@ -100,8 +100,8 @@ class Texts:
         return np.where(self.position[place] == position, place, -1)
 
 
-def band_keys_of(texts: pa.Array, rule: NearDuplicatesConfig) -> Hashes:
-    """Return the keys of each text's bands, shape (n, b)."""
+def band_keys_of(texts: pa.Array, rule: NearDuplicatesConfig) -> tuple[Hashes, int]:
+    """Return the keys of each text's bands, shape (n, b), and the number of all n-grams."""
     from datasketch import MinHash  # with scipy: only where it is needed
 
     bands, rows = band_shape(rule.threshold)
@@ -114,7 +114,8 @@ def band_keys_of(texts: pa.Array, rule: NearDuplicatesConfig) -> Hashes:
     for index, sketch in enumerate(sketches):
         signatures[index] = sketch.hashvalues
     found = band_keys(signatures, bands, rows)
-    return found ^ numbers[:, None] if rule.same_numbers else found
+    found = found ^ numbers[:, None] if rule.same_numbers else found
+    return found, len(lists.values)
 
 
 def texts_of(rows: pa.Table, rule: NearDuplicatesConfig) -> Texts:
@@ -145,10 +146,12 @@ def stage_band_keys(
             repeats = duplicates.originals(rows["key"].to_numpy(), position)
             same_id = duplicates.originals(rows["id_key"].to_numpy(), position)
             rows = rows.filter(pa.array((repeats < 0) & (same_id < 0)))
-            found = band_keys_of(questions_of(rows), rule) ^ _salt(rows)[:, None]
+            found, num_ngrams = band_keys_of(questions_of(rows), rule)
+            found = found ^ _salt(rows)[:, None]
             position = np.repeat(rows["position"].to_numpy(), found.shape[1])
             writer.write_batch(pa.record_batch([found.ravel(), position], schema=KEYS))
             staged.num_keys += len(position)
+            staged.num_ngrams += num_ngrams
     return staged
 
 
@@ -160,7 +163,8 @@ def gather(
         rows = rows.filter(pa.array(np.isin(rows["position"].to_numpy(), wanted)))
         if len(rows):
             rows = rows.sort_by("position")
-            yield texts_of(rows, rule), band_keys_of(questions_of(rows), rule) if bands else None
+            keys_of_bands = band_keys_of(questions_of(rows), rule)[0] if bands else None
+            yield texts_of(rows, rule), keys_of_bands
 
 
 def compare_part(
@@ -239,7 +243,7 @@ def resolve(*tables: pa.Table) -> Neighbours:
     One pass over the pairs in the order of rows: what holds for all earlier rows is known. The
     partner is the first such row.
     """
-    pairs = pa.concat_tables([NEIGHBOURS.empty_table(), *tables])
+    pairs = _joined(tables)
     pairs = pairs.sort_by([("position", "ascending"), ("partner", "ascending")])
     later, earlier = pairs["position"].to_numpy(), pairs["partner"].to_numpy()
     rows, row_of_pair = np.unique(later, return_inverse=True)
@@ -257,9 +261,14 @@ def resolve(*tables: pa.Table) -> Neighbours:
     return Neighbours.of(pairs.filter(pa.array(chosen)))
 
 
+def _joined(tables: Iterable[pa.Table]) -> pa.Table:
+    """Join tables of NEIGHBOURS; a task without any may leave a table without columns."""
+    return pa.concat_tables([NEIGHBOURS.empty_table(), *(t for t in tables if t.num_columns)])
+
+
 def nearest(*tables: pa.Table) -> Neighbours:
     """Return for each row the partner that it is most like."""
-    pairs = pa.concat_tables([NEIGHBOURS.empty_table(), *tables]).sort_by(
+    pairs = _joined(tables).sort_by(
         [("position", "ascending"), ("similarity", "descending"), ("partner", "ascending")]
     )
     position = pairs["position"].to_numpy()

@@ -46,10 +46,11 @@ class ReadReport:
 
 @dataclass(slots=True)
 class KeyCount:
-    """How many keys a key file has; `name` stands for a part's name in its path."""
+    """How many keys a key file has, and of how many n-grams; `name` is that of `key_file`."""
 
     name: str
     num_keys: int = 0
+    num_ngrams: int = 0
 
 
 class ParquetFiles:

@@ -431,7 +431,7 @@ def test_near_duplicates_go_to_quarantine_with_their_partner(
     monkeypatch.setattr(prepare, "plan_segments", lambda files: plan_segments(files, 10_000))
     monkeypatch.setattr(prepare, "group_segments", lambda segments: group(segments, 10_000))
     monkeypatch.setattr(duplicates, "KEYS_PER_PARTITION", 2_000)
-    monkeypatch.setattr(cleaning, "FIRSTS_PER_ROUND", 200)
+    monkeypatch.setattr(cleaning, "NGRAMS_PER_ROUND", 800)
     again, same = run(storage, [first, second], **options)
     assert (again, same) == (summary, out)
     assert len(storage.list("corpus/train")) > 2

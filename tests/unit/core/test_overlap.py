@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baldistill.core import overlap
+from baldistill.core import ngrams
 from baldistill.core.ngrams import HashLists
 from baldistill.core.overlap import References, most_held
 
@@ -24,7 +24,7 @@ def test_the_reference_that_a_text_holds_most_of(
     references: list[set[int]], texts: list[set[int]], threshold: float, most: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(overlap, "_MOST_PAIRS", most)  # however few pairs are held at once
+        patch.setattr(ngrams, "MOST_HELD", most)  # however few pairs are held at once
         best, share = most_held(References.of(lists(references), threshold), lists(texts))
     for text, found, part in zip(texts, best, share, strict=True):
         shares = [len(text & r) / len(r) if r else 0.0 for r in references]
