@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -72,6 +72,12 @@ class HashLists:
         offsets = _offsets(sizes)
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], sizes)
         return HashLists(self.values[np.repeat(self.offsets[:-1][texts], sizes) + within], offsets)
+
+
+def joined(lists: Sequence[HashLists]) -> HashLists:
+    """Return the lists of several, one after the other."""
+    sizes = np.concatenate([each.sizes for each in lists])
+    return HashLists(np.concatenate([each.values for each in lists]), _offsets(sizes))
 
 
 def _offsets(sizes: Integers) -> Integers:

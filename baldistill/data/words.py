@@ -6,12 +6,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from baldistill.core.ngrams import Hashes, HashLists, mix
+from baldistill.core.ngrams import Hashes, HashLists, joined, mix
 from baldistill.data.text import keys
 
 _OTHER = r"[^\pL\pN\pM_\s\pZ\pC]"
 _ALONE = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
 """Letters of scripts that put no spaces between words: each is a word."""
+
+
+MOST_BYTES = 1 << 28
+"""Of the texts that are cut at once: their words take some times as much, and an Arrow array holds
+2 GiB of text."""
 
 
 def hash_words(texts: pa.Array, *, marks: bool) -> tuple[HashLists, Hashes]:
@@ -21,6 +26,10 @@ def hash_words(texts: pa.Array, *, marks: bool) -> tuple[HashLists, Hashes]:
     `+` is a word; otherwise marks only separate words. The numbers of a text, in their order, are
     the words that hold a digit.
     """
+    if texts.nbytes > MOST_BYTES and len(texts) > 1:
+        halves = [texts[: len(texts) // 2], texts[len(texts) // 2 :]]
+        found = [hash_words(half, marks=marks) for half in halves]
+        return joined([lists for lists, _ in found]), np.concatenate([n for _, n in found])
     if not pc.all(pc.string_is_ascii(texts)).as_py():
         texts = pc.utf8_normalize(texts, form="NFKC")
         texts = pc.replace_substring_regex(texts, f"({_ALONE})", r" \1 ")

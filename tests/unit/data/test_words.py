@@ -57,6 +57,14 @@ def test_a_text_has_the_same_words_whatever_stands_beside_it(texts: list[str], m
         assert (found, number) == (next(iter(alone)), alone_numbers[0])
 
 
+def test_many_long_texts_are_cut_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    column = pa.array(["a b 1", "", "c", "d é f 2", "g"])
+    lists, numbers = hash_words(column, marks=True)
+    monkeypatch.setattr("baldistill.data.words.MOST_BYTES", 12)
+    again, same = hash_words(column, marks=True)
+    assert (list(again), same.tolist()) == (list(lists), numbers.tolist())
+
+
 def test_a_slice_and_no_rows() -> None:
     column = pa.array(["a b", "c 1 d", "e"])
     assert next(iter(hash_words(column.slice(1, 1), marks=True)[0])) == words("c 1 d")
