@@ -28,8 +28,8 @@ def hash_words(texts: pa.Array, *, marks: bool) -> tuple[HashLists, Hashes]:
     """
     if texts.nbytes > MOST_BYTES and len(texts) > 1:
         halves = [texts[: len(texts) // 2], texts[len(texts) // 2 :]]
-        found = [hash_words(half, marks=marks) for half in halves]
-        return joined([lists for lists, _ in found]), np.concatenate([n for _, n in found])
+        both = [hash_words(half, marks=marks) for half in halves]
+        return joined([words for words, _ in both]), np.concatenate([n for _, n in both])
     if not pc.all(pc.string_is_ascii(texts)).as_py():
         texts = pc.utf8_normalize(texts, form="NFKC")
         texts = pc.replace_substring_regex(texts, f"({_ALONE})", r" \1 ")
@@ -37,10 +37,10 @@ def hash_words(texts: pa.Array, *, marks: bool) -> tuple[HashLists, Hashes]:
     texts = pc.replace_substring_regex(texts, f"({_OTHER})", r" \1 " if marks else " ")
     texts = pc.replace_substring_regex(texts, r"[\s\pZ\pC]+", " ")
     lists = pc.split_pattern(pc.ascii_trim(texts, " "), " ")
-    words = lists.flatten().dictionary_encode()
+    encoded = lists.flatten().dictionary_encode()
     offsets = lists.offsets.to_numpy().astype(np.int64)
-    codes = words.indices.to_numpy()
-    known = words.dictionary
+    codes = encoded.indices.to_numpy()
+    known = encoded.dictionary
     hashes = keys(known.to_pylist(), "word")
     has_digit = pc.match_substring_regex(known, r"\pN").to_numpy(zero_copy_only=False)
     found = HashLists(hashes[codes], offsets - offsets[0])
