@@ -84,6 +84,10 @@ def _limits(folder: RunFolder, is_chat: bool) -> list[str]:
         f"- The training cut examples of over {folder.setting('student.max_length', 1024):,} "
         "tokens of the student; here they are whole.",
     ]
+    if folder.setting("student.target", "rationale") == "both":
+        lines.append(
+            "- An example is two rows: its answer to one prompt, and its rationale to another."
+        )
     if is_chat:
         lines.append(
             "- A chat template may close the last turn with more than the end token that the "

@@ -65,6 +65,24 @@ def test_texts_are_prompt_and_completion_as_the_student_was_shown_them(run: Path
         }
 
 
+def test_an_example_that_teaches_both_is_a_row_for_its_answer_and_one_for_its_rationale(
+    run: Path,
+) -> None:
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("target: rationale", "target: both"))
+    assert baldistill.export(run).num_examples == 24
+    folder = run / "export/prompt-completion"
+    shown = [(row["prompt"], row["completion"]) for row in lines(folder)]
+    wanted = []
+    for source in annotated(run, 1, 2):
+        wanted.append((f"<bos>Predict: {source['question']}\n", f"Answer: {source['answer']}"))
+        if source["rationale"]:
+            wanted.append((f"<bos>Explain: {source['question']}\n", source["rationale"]))
+    assert shown == wanted
+    assert len(shown) > 40
+    assert "An example is two rows" in (folder / "README.md").read_text("utf-8")
+
+
 def test_token_for_token_what_we_train_on(run: Path) -> None:
     baldistill.export(run)
     tokenizer = AutoTokenizer.from_pretrained(model_dir("student"))

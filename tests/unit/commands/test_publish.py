@@ -56,6 +56,13 @@ def test_a_dry_run_writes_a_model_that_answers_as_its_card_says(
     assert capsys.readouterr().out.rstrip("\n") == baldistill.RunStudent(run).ask(question).text
 
 
+def test_a_student_that_learnt_both_is_asked_for_the_answer_alone(run: Path) -> None:
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("target: rationale", "target: both"))
+    baldistill.publish(run, "me/puzzles", dry_run=True)
+    assert "Predict: " in python_of((run / "publish/README.md").read_text("utf-8"))
+
+
 def test_the_card_has_the_figures_of_the_run(run: Path) -> None:
     baldistill.publish(run, "me/puzzles", stage=2, dry_run=True, out=run / "out")
     card = (run / "out/README.md").read_text("utf-8")
