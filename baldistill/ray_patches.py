@@ -11,7 +11,6 @@ import re
 import secrets
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -166,14 +165,23 @@ def _environment(settings: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def keep_sigterm_handler() -> Iterator[None]:
-    """Restore the program's handler of SIGTERM, which `ray.init` replaces.
+    """Keep the program's handler of SIGTERM, which `ray.init` replaces before it starts anything.
 
-    Not needed once a run that gets SIGTERM says how to resume without this (test_job.py).
+    With Ray's handler the program would end without a word, with status 15, if SIGTERM came in the
+    seconds in which Ray starts. A program without a handler of its own gets Ray's. Not needed once
+    a run that gets SIGTERM says how to resume without this (test_job.py, test_ray_patches.py).
     """
-    handler = signal.getsignal(signal.SIGTERM)
-    yield
-    if callable(handler) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
+    from ray._private import utils
+
+    if not callable(signal.getsignal(signal.SIGTERM)):
+        yield
+        return
+    set_handler = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = set_handler
 
 
 def interruptible_trainer() -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from importlib.metadata import version
 
 import pytest
@@ -19,16 +21,40 @@ def test_what_ray_does_not_document_is_still_there() -> None:
     assert not ray_patches.is_remote_driver()
 
 
-def test_the_program_keeps_its_own_handler_of_sigterm() -> None:
-    before = signal.getsignal(signal.SIGTERM)
+STARTS_RAY = """
+import os, signal, sys
+from ray._private.node import Node
+from baldistill.ray_patches import keep_sigterm_handler
 
-    def mine(*_: object) -> None:
+def end(*_):
+    os._exit(7)
+
+def start(*_, **__):  # where `ray.init` starts its processes, which takes seconds
+    os.kill(os.getpid(), signal.SIGTERM)
+
+signal.signal(signal.SIGTERM, end)
+Node.__init__ = start
+import ray
+with keep_sigterm_handler():
+    ray.init(include_dashboard=False)
+"""
+
+
+def test_the_program_keeps_its_own_handler_of_sigterm_while_ray_starts() -> None:
+    done = subprocess.run([sys.executable, "-c", STARTS_RAY], capture_output=True, check=False)
+    assert done.returncode == 7, done.stderr.decode()
+
+
+def test_a_program_without_a_handler_of_sigterm_gets_rays() -> None:
+    from ray._private import utils
+
+    def rays(*_: object) -> None:
         pytest.fail("nobody sends a signal here")
 
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
-        signal.signal(signal.SIGTERM, mine)
         with ray_patches.keep_sigterm_handler():
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as `ray.init` sets one
-        assert signal.getsignal(signal.SIGTERM) is mine
+            utils.set_sigterm_handler(rays)
+        assert signal.getsignal(signal.SIGTERM) is rays
     finally:
         signal.signal(signal.SIGTERM, before)
