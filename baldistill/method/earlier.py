@@ -67,7 +67,8 @@ def asked_teacher_before(storage: Storage, stage: int) -> dict[str, Asked]:
     for earlier in range(1, stage):
         names = StageLayout(earlier)
         done = storage.read_table(names.annotated, ["domain", "source", "request_id"])
-        asked = pc.and_(pc.equal(done["source"], "real"), pc.is_valid(done["request_id"]))
+        explained = pc.is_in(done["source"], pa.array(["real", "further"]))
+        asked = pc.and_(explained, pc.is_valid(done["request_id"]))
         accepted.update(done.filter(asked)["domain"].to_pylist())
         refused = storage.read_table(names.rejected, ["domain", "purpose", "reason"])
         # a further rationale that says what another did is not wrong

@@ -44,8 +44,10 @@ def run_after_a_stage(folder: Path) -> Storage:
         for row in done
     ]
     new = annotated[-1] | {"example_id": "new", "source": "synthetic"}
+    further = annotated[-1] | {"source": "further"}  # another rationale of the same example
     storage.write_table(
-        "stages/01/annotated.parquet", pa.Table.from_pylist([*annotated, new], schema=ANNOTATED)
+        "stages/01/annotated.parquet",
+        pa.Table.from_pylist([*annotated, new, further], schema=ANNOTATED),
     )
     refused = {"request_id": "r", "purpose": "rationale", "domain": "tail", "reason": "mismatch"}
     storage.write_table(
@@ -71,10 +73,10 @@ def test_the_student_is_asked_what_it_was_not_trained_on(ray_session: None, tmp_
 
 def test_what_earlier_stages_tell(tmp_path: Path) -> None:
     storage = run_after_a_stage(tmp_path)
-    assert trained_before(storage, 2) == {"head": 20, "tail": 9, "spent": 6}
+    assert trained_before(storage, 2) == {"head": 20, "tail": 9, "spent": 7}
     assert trained_before(storage, 1) == {}
     assert asked_teacher_before(storage, 2) == {
         "head": Asked(20, 0),
-        "spent": Asked(5, 0),
+        "spent": Asked(6, 0),
         "tail": Asked(10, 1),
     }
