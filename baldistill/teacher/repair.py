@@ -18,6 +18,12 @@ _MOST_CHARS = 20_000
 _MOST_BRACKETS = 500
 """Bounds of the time: json-repair takes some 20 ms for so many brackets, and their square."""
 
+_FAILURES = (AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What json-repair raises on noise."""
+
+_QUOTE = "[\"'`\u2018\u2019\u201c\u201d]"
+_OPENING = re.compile(rf"\{{\s*{_QUOTE}?{NAMES[0]}")
+_NAMED = [re.compile(rf"{name}{_QUOTE}?\s*:\s*{_QUOTE}") for name in NAMES]
 _UNKNOWN_ESCAPE = re.compile(r'\\(?:\\|(?=["/bfnrtu])|(?P<unknown>.))', re.DOTALL)
 _DOUBTFUL = re.compile(r"(?<!\\)(?:\\\\)*\\[bfnrt][a-z]")
 _ESCAPE = re.compile(r'\\(u[0-9a-fA-F]{4}|[nrt"\\/])')
@@ -29,15 +35,20 @@ def repaired_object(text: str) -> Mapping[str, str] | None:
 
     An object that ends within its last text is none: what follows is not known.
     """
-    start, stop = text.find("{"), text.rfind("}") + 1
+    opening, stop = _OPENING.search(text), text.rfind("}") + 1
+    if opening is None:
+        return None
+    start = opening.start()
     body = text[start:stop] if stop > start else text[start:].rstrip()
-    if start < 0 or len(body) > _MOST_CHARS or body.count("{") + body.count("[") > _MOST_BRACKETS:
+    if len(body) > _MOST_CHARS or body.count("{") + body.count("[") > _MOST_BRACKETS:
+        return None
+    if not all(name.search(body) for name in _NAMED):
         return None
     if _is_latex(body) and _DOUBTFUL.search(body):  # `\nu` may be a line end, or a letter
         return None
     try:
         value = json_repair.loads(body, skip_json_loads=True)
-    except (ValueError, RecursionError, IndexError, TypeError, AttributeError):
+    except _FAILURES:
         return None
     if not isinstance(value, dict) or tuple(value) != NAMES:
         return None
@@ -59,9 +70,8 @@ def _is_certain(text: str) -> bool:
 
 def _is_all_of(body: str, texts: list[str]) -> bool:
     """Return whether an object holds these texts as they are, quoted, and nothing else."""
-    quote = "[\"'`\u2018\u2019\u201c\u201d]"
     pairs = [
-        f"{quote}?{name}{quote}?:{quote}{{1,3}}{re.escape(_plain(text))}{quote}{{1,3}},*"
+        f"{_QUOTE}?{name}{_QUOTE}?:{_QUOTE}{{1,3}}{re.escape(_plain(text))}{_QUOTE}{{1,3}},*"
         for name, text in zip(NAMES, texts, strict=True)
     ]
     written = _plain(_ESCAPE.sub(_unescaped, body))

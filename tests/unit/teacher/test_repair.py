@@ -23,6 +23,7 @@ EXAMPLE = NewExample("Why, a?", "b: c", "4", repaired=True)
         '{"question": "Why, a?", "rationale": "b: c", "answer": "4"',
         "{'question': 'Why, a?', 'rationale': 'b: c', 'answer': '4'}",
         '{"question": "Why, a?", "rationale": "b: c", "answer": "4"} Hope this helps!',
+        'Here is {one}: {"question": "Why, a?", "rationale": "b: c", "answer": "4",}',
         'Sure:\n```json\n{"question": "Why, a?", "rationale": "b: c", "answer": "4",}\n```',
         '```json\n{question: "Why, a?", rationale: "b: c", answer: "4"}\n```',
     ],
@@ -76,7 +77,7 @@ def letters(text: str) -> str:
 
 
 @given(NOISE)
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_noise_is_no_example_or_holds_its_texts(noise: str) -> None:
     for text in (noise, "{" + noise, f'{{"question": "q", "rationale": "{noise}", "answer": "a"'):
         found = repaired_object(text)
@@ -99,7 +100,7 @@ TEXT = st.text(st.sampled_from("ab \"'{}[],:\\-+12?\n"), min_size=1, max_size=12
 
 
 @given(TEXT, TEXT, TEXT, st.data())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_a_damaged_mark_never_changes_a_letter(
     question: str, rationale: str, answer: str, data: st.DataObject
 ) -> None:
@@ -116,7 +117,18 @@ def test_a_damaged_mark_never_changes_a_letter(
         ]
 
 
-@pytest.mark.parametrize("mark", ["{", "[{", '{"a":', '"', "\\", "/*", '"x ', " "])
+NAMED = '{"question": "q", "rationale": "r", "answer": "'
+
+
+@pytest.mark.parametrize("mark", ["{", "[{", '{"a":', '"', "\\", "/*", '"x ', " ", "'q' "])
 def test_long_noise_is_left_alone(mark: str) -> None:
-    assert repaired_object("{" + mark * 30_000) is None
-    assert repaired_object("{" + mark * (15_000 // len(mark))) is None
+    for start in ("{", NAMED):
+        assert repaired_object(start + mark * 30_000) is None
+        assert repaired_object(start + mark * (15_000 // len(mark))) is None
+    assert repaired_object("{" + mark * (480 // len(mark)) + NAMED[1:]) is None
+
+
+def test_a_failure_of_the_library_is_no_answer() -> None:
+    noise = '{\'```json:{\\"*/true1.5e:\'"\\"{]```"4"<x>", "rationale": "*/answer'
+    for text in (noise, NAMED + noise, NAMED + noise + '"}', f'{{"question": {noise} {NAMED[1:]}'):
+        assert repaired_object(text) is None
