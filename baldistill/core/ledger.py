@@ -200,8 +200,8 @@ class Ledger:
         """Take back calls that were certainly not charged for; return the releases that were new.
 
         The call and its bound are free again, and the unit, unless another call for the request
-        may have been made. Releasing a settled or a rejected request, or the same call twice,
-        changes nothing.
+        may have been made. Of a settled request only a named call other than the answered one can
+        be released, and of a rejected one only a named call; the same call twice changes nothing.
 
         Raises:
             ValueError: A request was never reserved; then nothing of the batch is recorded.

@@ -37,7 +37,8 @@ class Request:
         units: Units it holds, 0 or 1.
         calls: Calls made for it or possibly under way.
         bounds: Each call that may run or be charged, ascending by its bound. A settlement frees
-            one of them.
+            one of them; of the others only those with names can still be released.
+        freed: The name of the call that the settlement freed.
         stored: Its last reservation said that its answer is stored, and counted no call; so
             settling it as reused takes no call back.
         answered: Its settlement; None while it has none.
@@ -50,6 +51,7 @@ class Request:
     units: int = 0
     calls: int = 0
     bounds: list[OpenCall] = field(default_factory=list)
+    freed: str = ""
     stored: bool = False
     answered: Settle | None = None
     reason: str | None = None
@@ -192,9 +194,10 @@ class LedgerState:
         spent = self._spent(request.group)
         used = entry.prompt_tokens + entry.completion_tokens, self.cost(request.group.tier, entry)
         if request.bounds and not (entry.reused and request.stored):
-            tokens, cost = _answered(request.bounds, (0, 0) if entry.reused else used)
+            place = _answered(request.bounds, (0, 0) if entry.reused else used)
+            tokens, cost, request.freed = request.bounds.pop(place)
             self._count_call(request, -1 if entry.reused else 0, OpenCall(-tokens, -cost))
-        request.bounds.clear()
+        request.bounds = [open_call for open_call in request.bounds if open_call.call]
         if entry.reused:
             spent.reused += 1
             return True
@@ -218,20 +221,24 @@ class LedgerState:
     def _release(self, entry: Release) -> bool:
         """Take an open call back; return False if it is not open, or was released before."""
         request = self.reserved(entry.request_id)
-        if request.answered or request.released or not request.bounds:
+        if request.released or not request.bounds:
             return False
-        if request.reason and not entry.call:  # its last call failed, so it was made
+        # its last call failed or was answered, so it was made
+        if (request.reason or request.answered) and not entry.call:
             return False
         place = 0
-        if entry.call:
-            calls = [open_call.call for open_call in request.bounds]
-            if entry.call not in calls:
-                return False
+        calls = [open_call.call for open_call in request.bounds]
+        if entry.call in calls:
             place = calls.index(entry.call)
-        tokens, cost, _ = request.bounds.pop(place)
+        elif entry.call and not (request.answered and entry.call == request.freed):
+            return False
+        tokens, cost, call = request.bounds.pop(place)
+        if call != entry.call:  # the settlement freed a call that was not sent: this was answered
+            request.freed = call
         self._count_call(request, -1, OpenCall(-tokens, -cost))
         # A named call is released although another call may have been made: that keeps the unit.
-        if not (entry.call and request.bounds) and not request.reason:
+        is_only_call = not (entry.call and request.bounds)
+        if is_only_call and not request.reason and not request.answered:
             request.released = True
             self._count_units(request, 0)
         return True
@@ -271,11 +278,10 @@ class LedgerState:
         return self._prices.get(tier, (0, 0))
 
 
-def _answered(bounds: Sequence[OpenCall], used: tuple[int, int]) -> tuple[int, int]:
-    """Return the answered call's bound: the smallest that covers its use, else the largest.
+def _answered(bounds: Sequence[OpenCall], used: tuple[int, int]) -> int:
+    """Return the place of the answered call: the smallest bound that covers its use, or the last.
 
     Nobody can tell which open call was answered; the bounds of the others stay held.
     """
-    allows = (bound for bound in bounds if bound.tokens >= used[0] and bound.cost >= used[1])
-    tokens, cost, _ = next(allows, bounds[-1])
-    return tokens, cost
+    allows = (bound.tokens >= used[0] and bound.cost >= used[1] for bound in bounds)
+    return next((place for place, does in enumerate(allows) if does), len(bounds) - 1)

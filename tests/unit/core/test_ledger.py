@@ -178,6 +178,22 @@ def test_a_call_that_was_not_made_is_taken_back_whole():
     assert (total(ledger).calls, ledger.status("a")) == (1, "settled")
 
 
+@pytest.mark.parametrize("unsent", ["first", "second"])
+def test_a_call_that_was_not_sent_is_released_although_another_was_answered(unsent):
+    """Two runs may ask for the same; the settlement does not say whose call was answered."""
+    ledger = Ledger(Caps(tokens=100), (Prices(1, 1),))
+    ledger.reserve([ask("a", max_tokens=10, call="first")])
+    ledger.reserve([ask("a", max_tokens=30, call="second")])
+    ledger.settle([Settle("a", 2, 3)])
+    assert total(ledger).calls == 2
+    assert ledger.release([Release("a")]) == ()
+    assert ledger.release([Release("a", unsent)]) == (Release("a", unsent),)
+    assert ledger.release([Release("a", unsent)]) == ()
+    spent = total(ledger)
+    assert (spent.calls, spent.units, spent.held_tokens, spent.held_cost) == (1, 1, 0, 0)
+    assert ledger.status("a") == "settled"
+
+
 def test_a_release_leaves_what_an_earlier_call_may_have_cost():
     ledger = Ledger(Caps(calls=2))
     ledger.reserve([ask("a")])
