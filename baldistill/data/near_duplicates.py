@@ -32,7 +32,7 @@ from baldistill.data.duplicates import Duplicates
 from baldistill.data.made_domains import read_domains, with_domains
 from baldistill.data.staged_part import KEYS, KeyCount, key_file, open_keys
 from baldistill.data.text import keys
-from baldistill.data.validate import EVALUATION, TRAIN
+from baldistill.data.validate import EVALUATION, TRAIN, row_of
 from baldistill.data.words import hash_words
 from baldistill.records import transcript
 from baldistill.run_folder import layout
@@ -225,6 +225,8 @@ def _near_pairs(
 ) -> pa.Table:
     """Return those pairs of rows and known texts that are near duplicates (NEIGHBOURS)."""
     pairs = np.unique(np.stack([position, partner], axis=1), axis=0)
+    # turns of one chat have most of their context in common
+    pairs = pairs[row_of(pairs[:, 0]) != row_of(pairs[:, 1])]
     right = known.index_of(pairs[:, 1])
     pairs, right = pairs[right >= 0], right[right >= 0]
     if not len(pairs):

@@ -18,7 +18,7 @@ from baldistill.data import near_duplicates as near
 from baldistill.data.duplicates import join_repeated, repeated_keys
 from baldistill.data.near_duplicates import NEIGHBOURS, Neighbours, nearest, resolve
 from baldistill.data.rows import RawBlock
-from baldistill.data.validate import check
+from baldistill.data.validate import check, place_of
 from baldistill.run_folder.layout import STAGING
 from baldistill.storage import Storage
 
@@ -119,6 +119,24 @@ def test_domains_and_numbers_keep_rows_apart(tmp_path: Path) -> None:
     assert found.similarity[1] == 1.0
     rule = NearDuplicatesConfig(same_numbers=False, threshold=0.6)
     assert find(storage, ["a"], rule).position.tolist() == [2, 3, 5]
+
+
+def test_turns_of_one_chat_are_no_near_duplicates_of_each_other(tmp_path: Path) -> None:
+    storage = Storage.open(tmp_path)
+    stage(storage, {})
+    text = "a long story that a person tells and then asks about, again and again and again"
+    columns = {
+        "question": pa.array([text, f"{text}?", f"{text}!"]),
+        "answer": pa.array(["x"] * 3),
+        "domain": pa.array(["d"] * 3),
+        "id": pa.array(["one", "one", "two"]),
+    }
+    block = RawBlock(np.array([1, 1, 2]), columns, turns=np.array([0, 1, 0]))
+    staged, _ = check(block, DataConfig(), "train", 0)
+    pq.write_table(staged, storage.path(f"{STAGING}/rows/a.parquet"))
+    found = find(storage, ["a"], NearDuplicatesConfig())
+    assert [place_of(p) for p in found.position.tolist()] == [(0, 2)]
+    assert [place_of(p) for p in found.partner.tolist()] == [(0, 1)]
 
 
 pairs = st.lists(
