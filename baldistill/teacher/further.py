@@ -27,6 +27,8 @@ from baldistill.teacher.teacher import Answer, Question, Teacher
 
 REPEATED = "repeats a rationale"
 
+_MOST_IN_VAIN = 4  # calls in rounds that brought a domain nothing: such a teacher has no more
+
 
 @dataclass(slots=True)
 class Explainable:
@@ -138,6 +140,7 @@ class _Explainer:
     ) -> None:
         """Ask round by round; count down what each domain is missing."""
         left = {domain: math.ceil(count * attempts) for domain, count in missing.items()}
+        vain: Counter[str] = Counter()
         chosen = self.teacher.config.rationale
         sampling = self.teacher.sampling(chosen, max(chosen.temperature, RETRY_TEMPERATURE))
         while not self.result.refused:
@@ -150,9 +153,13 @@ class _Explainer:
                 return
             questions = [self._question(one.example, sampling) for one in order]
             answers = self.teacher.ask(questions, sampling, stage=self.stage, on_answers=on_answers)
+            before = dict(missing)
             self._judge(order, answers, missing)
-            for one in order:
-                left[one.example.domain] -= 1
+            for domain, asked in Counter(one.example.domain for one in order).items():
+                left[domain] -= asked
+                vain[domain] = vain[domain] + asked if missing[domain] == before[domain] else 0
+                if vain[domain] >= _MOST_IN_VAIN:
+                    left[domain] = 0
 
     def _question(self, example: Example, sampling: Sampling) -> Question:
         """Return the question under the next attempt that no call had."""
