@@ -52,6 +52,35 @@ def test_describe_and_validate(file: str) -> None:
     assert found["num_rows_read"] == 182
 
 
+def test_describe_counts_near_duplicates_and_contaminated_rows(tmp_path: Path) -> None:
+    rng, words = random.Random(0), [f"{a}{b}" for a in "klmnp" for b in "aeiou"]
+    rows = [
+        {"question": " ".join(rng.choices(words, k=14)), "answer": "a", "domain": "d"}
+        for _ in range(30)
+    ]
+    held = " ".join(words[:9])
+    rows += [{**rows[0], "question": rows[0]["question"].upper() + " ?"}]
+    rows += [{**rows[0], "question": f"{held} or not"}]
+    path, asked = tmp_path / "corpus.jsonl", tmp_path / "asked.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    asked.write_text(json.dumps({"question": held}) + "\n")
+    evaluation = tmp_path / "evaluation.jsonl"
+    evaluation.write_text(json.dumps({**rows[0], "question": " ".join(words[::-1])}))
+    options = [
+        f"data.evaluation={evaluation}",
+        "data.near_duplicates={threshold: 0.7}",
+        f"data.decontaminate=[{asked}]",
+    ]
+    found, shown = invoke("describe", str(path), *options, "--json")
+    assert found["quarantined"] == {"contaminated": 1, "near_duplicate": 1}
+    assert "left out: 1 contaminated, 1 near_duplicate" in shown
+    _, shown = invoke("validate", str(path), *options, "--json")
+    assert f"{path}:31: near_duplicate: 0.92 like row 1 of {path}" in shown
+    assert f"{path}:32: contaminated: holds 100% of the n-grams of row 1 of {asked}" in shown
+    done = CliRunner().invoke(app, ["plan", f"data.train={path}", *options])
+    assert "left out: 1 contaminated, 1 near_duplicate" in " ".join(done.stderr.split())
+
+
 def test_validate_says_whether_a_run_would_stop(
     file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
