@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from rapidfuzz.distance import Indel
 
@@ -63,6 +63,7 @@ def test_questions_that_are_not_compared_could_not_be_near(
     """Only questions of similar length are compared, which finds what comparing all would find."""
     words = words_of(question)
     nearest = max((Indel.normalized_similarity(words_of(q), words) for q in questions), default=0.0)
+    assume(abs(nearest - threshold) > 1e-9)  # where rounding decides
     known = ExistingQuestions(threshold, questions)
     if question in questions:
         assert known.fault(question) == "duplicate"
