@@ -19,7 +19,7 @@ from baldistill.config.loading import load_config  # noqa: E402
 from baldistill.core.label_sets import Labels  # noqa: E402
 from baldistill.equality import NOT_COMPARED, LatexComparer, NotComparedError, is_accepted  # noqa: E402
 from baldistill.records import Example  # noqa: E402
-from baldistill.student.answer import _mark  # noqa: E402
+from baldistill.student.answer import mark  # noqa: E402
 from baldistill.teacher.acceptance import Acceptance  # noqa: E402
 from baldistill.teacher.judge import Judge  # noqa: E402
 from baldistill.teacher.parsing import NewExample  # noqa: E402
@@ -112,8 +112,8 @@ def test_such_an_answer_is_rejected_or_wrong_and_says_why(
     monkeypatch.setattr(equality, "_comparer", comparer)
     config = load_config(overrides=["data.task=math"])
     row = {"domain": "d", "answer": "1", "choices": None, "question": "?"}
-    assert _mark(row, ENDLESS, config) is None
-    assert _mark(row, "1.0", config) == 1.0
+    assert mark(row, ENDLESS, config) is None
+    assert mark(row, "1.0", config) == 1.0
     assert equality.same_answer("math", ENDLESS, ENDLESS) is True, "texts decide"
     example = Example(example_id="1", domain="d", question="?", answer="1", choices=None)
     answer = Answer("r", "answered", f"It is long.\nAnswer: {ENDLESS}")
@@ -134,8 +134,8 @@ def test_student_and_teacher_may_give_any_of_several_answers(task: str) -> None:
     config = load_config(overrides=[f"data.task={task}"])
     row = {"domain": "d", "answer": "New York", "choices": None, "question": "?"}
     further = {"alternatives": ["Big Apple", "NYC"]}
-    assert _mark(row, "nyc", config) == 0.0
-    assert _mark(row | further, "nyc", config) == 1.0
+    assert mark(row, "nyc", config) == 0.0
+    assert mark(row | further, "nyc", config) == 1.0
     prompts = load_prompts("compact", model="m")
     answer = Answer("r", "answered", "It is large.\nAnswer: big apple")
     example = Example("1", **row)
