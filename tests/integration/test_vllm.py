@@ -452,11 +452,7 @@ def base_answers(requests: list[Request]) -> list[Completion]:
 
 
 def test_a_run_with_vllm_is_the_run_with_transformers(tmp_path: Path, engines: Engines) -> None:
-    """Both for the teacher and for the student; nothing is sampled.
-
-    The same questions are asked. The two compute in another order, so that a token that is nearly
-    as likely as another can differ on some machine, and with it what the second stage chooses.
-    """
+    """Both for the teacher and for the student; nothing is sampled, so the tables are equal."""
     small = [
         "stages=2",
         "budget.total=80",
@@ -472,14 +468,15 @@ def test_a_run_with_vllm_is_the_run_with_transformers(tmp_path: Path, engines: E
     ]
     found = {}
     for kind in ("transformers", "vllm"):
-        config = load_config(None, [*small, f"teacher.kind={kind}", f"student.engine={kind}"])
+        engine = "auto" if kind == "transformers" else kind  # on a CPU the same; as `engines`
+        config = load_config(None, [*small, f"teacher.kind={kind}", f"student.engine={engine}"])
         running = engines if kind == "transformers" else None
         result = run(config, run_dir=tmp_path / kind, engines=running, quiet=True)
-        first = pq.read_table(tmp_path / kind / "stages" / "01" / "annotated.parquet")
+        tables = [
+            pq.read_table(tmp_path / kind / "stages" / stage / "annotated.parquet")
+            for stage in ("01", "02")
+        ]
         columns = ["example_id", "rationale", "answer", "verified"]
-        found[kind] = sorted(zip(*(first[name].to_pylist() for name in columns), strict=True))
+        found[kind] = [sorted(map(str, t.select(columns).to_pylist())) for t in tables]
         assert result.metrics["budget"]["annotated"] == 80
-    ours, vllms = found["transformers"], found["vllm"]
-    assert [row[0] for row in ours] == [row[0] for row in vllms]
-    differ = [(one, other) for one, other in zip(ours, vllms, strict=True) if one != other]
-    assert len(differ) <= len(ours) // 10, differ
+    assert found["vllm"] == found["transformers"]
