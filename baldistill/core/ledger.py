@@ -146,7 +146,7 @@ class Ledger:
             earlier = self._state.requests.get(name)
             if name in granted or name in refused:
                 continue
-            if earlier and asked.call and any(open_.call == asked.call for open_ in earlier.bounds):
+            if earlier and not earlier.answered and earlier.holds(asked.call):
                 granted[name] = None  # the same reservation, sent again after a lost reply
                 continue
             if earlier and earlier.answered and earlier.reason is not None:

@@ -57,6 +57,10 @@ class Request:
     reason: str | None = None
     released: bool = False
 
+    def holds(self, call: str) -> bool:
+        """Return whether a call of this name is reserved and may run or be charged."""
+        return bool(call) and any(open_call.call == call for open_call in self.bounds)
+
 
 @dataclass(slots=True)
 class Totals:

@@ -194,6 +194,18 @@ def test_a_call_that_was_not_sent_is_released_although_another_was_answered(unse
     assert ledger.status("a") == "settled"
 
 
+def test_a_reservation_that_is_sent_again_after_another_call_was_answered_calls_nobody():
+    ledger = Ledger(Caps())
+    first, second = (ask("a", call=call) for call in ("first", "second"))
+    ledger.reserve([first])
+    ledger.reserve([second])
+    ledger.settle([Settle("a", 2, 3)])
+    for again in (first, second):
+        grants = ledger.reserve([again])
+        assert grants.settled == {"a"}
+        assert grants.entries == ()
+
+
 def test_a_release_leaves_what_an_earlier_call_may_have_cost():
     ledger = Ledger(Caps(calls=2))
     ledger.reserve([ask("a")])
