@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from baldistill.bundled.lexicon import DAYS, ITEMS, NAMES
 from baldistill.bundled.questions import Domain, Slots, Solution
@@ -100,16 +101,15 @@ PRODUCTS = Domain(
 
 
 def _draw_ages(rng: random.Random) -> Slots:
-    first, second, third = rng.sample(NAMES, 3)
+    names = rng.sample(NAMES, 3)
     a, b = rng.randint(2, 9), rng.randint(2, 9)
-    return {
-        "name_a": first,
-        "name_b": second,
-        "name_c": third,
-        "number_a": str(a),
-        "number_b": str(b),
-        "number_c": str(rng.randint(1, min(9, a + b - 1))),
-    }
+    return ages_slots(names, (a, b, rng.randint(1, min(9, a + b - 1))))
+
+
+def ages_slots(names: Sequence[str], numbers: Sequence[int]) -> Slots:
+    """Return the slots of a question about the ages of three persons."""
+    slots = {f"name_{letter}": name for letter, name in zip("abc", names, strict=True)}
+    return slots | {f"number_{letter}": str(n) for letter, n in zip("abc", numbers, strict=True)}
 
 
 def _solve_ages(slots: Slots) -> Solution | None:

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from baldistill.bundled.arithmetic import ages_slots
 from baldistill.bundled.lexicon import (
     COLOURS,
     DAYS,
@@ -75,16 +76,7 @@ def _products(rng: random.Random) -> Slots:
 
 
 def _ages(rng: random.Random) -> Slots:
-    first, second, third = _names(rng, 3)
-    a, b = rng.randint(4, 9), rng.randint(5, 9)
-    return {
-        "name_a": first,
-        "name_b": second,
-        "name_c": third,
-        "number_a": str(a),
-        "number_b": str(b),
-        "number_c": str(rng.randint(4, 9)),
-    }
+    return ages_slots(_names(rng, 3), [rng.randint(low, 9) for low in (4, 5, 4)])
 
 
 def _weekdays(rng: random.Random) -> Slots:

@@ -161,7 +161,7 @@ class _Options:
     def answers(self) -> dict[str, Any]:
         student = self.config.student
         return {
-            "prompts": student.prompts,
+            **student.asked,
             "response": student.response.model_dump(mode="json"),
             "tasks": [self.config.data.task, self.config.data.domain_tasks],
         }

@@ -23,6 +23,7 @@ from baldistill.method.earlier import (
 from baldistill.method.evaluate import answers_of
 from baldistill.method.plan import StudentErrors, policy_of
 from baldistill.storage import Storage
+from baldistill.student.score import RIGHT
 
 
 def ask_student(context: Context, stage: int) -> StudentErrors:
@@ -49,7 +50,7 @@ def ask_student(context: Context, stage: int) -> StudentErrors:
         total=len(examples),
     )
     asked: Counter[str] = Counter(responses["domain"].to_pylist())
-    right = responses.filter(pc.greater_equal(responses["score"], 0.5))
+    right = responses.filter(pc.greater_equal(responses["score"], RIGHT))
     known: Counter[str] = Counter(right["domain"].to_pylist())
     return StudentErrors({d: Asked(n, n - known[d]) for d, n in sorted(asked.items())})
 

@@ -62,15 +62,16 @@ def tail_domains(
     )
     recorded = _untried_recorded(context, stage, names)
     wrong = mistakes_of(context, stage) if seeds_are_wrong_ones(context.config, stage) else {}
-    return {
-        name: TailDomain(
-            sorted(real[name], key=lambda example: example.example_id),
+    domains_by_name = {}
+    for name in names:
+        shown, first = sorted(real[name], key=lambda one: one.example_id), wrong.get(name, set())
+        domains_by_name[name] = TailDomain(
+            [example for example in shown if example.example_id not in first],
             ExistingQuestions(threshold, sorted(known[name]), evaluation),
-            first=wrong.get(name, set()),
+            first=[example for example in shown if example.example_id in first],
             recorded={tier: left[name] for tier, left in recorded.items()},
         )
-        for name in names
-    }
+    return domains_by_name
 
 
 def _accepted(rows: Iterable[AnnotatedExample], names: Iterable[str]) -> dict[str, list[Example]]:

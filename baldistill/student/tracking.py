@@ -67,7 +67,7 @@ def _open_runs() -> set[str]:
     """Return the trackers that have a run in this process, of those that keep one open."""
     wandb, mlflow = sys.modules.get("wandb"), sys.modules.get("mlflow")
     found = set()
-    if wandb is not None and wandb.run is not None:
+    if getattr(wandb, "run", None) is not None:
         found.add("wandb")
     if mlflow is not None and mlflow.active_run() is not None:
         found.add("mlflow")

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from baldistill.config import Config
@@ -55,25 +55,24 @@ class TailDomain:
     """A tail domain during one stage.
 
     Attributes:
-        demonstrations: Real examples to show.
+        demonstrations: Real examples to show; those that go before others are left out.
         existing: Questions that a new question must not resemble.
-        first: Ids of the demonstrations that are shown before any others.
+        first: Demonstrations that are shown before any others.
         num_asked: Calls made for the domain in this stage; makes each call's id unique.
         recorded: What each teacher (by its place, from 1) recorded and no stage has tried.
     """
 
     demonstrations: Sequence[Example]
     existing: ExistingQuestions
-    first: Collection[str] = ()
+    first: Sequence[Example] = ()
     num_asked: int = 0
     recorded: Mapping[int, deque[Question]] = field(default_factory=dict)
 
     def sample(self, number: int, generator: random.Random) -> list[Example]:
         """Draw demonstrations: as many of the `first` ones as there are, then others."""
-        first = [one for one in self.demonstrations if one.example_id in self.first]
-        others = [one for one in self.demonstrations if one.example_id not in self.first]
-        drawn = generator.sample(first, min(number, len(first)))
-        return drawn + generator.sample(others, min(number - len(drawn), len(others)))
+        drawn = generator.sample(self.first, min(number, len(self.first)))
+        left = min(number - len(drawn), len(self.demonstrations))
+        return drawn + generator.sample(self.demonstrations, left)
 
 
 def synthesize(
@@ -183,7 +182,8 @@ class _Writer:
 
     def _most(self, domain: str, count: int) -> int:
         """Return the most calls for so many missing examples of a domain."""
-        if not self.domains[domain].demonstrations:  # no answer of its real examples was accepted
+        tail = self.domains[domain]
+        if not (tail.first or tail.demonstrations):  # no answer of its real examples was accepted
             return 0
         return math.ceil(count * self.config.tail.max_attempts_per_example)
 

@@ -63,7 +63,9 @@ def test_the_student_is_asked_and_its_mistakes_are_the_seeds(
         real = sorted((e for e in real if e.domain == domain), key=lambda e: e.example_id)
         first = {row["example_id"] for row in wrong if row["domain"] == domain}
         assert first <= {example.example_id for example in real}
-        tail = TailDomain(real, ExistingQuestions(0.9), first=first)
+        others = [example for example in real if example.example_id not in first]
+        seeds = [example for example in real if example.example_id in first]
+        tail = TailDomain(others, ExistingQuestions(0.9), first=seeds)
         writer = _Writer(teacher, {domain: tail}, config, 2, None, Synthesized())
         asked = {row["request_id"] for row in written if row["domain"] == domain}
         questions = [writer._question(domain) for _ in asked]

@@ -14,7 +14,10 @@ from baldistill.teacher.synthesis import TailDomain
 
 def domain(number: int, first: set[int]) -> TailDomain:
     shown = [Example(str(i), "d", f"{i}?", "x") for i in range(number)]
-    return TailDomain(shown, ExistingQuestions(0.9), first={str(i) for i in first})
+    others = [one for i, one in enumerate(shown) if i not in first]
+    return TailDomain(
+        others, ExistingQuestions(0.9), first=[shown[i] for i in sorted(first & set(range(number)))]
+    )
 
 
 @given(st.integers(0, 12), st.sets(st.integers(0, 15)), st.integers(1, 8), st.integers(0, 99))
