@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import ray
 
-from baldistill.ray_patches import is_slow_start
+from baldistill.ray_patches import is_slow_start, without_attendants
 
 T = TypeVar("T")
 
@@ -15,12 +15,17 @@ _TRIES = 6
 
 
 def started(start: Callable[[], T]) -> T:
-    """Return what starts Ray, after as many tries as a busy machine needs."""
+    """Return what starts Ray, after as many tries as a busy machine needs.
+
+    Only what a local run starts is started: dashboards, log monitors and autoscalers are not.
+    """
     for _ in range(_TRIES - 1):
         try:
-            return start()
+            with without_attendants(logs=False):
+                return start()
         except Exception as error:
             if not is_slow_start(error):
                 raise
             ray.shutdown()
-    return start()
+    with without_attendants(logs=False):
+        return start()

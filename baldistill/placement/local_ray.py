@@ -26,6 +26,7 @@ from baldistill.ray_patches import (
     on_loopback,
     own_token,
     raylet_has_died,
+    without_attendants,
 )
 
 _LONGEST_FOLDER = 36
@@ -46,7 +47,7 @@ def local_ray(level: int, verbose: bool) -> Iterator[None]:
         arguments = stack.enter_context(on_loopback())
         stack.callback(ray.shutdown)
         options = {"log_to_driver": verbose, "logging_level": level, "include_dashboard": False}
-        with keep_sigterm_handler():
+        with keep_sigterm_handler(), without_attendants(logs=verbose):
             _start({**arguments, **options, "_temp_dir": str(_folder())})
         with _death_explained():
             yield

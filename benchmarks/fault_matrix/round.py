@@ -30,6 +30,7 @@ from fault_matrix.teacher import Witness, key_of
 Blow = Victim | Literal["interrupt", "terminate"]
 
 CONCURRENCY = 8
+NOTED_AHEAD = 4  # calls that are noted and about to be sent (generation/openai/engine.py)
 STUCK = -1  # in the place of an exit status
 LIMIT_S = 300.0  # for a start to end, on a machine however busy
 _TEACHER = {

@@ -20,6 +20,7 @@ from fault_matrix.hostile import drawn
 from fault_matrix.round import (
     CONCURRENCY,
     LIMIT_S,
+    NOTED_AHEAD,
     Blow,
     Round,
     copy_corpus,
@@ -78,7 +79,7 @@ class Matrix:
 
     def justified(self, kills: int) -> Limits:
         """Return the least caps under which a run with so many kills must still complete."""
-        unknown = kills * CONCURRENCY
+        unknown = kills * (CONCURRENCY + NOTED_AHEAD)
         return Limits(
             examples=60,
             calls=self.num_calls + unknown,

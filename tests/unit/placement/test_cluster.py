@@ -133,11 +133,12 @@ with connected():
     engine = Engine.remote()
     token = ray.get(engine.token.remote())
     session = ray._private.worker._global_node.get_session_dir_path()
+    kinds = sorted(ray._private.worker._global_node.all_processes)
     hosts = open_sockets()
     ray.get(die_once.remote())
 changed = [name for name, value in before.items() if os.environ.get(name) != value]
 changed += [name for name in os.environ if "AUTH" in name]
-print(json.dumps([token, session, hosts, changed]))
+print(json.dumps([token, session, hosts, changed, kinds]))
 """
 
 
@@ -155,7 +156,7 @@ def test_a_local_ray_is_out_of_reach_for_others_and_quiet(tmp_path: Path) -> Non
         umask=0,
         check=False,
     )
-    token, session, hosts, changed = json.loads(done.stdout.splitlines()[-1])
+    token, session, hosts, changed, kinds = json.loads(done.stdout.splitlines()[-1])
     assert (tmp_path / "died").exists()
     assert "retr" not in done.stdout + done.stderr, "Ray's own retries"
     assert "worker died" not in done.stdout + done.stderr
@@ -167,6 +168,7 @@ def test_a_local_ray_is_out_of_reach_for_others_and_quiet(tmp_path: Path) -> Non
     private = [path for path in Path(session).parents if not path.stat().st_mode & 0o077]
     assert private, "another user can reach the sockets and logs"
     assert changed == []
+    assert kinds == ["gcs_server", "raylet"], "what nobody needs here costs every start seconds"
 
 
 def test_a_local_ray_without_a_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
