@@ -8,6 +8,7 @@ from baldistill.config.engines import EngineConfig
 from baldistill.config.teachers import TransformersTeacher, VllmTeacher
 from baldistill.errors import MissingPackageError, UserError
 from baldistill.generation.engine import Engine
+from baldistill.processes import import_transformers
 from baldistill.run_folder.lock import Hold
 from baldistill.storage import Storage
 
@@ -26,6 +27,7 @@ def build_engine(
     """
     match config.kind:
         case "transformers":
+            import_transformers()
             from baldistill.generation.transformers import TransformersEngine
 
             if isinstance(config, TransformersTeacher):

@@ -23,7 +23,7 @@ from baldistill.config import StudentConfig
 from baldistill.core.domain_weights import row_weights
 from baldistill.errors import UserError
 from baldistill.generation.types import ModelRef
-from baldistill.processes import without_collector
+from baldistill.processes import import_transformers, without_collector
 from baldistill.ray_patches import interruptible_trainer, lost_worker_errors
 from baldistill.storage import Storage
 from baldistill.student.checkpoints import Checkpoints, Found
@@ -159,6 +159,7 @@ def _fit_with_retries(work: _Work, scaling: ray.train.ScalingConfig) -> ray.trai
 def _train_on_worker(work: _Work) -> TrainingResult:
     """Train as one Ray Train worker; worker 0 also writes the model."""
     with without_collector():
+        import_transformers()
         from baldistill.student.train import train
 
     # a training in this process has one worker, and in a Ray Tune trial no training context

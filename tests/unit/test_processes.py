@@ -66,3 +66,19 @@ def test_the_collector_pauses_and_goes_on_as_it_was() -> None:
     with pytest.raises(ModuleNotFoundError), without_collector():
         importlib.import_module("no_such_module")
     assert gc.isenabled()
+
+
+LIGHT = """
+import sys
+from baldistill.processes import import_transformers
+import_transformers()
+from transformers.utils import is_sklearn_available
+print("sklearn" in sys.modules, is_sklearn_available())
+"""
+
+
+def test_transformers_comes_without_scikit_learn_and_still_knows_of_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["False", "True"], done.stderr
