@@ -16,6 +16,7 @@ import errno
 import os
 import random
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -86,6 +87,8 @@ def main() -> None:
     parser.add_argument("--others", action="store_true", help="curator and distilabel, too")
     parser.add_argument("--keep", type=Path, help="keep all run folders here")
     arguments = parser.parse_args()
+    # A shell starts what runs in the background without Ctrl-C, and the runs would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     start = time.monotonic()
     chosen = quick_scenarios() if arguments.quick else full_scenarios()
     if arguments.only:
