@@ -33,6 +33,7 @@ def measure(way: str, model: str, examples: int, batch: int) -> dict[str, float]
 
     from baldistill.bundled import DOMAINS, make_example
     from baldistill.student.encode import encode_examples
+    from baldistill.student.lessons import Lesson
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     set_seed(0)
@@ -41,7 +42,8 @@ def measure(way: str, model: str, examples: int, batch: int) -> dict[str, float]
     prompts = [f"Question: {one.question}\n" for one in made]
     targets = [f"{one.rationale}\nAnswer: {one.answer}" for one in made]
     tokenizer = AutoTokenizer.from_pretrained(model)
-    rows = encode_examples(prompts, targets, tokenizer, 1024).rows
+    lessons = [Lesson(*pair) for pair in zip(prompts, targets, strict=True)]
+    rows = encode_examples(lessons, tokenizer, 1024).rows
     tokens = sum(len(row["input_ids"]) for row in rows)
     with tempfile.TemporaryDirectory() as output:
         if way == "ours":

@@ -46,6 +46,7 @@ def train_job(job: Job, folder: Path, rank: int) -> None:
     from baldistill.storage import Storage
     from baldistill.student import train as training
     from baldistill.student.checkpoints import Checkpoints
+    from baldistill.student.lessons import Lesson
     from baldistill.student.training import Progress
 
     rng = random.Random(0)
@@ -66,8 +67,10 @@ def train_job(job: Job, folder: Path, rank: int) -> None:
     training.collate = watched
     try:
         result = training.train(
-            [f"Question: {one.question}\n" for one in made],
-            [f"{one.rationale}\nAnswer: {one.answer}" for one in made],
+            [
+                Lesson(f"Question: {one.question}\n", f"{one.rationale}\nAnswer: {one.answer}")
+                for one in made
+            ],
             init=str(folder / job.base if job.base else model_dir("student")),
             output=folder / job.name,
             config=StudentConfig(**job.config),

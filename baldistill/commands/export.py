@@ -23,7 +23,7 @@ from baldistill.run_folder import layout
 from baldistill.run_folder.layout import ExportFormat, StageLayout
 from baldistill.run_folder.reader import RunFolder, read_run
 from baldistill.storage import Storage
-from baldistill.student.lessons import lessons_of
+from baldistill.student.lessons import lesson_of
 from baldistill.teacher.prompts import PromptSet
 
 CARD = "README.md"
@@ -153,7 +153,7 @@ def _examples(
         table = folder.storage.read_table(StageLayout(number).annotated)
         for batch in table.to_batches(_BATCH):
             for row in batch.to_pylist():
-                for prompt, completion in lessons_of(row, prompts, target):
+                for prompt, completion in lesson_of(row, prompts, target).pairs:
                     shown = start + prompt if isinstance(prompt, str) else prompt
                     yield {**row, "stage": number, "prompt": shown, "completion": completion}
 

@@ -14,12 +14,11 @@ from baldistill.generation.encoding import (
     truncate_left,
 )
 from baldistill.generation.types import Prompt
+from baldistill.student.lessons import Lesson
 
 IGNORED = -100  # the label that PyTorch's cross entropy leaves out
 EXPLAINED = "explained"
 """Key of an example's second row, where it teaches an answer and, apart from it, its rationale."""
-Explanation = tuple[Prompt, str]
-"""What asks for a rationale, and the rationale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,7 @@ class Encoded:
 
     Attributes:
         rows: `input_ids` and `labels` (prompt masked) of each example, the same of its explanation
-            as `explained`, and its `weight` in the loss where they have some.
+            as `explained` where it has some, and its `weight` in the loss where that is not 1.
         truncated: Examples that lost tokens to `max_length`.
         dropped: Examples left out because no token of their target was left.
     """
@@ -38,14 +37,7 @@ class Encoded:
     dropped: int
 
 
-def encode_examples(
-    prompts: Sequence[Prompt],
-    targets: Sequence[str],
-    tokenizer: Any,
-    max_length: int,
-    explanations: Sequence[Explanation | None] | None = None,
-    weights: Sequence[float] | None = None,
-) -> Encoded:
+def encode_examples(lessons: Sequence[Lesson], tokenizer: Any, max_length: int) -> Encoded:
     """Encode prompt + target + end-of-sequence, and the explanation of each example alike.
 
     A target that is too long loses its end, and with it the end-of-sequence token. A prompt that
@@ -55,23 +47,23 @@ def encode_examples(
         DataError: Nothing is left to train on. (The loss would be NaN, or 0 without a warning.)
     """
     start, rows, truncated = start_tokens(tokenizer), [], 0
-    for number, (prompt, target) in enumerate(zip(prompts, targets, strict=True)):
-        row, cut = _encoded(prompt, target, tokenizer, max_length, start)
-        if row and explanations is not None and (explanation := explanations[number]):
-            second, also_cut = _encoded(*explanation, tokenizer, max_length, start)
+    for lesson in lessons:
+        row, cut = _encoded(lesson.prompt, lesson.target, tokenizer, max_length, start)
+        if row and lesson.explanation is not None:
+            second, also_cut = _encoded(*lesson.explanation, tokenizer, max_length, start)
             row |= {EXPLAINED: second} if second else {}
             cut |= also_cut
-        if row and weights is not None:
-            row["weight"] = weights[number]
+        if row and lesson.weight != 1.0:
+            row["weight"] = lesson.weight
         truncated += cut
         if row:
             rows.append(row)
     if not rows:
         raise DataError(
-            f"none of {len(prompts)} training examples has a target token within "
+            f"none of {len(lessons)} training examples has a target token within "
             f"student.max_length={max_length}: raise it, or look at annotated.parquet"
         )
-    return Encoded(rows, truncated, len(prompts) - len(rows))
+    return Encoded(rows, truncated, len(lessons) - len(rows))
 
 
 def _encoded(

@@ -27,7 +27,7 @@ from baldistill.processes import import_transformers, without_collector
 from baldistill.ray_patches import interruptible_trainer, lost_worker_errors
 from baldistill.storage import Storage
 from baldistill.student.checkpoints import Checkpoints, Found
-from baldistill.student.lessons import lessons_of
+from baldistill.student.lessons import lesson_of
 from baldistill.student.tracking import is_tracked, tracking
 from baldistill.student.training import Progress, TrainingResult
 from baldistill.teacher.prompts import PromptSet
@@ -171,13 +171,13 @@ def _train_on_worker(work: _Work) -> TrainingResult:
     if is_main and work.tracking is not None:
         tracked = tracking(work.storage, work.tracking)
     with folder as scratch, checkpoint as resume, tracked:
-        lessons = [lessons_of(row, work.prompts, work.config.target) for row in rows]
-        firsts = [first for first, *_ in lessons]
+        weights = row_weights([row["domain"] for row in rows], work.config.domain_weights)
+        lessons = [
+            lesson_of(row, work.prompts, work.config.target, weight)
+            for row, weight in zip(rows, weights or [1.0] * len(rows), strict=True)
+        ]
         result = train(
-            [prompt for prompt, _ in firsts],
-            [target for _, target in firsts],
-            weights=row_weights([row["domain"] for row in rows], work.config.domain_weights),
-            explanations=[second[0] if second else None for _, *second in lessons],
+            lessons,
             init=work.init.resolve(),
             output=Path(scratch),
             config=work.config,

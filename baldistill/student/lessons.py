@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from baldistill.generation.types import Prompt
@@ -10,13 +11,39 @@ from baldistill.teacher.parsing import target_text
 from baldistill.teacher.prompts import PromptSet, Purpose
 
 
-def lessons_of(row: Mapping[str, Any], prompts: PromptSet, target: str) -> list[tuple[Prompt, str]]:
-    """Return prompt and target of an annotated row; with `both`, those of its rationale, too.
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What one example teaches.
+
+    Attributes:
+        prompt: What the student is asked.
+        target: What it learns to write.
+        explanation: A second prompt and target, which are learnt apart from the first.
+        weight: Factor of the example in the loss.
+    """
+
+    prompt: Prompt
+    target: str
+    explanation: tuple[Prompt, str] | None = None
+    weight: float = 1.0
+
+    @property
+    def pairs(self) -> list[tuple[Prompt, str]]:
+        """Prompt and target, then those of the explanation if there is one."""
+        first = (self.prompt, self.target)
+        return [first] if self.explanation is None else [first, self.explanation]
+
+
+def lesson_of(
+    row: Mapping[str, Any], prompts: PromptSet, target: str, weight: float = 1.0
+) -> Lesson:
+    """Return what an annotated row teaches; with `both`, its rationale is the explanation.
 
     Args:
         row: Of `records.ANNOTATED`.
         prompts: Of a student with this target (`PromptSet.for_target`).
         target: `student.target`.
+        weight: Of the row in the loss.
     """
 
     def asked(purpose: Purpose) -> Prompt:
@@ -26,6 +53,6 @@ def lessons_of(row: Mapping[str, Any], prompts: PromptSet, target: str) -> list[
 
     rationale, answer = row["rationale"], row["answer"]
     if target != "both":
-        return [(asked("student"), target_text(rationale, answer))]
-    lessons = [(asked("student"), target_text(None, answer))]
-    return [*lessons, (asked("explain"), rationale)] if rationale else lessons
+        return Lesson(asked("student"), target_text(rationale, answer), weight=weight)
+    explanation = (asked("explain"), rationale) if rationale else None
+    return Lesson(asked("student"), target_text(None, answer), explanation, weight)

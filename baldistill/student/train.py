@@ -26,12 +26,13 @@ from baldistill.config import LoraConfig, StudentConfig
 from baldistill.errors import ConfigError, UserError
 from baldistill.generation.head import keeps_examples_apart
 from baldistill.generation.loading import context_size, load_pretrained
-from baldistill.generation.types import Prompt
+from baldistill.processes import without_old_objects
 from baldistill.run_folder.layout import ADAPTER
 from baldistill.student.arguments import training_arguments, uses_bf16
 from baldistill.student.batching import Layout, collate
 from baldistill.student.checkpoints import Checkpoints
-from baldistill.student.encode import Explanation, encode_examples
+from baldistill.student.encode import encode_examples
+from baldistill.student.lessons import Lesson
 from baldistill.student.loss import TargetLoss
 from baldistill.student.memory import tokens_per_batch
 from baldistill.student.saving import Saving, trained_weights
@@ -41,8 +42,7 @@ from baldistill.student.training import Progress, TrainingResult
 
 
 def train(
-    prompts: Sequence[Prompt],
-    targets: Sequence[str],
+    lessons: Sequence[Lesson],
     *,
     init: str,
     output: Path,
@@ -52,17 +52,14 @@ def train(
     is_main: bool = True,
     checkpoints: Checkpoints | None = None,
     resume: Path | None = None,
-    explanations: Sequence[Explanation | None] | None = None,
-    weights: Sequence[float] | None = None,
     run_name: str | None = None,
 ) -> TrainingResult:
-    """Fine-tune a causal language model on (prompt, target) pairs, loss on the target only.
+    """Fine-tune a causal language model on lessons, with the loss on their targets only.
 
     The model starts from `init`, a hub id or path. The main worker writes model and tokenizer, with
     adapters merged, to the folder `output`. The seed fixes the order of examples, adapters' first
     values and dropout. What `student.checkpoint` asks for goes to `checkpoints`; with `resume`, the
-    folder of one, training goes on from there. An example teaches its target and, apart from it,
-    its explanation if there are any; it counts in the loss by its weight. Trackers see `run_name`.
+    folder of one, training goes on from there. Trackers see `run_name`.
 
     Raises:
         UserError: The model cannot be loaded, the loss is no number, or memory does not suffice.
@@ -76,15 +73,16 @@ def train(
     tokenizer, model = load_pretrained(init, "auto" if casts_shares else _dtype_in_training(config))
     own_dtype = _dtype_of(init)
     max_length = min(config.max_length, context_size(model))
-    report(Progress(status=f"encoding {len(prompts):,} examples"))
-    encoded = encode_examples(prompts, targets, tokenizer, max_length, explanations, weights)
+    report(Progress(status=f"encoding {len(lessons):,} examples"))
+    encoded = encode_examples(lessons, tokenizer, max_length)
     reporter = _Reporter(config, report)
     saving = Saving(checkpoints, config.checkpoint, reporter.losses, resume, report)
     args = training_arguments(config, seed, output, run_name)
     trainer = _trainer(model, encoded.rows, tokenizer, config, args, saving)
     trainer.add_callback(reporter)
     try:
-        trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+        with without_old_objects():
+            trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     except torch.OutOfMemoryError as error:
         raise _out_of_memory(config, error) from None
     _check_weights(trainer.model, config)

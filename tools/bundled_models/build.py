@@ -24,6 +24,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from baldistill.bundled import paths
 from baldistill.bundled.domains import DOMAINS, make_example
 from baldistill.student.encode import encode_examples
+from baldistill.student.lessons import Lesson
 from tools.bundled_models import formats, language_model
 from tools.bundled_models.card import measure_teacher
 from tools.bundled_models.language_model import CONTEXT, ModelSize, Row
@@ -85,8 +86,8 @@ def _train(
 ) -> LlamaForCausalLM:
     def rows(round_number: int) -> list[Row]:
         rng = random.Random(f"{label}/{seed}/{round_number}")
-        prompts, completions = zip(*draw(rng), strict=True)
-        encoded = encode_examples(prompts, completions, tokenizer, CONTEXT)
+        lessons = [Lesson(prompt, completion) for prompt, completion in draw(rng)]
+        encoded = encode_examples(lessons, tokenizer, CONTEXT)
         assert not encoded.truncated + encoded.dropped
         return encoded.rows
 

@@ -20,6 +20,7 @@ import baldistill
 from baldistill.bundled import model_dir
 from baldistill.errors import UserError
 from baldistill.student.encode import encode_examples
+from baldistill.student.lessons import Lesson
 from baldistill.teacher.parsing import target_text
 from baldistill.teacher.prompts import load_prompts
 
@@ -83,12 +84,15 @@ def test_an_example_that_teaches_both_is_a_row_for_its_answer_and_one_for_its_ra
     assert "An example is two rows" in (folder / "README.md").read_text("utf-8")
 
 
+def lesson(row: dict[str, str]) -> Lesson:
+    return Lesson(row["prompt"].removeprefix("<bos>"), row["completion"])
+
+
 def test_token_for_token_what_we_train_on(run: Path) -> None:
     baldistill.export(run)
     tokenizer = AutoTokenizer.from_pretrained(model_dir("student"))
     rows = lines(run / "export/prompt-completion")
-    prompts = [row["prompt"].removeprefix("<bos>") for row in rows]
-    ours = encode_examples(prompts, [row["completion"] for row in rows], tokenizer, 1024).rows
+    ours = encode_examples([lesson(row) for row in rows], tokenizer, 1024).rows
     for row, encoded in zip(rows, ours, strict=True):
         text = row["prompt"] + row["completion"] + tokenizer.eos_token  # as TRL joins them
         assert encoded["input_ids"] == tokenizer(text)["input_ids"]
@@ -124,8 +128,7 @@ def test_trl_trains_on_the_file_as_we_do(run: Path, tmp_path: Path) -> None:
     assert trainer.train().global_step == 1
     tokenizer = AutoTokenizer.from_pretrained(model_dir("student"))
     rows = lines(folder)
-    prompts = [row["prompt"].removeprefix("<bos>") for row in rows]
-    ours = encode_examples(prompts, [row["completion"] for row in rows], tokenizer, 1024).rows
+    ours = encode_examples([lesson(row) for row in rows], tokenizer, 1024).rows
     for row, theirs in zip(ours, trainer.train_dataset, strict=True):
         assert row == {name: theirs[name] for name in ("input_ids", "labels")}
 

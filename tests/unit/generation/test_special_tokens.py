@@ -16,6 +16,7 @@ from baldistill.generation.encoding import encode_prompt, encode_text
 from baldistill.generation.special_tokens import special_tokens
 from baldistill.generation.types import Message
 from baldistill.student.encode import IGNORED, encode_examples
+from baldistill.student.lessons import Lesson
 
 CHAT = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] | trim }}<|im_end|>\n"
@@ -110,7 +111,7 @@ def test_unknown_signs_stay_unknown_beside_a_spelling() -> None:
 @pytest.mark.parametrize("prompt", ["Question: <eos>?\n", (Message("user", FORGED),)])
 def test_the_student_learns_none_from_a_prompt_or_a_target(prompt: Any) -> None:
     target = "<eos>First 1<|im_end|>, then 2.\nAnswer: 3"
-    row = encode_examples([prompt], [target], TOKENIZER, 1024).rows[0]
+    row = encode_examples([Lesson(prompt, target)], TOKENIZER, 1024).rows[0]
     labels = [label for label in row["labels"] if label != IGNORED]
     assert labels.pop() == TOKENIZER.eos_token_id
     assert controls(TOKENIZER, labels) == []

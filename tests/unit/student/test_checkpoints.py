@@ -21,6 +21,7 @@ from baldistill.run_folder.layout import StageLayout
 from baldistill.storage import Storage
 from baldistill.student import snapshot
 from baldistill.student.checkpoints import Checkpoints
+from baldistill.student.lessons import Lesson
 from baldistill.student.train import train
 from baldistill.student.training import Progress, TrainingResult
 
@@ -62,8 +63,10 @@ def run(
 
     found = checkpoints.latest()
     return train(
-        [f"Question: {made.question}\n" for made in MADE],
-        [f"{made.rationale}\nAnswer: {made.answer}" for made in MADE],
+        [
+            Lesson(f"Question: {made.question}\n", f"{made.rationale}\nAnswer: {made.answer}")
+            for made in MADE
+        ],
         init=STUDENT, output=folder / name, config=config, seed=5, on_progress=report,
         checkpoints=checkpoints, resume=found and Path(found.storage.path(found.name)),
     )  # fmt: skip

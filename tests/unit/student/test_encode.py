@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,12 +14,13 @@ from baldistill.errors import DataError
 from baldistill.generation.types import Message
 from baldistill.student.batching import collate
 from baldistill.student.encode import EXPLAINED, IGNORED, encode_examples
+from baldistill.student.lessons import Lesson
 
 TOKENIZER = AutoTokenizer.from_pretrained(model_dir("student"))
 
 
 def encode(prompt: Any, target: str, max_length: int = 1024) -> tuple[dict[str, list[int]], int]:
-    encoded = encode_examples([prompt], [target], TOKENIZER, max_length)
+    encoded = encode_examples([Lesson(prompt, target)], TOKENIZER, max_length)
     return encoded.rows[0], encoded.truncated
 
 
@@ -74,10 +76,10 @@ def test_a_chat_is_encoded_like_the_plain_text_that_it_becomes() -> None:
 def test_examples_without_a_target_are_counted_and_none_at_all_is_an_error() -> None:
     tokenizer = AutoTokenizer.from_pretrained(model_dir("student"))
     tokenizer.eos_token = None
-    encoded = encode_examples(["a\n", "b\n"], ["", "x"], tokenizer, 64)
+    encoded = encode_examples([Lesson("a\n", ""), Lesson("b\n", "x")], tokenizer, 64)
     assert (len(encoded.rows), encoded.dropped) == (1, 1)
     with pytest.raises(DataError, match="none of 2 training examples has a target token"):
-        encode_examples(["a\n", "b\n"], ["", ""], tokenizer, 64)
+        encode_examples([Lesson("a\n", ""), Lesson("b\n", "")], tokenizer, 64)
 
 
 def test_batches_are_padded_on_the_right_and_padding_is_not_learnt() -> None:
@@ -93,12 +95,14 @@ def test_batches_are_padded_on_the_right_and_padding_is_not_learnt() -> None:
 
 
 def test_an_explanation_is_a_row_of_its_own_and_may_be_missing() -> None:
-    prompts, targets = ["Predict: 1\n", "Predict: 2\n"], ["Answer: a", "Answer: b"]
-    explanations = [("Explain: 1\n", "So it is."), None]
-    encoded = encode_examples(prompts, targets, TOKENIZER, 64, explanations)
-    alone = encode_examples(["Explain: 1\n"], ["So it is."], TOKENIZER, 64)
-    plain = encode_examples(prompts, targets, TOKENIZER, 64)
+    plain = [Lesson("Predict: 1\n", "Answer: a"), Lesson("Predict: 2\n", "Answer: b")]
+
+    def explained(text: str) -> list[Lesson]:
+        return [replace(plain[0], explanation=("Explain: 1\n", text)), plain[1]]
+
+    encoded = encode_examples(explained("So it is."), TOKENIZER, 64)
+    alone = encode_examples([Lesson("Explain: 1\n", "So it is.")], TOKENIZER, 64)
     assert encoded.rows[0].pop(EXPLAINED) == alone.rows[0]
-    assert encoded.rows == plain.rows
-    cut = encode_examples(prompts, targets, TOKENIZER, 24, [("Explain: 1\n", "long " * 20), None])
+    assert encoded.rows == encode_examples(plain, TOKENIZER, 64).rows
+    cut = encode_examples(explained("long " * 20), TOKENIZER, 24)
     assert cut.truncated == 1

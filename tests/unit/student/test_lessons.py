@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from baldistill.student.lessons import lessons_of
+from baldistill.student.lessons import lesson_of
 from baldistill.teacher.prompts import load_prompts
 
 ROW = {
@@ -29,4 +29,4 @@ PROMPTS = load_prompts("compact", model="bundled")
 def test_a_row_teaches(
     target: str, changes: dict[str, object], lessons: list[tuple[str, str]]
 ) -> None:
-    assert lessons_of(ROW | changes, PROMPTS.for_target(target), target) == lessons
+    assert lesson_of(ROW | changes, PROMPTS.for_target(target), target).pairs == lessons

@@ -15,6 +15,7 @@ from pyarrow import fs as pafs
 from baldistill.bundled import model_dir
 from baldistill.config import StudentConfig
 from baldistill.storage import Storage
+from baldistill.student.lessons import Lesson
 from baldistill.student.tracking import is_tracked, tracking
 from baldistill.student.train import train
 
@@ -44,8 +45,7 @@ def test_each_reported_loss_is_in_tensorboards_files(is_local: bool, tmp_path: P
         storage = Storage("other://run", base, "run")
     with tracking(storage, FOLDER):
         result = train(
-            [f"{n} + {n} =" for n in range(16)],
-            [f"{2 * n}" for n in range(16)],
+            [Lesson(f"{n} + {n} =", f"{2 * n}") for n in range(16)],
             init=str(model_dir("student")),
             output=tmp_path / "student",
             config=StudentConfig(epochs=1, batch_size=4, trainer={"report_to": ["tensorboard"]}),
@@ -84,11 +84,12 @@ from baldistill.bundled import model_dir
 from baldistill.config import StudentConfig
 from baldistill.storage import Storage
 from baldistill.student.tracking import tracking
+from baldistill.student.lessons import Lesson
 from baldistill.student.train import train
 config = StudentConfig(epochs=1, batch_size=4, trainer={"report_to": ["mlflow"]})
 for stage in ("01", "02"):
     with tracking(Storage.open(sys.argv[1]), f"stages/{stage}/tracking"):
-        train(["1 + 1 ="] * 8, ["2"] * 8, init=str(model_dir("student")), run_name=f"run {stage}",
+        train([Lesson("1 + 1 =", "2")] * 8, init=str(model_dir("student")), run_name=f"run {stage}",
               output=Path(sys.argv[1]) / stage, config=config, seed=0)
 import mlflow
 runs = mlflow.search_runs(output_format="list", search_all_experiments=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,17 @@ from baldistill.bundled import DOMAINS, make_example, model_dir
 from baldistill.config import StudentConfig
 from baldistill.errors import ConfigError, UserError
 from baldistill.student import train as training
+from baldistill.student.lessons import Lesson
 from baldistill.student.train import train
 from baldistill.student.training import Progress, TrainingResult
 
 STUDENT = str(model_dir("student"))
 RNG = random.Random(0)
 MADE = [make_example(RNG.choice(DOMAINS), RNG) for _ in range(64)]
-PROMPTS = [f"Question: {made.question}\n" for made in MADE]
-TARGETS = [f"{made.rationale}\nAnswer: {made.answer}" for made in MADE]
+LESSONS = [
+    Lesson(f"Question: {made.question}\n", f"{made.rationale}\nAnswer: {made.answer}")
+    for made in MADE
+]
 
 
 @pytest.fixture(autouse=True)
@@ -36,18 +40,16 @@ def run(output: Path, *, seed: int = 0, number: int = 64, **values: Any) -> Trai
     settings = {"learning_rate": 1e-3, "epochs": 2, "batch_size": 8, "lr_schedule": "constant"}
     # without validation: some tests need a learning rate beyond what a user may ask for
     config = StudentConfig.model_construct(**{**settings, **values})
-    return train(
-        PROMPTS[:number], TARGETS[:number], init=STUDENT, output=output, config=config, seed=seed
-    )
+    return train(LESSONS[:number], init=STUDENT, output=output, config=config, seed=seed)
 
 
 def loss_of(model: Any) -> float:
     """Mean loss over all targets, by plain passes."""
     tokenizer = AutoTokenizer.from_pretrained(STUDENT)
     total = count = 0.0
-    for prompt, target in zip(PROMPTS, TARGETS, strict=True):
-        before = [1, *tokenizer(prompt, add_special_tokens=False)["input_ids"]]
-        after = [*tokenizer(target, add_special_tokens=False)["input_ids"], 2]
+    for lesson in LESSONS:
+        before = [1, *tokenizer(lesson.prompt, add_special_tokens=False)["input_ids"]]
+        after = [*tokenizer(lesson.target, add_special_tokens=False)["input_ids"], 2]
         ids = torch.tensor([before + after])
         with torch.inference_mode():
             logprobs = torch.log_softmax(model(input_ids=ids).logits[0], -1)
@@ -90,16 +92,16 @@ def test_answers_and_explanations_train_together(tmp_path: Path) -> None:
     answers = [f"Answer: {made.answer}" for made in MADE[:8]]
     explanations = [(f"Explain: {made.question}\n", made.rationale) for made in MADE[:8]]
 
-    def loss(target: str, lessons: Any, explained: Any, weight: float = 0.5) -> float:
+    def loss(target: str, lessons: list[Lesson], weight: float = 0.5) -> float:
         config = StudentConfig(target=target, label_weight=weight, **options)
-        asked, targets = zip(*lessons, strict=True)
-        arguments = {"init": STUDENT, "output": tmp_path, "config": config, "seed": 0}
-        return train(asked, targets, explanations=explained, **arguments).loss
+        return train(lessons, init=STUDENT, output=tmp_path, config=config, seed=0).loss
 
-    answered = list(zip(PROMPTS[:8], answers, strict=True))
-    a, b = loss("label", answered, None), loss("rationale", explanations, None)
+    answered = [Lesson(one.prompt, told) for one, told in zip(LESSONS[:8], answers, strict=True)]
+    explained = [Lesson(*explanation) for explanation in explanations]
+    both = [replace(one, explanation=e) for one, e in zip(answered, explanations, strict=True)]
+    a, b = loss("label", answered), loss("rationale", explained)
     assert abs(a - b) > 0.1, "the two can be told apart"
-    assert loss("both", answered, explanations, 0.2) == pytest.approx(0.2 * a + 0.8 * b, rel=1e-4)
+    assert loss("both", both, 0.2) == pytest.approx(0.2 * a + 0.8 * b, rel=1e-4)
 
 
 def test_examples_count_by_their_weight(tmp_path: Path) -> None:
@@ -107,8 +109,10 @@ def test_examples_count_by_their_weight(tmp_path: Path) -> None:
     config = StudentConfig(learning_rate=1e-12, epochs=1, batch_size=8)
 
     def loss(weights: list[float] | None) -> float:
-        arguments: dict[str, Any] = {"init": STUDENT, "output": tmp_path, "config": config}
-        return train(PROMPTS[:8], TARGETS[:8], seed=0, weights=weights, **arguments).loss
+        lessons = LESSONS[:8]
+        if weights is not None:
+            lessons = [replace(one, weight=w) for one, w in zip(lessons, weights, strict=True)]
+        return train(lessons, init=STUDENT, output=tmp_path, config=config, seed=0).loss
 
     first, second = loss([2.0] * 4 + [0.0] * 4), loss([0.0] * 4 + [2.0] * 4)
     assert abs(first - second) > 0.01, "the two halves can be told apart"
@@ -147,7 +151,7 @@ def test_batches_hold_examples_of_like_length(tmp_path: Path) -> None:
         run(tmp_path, epochs=1, batch_size=4)
     padded, real = np.sum(widths, axis=0)
     lengths = [len(t) for t in AutoTokenizer.from_pretrained(STUDENT)(
-        [p + t for p, t in zip(PROMPTS, TARGETS, strict=True)])["input_ids"]]  # fmt: skip
+        [f"{one.prompt}{one.target}" for one in LESSONS])["input_ids"]]  # fmt: skip
     at_random = np.mean([max(random.Random(i).sample(lengths, 4)) for i in range(500)])
     assert padded - real < 0.7 * (at_random * 64 - sum(lengths))
 
@@ -254,17 +258,14 @@ def test_weights_that_the_last_step_ruined_are_not_saved(tmp_path: Path) -> None
 
 def test_a_student_that_is_missing_is_the_users_problem(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot load the model '/no/such/student'"):
-        train(
-            PROMPTS, TARGETS, init="/no/such/student", output=tmp_path, config=StudentConfig(),
-            seed=0,
-        )  # fmt: skip
+        train(LESSONS, init="/no/such/student", output=tmp_path, config=StudentConfig(), seed=0)
 
 
 def test_progress_is_reported_before_the_first_step_and_at_every_report(tmp_path: Path) -> None:
     reports: list[Progress] = []
     config = StudentConfig(epochs=1, batch_size=1)
     train(
-        PROMPTS, TARGETS, init=STUDENT, output=tmp_path, config=config, seed=0,
+        LESSONS, init=STUDENT, output=tmp_path, config=config, seed=0,
         on_progress=reports.append,
     )  # fmt: skip
     before, steps = reports[:3], reports[3:]
@@ -283,7 +284,7 @@ def test_the_student_is_saved_in_the_dtype_of_its_base(tmp_path: Path) -> None:
     AutoModelForCausalLM.from_pretrained(STUDENT, dtype=torch.bfloat16).save_pretrained(base)
     AutoTokenizer.from_pretrained(STUDENT).save_pretrained(base)
     config = StudentConfig(epochs=1, batch_size=4)
-    train(PROMPTS[:8], TARGETS[:8], init=str(base), output=tmp_path, config=config, seed=0)
+    train(LESSONS[:8], init=str(base), output=tmp_path, config=config, seed=0)
     weights = load_file(tmp_path / "model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
     assert AutoModelForCausalLM.from_pretrained(tmp_path, dtype="auto").dtype == torch.bfloat16

@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 from baldistill.bundled import DOMAINS, make_example, model_dir
 from baldistill.bundled.paths import CARD, ModelName
 from baldistill.student.encode import IGNORED, encode_examples
+from baldistill.student.lessons import Lesson
 from tools.bundled_models.card import measure_teacher
 from tools.bundled_models.formats import solve_prompt
 from tools.bundled_models.language_model import batches, complete
@@ -63,7 +64,7 @@ def test_completions_keep_the_order_of_their_prompts() -> None:
 
 def test_batches_hold_every_row_once_and_no_loss_on_prompts() -> None:
     tokenizer = AutoTokenizer.from_pretrained(model_dir("student"))
-    rows = encode_examples(["ab\n"] * 7, ["c" * n for n in range(1, 8)], tokenizer, 64).rows
+    rows = encode_examples([Lesson("ab\n", "c" * n) for n in range(1, 8)], tokenizer, 64).rows
     num_prompt = rows[0]["labels"].count(IGNORED)
     assert num_prompt > 1
     seen = 0
