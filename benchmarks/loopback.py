@@ -56,7 +56,7 @@ def teacher(folder: Path, url: str, *, concurrency: int, replicas: int = 1) -> I
     store = ResponseStore(storage.sub("store"))
     pool = Pool.start(
         config, ModelRef("m"), replicas=replicas, bundle={"CPU": 0.25},
-        batch_size=config.resources.batch_size, answers=store.for_engines(),
+        batch_size=64, answers=store.for_engines(),
     )  # fmt: skip
     ray.get([actor.load.remote(pool.model) for actor in pool.actors])
     ledger = start_ledger(storage.sub("ledger"), store, Caps())

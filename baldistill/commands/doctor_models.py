@@ -13,6 +13,7 @@ from baldistill.generation.types import ModelRef
 from baldistill.uris import masked
 
 _BESIDE = 2 * 2**30  # a chunk's logits, CUDA's context, what the allocator cannot use
+_NF4 = 0.516  # bytes a weight: 4 bits, 8 for each 64 weights' scale, 32 for each 256 scales
 _WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -56,16 +57,26 @@ def subject_of(config: Config, number: int) -> str:
 
 
 def _student(config: Config, *, on_gpu: bool) -> Need | tuple[str, str]:
-    model = config.student.model
-    count = _parameters("bundled-student" if model == "bundled" else model)
-    if isinstance(count, str):
-        return "student", count
-    if config.student.lora is None:
+    student = config.student
+    model = "bundled-student" if student.model == "bundled" else student.model
+    found = _weights(model)
+    if isinstance(found, str):
+        return "student", found
+    count, linear = found
+    if student.lora is None:
         fix = "student.lora={rank: 16}, or a smaller student.model"
         return Need("student", 16 * count + _BESIDE, f"{_size(count)}, full fine-tuning", fix)
-    width = 2 if on_gpu else 4
-    text = f"{_size(count)}, LoRA"
-    return Need("student", width * count + _BESIDE, text, "a smaller student.model")
+    answering = (2 if on_gpu else 4) * count
+    if student.quantization is None:
+        fix = "student.quantization=4bit, or a smaller student.model"
+        return Need("student", answering + _BESIDE, f"{_size(count)}, LoRA", fix)
+    training = int(_NF4 * linear) + (2 if on_gpu else 4) * (count - linear)
+    text, fix = f"{_size(count)}, LoRA on 4 bits", "a smaller student.model"
+    if "quantization" in getattr(student.engine, "engine_kwargs", {}):
+        return Need("student", training + _BESIDE, text, fix)
+    text += f", {(training + _BESIDE) / 2**30:,.1f} GiB to train; to answer"
+    fix = "student.engine={kind: vllm, engine_kwargs: {quantization: fp8}}, or a smaller model"
+    return Need("student", answering + _BESIDE, text, fix)
 
 
 def _size(count: int) -> str:
@@ -77,7 +88,17 @@ def _size(count: int) -> str:
 
 
 def _parameters(model: str) -> int | str:
-    """Return the number of a model's parameters from its config, or why it cannot be read."""
+    """Return the number of a model's parameters, or why its config cannot be read."""
+    found = _weights(model)
+    return found if isinstance(found, str) else found[0]
+
+
+def _weights(model: str) -> tuple[int, int] | str:
+    """Return how many parameters a model has, and how many of them are in linear layers.
+
+    The head is not counted among those: it stays as it is where the layers are quantised. Where
+    the model's config cannot be read, return why.
+    """
     try:
         config = AutoConfig.from_pretrained(ModelRef(model).resolve(), trust_remote_code=False)
         with torch.device("meta"):
@@ -85,4 +106,7 @@ def _parameters(model: str) -> int | str:
     except (OSError, ValueError, ImportError) as error:
         reason = str(error).splitlines()[0]
         return f"cannot load the model {masked(model)!r}: {masked(reason)}"
-    return int(sum(parameter.numel() for parameter in made.parameters()))
+    head = made.get_output_embeddings()
+    layers = [layer for layer in made.modules() if isinstance(layer, torch.nn.Linear)]
+    linear = sum(layer.weight.numel() for layer in layers if layer is not head)
+    return int(sum(parameter.numel() for parameter in made.parameters())), linear

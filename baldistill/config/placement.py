@@ -55,8 +55,9 @@ class EngineResources(NodeResources):
     num_gpus: Annotated[float, Field(ge=0.0)] | Literal["auto"] = "auto"
     """GPUs that a replica reserves: 1, or a fraction to share one; `auto`: what the engine needs
     where the cluster has GPUs (1, or tensor times pipeline parallel size), none for a server."""
-    batch_size: Count = 64
-    """Prompts that an engine is given at once."""
+    batch_size: Count | Literal["auto"] = "auto"
+    """Prompts that an engine is given at once. `auto`: 64; 512 for transformers on a GPU, which
+    takes as many of them at a time as its memory holds."""
 
     @property
     def replica_range(self) -> tuple[int, int] | None:

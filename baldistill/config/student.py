@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from baldistill.config.engines import AutoOptions, SamplingConfig, StudentEngine
 from baldistill.config.placement import EngineResources, WorkerResources
@@ -44,7 +44,7 @@ class CheckpointConfig(Section):
 class StudentConfig(Section):
     """The small model, and how it is fine-tuned after each stage."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"label_weight", "domain_weights"})
+    added: ClassVar[frozenset[str]] = frozenset({"label_weight", "domain_weights", "quantization"})
 
     model: str = "bundled"
     """Hub id or path of a Hugging Face causal language model."""
@@ -97,6 +97,9 @@ class StudentConfig(Section):
     """Any other field of transformers' TrainingArguments, such as max_grad_norm: 0.5."""
     lora: LoraConfig | None = None
     """Adapters instead of full fine-tuning."""
+    quantization: Literal["4bit"] | None = None
+    """`4bit`: adapters on a base in nf4 (QLoRA, extra `qlora`), a quarter of the memory of its
+    weights. The saved student has the base's own type."""
     checkpoint: Annotated[CheckpointConfig | None, BeforeValidator(switch)] = CheckpointConfig()
     """Checkpoints within the training of a stage; `false` for none. They are deleted when the
     stage's student is saved."""
@@ -119,6 +122,21 @@ class StudentConfig(Section):
     def asked(self) -> dict[str, str]:
         """What decides the student's prompts, for the keys of steps that only ask it."""
         return {"prompts": self.prompts} | ({"target": "both"} if self.target == "both" else {})
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> StudentConfig:
+        if self.quantization is not None and self.lora is None:
+            raise ValueError(
+                "quantization=4bit freezes the base: set student.lora={rank: 16}, or leave it out"
+            )
+        whole = {
+            "quantization=4bit": self.quantization is not None,
+            "trainer.use_liger_kernel": bool(self.trainer.get("use_liger_kernel")),
+        }
+        for option, is_set in whole.items():
+            if is_set and self.parallel == "fsdp":
+                raise ValueError(f"parallel=fsdp and {option} exclude each other: leave one out")
+        return self
 
     @field_validator("trainer")
     @classmethod

@@ -55,7 +55,6 @@ _OURS = {
     "disable_tqdm": "the run shows its own progress",
     "remove_unused_columns": "the examples have no such columns",
     "label_smoothing_factor": "it is not supported",
-    "use_liger_kernel": "it is not supported",
     "deepspeed": "it is not supported",
     "fsdp": "set student.parallel",
     "fsdp_config": "set student.parallel",

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+_CHANGES = ("logit_scale", "logits_scaling", "final_logit_softcapping")  # of a head's output
 _UNUSUAL = (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
 
@@ -36,6 +37,13 @@ class TwoParts:
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """Return the logits of some tokens; shape [..., vocabulary]."""
         return self._head(states) if self.is_split else states
+
+    @property
+    def plain_head(self) -> torch.nn.Linear | None:
+        """The head, if it is a linear layer whose output the model leaves as it is."""
+        config, head = self._model.config.get_text_config(), self._model.get_output_embeddings()
+        changed = any(getattr(config, name, None) for name in _CHANGES)
+        return head if self.is_split and type(head) is torch.nn.Linear and not changed else None
 
     def _head(self, states: torch.Tensor) -> torch.Tensor:
         """Apply the head and what some architectures do to its output: Cohere, Granite, Gemma."""

@@ -12,10 +12,13 @@ from transformers.utils import logging as transformers_logging
 from baldistill.errors import UserError
 
 
-def load_pretrained(path: str, dtype: torch.dtype | Literal["auto"]) -> tuple[Any, Any]:
+def load_pretrained(
+    path: str, dtype: torch.dtype | Literal["auto"], quantization: Any = None
+) -> tuple[Any, Any]:
     """Load tokenizer and model, on the CPU, from safetensors; remote code is never run.
 
-    With `auto` the weights have the type in which they were saved.
+    With `auto` the weights have the type in which they were saved. With a `quantization`, one of
+    transformers' configs, they are quantised, on the GPU if there is one.
 
     Raises:
         UserError: There is no such model, or it cannot be used.
@@ -25,7 +28,11 @@ def load_pretrained(path: str, dtype: torch.dtype | Literal["auto"]) -> tuple[An
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, use_safetensors=True, trust_remote_code=False
+            path,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            quantization_config=quantization,
         )
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise _cannot_load(path, error) from None

@@ -17,6 +17,7 @@ from baldistill.generation.pool import Pool, options_for_bundle, result_of
 from baldistill.generation.types import ModelRef
 from baldistill.placement.resources import PLACEMENT_KEYS, Placement, PoolShape
 from baldistill.storage import Storage
+from baldistill.student.packages import check_packages
 
 _placement_values = attrgetter(*PLACEMENT_KEYS)
 
@@ -61,6 +62,8 @@ class Engines:
             UserError: An engine will not work.
         """
         config = self._config
+        if config.budget.total > 0:
+            check_packages(config.student)
         student = (self._student_engine, partial(self.student, base_student(config)))
         annotates = config.teacher_explains or "synthesize" in config.tail.fills
         uses_teacher = (

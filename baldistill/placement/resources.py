@@ -88,6 +88,8 @@ class Placement:
         num_workers: Ray Train workers; 0 trains in the driver.
         take_turns: Whether a pool is closed before training and before the other pool starts,
             because the cluster cannot hold all side by side or `cluster.keep_warm` says so.
+        keep_workers: Whether training workers stay between the trainings of a run: never where
+            pools take turns, else if the cluster holds them beside all pools and Ray Data.
     """
 
     teachers: tuple[PoolShape, ...]
@@ -96,7 +98,10 @@ class Placement:
     num_workers: int
     worker: Amounts
     take_turns: bool
+    keep_workers: bool
 
+
+_ROWS, _ROWS_ON_GPU = 64, 512
 
 RAY_DATA = Demand("Ray Data", {"CPU": 1.0})
 """What Ray Data needs to make any progress."""
@@ -140,7 +145,10 @@ def place(config: Config, cluster: Cluster) -> Placement:
     for step in steps:
         if not fits(nodes, step):
             raise ResourceError(why_it_does_not_fit(nodes, step))
-    return Placement(teachers, student, engine, training.count, training.bundle, not warm)
+    keep_workers = warm and fits(nodes, [*most, *work])
+    return Placement(
+        teachers, student, engine, training.count, training.bundle, not warm, keep_workers
+    )
 
 
 def nodes_of(config: Config, cluster: Cluster) -> Sequence[Amounts]:
@@ -188,6 +196,8 @@ def _pool(
     else:  # one engine: vLLM and a server's client batch enough, a large model fills the memory
         replicas = 1
     rows = resources.batch_size
+    if rows == "auto":
+        rows = _ROWS_ON_GPU if engine.kind == "transformers" and num_gpus > 0 else _ROWS
     if engine.kind == "openai" and engine.batch_api is not None:
         rows = engine.batch_api.rows
     return PoolShape(replicas, bundle, size, one_node, rows, max(replicas, most))

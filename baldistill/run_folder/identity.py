@@ -32,7 +32,7 @@ _PACKAGES = ("baldistill", "ray", "torch", "transformers", "peft", "numpy", "pya
 _TRAINING = {
     "epochs", "learning_rate", "lr_schedule", "warmup_ratio", "weight_decay", "batch_size",
     "gradient_accumulation", "max_length", "precision", "gradient_checkpointing", "lora",
-    "optimizer", "trainer",
+    "optimizer", "trainer", "quantization",
 }  # fmt: skip
 
 

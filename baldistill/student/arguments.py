@@ -52,8 +52,9 @@ def training_arguments(
         ours["optim"] = config.optimizer
     if on_gpu and config.precision == "auto" and torch.cuda.get_device_capability() >= (8, 0):
         ours["tf32"] = True
+    given = {key: value for key, value in config.trainer.items() if "liger" not in key}  # liger.py
     try:
-        return TrainingArguments(**{**ours, **config.trainer})
+        return TrainingArguments(**{**ours, **given})
     except (TypeError, ValueError, ImportError) as error:
         raise ConfigError(f"student.trainer or student.optimizer: {error}") from None
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from baldistill.generation.head import TwoParts
+from baldistill.student.liger import fused_loss
 
 LOGITS = 2**25  # of a chunk; 128 MiB in float32
 
@@ -31,11 +32,13 @@ class TargetLoss(nn.Module):
 
     is_distributed_loading_by_transformers: bool = False
 
-    def __init__(self, language_model: nn.Module) -> None:
+    def __init__(self, language_model: nn.Module, *, fuse: bool = False) -> None:
+        """Wrap a model; `fuse` computes head and loss in Liger's kernel where it fits the model."""
         super().__init__()
         self.language_model = language_model
         self.config = language_model.config
         self.parts = TwoParts(self.causal)
+        self._fuse = fuse
 
     def forward(
         self,
@@ -55,6 +58,8 @@ class TargetLoss(nn.Module):
             kwargs: Mask, positions or lengths for the model's attention.
         """
         states = self.parts.states(input_ids=input_ids, **kwargs).flatten(0, 1)[selected]
+        if self._fuse and weights is None and (head := self.parts.plain_head) is not None:
+            return fused_loss(states, head, targets)
         rows = max(1, LOGITS // self.causal.config.get_text_config().vocab_size)
         if len(targets) <= rows:
             return self._loss(states, targets, weights)

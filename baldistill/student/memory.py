@@ -29,13 +29,21 @@ def tokens_per_batch(model: Any, config: StudentConfig) -> int:
     gathered = 6 * (outside + 2 * parameters // text.num_hidden_layers) if shards > 1 else 0
     return fitting_tokens(
         free,
-        # float32 weight, gradient, two moments; adapters leave the weights frozen, in bfloat16
-        states=parameters * (3 if config.lora is not None else 16) // shards + gathered,
+        states=_states(model, parameters, config) // shards + gathered,
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         inner=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
         checkpointed=config.gradient_checkpointing,
     )
+
+
+def _states(model: Any, parameters: int, config: StudentConfig) -> int:
+    """Return the bytes of weights and optimiser that are not on the GPU yet."""
+    if config.lora is None:
+        return 16 * parameters  # float32 weight, gradient, two moments
+    # frozen, and half as much again for the adapter; a base in 4 bits is there already
+    weights = [weight for weight in model.parameters() if weight.device.type == "cpu"]
+    return 3 * sum(int(weight.nbytes) for weight in weights) // 2
 
 
 def fitting_tokens(

@@ -33,8 +33,10 @@ from baldistill.student.batching import Layout, collate
 from baldistill.student.checkpoints import Checkpoints
 from baldistill.student.encode import encode_examples
 from baldistill.student.lessons import Lesson
+from baldistill.student.liger import use_liger
 from baldistill.student.loss import TargetLoss
 from baldistill.student.memory import tokens_per_batch
+from baldistill.student.quantized import load_quantized, merged_with_adapter
 from baldistill.student.saving import Saving, trained_weights
 from baldistill.student.sharding import is_sharded, num_shards, part_of_this_worker, shard, whole
 from baldistill.student.trainer import StepTrainer
@@ -69,8 +71,7 @@ def train(
     report = on_progress or (lambda progress: None)
     report(Progress(status="loading the model"))
     set_seed(seed)
-    casts_shares = _casts_shares(config)
-    tokenizer, model = load_pretrained(init, "auto" if casts_shares else _dtype_in_training(config))
+    tokenizer, model = _load(init, config)
     own_dtype = _dtype_of(init)
     max_length = min(config.max_length, context_size(model))
     report(Progress(status=f"encoding {len(lessons):,} examples"))
@@ -88,7 +89,7 @@ def train(
     _check_weights(trainer.model, config)
     model = _whole_model(trainer, init, config, is_main=is_main)
     if is_main:
-        _save(model, tokenizer, output, own_dtype, config)
+        _save(model, tokenizer, output, init, own_dtype, config)
     last = [loss for step, loss in reporter.losses if step > trainer.state.max_steps * 0.9]
     return TrainingResult(
         num_examples=len(encoded.rows),
@@ -145,6 +146,12 @@ def _out_of_memory(config: StudentConfig, error: torch.OutOfMemoryError) -> User
     )
 
 
+def _load(init: str, config: StudentConfig) -> tuple[Any, Any]:
+    if config.quantization is not None:
+        return load_quantized(init, _dtype_in_training(config))
+    return load_pretrained(init, "auto" if _casts_shares(config) else _dtype_in_training(config))
+
+
 def _dtype_in_training(config: StudentConfig) -> torch.dtype:
     """Full fine-tuning keeps float32 weights, and computes in bfloat16 (autocast)."""
     adapted_in_bf16 = uses_bf16(config) and config.lora is not None
@@ -191,12 +198,15 @@ def _trainer(
 ) -> StepTrainer:
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
+    use_kernels = bool(config.trainer.get("use_liger_kernel"))
+    if use_kernels:
+        use_liger(model, config.trainer.get("liger_kernel_config") or {})
     layout = _layout(model, config)
     budget = tokens_per_batch(model, config)
     if config.lora is not None:
         model = _with_adapter(model, config.lora)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    student = TargetLoss(model)
+    student = TargetLoss(model, fuse=use_kernels)
     if _is_shared(config):
         dtype = _dtype_in_training(config) if _casts_shares(config) else None
         shard(student, args.device, dtype, in_bfloat16=uses_bf16(config))
@@ -260,13 +270,21 @@ def _whole_model(trainer: StepTrainer, init: str, config: StudentConfig, *, is_m
 
 
 def _save(
-    model: Any, tokenizer: Any, output: Path, dtype: torch.dtype, config: StudentConfig
+    model: Any,
+    tokenizer: Any,
+    output: Path,
+    init: str,
+    dtype: torch.dtype,
+    config: StudentConfig,
 ) -> None:
     """Write a model that engines load: its adapter is merged, and stands beside it if asked for."""
     if config.lora is not None:
         if config.lora.keep:
             model.save_pretrained(output / ADAPTER)
             (output / ADAPTER / "README.md").unlink(missing_ok=True)  # peft's empty model card
-        model = model.merge_and_unload()
+        if config.quantization is not None:
+            model = merged_with_adapter(model, init, dtype)
+        else:
+            model = model.merge_and_unload()
     model.to(dtype).save_pretrained(output)
     tokenizer.save_pretrained(output)

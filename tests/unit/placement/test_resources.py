@@ -50,6 +50,29 @@ def test_all_side_by_side_where_there_is_room() -> None:
     assert place(config, Cluster.single(32, 7)).take_turns
 
 
+def test_training_workers_stay_where_there_is_room_for_them_beside_ray_data() -> None:
+    config = config_of(
+        "teacher.resources={replicas: 1, num_cpus: 1}",
+        "student.resources={replicas: 1, num_cpus: 1}",
+        "student.num_workers=2",
+    )
+    roomy, tight = place(config, Cluster.single(5)), place(config, Cluster.single(4))
+    assert roomy.keep_workers
+    assert not roomy.take_turns
+    assert not tight.keep_workers, "Ray Data would wait for a CPU for ever"
+    assert not tight.take_turns
+    never = config_of("student.num_workers=2", "cluster.keep_warm=never")
+    assert not place(never, Cluster.single(32)).keep_workers
+
+
+def test_engines_are_given_more_rows_at_once_on_a_gpu() -> None:
+    config = config_of("student.engine=transformers")
+    assert place(config, Cluster.single(8)).student.batch_size == 64
+    assert place(config, Cluster.single(8, 1)).student.batch_size == 512
+    chosen = config_of("student.engine=transformers", "student.resources.batch_size=8")
+    assert place(chosen, Cluster.single(8, 1)).student.batch_size == 8
+
+
 def test_keep_warm_forbids_and_forces_taking_turns() -> None:
     small = ["teacher.resources.replicas=1", "student.resources.replicas=1"]
     never = config_of(*small, "student.num_workers=1", "cluster.keep_warm=never")
