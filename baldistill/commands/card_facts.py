@@ -24,11 +24,16 @@ def facts(folder: RunFolder, *more: tuple[str, str]) -> list[str]:
         *([("verifier", _teachers(verifier)[0])] if verifier else []),
         ("student", model_name(folder.setting("student.model", "bundled"))),
         ("budget", f"{folder.budget:,} annotated examples in {folder.num_stages} stages{spent}"),
-        ("policy, selection", f"{policy}, {folder.setting('selection.metric', 'ifd')}"),
+        ("policy, selection", f"{policy}, {_selection(folder)}"),
         ("seed", str(folder.setting("seed", 0))),
         *more,
     ]
     return markdown_table(["", "made from"], rows, numbers=slice(0, 0))
+
+
+def _selection(folder: RunFolder) -> str:
+    metric, diversity = (folder.setting(f"selection.{key}", "") for key in ("metric", "diversity"))
+    return (metric or "ifd") + (f", {diversity}" if diversity not in ("", "none") else "")
 
 
 def _teachers(teacher: Mapping[str, Any]) -> list[str]:

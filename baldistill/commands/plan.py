@@ -28,6 +28,7 @@ from baldistill.core.majority import quorum
 from baldistill.core.policies import Errors, Gain
 from baldistill.data.corpus import sample
 from baldistill.errors import ConfigError
+from baldistill.method.diversity import most_embedded
 from baldistill.method.plan import StagePlan, plan_all, quota_table, teacher_warnings
 from baldistill.placement.cluster import connected
 from baldistill.placement.resources import Placement, PoolShape, place
@@ -60,6 +61,7 @@ class RunPlan:
         tokens_at_most: Tokens with every allowed attempt and the longest allowed responses.
         cost: In the currency of the prices.
         cost_at_most: Cost of `tokens_at_most`.
+        embedded: Most prompts that the student reads for `selection.diversity`; costs no call.
         stopped_by: The cap that is expected to end the run before its budget is used.
     """
 
@@ -76,6 +78,7 @@ class RunPlan:
     tokens_at_most: int
     cost: float
     cost_at_most: float
+    embedded: int
     stopped_by: str | None
     placement: Placement
 
@@ -193,6 +196,7 @@ def plan_run(
         tokens_at_most=round(most.tokens),
         cost=expected.cost,
         cost_at_most=most.cost,
+        embedded=most_embedded(config, stages),
         stopped_by=stopped_by,
         placement=placement,
     )
@@ -211,7 +215,12 @@ def show(config: Config, result: RunPlan, display: Display) -> None:
         f"({config.budget.policy.kind}): {result.real:,} real explained, {result.new:,} new written"
         + (f", {result.further:,} real explained again" if result.further else "")
     )
-    for note in filter(None, (_quotas_to_come(config), _accepted_without_gold(config))):
+    notes = (
+        _quotas_to_come(config),
+        _chosen_to_differ(config, result),
+        _accepted_without_gold(config),
+    )
+    for note in filter(None, notes):
         display.say(note)
     if config.evaluation.gold == "teacher":
         display.say(
@@ -253,6 +262,22 @@ def _quotas_to_come(config: Config) -> str | None:
         f"from stage 2 on the quotas follow the student's errors (budget.policy={policy.kind}): "
         f"before each stage it answers up to {policy.questions} real examples of each domain, and "
         "no teacher is asked; those shown are a guess without its errors"
+    )
+
+
+def _chosen_to_differ(config: Config, result: RunPlan) -> str | None:
+    """Say what `selection.diversity` costs the student, or that it changes nothing."""
+    selection = config.selection
+    if selection.diversity == "none":
+        return None
+    if not result.embedded:
+        return (
+            f"selection.diversity={selection.diversity} changes nothing here: the first stage "
+            "selects as selection.first_stage says, and a domain without spare candidates takes all"
+        )
+    return (
+        f"selection.diversity={selection.diversity}: the student reads up to {result.embedded:,} "
+        "prompts of the best candidates once more, and no teacher is asked"
     )
 
 

@@ -90,6 +90,16 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _engine_shows_states(self) -> Config:
+        if self.selection.reads_states and self.student.engine.kind == "vllm":
+            raise ValueError(
+                f"selection.diversity={self.selection.diversity} reads the student's hidden "
+                "states, which vLLM does not give: set student.engine=transformers (or leave it "
+                "out), or selection.diversity=alps"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _rationales_are_learnt(self) -> Config:
         if self.student.target == "label":
             for key, given in (

@@ -23,6 +23,7 @@ from baldistill.config.sections import (
     use_as_section,
 )
 from baldistill.config.teachers import TierConfig
+from baldistill.core.diversity import Diversity
 from baldistill.core.majority import DEFAULT_VOTES
 from baldistill.core.own_parts import POLICIES, is_own
 from baldistill.core.own_policy import OwnPolicy
@@ -75,7 +76,9 @@ class BudgetConfig(Section):
 class SelectionConfig(Section):
     """Which real examples the head domains annotate."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"samples", "text", "by", "ceiling"})
+    added: ClassVar[frozenset[str]] = frozenset(
+        {"samples", "text", "by", "ceiling", "diversity", "diversity_pool"}
+    )
 
     metric: Literal["ifd", "loss_ratio", "perplexity", "wrong", "disagreement", "random"] = "ifd"
     """Highest first: Instruction-Following Difficulty of a response, a ratio of perplexities; the
@@ -91,6 +94,12 @@ class SelectionConfig(Section):
     response less likely: Cherry and Superfiltering drop such rows as misaligned."""
     samples: Annotated[int, Field(ge=2, le=32)] = 5
     """For `disagreement`: the student's responses to each candidate, at temperature 0.7 or more."""
+    diversity: Diversity = "none"
+    """How the best candidates of a domain are thinned to its quota, so that they differ: k-means,
+    greedy k-center, BADGE, contrast with what was annotated (CAL), or surprisal (ALPS). All but
+    `alps` read hidden states, which vLLM does not give. In stage 1 as `first_stage` says."""
+    diversity_pool: Annotated[float, Field(ge=1.0)] = 2.0
+    """Most candidates that are thinned, for each example to select: those of the highest scores."""
     first_stage: Literal["random", "metric"] = "random"
     """Stage 1 has no fine-tuned student: random (the paper), or the metric by the base student."""
     candidates_per_quota: Annotated[float, Field(ge=1.0)] | None = 3.0
@@ -110,7 +119,18 @@ class SelectionConfig(Section):
                 "ceiling is one of IFD, and metric=disagreement has none: leave selection.ceiling "
                 "out"
             )
+        drawn = self.candidates_per_quota
+        if self.diversity != "none" and drawn is not None and drawn < self.diversity_pool:
+            raise ValueError(
+                f"diversity_pool={self.diversity_pool:g} candidates for each example are more than "
+                f"are drawn: set selection.candidates_per_quota={self.diversity_pool:g} or higher"
+            )
         return self
+
+    @property
+    def reads_states(self) -> bool:
+        """Whether the hidden states of the model that scores are needed."""
+        return self.diversity not in ("none", "alps")
 
 
 TailFill: TypeAlias = Literal["rationales", "synthesize", "repeat", "none"]

@@ -12,7 +12,7 @@ import ray
 
 from baldistill.config.engines import EngineConfig
 from baldistill.generation.dispatcher import from_bytes, to_bytes
-from baldistill.generation.engine import Engine, OnEnded, RemoteModel, TextScorer
+from baldistill.generation.engine import Embedder, Engine, OnEnded, RemoteModel, TextScorer
 from baldistill.generation.factory import build_engine
 from baldistill.generation.types import ModelRef, Sampling
 from baldistill.generation.watch import Report
@@ -68,6 +68,13 @@ class EngineActor:
         with self._using(model) as engine:
             assert isinstance(engine, TextScorer)  # as every engine of a student
             return to_bytes(engine.score_texts(from_bytes(rows)))
+
+    @ray.method(max_task_retries=0)  # type: ignore[untyped-decorator]
+    def embed(self, model: ModelRef, prompts: bytes) -> bytes:
+        """Embed prompts with the given model, loading it first if another is in memory."""
+        with self._using(model) as engine:
+            assert isinstance(engine, Embedder)  # the config refuses others
+            return to_bytes(engine.embed(from_bytes(prompts)))
 
     def load(self, model: ModelRef) -> None:
         """Load a model ahead of the first batch of a piece of work."""

@@ -9,7 +9,14 @@ import numpy as np
 
 from baldistill.answers.completion import Completion
 from baldistill.errors import UserError
-from baldistill.generation.types import Continuation, ModelRef, Request, Sampling
+from baldistill.generation.types import (
+    Continuation,
+    Embedding,
+    ModelRef,
+    Prompt,
+    Request,
+    Sampling,
+)
 
 OnEnded: TypeAlias = Callable[[int], None]
 """Called by an engine, from any thread, with the number of rows that have just ended."""
@@ -89,6 +96,15 @@ class TextScorer(Protocol):
 
         With and without a prompt, a text has the same tokens.
         """
+        ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """An engine that shows the hidden states of its model."""
+
+    def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
+        """Return what the model makes of each prompt."""
         ...
 
 

@@ -33,7 +33,14 @@ from baldistill.generation.dispatcher import (
     no_saved_answers,
     result_of,
 )
-from baldistill.generation.types import Continuation, ModelRef, Request, Sampling
+from baldistill.generation.types import (
+    Continuation,
+    Embedding,
+    ModelRef,
+    Prompt,
+    Request,
+    Sampling,
+)
 from baldistill.generation.vllm.start import environment
 from baldistill.processes import ProcessId
 from baldistill.ray_patches import CHILDREN_SEE_GPUS
@@ -195,10 +202,14 @@ class Pool:
         lengths = [len(row.text) + len(str(row.prompt or "")) for row in rows]
         return self._score("score_texts", rows, lengths)
 
-    def _score(self, method: str, rows: Sequence[Any], lengths: Sequence[int]) -> list[np.ndarray]:
+    def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
+        """Return what the model makes of prompts, in their order."""
+        return self._score("embed", prompts, [len(str(prompt)) for prompt in prompts])
+
+    def _score(self, method: str, rows: Sequence[Any], lengths: Sequence[int]) -> list[Any]:
         batches = self._batches(lengths)
         calls = (Call(batch, method, [rows[i] for i in batch]) for batch in batches)
-        scores: dict[int, np.ndarray] = {}
+        scores: dict[int, Any] = {}
         for numbered in self._dispatcher(no_saved_answers, self.on_progress).run(calls):
             scores.update(numbered)
         return [scores[number] for number in range(len(rows))]

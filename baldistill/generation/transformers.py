@@ -16,6 +16,7 @@ import torch
 
 from baldistill.answers.completion import Completion
 from baldistill.generation.decoding import Row, decode
+from baldistill.generation.embedding import embed_or_halve
 from baldistill.generation.encoding import (
     context_token,
     encode_and_cut,
@@ -26,7 +27,14 @@ from baldistill.generation.encoding import (
 from baldistill.generation.engine import OnEnded, ignore_ended
 from baldistill.generation.head import TwoParts
 from baldistill.generation.loading import context_size, load_pretrained
-from baldistill.generation.types import Continuation, ModelRef, Request, Sampling
+from baldistill.generation.types import (
+    Continuation,
+    Embedding,
+    ModelRef,
+    Prompt,
+    Request,
+    Sampling,
+)
 
 _SCORE_LOGITS = 16 * 2**20  # floats of logits alive at once while scoring: 64 MiB
 _SCORE_TOKENS = {"cuda": 65_536}  # of a scoring pass, with padding; elsewhere 8,192
@@ -101,6 +109,21 @@ class TransformersEngine:
         context = context_size(self._model)
         pairs = encode_continuations(self._tokenizer, rows, context, self._variables)
         return self._score_all([(before, np.array(text, np.int32)) for before, text in pairs])
+
+    def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
+        """Return the embeddings of prompts, by one pass per batch."""
+        limit = context_size(self._model)
+        fitted = encode_and_cut(self._tokenizer, prompts, limit, self._variables)
+        rows = [tokens for tokens, _ in fitted]
+        lengths = [len(tokens) for tokens in rows]
+        found: dict[int, Embedding] = {}
+        order = sorted(range(len(rows)), key=lambda i: lengths[i])
+        if self._parts is None:
+            self._parts = TwoParts(self._model)
+        for batch in _batches(order, lengths, _SCORE_TOKENS.get(self.device.type, 8_192)):
+            embedded = embed_or_halve(self._model, self._parts, [rows[i] for i in batch])
+            found.update(zip(batch, embedded, strict=True))
+        return [found[i] for i in range(len(rows))]
 
     @torch.inference_mode()
     def _score_all(self, pairs: Sequence[_Pair]) -> list[np.ndarray]:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
 from baldistill.storage import Storage
 
 _TEMPLATE_TOKENS = 512  # what a chat template may add: roles, dates, a system text of its own
@@ -84,6 +87,23 @@ class Continuation:
 
     text: str
     prompt: Prompt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """What a model makes of a prompt, before it writes a token.
+
+    Attributes:
+        mean: Mean last hidden state, float32; shape [hidden].
+        last: Last hidden state of the last token, float32; shape [hidden].
+        probabilities: Of the next token, float32; of a large vocabulary, tokens share columns.
+        likeliest: The column of the likeliest token.
+    """
+
+    mean: npt.NDArray[np.float32]
+    last: npt.NDArray[np.float32]
+    probabilities: npt.NDArray[np.float32]
+    likeliest: int
 
 
 @dataclass(frozen=True, slots=True)

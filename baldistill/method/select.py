@@ -22,6 +22,7 @@ from baldistill.core.selection import partial_top_k
 from baldistill.data.corpus import sample
 from baldistill.generation.types import ModelRef
 from baldistill.method.context import Context
+from baldistill.method.diversity import thin, uses_diversity
 from baldistill.method.earlier import tried_before
 from baldistill.method.filling import SPARES
 from baldistill.method.plan import StagePlan
@@ -58,10 +59,15 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """How many candidates were ranked, and how many of them fill the quotas."""
+    """How many candidates were ranked, and how many of them fill the quotas.
+
+    Attributes:
+        embedded: Of the best, those among which `selection.diversity` chose.
+    """
 
     ranked: int
     selected: int
+    embedded: int = 0
 
 
 def score_candidates(context: Context, plan: StagePlan) -> Scored:
@@ -149,7 +155,7 @@ def select(context: Context, plan: StagePlan) -> Selected:
     """Rank the scored candidates of each domain; writes `selected.parquet`.
 
     The first rows of a domain fill its quota; those behind are spares that replace what the
-    teacher cannot explain.
+    teacher cannot explain. With `selection.diversity`, the first ones are those that differ.
     """
     names = StageLayout(plan.stage)
     scored = context.storage.read_table(names.scored)
@@ -157,6 +163,9 @@ def select(context: Context, plan: StagePlan) -> Selected:
         scored = scored.append_column(SCORED.field("correct"), pa.nulls(len(scored), pa.bool_()))
     scored = as_rows_of(SCORED, scored)
     ranked = partial_top_k(scored, "score", candidate_counts(plan, None))
+    embedded = 0
+    if uses_diversity(context.config, plan.stage):
+        ranked, embedded = thin(context, plan, ranked)
     ranks = np.arange(len(ranked)) - np.searchsorted(
         codes := ranked["domain"].dictionary_encode().combine_chunks().indices.to_numpy(), codes
     )
@@ -167,4 +176,4 @@ def select(context: Context, plan: StagePlan) -> Selected:
         rank < quota.get(domain, 0)
         for domain, rank in zip(ranked["domain"].to_pylist(), ranks.tolist(), strict=True)
     ]
-    return Selected(len(ranked), sum(chosen))
+    return Selected(len(ranked), sum(chosen), embedded)

@@ -21,6 +21,7 @@ from baldistill.config import Config
 from baldistill.core.metrics import Metrics
 from baldistill.method.annotate import Annotation, annotate
 from baldistill.method.context import Context
+from baldistill.method.diversity import uses_diversity
 from baldistill.method.earlier import unused_before
 from baldistill.method.evaluate import evaluate
 from baldistill.method.mistakes import Mistakes, find_mistakes, seeds_are_wrong_ones
@@ -127,7 +128,15 @@ def choose_examples(context: Context, stage: int, chain: Chain) -> tuple[Student
     if scored.undefined:
         chosen = config.selection
         say(f"  {scored.describe_undefined(chosen.metric, chosen.ceiling)}")
-    chain.step("selected", {}, lambda: select(context, plan), Selected, writes=[names.selected])
+    selected = chain.step(
+        "selected",
+        options.selection(),
+        lambda: select(context, plan),
+        Selected,
+        writes=[names.selected],
+    )
+    if selected.embedded:
+        say(f"  {config.selection.diversity} chose among {selected.embedded:,} of the best")
     return errors, plan
 
 
@@ -146,6 +155,9 @@ def balance(context: Context, stage: int, errors: StudentErrors) -> StagePlan:
     plan = plan_stage(context.config, counts, unused, stage, policy)
     context.storage.write_json(StageLayout(stage).plan, asdict(plan))
     return plan
+
+
+_OF_DIVERSITY = {"diversity", "diversity_pool"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +200,15 @@ class _Options:
             options["tasks"] = [config.data.task, config.data.domain_tasks]
         # those that are not the default: folders of earlier versions know none of them
         return options | config.selection.model_dump(
-            mode="json", include=set(config.selection.added)
+            mode="json", include=set(config.selection.added) - _OF_DIVERSITY
         )
+
+    def selection(self) -> dict[str, Any]:
+        config = self.config
+        if not uses_diversity(config, self.stage):
+            return {}
+        chosen = config.selection.model_dump(mode="json", include={*_OF_DIVERSITY, "by"})
+        return chosen | {"seed": config.seed, "model": config.student.model, **config.student.asked}
 
     def annotation(self) -> dict[str, Any]:
         config = self.config

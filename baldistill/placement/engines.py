@@ -91,7 +91,8 @@ class Engines:
                 if engine is not self._student_engine or config.student.engine.kind != "auto":
                     raise
                 self._answer_without_vllm(error, say)
-        if config.selection.by != "student" and config.selection.metric != "random":
+        scores = config.selection.metric != "random" or config.selection.diversity != "none"
+        if config.selection.by != "student" and scores:
             # a model that cannot be loaded is told now; the student's comes back with its first use
             self.student(ModelRef(config.selection.by)).wait()
 

@@ -16,6 +16,7 @@ from baldistill.placement.packing import Amounts, Demand, bundle_of, capacity, f
 PLACEMENT_KEYS = (
     *("cluster", "teacher", "tail.verifier", "student.model", "student.engine"),
     *("student.resources", "student.num_workers", "student.worker_resources"),
+    "selection.reads_states",
 )
 """Config keys that decide which engines run, and who gets which resources."""
 
@@ -119,7 +120,7 @@ def place(config: Config, cluster: Cluster) -> Placement:
         _pool(key, tier.resources, tier, nodes, tier.model == "bundled")
         for key, tier in zip(keys, config.models_asked, strict=True)
     )
-    engine = _student_engine(config.student, nodes)
+    engine = _student_engine(config, nodes)
     student = _pool(
         "student.resources",
         config.student.resources,
@@ -203,19 +204,17 @@ def _pool(
     return PoolShape(replicas, bundle, size, one_node, rows, max(replicas, most))
 
 
-def _student_engine(
-    student: StudentConfig, nodes: Sequence[Amounts]
-) -> TransformersOptions | VllmOptions:
+def _student_engine(config: Config, nodes: Sequence[Amounts]) -> TransformersOptions | VllmOptions:
     """Resolve `auto`. The driver's packages stand for those of the nodes."""
+    student = config.student
     if student.engine.kind != "auto":
         return student.engine
     reserved = student.resources.num_gpus
     on_gpu = _have_gpus(nodes, student.resources) if reserved == "auto" else reserved > 0
     # vLLM takes most of a GPU's memory, which a fraction of a GPU does not have
     whole = reserved == "auto" or reserved >= 1
-    return student.engine.chosen(
-        on_gpu=on_gpu and whole, has_vllm=importlib.util.find_spec("vllm") is not None
-    )
+    can_vllm = importlib.util.find_spec("vllm") is not None and not config.selection.reads_states
+    return student.engine.chosen(on_gpu=on_gpu and whole, has_vllm=can_vllm)
 
 
 def _training(student: StudentConfig, nodes: Sequence[Amounts]) -> Demand:

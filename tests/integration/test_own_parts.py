@@ -71,8 +71,15 @@ def test_a_policy_may_ask_how_the_student_does(
     monkeypatch.syspath_prepend(tmp_path)
     told = tmp_path / "told.jsonl"
     kind = f"{{kind: 'asking_policy:Asking', options: {{questions: 2, file: {told}}}}}"
-    config = load_config(None, [*SMALL, f"budget.policy={kind}", "budget.total=8"])
-    run(config, run_dir=tmp_path / "run", engines=engines, quiet=True)
+    options = [*SMALL, f"budget.policy={kind}", "budget.total=8", "selection.diversity=badge"]
+    run(load_config(None, options), run_dir=tmp_path / "run", engines=engines, quiet=True)
+    figures = [
+        json.loads((tmp_path / f"run/_commits/stages/{stage}/selected.json").read_text())
+        for stage in ("01", "02")
+    ]
+    assert [one["result"]["embedded"] for one in figures] == [0, 8], (
+        "twice four units, by a student"
+    )
     facts = [json.loads(line) for line in told.read_text().splitlines()]
     planned, *measured = [fact for fact in facts if fact["stage"] == 2]
     assert planned["answers"] == {}, "what baldistill plan shows, before there is a student"

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from baldistill.config.loading import load_config
 from baldistill.core.selection import hash_score, partial_top_k
 from baldistill.data.corpus import sample
 from baldistill.method.plan import StagePlan
@@ -97,7 +98,7 @@ def test_scores_of_earlier_versions_are_ranked_as_they_are(tmp_path: Path) -> No
     storage = Storage.open(tmp_path)
     storage.write_table("stages/02/scored/0.parquet", table)
     plan = StagePlan(2, 2, {"a": 2}, {"a": 6}, {"a": 2}, {})
-    select(SimpleNamespace(storage=storage), plan)  # type: ignore[arg-type]
+    select(SimpleNamespace(storage=storage, config=load_config()), plan)  # type: ignore[arg-type]
     ranked = storage.read_table("stages/02/selected.parquet")
     assert ranked["score"].to_pylist() == [0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
     assert ranked["correct"].null_count == 6

@@ -1,0 +1,164 @@
+"""Diversity: equal to scikit-learn, and to the published algorithms written out naively."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.cluster import KMeans
+
+from baldistill.core import diversity
+from baldistill.core.diversity import (
+    Embedded,
+    badge,
+    by_cluster,
+    by_contrast,
+    contrast,
+    k_center_greedy,
+    k_means_pp,
+    lloyd,
+    surprisal_vectors,
+)
+
+Floats = npt.NDArray[np.floating]
+
+
+def points(seed: int, number: int, size: int = 5) -> Floats:
+    generator = np.random.default_rng(seed)
+    centres = generator.normal(0, 4, (3, size))
+    return centres[generator.integers(0, 3, number)] + generator.normal(0, 1, (number, size))
+
+
+def softmax(logits: Floats) -> Floats:
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_k_means_ends_where_scikit_learns_does(seed: int) -> None:
+    some = points(seed, 60)
+    centres, own = lloyd(some, some[:6])
+    theirs = KMeans(6, init=some[:6], n_init=1, tol=0.0, algorithm="lloyd").fit(some)
+    assert own.tolist() == theirs.labels_.tolist()
+    np.testing.assert_allclose(centres, theirs.cluster_centers_)
+
+
+def test_the_member_nearest_to_each_centre_is_chosen() -> None:
+    # two groups far apart: 0 and 100; the middle of each is nearest to its mean
+    some = np.array([[99.0], [1.0], [100.1], [0.1], [101.0], [-1.0]])
+    assert by_cluster(some, 2, seed=0) == [2, 3]
+
+
+def test_equal_points_still_fill_the_quota() -> None:
+    same = np.ones((7, 3))
+    assert sorted(by_cluster(same, 4, seed=1)) == [0, 1, 2, 3]
+    assert k_center_greedy(same, 4, same[:0]) == [0, 1, 2, 3]
+    assert sorted(badge(same, same, 4, seed=1)) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("num_annotated", [0, 1, 9])
+def test_coreset_is_the_greedy_k_center(
+    num_annotated: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diversity, "_DISTANCES", 100)  # several chunks
+    some, annotated = points(1, 40), points(2, num_annotated)
+    chosen, covered = [], [*annotated]
+    for _ in range(12):
+        away = [
+            min((float(((one - other) ** 2).sum()) for other in covered), default=np.inf)
+            for one in some
+        ]
+        chosen.append(int(np.argmax(away)))
+        covered.append(some[chosen[-1]])
+    assert k_center_greedy(some, 12, annotated) == chosen
+
+
+def test_badge_equals_k_means_pp_on_the_gradients_themselves() -> None:
+    generator = np.random.default_rng(5)
+    last, logits = generator.normal(size=(30, 4)), generator.normal(size=(30, 6))
+    probabilities = softmax(logits)
+    embedded = Embedded(last, last, probabilities, logits.argmax(axis=1))
+    # the gradient of -log p(likeliest) by the last layer's weights, shape [classes, hidden]
+    gradients = np.stack(
+        [
+            np.outer(p - np.eye(6)[p.argmax()], h).ravel()
+            for p, h in zip(probabilities, last, strict=True)
+        ]
+    )
+
+    def distances_to(one: int) -> Floats:
+        return np.asarray(((gradients - gradients[one]) ** 2).sum(axis=1))
+
+    lengths = np.linalg.norm(gradients, axis=1)
+    explicit = k_means_pp(10, distances_to, lengths**2, seed=3)
+    assert badge(last, embedded.residual(), 10, seed=3) == explicit
+    assert explicit[0] == int(np.argmax(lengths)), "BADGE begins with the longest gradient"
+
+
+def test_k_means_pp_draws_by_the_squared_distance() -> None:
+    line = np.array([0.0, 1.0, 2.0, 5.0])
+    drawn = [
+        k_means_pp(2, lambda one: (line - line[one]) ** 2, np.array([1.0, 0, 0, 0]), seed)[1]
+        for seed in range(3000)
+    ]
+    shares = np.bincount(drawn, minlength=4) / len(drawn)
+    np.testing.assert_allclose(shares, np.array([0, 1, 4, 25]) / 30, atol=0.03)
+
+
+@pytest.mark.parametrize("num_annotated", [3, 25])
+def test_cal_is_the_mean_divergence_from_the_nearest_annotated_ones(
+    num_annotated: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diversity, "_DISTANCES", 100)
+    generator = np.random.default_rng(6)
+    some, annotated = points(3, 20), points(4, num_annotated)
+    ours = softmax(generator.normal(size=(20, 7)))
+    theirs = softmax(generator.normal(size=(num_annotated, 7)))
+    expected = []
+    for x, p in zip(some, ours, strict=True):
+        near = sorted(range(num_annotated), key=lambda j: float(((annotated[j] - x) ** 2).sum()))
+        divergences = [(theirs[j] * np.log(theirs[j] / p)).sum() for j in near[:10]]
+        expected.append(np.mean(divergences))
+    found = contrast(some, ours, annotated, theirs)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    likeliest = ours.argmax(axis=1)
+    candidates = Embedded(some, some, ours, likeliest)
+    known = Embedded(annotated, annotated, theirs, theirs.argmax(axis=1))
+    assert by_contrast(candidates, known, 5) == np.argsort(-np.array(expected))[:5].tolist()
+
+
+def test_cal_without_annotated_ones_keeps_the_order() -> None:
+    some, none = points(3, 6), points(3, 0)
+    candidates = Embedded(some, some, softmax(some), np.zeros(6, np.int64))
+    known = Embedded(none, none, none, np.zeros(0, np.int64))
+    assert by_contrast(candidates, known, 3) == [0, 1, 2]
+
+
+def test_surprisal_vectors_have_length_one() -> None:
+    logprobs = [np.log([0.5, 0.25]), np.array([]), np.full(200, -1.0)]
+    vectors = surprisal_vectors(logprobs)
+    assert vectors.shape == (3, 128)
+    np.testing.assert_allclose(vectors[0, :3], [1 / 5**0.5, 2 / 5**0.5, 0], rtol=1e-6)
+    assert not vectors[1].any()
+    np.testing.assert_allclose(vectors[2], 128**-0.5, rtol=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(number=st.integers(1, 12), size=st.integers(1, 3), seed=st.integers(0, 99), data=st.data())
+def test_exactly_as_many_as_wanted_are_chosen_and_again_the_same(
+    number: int, size: int, seed: int, data: st.DataObject
+) -> None:
+    k = data.draw(st.integers(0, number))
+    values = st.lists(st.integers(0, 2), min_size=number * size, max_size=number * size)
+    some = np.array(data.draw(values), dtype=np.float32).reshape(number, size)
+    for chosen in (
+        lambda: by_cluster(some, k, seed),
+        lambda: k_center_greedy(some, k, some[:2]),
+        lambda: badge(some, some, k, seed),
+    ):
+        first = chosen()
+        assert len(first) == len(set(first)) == k
+        assert set(first) <= set(range(number))
+        assert chosen() == first
