@@ -49,7 +49,9 @@ class Engines:
         The run then uses their placement too, whatever nodes have come or gone since.
         """
         same_store = self._responses is None or self._responses.storage == responses.storage
-        return same_store and _placement_values(config) == _placement_values(self._config)
+        shows_states = not config.selection.reads_states or self._student_engine.kind != "vllm"
+        same_places = _placement_values(config) == _placement_values(self._config)
+        return same_store and shows_states and same_places
 
     def warm(self, say: Callable[[str], None]) -> None:
         """Start the engines, which load their models while the driver reads the corpus.

@@ -16,7 +16,6 @@ from baldistill.placement.packing import Amounts, Demand, bundle_of, capacity, f
 PLACEMENT_KEYS = (
     *("cluster", "teacher", "tail.verifier", "student.model", "student.engine"),
     *("student.resources", "student.num_workers", "student.worker_resources"),
-    "selection.reads_states",
 )
 """Config keys that decide which engines run, and who gets which resources."""
 

@@ -392,3 +392,15 @@ def test_options_of_unlabelled_corpora_are_not_in_the_dumps_of_others() -> None:
         for word in ("sees:", "accept:", "evaluation_answer:", "gold:", "samples:", "seeds:")
         if word in text
     ]
+
+
+def test_diversity_is_refused_before_anything_starts_where_it_cannot_work() -> None:
+    vllm = ["student.engine=vllm", "selection.diversity=kmeans"]
+    with pytest.raises(ConfigError, match=r"hidden states, which vLLM .* student.engine=transf"):
+        load_config(None, vllm)
+    load_config(None, ["student.engine=vllm", "selection.diversity=alps"])
+    with pytest.raises(ConfigError, match=r"set selection.candidates_per_quota=10 or higher"):
+        load_config(None, ["selection.diversity=cal", "selection.diversity_pool=10"])
+    both = ["selection.diversity_pool=10", "selection.candidates_per_quota=10"]
+    load_config(None, ["selection.diversity=cal", *both])
+    assert "diversity" not in dump_config(load_config(None, [])), "old folders go on"

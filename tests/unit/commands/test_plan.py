@@ -230,3 +230,28 @@ def test_a_recording_costs_nothing_and_writes_nothing_new() -> None:
     assert teacher_warnings(config, behind.stages, {}) == []
     assert behind.calls == 2 * behind.new  # written, and verified
     assert behind.calls_at_most == planned().calls_at_most
+
+
+def test_a_plan_counts_what_the_student_reads_for_diversity(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cluster = Cluster.single(2)
+
+    def of(*overrides: str) -> RunPlan:
+        policy = ("budget.policy=naive", "budget.total=100", "stages=2", "tail.fill=repeat")
+        config = load_config(None, [*policy, *overrides])
+        result = plan_run(config, COUNTS, place(config, cluster))
+        show(config, result, Display())
+        return result
+
+    assert of().embedded == 0
+    assert "diversity" not in capsys.readouterr().err
+    # ten of each domain in each stage; e has ten rows, so it is a tail domain in stage 2
+    assert of("selection.diversity=kmeans").embedded == 4 * 20
+    assert "the student reads up to 80 prompts" in " ".join(capsys.readouterr().err.split())
+    assert of("selection.diversity=cal").embedded == 4 * (20 + 10)
+    both = of("selection.diversity=kmeans", "selection.first_stage=metric")
+    assert both.embedded == 4 * 20 + 4 * 20
+    assert of("selection.diversity=kmeans", "stages=1").embedded == 0
+    assert "changes nothing here" in " ".join(capsys.readouterr().err.split())
+    assert both.calls == of().calls, "no teacher is asked"

@@ -10,6 +10,7 @@ from servers.fault_server import FaultServer, running
 
 from baldistill.answers.store import ResponseStore
 from baldistill.commands.run import run
+from baldistill.config.engines import TransformersOptions, VllmOptions
 from baldistill.config.loading import load_config
 from baldistill.errors import UserError
 from baldistill.generation.types import Request, Sampling
@@ -70,3 +71,13 @@ def test_a_run_takes_the_placement_of_its_engines_whatever_nodes_there_are_now(
     (tmp_path / "run" / "metrics.json").write_text("{}")  # so that no engine starts
     with pytest.raises(UserError, match=r"none\.jsonl"):  # which it reads with its engines at hand
         run(config, run_dir=tmp_path / "run", engines=Engines(config, before), quiet=True)
+
+
+def test_engines_of_vllm_serve_no_run_that_reads_states() -> None:
+    placed = place(load_config(None, []), Cluster.single(4))
+    store = ResponseStore(Storage.open("x"))
+    reading = load_config(None, ["selection.diversity=badge"])
+    for engine, serves in ((TransformersOptions(), True), (VllmOptions(), False)):
+        engines = Engines(load_config(None, []), replace(placed, student_engine=engine))
+        assert engines.serves(reading, store) == serves
+        assert engines.serves(load_config(None, ["selection.diversity=alps"]), store)

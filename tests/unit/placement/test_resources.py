@@ -112,6 +112,8 @@ def test_nodes_of_cpus_alone_hold_a_pinned_pool_without_gpus() -> None:
         ([], 0, "transformers"),
         ([], 1, "vllm"),
         (["student.engine=auto"], 1, "vllm"),
+        (["selection.diversity=kmeans"], 1, "transformers"),  # vLLM shows no hidden states
+        (["selection.diversity=alps"], 1, "vllm"),
         (["student.engine=transformers"], 1, "transformers"),
         (["student.resources.num_gpus=0"], 1, "transformers"),
         (["student.resources.num_gpus=0.5"], 1, "transformers"),
