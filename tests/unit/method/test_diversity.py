@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from runs import ENGINES
 
 from baldistill.bundled import DOMAINS, make_example
 from baldistill.config.loading import load_config
+from baldistill.generation.transformers import TransformersEngine
 from baldistill.generation.types import ModelRef
 from baldistill.method.diversity import thin
 from baldistill.method.plan import StagePlan
-from baldistill.placement.engines import Engines
 from baldistill.progress.display import Display
 from baldistill.records import ANNOTATED, SCORED, seed_for
 from baldistill.storage import Storage
 from baldistill.teacher.prompts import load_prompts
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+@pytest.fixture(scope="module")
+def student() -> TransformersEngine:
+    engine = TransformersEngine()
+    engine.load(ModelRef("bundled-student"))
+    return engine
 
 
 def examples(domain: str, count: int, seed: int) -> list[dict[str, object]]:
-    import random
-
     rng = random.Random(seed)
     made = [make_example(domain, rng) for _ in range(count)]
     return [
@@ -42,10 +45,10 @@ def table(rows: list[dict[str, object]], schema: pa.Schema) -> pa.Table:
 
 @pytest.mark.parametrize("kind", ["kmeans", "coreset", "badge", "cal", "alps"])
 def test_the_quota_differs_and_the_others_stay_spares(
-    kind: str, tmp_path: Path, engines: Engines
+    kind: str, tmp_path: Path, student: TransformersEngine
 ) -> None:
     first, second = sorted(DOMAINS)[:2]
-    config = load_config(None, [*ENGINES, f"selection.diversity={kind}"])
+    config = load_config(None, [f"selection.diversity={kind}"])
     storage = Storage.open(tmp_path)
     done = {"source": "real", "attempts": 1}
     annotated = [row | done for row in examples(first, 4, seed=1)]
@@ -59,7 +62,7 @@ def test_the_quota_differs_and_the_others_stay_spares(
     context = SimpleNamespace(
         config=config,
         storage=storage,
-        engines=engines,
+        engines=SimpleNamespace(student=lambda model: student),  # in this process, not in Ray's
         student_prompts=load_prompts(config.student.prompts, model=config.student.model),
         display=Display(quiet=True),
         student=lambda stage: ModelRef("bundled-student"),
