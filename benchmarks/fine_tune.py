@@ -32,8 +32,7 @@ def measure(way: str, model: str, examples: int, batch: int) -> dict[str, float]
     from transformers import AutoTokenizer, set_seed
 
     from baldistill.bundled import DOMAINS, make_example
-    from baldistill.student.encode import encode_examples
-    from baldistill.student.lessons import Lesson
+    from baldistill.student.encode import Lesson, encode_examples
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     set_seed(0)

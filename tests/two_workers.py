@@ -46,7 +46,7 @@ def train_job(job: Job, folder: Path, rank: int) -> None:
     from baldistill.storage import Storage
     from baldistill.student import train as training
     from baldistill.student.checkpoints import Checkpoints
-    from baldistill.student.lessons import Lesson
+    from baldistill.student.encode import Lesson
     from baldistill.student.training import Progress
 
     rng = random.Random(0)

@@ -14,11 +14,33 @@ from baldistill.generation.encoding import (
     truncate_left,
 )
 from baldistill.generation.types import Prompt
-from baldistill.student.lessons import Lesson
 
 IGNORED = -100  # the label that PyTorch's cross entropy leaves out
 EXPLAINED = "explained"
 """Key of an example's second row, where it teaches an answer and, apart from it, its rationale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What one example teaches.
+
+    Attributes:
+        prompt: What the student is asked.
+        target: What it learns to write.
+        explanation: A second prompt and target, which are learnt apart from the first.
+        weight: Factor of the example in the loss.
+    """
+
+    prompt: Prompt
+    target: str
+    explanation: tuple[Prompt, str] | None = None
+    weight: float = 1.0
+
+    @property
+    def pairs(self) -> list[tuple[Prompt, str]]:
+        """Prompt and target, then those of the explanation if there is one."""
+        first = (self.prompt, self.target)
+        return [first] if self.explanation is None else [first, self.explanation]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,35 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from baldistill.generation.types import Prompt
+from baldistill.student.encode import Lesson
 from baldistill.teacher.parsing import target_text
 from baldistill.teacher.prompts import PromptSet, Purpose
-
-
-@dataclass(frozen=True, slots=True)
-class Lesson:
-    """What one example teaches.
-
-    Attributes:
-        prompt: What the student is asked.
-        target: What it learns to write.
-        explanation: A second prompt and target, which are learnt apart from the first.
-        weight: Factor of the example in the loss.
-    """
-
-    prompt: Prompt
-    target: str
-    explanation: tuple[Prompt, str] | None = None
-    weight: float = 1.0
-
-    @property
-    def pairs(self) -> list[tuple[Prompt, str]]:
-        """Prompt and target, then those of the explanation if there is one."""
-        first = (self.prompt, self.target)
-        return [first] if self.explanation is None else [first, self.explanation]
 
 
 def lesson_of(

@@ -31,8 +31,7 @@ from baldistill.run_folder.layout import ADAPTER
 from baldistill.student.arguments import training_arguments, uses_bf16
 from baldistill.student.batching import Layout, collate
 from baldistill.student.checkpoints import Checkpoints
-from baldistill.student.encode import encode_examples
-from baldistill.student.lessons import Lesson
+from baldistill.student.encode import Lesson, encode_examples
 from baldistill.student.liger import use_liger
 from baldistill.student.loss import TargetLoss
 from baldistill.student.memory import tokens_per_batch

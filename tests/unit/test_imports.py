@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "baldistill"
@@ -71,3 +72,32 @@ def test_the_package_needs_nothing_beside_it() -> None:
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             roots = {name.split(".")[0] for name in names}
             assert not roots & {"benchmarks", "tests", "tools"}, path
+
+
+def test_training_and_answering_need_few_packages() -> None:
+    """`benchmarks/gpu.sh` runs where Ray, and most of what a run needs, is not installed."""
+    modules = ["baldistill", "baldistill.student.train", "baldistill.generation.transformers"]
+    seen, packages = set(modules), set()
+    while modules:
+        name = modules.pop()
+        path = PACKAGE.parent / name.replace(".", "/")
+        path = path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.py"
+        parent = name.rpartition(".")[0]
+        imported = {parent} if parent else set()
+        for node in ast.parse(path.read_text("utf-8")).body:  # not in functions
+            if isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                parts = {f"{node.module}.{alias.name}" for alias in node.names}
+                paths = {part: PACKAGE.parent / part.replace(".", "/") for part in parts}
+                found = {
+                    p for p in parts if paths[p].is_dir() or paths[p].with_suffix(".py").exists()
+                }
+                imported |= {str(node.module)} | found
+        ours = {one for one in imported if one.split(".")[0] == "baldistill"}
+        packages |= {one.split(".")[0] for one in imported - ours}
+        modules += ours - seen
+        seen |= ours
+    packages -= sys.stdlib_module_names
+    wanted = {"jinja2", "numpy", "pyarrow", "pydantic", "safetensors", "torch", "transformers"}
+    assert packages == wanted

@@ -23,8 +23,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from baldistill.bundled import paths
 from baldistill.bundled.domains import DOMAINS, make_example
-from baldistill.student.encode import encode_examples
-from baldistill.student.lessons import Lesson
+from baldistill.student.encode import Lesson, encode_examples
 from tools.bundled_models import formats, language_model
 from tools.bundled_models.card import measure_teacher
 from tools.bundled_models.language_model import CONTEXT, ModelSize, Row

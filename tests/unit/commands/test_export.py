@@ -19,8 +19,7 @@ from transformers import AutoTokenizer
 import baldistill
 from baldistill.bundled import model_dir
 from baldistill.errors import UserError
-from baldistill.student.encode import encode_examples
-from baldistill.student.lessons import Lesson
+from baldistill.student.encode import Lesson, encode_examples
 from baldistill.teacher.parsing import target_text
 from baldistill.teacher.prompts import load_prompts
 

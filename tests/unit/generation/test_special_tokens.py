@@ -15,8 +15,7 @@ from baldistill.bundled import model_dir
 from baldistill.generation.encoding import encode_prompt, encode_text
 from baldistill.generation.special_tokens import special_tokens
 from baldistill.generation.types import Message
-from baldistill.student.encode import IGNORED, encode_examples
-from baldistill.student.lessons import Lesson
+from baldistill.student.encode import IGNORED, Lesson, encode_examples
 
 CHAT = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] | trim }}<|im_end|>\n"

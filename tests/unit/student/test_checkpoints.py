@@ -21,7 +21,7 @@ from baldistill.run_folder.layout import StageLayout
 from baldistill.storage import Storage
 from baldistill.student import snapshot
 from baldistill.student.checkpoints import Checkpoints
-from baldistill.student.lessons import Lesson
+from baldistill.student.encode import Lesson
 from baldistill.student.train import train
 from baldistill.student.training import Progress, TrainingResult
 

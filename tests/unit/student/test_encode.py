@@ -13,8 +13,7 @@ from baldistill.bundled import DOMAINS, make_example, model_dir
 from baldistill.errors import DataError
 from baldistill.generation.types import Message
 from baldistill.student.batching import collate
-from baldistill.student.encode import EXPLAINED, IGNORED, encode_examples
-from baldistill.student.lessons import Lesson
+from baldistill.student.encode import EXPLAINED, IGNORED, Lesson, encode_examples
 
 TOKENIZER = AutoTokenizer.from_pretrained(model_dir("student"))
 

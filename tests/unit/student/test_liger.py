@@ -14,7 +14,7 @@ import torch
 from baldistill.bundled import model_dir
 from baldistill.config import StudentConfig
 from baldistill.errors import ConfigError, MissingPackageError
-from baldistill.student.lessons import Lesson
+from baldistill.student.encode import Lesson
 from baldistill.student.train import train
 
 HAS_PACKAGE = importlib.util.find_spec("liger_kernel") is not None

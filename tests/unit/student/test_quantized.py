@@ -17,8 +17,7 @@ from baldistill.config import StudentConfig
 from baldistill.config.student import LoraConfig
 from baldistill.errors import MissingPackageError
 from baldistill.student import train as training
-from baldistill.student.encode import encode_examples
-from baldistill.student.lessons import Lesson
+from baldistill.student.encode import Lesson, encode_examples
 from baldistill.student.loss import TargetLoss
 from baldistill.student.packages import check_packages
 from baldistill.student.quantized import load_quantized, merged_with_adapter

@@ -15,7 +15,7 @@ from pyarrow import fs as pafs
 from baldistill.bundled import model_dir
 from baldistill.config import StudentConfig
 from baldistill.storage import Storage
-from baldistill.student.lessons import Lesson
+from baldistill.student.encode import Lesson
 from baldistill.student.tracking import is_tracked, tracking
 from baldistill.student.train import train
 
@@ -84,7 +84,7 @@ from baldistill.bundled import model_dir
 from baldistill.config import StudentConfig
 from baldistill.storage import Storage
 from baldistill.student.tracking import tracking
-from baldistill.student.lessons import Lesson
+from baldistill.student.encode import Lesson
 from baldistill.student.train import train
 config = StudentConfig(epochs=1, batch_size=4, trainer={"report_to": ["mlflow"]})
 for stage in ("01", "02"):

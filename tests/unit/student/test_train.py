@@ -18,7 +18,7 @@ from baldistill.bundled import DOMAINS, make_example, model_dir
 from baldistill.config import StudentConfig
 from baldistill.errors import ConfigError, UserError
 from baldistill.student import train as training
-from baldistill.student.lessons import Lesson
+from baldistill.student.encode import Lesson
 from baldistill.student.train import train
 from baldistill.student.training import Progress, TrainingResult
 

@@ -9,8 +9,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 
 from baldistill.bundled import DOMAINS, make_example, model_dir
 from baldistill.bundled.paths import CARD, ModelName
-from baldistill.student.encode import IGNORED, encode_examples
-from baldistill.student.lessons import Lesson
+from baldistill.student.encode import IGNORED, Lesson, encode_examples
 from tools.bundled_models.card import measure_teacher
 from tools.bundled_models.formats import solve_prompt
 from tools.bundled_models.language_model import batches, complete
