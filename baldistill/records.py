@@ -104,6 +104,15 @@ ANNOTATED = pa.schema(
 )
 """An example that the student learns from: one unit of the budget B."""
 
+DIFFICULTY = pa.schema(
+    [
+        pa.field("request_id", pa.string(), nullable=False),  # of the call that wrote the example
+        pa.field("domain", pa.string(), nullable=False),
+        pa.field("solved", pa.float64(), nullable=False),  # share of the student's right answers
+    ]
+)
+"""How hard a new example is for the student before the stage."""
+
 REJECTED = pa.schema(
     [
         pa.field("request_id", pa.string(), nullable=False),

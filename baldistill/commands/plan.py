@@ -218,6 +218,7 @@ def show(config: Config, result: RunPlan, display: Display) -> None:
     notes = (
         _quotas_to_come(config),
         _chosen_to_differ(config, result),
+        _answered_by_the_student(config, result),
         _accepted_without_gold(config),
     )
     for note in filter(None, notes):
@@ -278,6 +279,20 @@ def _chosen_to_differ(config: Config, result: RunPlan) -> str | None:
     return (
         f"selection.diversity={selection.diversity}: the student reads up to {result.embedded:,} "
         "prompts of the best candidates once more, and no teacher is asked"
+    )
+
+
+def _answered_by_the_student(config: Config, result: RunPlan) -> str | None:
+    """Say what `tail.window` costs the student and the teacher."""
+    window = config.tail.window
+    if window is None or "synthesize" not in config.tail.fills:
+        return None
+    later = [stage for stage in result.stages if stage.stage > 1]
+    new = sum(tail.synthetic for stage in later for tail in stage.tail.values())
+    return (
+        f"from stage 2 on the student answers each new example {window.samples} times, and those "
+        f"with {window.low:.0%} to {window.high:.0%} right answers are kept (tail.window): "
+        f"{new:,} are wanted there, and each that is rejected costs a call and no unit"
     )
 
 

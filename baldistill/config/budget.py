@@ -18,8 +18,10 @@ from baldistill.config.sections import (
     OWN_PART,
     Count,
     Section,
+    Share,
     engine_shorthand,
     kind_shorthand,
+    switch,
     use_as_section,
 )
 from baldistill.config.teachers import TierConfig
@@ -137,10 +139,32 @@ TailFill: TypeAlias = Literal["rationales", "synthesize", "repeat", "none"]
 """What a tail domain gets when its real examples ran out."""
 
 
+class WindowConfig(Section):
+    """How hard a new example may be for the current student."""
+
+    low: Share = 0.125
+    """Fewest of the student's answers that are right, as a share: below, the example is too hard,
+    or the teacher's answer is wrong."""
+    high: Share = 0.875
+    """Most of them: above, the student has nothing to learn from the example."""
+    samples: Annotated[int, Field(ge=1, le=64)] = 8
+    """The student's answers to each new question, at temperature 0.7 or more."""
+
+    @model_validator(mode="after")
+    def _holds_a_share(self) -> WindowConfig:
+        if not any(self.low <= n / self.samples <= self.high for n in range(self.samples + 1)):
+            raise ValueError(
+                f"no number of {self.samples} answers is a share from low={self.low:g} to "
+                f"high={self.high:g}, so every new example would be rejected: widen the window, or "
+                "raise samples"
+            )
+        return self
+
+
 class TailConfig(Section):
     """How tail domains reach their quota when their real examples run out."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"seeds", "verifier"})
+    added: ClassVar[frozenset[str]] = frozenset({"seeds", "verifier", "window"})
 
     fill: TailFill | tuple[TailFill, ...] = "synthesize"
     """The teacher explains real examples again, each further rationale a unit of the budget; or it
@@ -161,6 +185,9 @@ class TailConfig(Section):
     """How often the teacher solves its own new question again without seeing its answer, a call
     each: the first with the sampling of rationales, the others at temperature 0.7. The example is
     rejected unless more than half of the votes reach its answer. 0 accepts it unverified."""
+    window: Annotated[WindowConfig | None, BeforeValidator(switch)] = None
+    """Keeps new examples that the current student solves sometimes, from stage 2 on, and rejects
+    the others before any vote; `true` by the defaults. All are kept by default."""
     verifier: Annotated[
         Annotated[TierConfig, Field(discriminator="kind")] | None,
         BeforeValidator(lambda value: None if value is None else engine_shorthand(value)),

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from baldistill.core.budget import redistribute
 from baldistill.method.candidates import Candidates
 from baldistill.method.context import Context
+from baldistill.method.difficulty import Difficulty, uses_window
 from baldistill.method.earlier import annotated_before, asked_before
 from baldistill.method.filling import (
     Action,
@@ -230,6 +231,9 @@ class _Annotator:
             stage=self.stage,
             on_answers=self.task.advance,
             verifier=context.verifier(self.task.report),
+            window=Difficulty(context, self.stage)
+            if uses_window(context.config, self.stage)
+            else None,
         )
         self.rejected += result.rejected
         self.repaired += result.repaired

@@ -138,6 +138,12 @@ def place(config: Config, cluster: Cluster) -> Placement:
     # Ray Data and the training never work at the same time.
     keep = config.cluster.keep_warm
     warm = keep == "always" or (keep == "auto" and all(fits(nodes, [*most, task]) for task in work))
+    if config.tail.window is not None and config.stages > 1 and not warm:
+        raise ResourceError(
+            "tail.window lets the student answer while the teacher writes, and here their engines "
+            "take turns: give the cluster room for both beside the training, with "
+            "cluster.keep_warm=auto, or leave tail.window out"
+        )
     if warm:
         steps = [[*asking, *answering, task] for task in work]
     else:

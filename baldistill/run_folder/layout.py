@@ -111,6 +111,7 @@ class StageLayout:
         scored: A folder of Parquet files: the candidates with their scores.
         selected: Candidates by rank.
         mistakes: Real examples of tail domains that the last student gets wrong.
+        difficulty: A folder of Parquet files: how often the student solves new examples.
         annotated: What the student learns from.
         synthesized: The rows of `annotated` that the teacher wrote.
         rejected: Answers of the teacher that were not accepted.
@@ -129,6 +130,7 @@ class StageLayout:
         self.scored = f"{folder}/scored"
         self.selected = f"{folder}/selected.parquet"
         self.mistakes = f"{folder}/mistakes.parquet"
+        self.difficulty = f"{folder}/difficulty"
         self.annotated = f"{folder}/annotated.parquet"
         self.synthesized = f"{folder}/synthesized.parquet"
         self.rejected = f"{folder}/rejected.parquet"

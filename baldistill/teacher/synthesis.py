@@ -18,6 +18,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from typing import Protocol
 
 from baldistill.config import Config
 from baldistill.core.answers import marked_answer
@@ -31,6 +32,14 @@ from baldistill.teacher.parsing import EXAMPLE_SCHEMA, NewExample, parse_solutio
 from baldistill.teacher.rationale import RETRY_TEMPERATURE
 from baldistill.teacher.recorded import RECORDED_SAMPLING
 from baldistill.teacher.teacher import Answer, Question, Teacher
+
+
+class Window(Protocol):
+    """Bounds on new examples that are good in themselves (`method.difficulty.Difficulty`)."""
+
+    def outside(self, written: Mapping[str, tuple[str, NewExample]]) -> dict[str, str]:
+        """Return why some are outside of the bounds, by the ids of `written`."""
+        ...
 
 
 @dataclass(slots=True)
@@ -84,6 +93,7 @@ def synthesize(
     stage: int,
     on_answers: Callable[[int], None] | None = None,
     verifier: Teacher | None = None,
+    window: Window | None = None,
 ) -> Synthesized:
     """Write new examples, round by round, until each domain has enough or has no attempts left.
 
@@ -99,13 +109,14 @@ def synthesize(
         stage: For prompts and ledger.
         on_answers: For progress.
         verifier: Who solves the new questions; by default whoever wrote them.
+        window: Rejects further examples, before anybody votes.
     """
     result = Synthesized()
     missing = {domain: count for domain, count in wanted.items() if count > 0}
     for teacher in teachers:
         if missing and not result.refused:
             kind = _Recording if teacher.config.recorded else _Writer
-            writer = kind(teacher, domains, config, stage, on_answers, result, verifier)
+            writer = kind(teacher, domains, config, stage, on_answers, result, verifier, window)
             writer.write(missing)
             missing = {domain: count for domain, count in missing.items() if count > 0}
     return result
@@ -122,6 +133,7 @@ class _Writer:
     on_answers: Callable[[int], None] | None
     result: Synthesized
     verifier: Teacher | None = None
+    window: Window | None = None
     judge: Judge = field(init=False)
 
     def __post_init__(self) -> None:
@@ -152,15 +164,16 @@ class _Writer:
             self.judge.read(a.text, d, cut=a.cut) for d, a in zip(order, answers, strict=True)
         ]
         written = list(zip(order, answers, examples, strict=True))
-        unverified = self._unverified(
-            {
-                answer.request_id: (domain, example)
-                for domain, answer, example in written
-                if answer.outcome == "answered"
-                and example is not None
-                and self._fault(domain, answer, example) is None
-            }
-        )
+        good = {
+            answer.request_id: (domain, example)
+            for domain, answer, example in written
+            if answer.outcome == "answered"
+            and example is not None
+            and self._fault(domain, answer, example) is None
+        }
+        outside = self.window.outside(good) if self.window is not None and good else {}
+        within = {name: pair for name, pair in good.items() if name not in outside}
+        unfit = {**outside, **self._unverified(within)}
         newly_rejected: dict[str, str] = {}
         for domain, answer, example in written:
             if answer.outcome == "refused":
@@ -168,7 +181,7 @@ class _Writer:
                 continue
             # judged again: an example accepted in this round may be its duplicate
             reason = self._fault(domain, answer, example)
-            reason = reason or unverified.get(answer.request_id)
+            reason = reason or unfit.get(answer.request_id)
             if reason is None and example is not None:
                 self.domains[domain].existing.add(example.question)
                 self.result.annotated.append(self._annotated(domain, example, answer))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from baldistill.records import AnnotatedExample, Example, RejectedAnswer, digest
 from baldistill.storage import Storage
 from baldistill.teacher.ledger_actor import DurableLedger, start_ledger
 from baldistill.teacher.near_duplicates import ExistingQuestions
+from baldistill.teacher.parsing import NewExample
 from baldistill.teacher.prompts import load_prompts
 from baldistill.teacher.rationale import Explained, explain
 from baldistill.teacher.synthesis import Synthesized, TailDomain, synthesize
@@ -498,6 +499,41 @@ def test_another_model_votes_under_the_same_caps_at_its_own_price(lab: Lab) -> N
     lab.caps = Caps(examples=200, calls=11)
     assert run().refused == "calls"
     assert len(lab.calls()) == 16 + 11
+
+
+class EvenOnes:
+    """A window that keeps examples whose answers are even numbers, and remembers what it saw."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def outside(self, written: Mapping[str, tuple[str, NewExample]]) -> dict[str, str]:
+        self.seen += written
+        return {name: "odd" for name, (_, one) in written.items() if int(one.answer) % 2}
+
+
+def test_what_is_outside_of_the_window_costs_its_call_alone(lab: Lab) -> None:
+    settings, wanted = config(tail={"votes": 1}, data={"task": "math"}), {"sums": 20}
+
+    def written(window: EvenOnes) -> Synthesized:
+        teachers = [lab.teacher()]
+        return synthesize(wanted, domains(*wanted), teachers, settings, stage=2, window=window)
+
+    window = EvenOnes()
+    result = written(window)
+    assert len(result.annotated) == 20
+    assert all(int(row.answer) % 2 == 0 for row in result.annotated)
+    reasons = Counter(row.reason for row in result.rejected)
+    assert reasons["odd"] >= 5
+    assert (
+        len(window.seen) == len(set(window.seen)) == 20 + reasons["odd"] + reasons["not verified"]
+    )
+    # a call for each new example, and a vote on each that is within the window
+    calls = 20 + len(result.rejected) + 20 + reasons["not verified"]
+    spent = lab.spent()
+    assert (spent["units"], spent["calls"], len(lab.calls())) == (20, calls, calls)
+    assert written(EvenOnes()) == result, "a resume finds the same, for nothing"
+    assert lab.spent() == spent
 
 
 def test_a_domain_that_is_a_label_takes_no_other(lab: Lab) -> None:

@@ -404,3 +404,13 @@ def test_diversity_is_refused_before_anything_starts_where_it_cannot_work() -> N
     both = ["selection.diversity_pool=10", "selection.candidates_per_quota=10"]
     load_config(None, ["selection.diversity=cal", *both])
     assert "diversity" not in dump_config(load_config(None, [])), "old folders go on"
+
+
+def test_a_window_that_no_share_meets_is_refused() -> None:
+    window = load_config(None, ["tail.window=true"]).tail.window
+    assert window is not None
+    assert (window.low, window.high, window.samples) == (0.125, 0.875, 8)
+    for none in ("{low: 0.9, high: 0.1}", "{low: 0.3, high: 0.45, samples: 2}"):
+        with pytest.raises(ConfigError, match=r"tail.window: no number of . answers is a share"):
+            load_config(None, [f"tail.window={none}"])
+    assert "window" not in dump_config(load_config(None, [])), "old folders go on"

@@ -14,7 +14,7 @@ from baldistill.commands.inputs import scratch_folder
 from baldistill.commands.plan import RunPlan, plan, plan_run, show
 from baldistill.config import Config
 from baldistill.config.loading import dump_config, load_config
-from baldistill.errors import ConfigError, DataError, FolderInUseError
+from baldistill.errors import ConfigError, DataError, FolderInUseError, ResourceError
 from baldistill.method.plan import teacher_warnings
 from baldistill.method.select import candidate_counts
 from baldistill.placement.resources import Cluster, place
@@ -255,3 +255,16 @@ def test_a_plan_counts_what_the_student_reads_for_diversity(
     assert of("selection.diversity=kmeans", "stages=1").embedded == 0
     assert "changes nothing here" in " ".join(capsys.readouterr().err.split())
     assert both.calls == of().calls, "no teacher is asked"
+
+
+def test_a_plan_says_what_a_window_of_difficulty_costs(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["budget.policy=naive", "budget.total=100", "stages=2", "tail.window=true"]
+    config = load_config(None, options)
+    show(config, plan_run(config, COUNTS, place(config, Cluster.single(2))), Display())
+    said = " ".join(capsys.readouterr().err.split())
+    # e has ten rows, and gets ten units in each of two stages
+    assert "answers each new example 8 times" in said
+    assert "12% to 88% right answers are kept (tail.window): 10 are wanted there" in said
+    never = load_config(None, [*options, "cluster.keep_warm=never"])
+    with pytest.raises(ResourceError, match=r"tail.window lets the student answer while"):
+        place(never, Cluster.single(2))
