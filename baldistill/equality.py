@@ -23,7 +23,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from baldistill.core.answer_math import latex_equal
-from baldistill.core.answers import Task, equal
+from baldistill.core.answers import AnyTask, equal
 
 CPU_SECONDS = 2.0
 NOT_COMPARED = f"not compared within {CPU_SECONDS:g} s"
@@ -95,7 +95,7 @@ class LatexComparer:
 
 
 def same_answer(
-    task: Task,
+    task: AnyTask,
     a: str | None,
     b: str | None,
     choices: Sequence[str] | None = None,
@@ -113,7 +113,7 @@ def same_answer(
 
 
 def is_accepted(
-    task: Task,
+    task: AnyTask,
     answer: str | None,
     accepted: Sequence[str],
     choices: Sequence[str] | None = None,

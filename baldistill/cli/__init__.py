@@ -26,6 +26,7 @@ from baldistill.cli import (
     run,
     sweep,
 )
+from baldistill.core.own_parts import OwnPartError
 from baldistill.disk_errors import disk_problem
 from baldistill.errors import UserError
 from baldistill.masking import masked_text
@@ -93,7 +94,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         _check_encoding(sys.argv[1:] if arguments is None else arguments)
         app(arguments, standalone_mode=True)
-    except UserError as error:
+    except (UserError, OwnPartError) as error:
         typer.echo(visible_lines(masked_text(f"error: {error}")), err=True)
         sys.exit(2)
     except SystemExit as end:

@@ -12,7 +12,8 @@ from transformers import GenerationConfig, TextStreamer
 
 from baldistill.commands.shown import student_prompts
 from baldistill.config.loading import load_config
-from baldistill.core.answers import Task, extract
+from baldistill.core.answers import AnyTask, extract
+from baldistill.core.own_task import is_own_task
 from baldistill.errors import UserError
 from baldistill.generation.encoding import encode_and_cut, end_tokens, prompt_limit
 from baldistill.generation.loading import context_size, load_pretrained
@@ -20,6 +21,7 @@ from baldistill.generation.types import ModelRef, Prompt
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import StageLayout
 from baldistill.run_folder.reader import read_run
+from baldistill.run_folder.trust import check_code_is_safe
 
 OnText = Callable[[str], None]
 
@@ -51,6 +53,8 @@ class RunStudent:
         self.stage = folder.trained_stage(stage)
         self._counts = folder.counts
         self._config = load_config(folder.storage.uri_of(layout.CONFIG))
+        if any(map(is_own_task, self._config.tasks)):
+            check_code_is_safe(folder.storage, self._config)
         self._prompts = student_prompts(folder)
         student = ModelRef(StageLayout(self.stage).student, folder.storage)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -96,11 +100,11 @@ class RunStudent:
         labels = self._prompts.labels_of(domain)
         return Reply(question, text, extract(task, text, labels, question))
 
-    def _prompt(self, question: str, domain: str | None) -> tuple[Prompt, Task, str]:
+    def _prompt(self, question: str, domain: str | None) -> tuple[Prompt, AnyTask, str]:
         """Return the prompt, the task type and the domain of a question."""
         if domain is not None and domain not in self._counts:
             raise UserError(f"--domain {domain!r} is none of the corpus: {self._some_domains()}")
-        found: dict[tuple[Prompt, Task], str] = {}
+        found: dict[tuple[Prompt, AnyTask], str] = {}
         for name in self._counts if domain is None else [domain]:
             prompt = self._prompts.render("student", question=question, domain=name)
             found.setdefault((prompt, self._config.task_of(name)), name)

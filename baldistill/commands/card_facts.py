@@ -33,6 +33,7 @@ def facts(folder: RunFolder, *more: tuple[str, str]) -> list[str]:
 
 def _selection(folder: RunFolder) -> str:
     metric, diversity = (folder.setting(f"selection.{key}", "") for key in ("metric", "diversity"))
+    metric = metric.get("kind") if isinstance(metric, dict) else metric
     return (metric or "ifd") + (f", {diversity}" if diversity not in ("", "none") else "")
 
 

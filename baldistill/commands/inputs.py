@@ -14,6 +14,8 @@ from baldistill.config import Config, DataConfig
 from baldistill.config.teachers import recorded_sources
 from baldistill.core.own_metrics import check_own_metrics
 from baldistill.core.own_parts import OwnPartError
+from baldistill.core.own_score import OwnScore, check_own_score
+from baldistill.core.own_task import check_own_tasks
 from baldistill.data.labels import label_sets
 from baldistill.data.likelihood_bins import Scorer
 from baldistill.data.prepare import prepare_corpus
@@ -43,10 +45,7 @@ def prepare(
     student_prompts = student_prompts.for_target(config.student.target)
     teacher_prompts = tuple(load_prompts(t.prompts, model=t.model) for t in config.models_asked)
     check_recordings(config)
-    try:
-        check_own_metrics(config.evaluation.metrics)
-    except OwnPartError as error:
-        raise ConfigError(f"evaluation.metrics: {error}") from error
+    check_own_parts(config)
     chain, corpus = validated_corpus(config, storage, display)
     recorded = validated_recordings(config, chain, corpus, display)
     labels = label_sets(config, corpus.counts, storage)
@@ -63,6 +62,24 @@ def prepare(
         counter=start_counter(),
     )
     return context, chain
+
+
+def check_own_parts(config: Config) -> None:
+    """Make the parts of users that a run needs, but for a policy, which the plan asks.
+
+    Raises:
+        ConfigError: One cannot be made.
+    """
+    key = "evaluation.metrics"
+    try:
+        check_own_metrics(config.evaluation.metrics)
+        key = "selection.metric"
+        if isinstance(config.selection.metric, OwnScore):
+            check_own_score(config.selection.metric)
+        key = "data.task"
+        check_own_tasks(config.tasks)
+    except OwnPartError as error:
+        raise ConfigError(f"{key}: {error}") from error
 
 
 def check_recordings(config: Config) -> None:

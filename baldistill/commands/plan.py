@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from baldistill.commands.inputs import (
+    check_own_parts,
     check_recordings,
     scratch_folder,
     validated_corpus,
@@ -118,6 +119,7 @@ def plan(
     ):
         placement = place(config, cluster)
         check_recordings(config)
+        check_own_parts(config)
         check_storage_is_shared(storage)
         chain, corpus = validated_corpus(config, storage, display)
         recorded = validated_recordings(config, chain, corpus, display)

@@ -24,7 +24,7 @@ from baldistill.config.placement import ClusterConfig
 from baldistill.config.sections import Section
 from baldistill.config.student import EvaluationConfig, LoraConfig, StudentConfig
 from baldistill.config.teachers import TeacherConfig, TierConfig, TransformersTeacher
-from baldistill.core.answers import Task
+from baldistill.core.answers import AnyTask, Task
 from baldistill.core.own_policy import OwnPolicy
 from baldistill.core.policies import Errors, Gain, Schedule, Split
 from baldistill.uris import holds_secret, masked
@@ -183,7 +183,12 @@ class Config(Section):
         """Whether a teacher is asked about real examples: for a rationale, or for an answer."""
         return self.student.target != "label" or self.rationale.accept != "gold"
 
-    def task_of(self, domain: str) -> Task:
+    @property
+    def tasks(self) -> tuple[AnyTask, ...]:
+        """All task types that a domain may have."""
+        return (self.data.task, *self.data.domain_tasks.values())
+
+    def task_of(self, domain: str) -> AnyTask:
         """Return the task type of a domain: `data.domain_tasks`, else `data.task`."""
         return self.data.domain_tasks.get(domain, self.data.task)
 

@@ -27,12 +27,14 @@ from baldistill.config.sections import (
 from baldistill.config.teachers import TierConfig
 from baldistill.core.diversity import Diversity
 from baldistill.core.majority import DEFAULT_VOTES
-from baldistill.core.own_parts import POLICIES, is_own
+from baldistill.core.own_parts import POLICIES, SCORES, is_own
 from baldistill.core.own_policy import OwnPolicy
+from baldistill.core.own_score import OwnScore
 from baldistill.core.policies import Adaptive, Errors, Gain, Naive, Natural, Schedule, Split
+from baldistill.masking import masked_start
 
 _POLICIES = ("natural", "naive", "adaptive", "schedule", "split", "errors", "gain")
-use_as_section(Natural, Naive, Adaptive, Schedule, Split, Errors, Gain, OwnPolicy)
+use_as_section(Natural, Naive, Adaptive, Schedule, Split, Errors, Gain, OwnPolicy, OwnScore)
 
 
 def _kind_of(value: Any) -> str | None:
@@ -75,6 +77,31 @@ class BudgetConfig(Section):
     """Cap on money, in the currency of `teacher.prices`."""
 
 
+_SCORES = ("ifd", "loss_ratio", "perplexity", "wrong", "disagreement", "random")
+
+
+def _score_shorthand(value: Any) -> Any:
+    """Let a name stand for a user's score, and refuse names of none."""
+    if isinstance(value, Mapping) and value.get("kind") in _SCORES and len(value) == 1:
+        return value["kind"]
+    if not isinstance(value, str) or value in _SCORES:
+        return value
+    if not is_own(value, SCORES):
+        raise ValueError(
+            f"must be {', '.join(_SCORES)}, or one of your own as package.module:Name, not "
+            f"{masked_start(repr(value))}"
+        )
+    return {"kind": value}
+
+
+ScoreConfig: TypeAlias = Annotated[
+    Annotated[str, Tag("name")] | Annotated[OwnScore, Tag(OWN_PART)],
+    Discriminator(lambda value: "name" if isinstance(value, str) else OWN_PART),
+    BeforeValidator(_score_shorthand),
+]
+"""A selection score: a known name, or a user's."""
+
+
 class SelectionConfig(Section):
     """Which real examples the head domains annotate."""
 
@@ -82,10 +109,11 @@ class SelectionConfig(Section):
         {"samples", "text", "by", "ceiling", "diversity", "diversity_pool"}
     )
 
-    metric: Literal["ifd", "loss_ratio", "perplexity", "wrong", "disagreement", "random"] = "ifd"
+    metric: ScoreConfig = "ifd"
     """Highest first: Instruction-Following Difficulty of a response, a ratio of perplexities; the
     ratio of its mean losses instead; its conditional perplexity; wrong responses before right ones,
-    each by IFD; how much `samples` responses disagree; or a seeded hash."""
+    each by IFD; how much `samples` responses disagree; or a seeded hash: ifd | loss_ratio |
+    perplexity | wrong | disagreement | random. Or one of your own, as `package.module:Name`."""
     text: Literal["own", "gold"] = "own"
     """The response that is scored: the student's own, or the gold answer."""
     by: str = "student"
@@ -128,6 +156,11 @@ class SelectionConfig(Section):
                 f"are drawn: set selection.candidates_per_quota={self.diversity_pool:g} or higher"
             )
         return self
+
+    @property
+    def metric_name(self) -> str:
+        """What the score is called."""
+        return self.metric.kind if isinstance(self.metric, OwnScore) else self.metric
 
     @property
     def reads_states(self) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from baldistill.config.sections import Count, Section, Share, switch
-from baldistill.core.answers import Task
+from baldistill.core.answers import AnyTask, Task
+from baldistill.core.own_task import is_own_task
+from baldistill.masking import masked_start
 from baldistill.uris import holds_secret, masked
 
 
@@ -159,6 +161,21 @@ def _files_alone(value: Any) -> Any:
     return {"files": value} if isinstance(value, list | tuple) else switch(value)
 
 
+def _task_name(value: Any) -> Any:
+    """Let `{kind: "package.module:Name"}` stand for a user's task type, and refuse unknown ones."""
+    if isinstance(value, Mapping) and set(value) == {"kind"}:
+        value = value["kind"]
+    if isinstance(value, str) and value not in get_args(Task) and not is_own_task(value):
+        raise ValueError(
+            f"must be {', '.join(get_args(Task))}, or one of your own as package.module:Name, not "
+            f"{masked_start(repr(value))}"
+        )
+    return value
+
+
+TaskName: TypeAlias = Annotated[AnyTask, BeforeValidator(_task_name)]
+
+
 class DataConfig(Section):
     """The corpus and the evaluation set."""
 
@@ -178,9 +195,10 @@ class DataConfig(Section):
     """Names of the columns in the files of `train` and `evaluation`."""
     domains: DomainsConfig | None = None
     """Makes domains, where `columns.domain` is null."""
-    task: Task = "free_text"
-    """How answers are extracted and compared."""
-    domain_tasks: dict[str, Task] = Field(default_factory=dict)
+    task: TaskName = "free_text"
+    """How answers are extracted and compared: free_text | multiple_choice | classification | math |
+    qa, or one of your own as `package.module:Name`."""
+    domain_tasks: dict[str, TaskName] = Field(default_factory=dict)
     """The task of single domains, where it differs from `task`."""
     evaluation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     """Share of each domain that the seeded split sets aside, where `evaluation` is not given."""

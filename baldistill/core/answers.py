@@ -34,16 +34,19 @@ from baldistill.core.answer_text import (
     stated_answer,
     word_f1,
 )
+from baldistill.core.own_task import is_own_task, own_equal, own_extract
 
-__all__ = ["Task", "equal", "extract", "marked_answer", "proper_answer", "word_f1"]
+__all__ = ["AnyTask", "Task", "equal", "extract", "marked_answer", "proper_answer", "word_f1"]
 
 Task: TypeAlias = Literal["free_text", "multiple_choice", "classification", "math", "qa"]
+AnyTask: TypeAlias = str
+"""A `Task`, or what a user's own one is called (`core.own_task`)."""
 
 _QUOTED = re.compile(r"[\"\u201c]([^\"\u201c\u201d]+)[\"\u201d]")
 
 
 def extract(
-    task: Task, text: str, choices: Sequence[str] | None = None, question: str | None = None
+    task: AnyTask, text: str, choices: Sequence[str] | None = None, question: str | None = None
 ) -> str | None:
     """Return the answer that a response gives, or None when it gives none.
 
@@ -79,13 +82,15 @@ def extract(
             said = _answer_in_words(text) if marked is None else first_line(marked)
         case "free_text":
             said = _stated_text(text) if marked is None else first_line(marked)
+        case _ if is_own_task(task):
+            return own_extract(task, text, choices, question)
         case _:
             raise ValueError(f"unknown task type {task!r}")
     return said.strip() if said and fold(said) else None
 
 
 def proper_answer(
-    task: Task, answer: str, choices: Sequence[str] | None = None, question: str | None = None
+    task: AnyTask, answer: str, choices: Sequence[str] | None = None, question: str | None = None
 ) -> str | None:
     """Return a short answer in the form of a gold answer; None if the task does not allow it.
 
@@ -105,7 +110,7 @@ def proper_answer(
 
 
 def equal(
-    task: Task,
+    task: AnyTask,
     a: str | None,
     b: str | None,
     choices: Sequence[str] | None = None,
@@ -137,6 +142,8 @@ def equal(
             return squad_normalise(a) == squad_normalise(b)
         case "classification" | "free_text":
             return fold(a) == fold(b)
+        case _ if is_own_task(task):
+            return own_equal(task, a, b)
         case _:
             raise ValueError(f"unknown task type {task!r}")
 

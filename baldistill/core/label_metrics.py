@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from baldistill.core.answer_text import fold
-from baldistill.core.answers import Task
+from baldistill.core.answers import AnyTask
 from baldistill.core.longtail import DomainCounts
 from baldistill.core.metrics import (
     DomainScore,
@@ -23,7 +23,7 @@ from baldistill.core.metrics import (
     over_domains,
 )
 
-_METRICS: dict[Task, Metric] = {"classification": "f1", "qa": "word_f1"}
+_METRICS: dict[AnyTask, Metric] = {"classification": "f1", "qa": "word_f1"}
 
 
 def label_f1(predictions: Sequence[str | None], golds: Sequence[str]) -> dict[str, DomainScore]:
@@ -53,7 +53,7 @@ def label_f1(predictions: Sequence[str | None], golds: Sequence[str]) -> dict[st
 
 def metrics_of_responses(
     responses: pa.Table,
-    task_of: Callable[[str], Task],
+    task_of: Callable[[str], AnyTask],
     own: Mapping[str, str],
     counts: DomainCounts,
     head: Collection[str],

@@ -15,6 +15,10 @@ POLICIES: Final = "baldistill.policies"
 """The group of entry points that are budget policies."""
 METRICS: Final = "baldistill.metrics"
 """The group of entry points that are metrics."""
+SCORES: Final = "baldistill.scores"
+"""The group of entry points that are selection scores."""
+TASKS: Final = "baldistill.tasks"
+"""The group of entry points that are task types."""
 
 
 class OwnPartError(ValueError):

@@ -9,7 +9,8 @@ reading three columns.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +19,11 @@ import ray
 import ray.data
 
 from baldistill.config import Config
+from baldistill.core.own_parts import OwnPartError
+from baldistill.core.own_score import Candidate, OwnScore, own_scores
 from baldistill.core.selection import partial_top_k
 from baldistill.data.corpus import sample
+from baldistill.errors import ConfigError
 from baldistill.generation.types import ModelRef
 from baldistill.method.context import Context
 from baldistill.method.diversity import thin, uses_diversity
@@ -29,6 +33,7 @@ from baldistill.method.plan import StagePlan
 from baldistill.progress.counter import Report, counted
 from baldistill.records import EXAMPLES, SCORED, as_rows_of, with_optional
 from baldistill.run_folder.layout import StageLayout
+from baldistill.storage import Storage
 from baldistill.student.score import score_responses
 
 WAITING_CPUS = 0.25  # of a task that only waits for engines
@@ -134,9 +139,44 @@ def _score(context: Context, plan: StagePlan, head: pa.Table, target: str) -> in
             batch_size=pool.feed_size,
             num_cpus=WAITING_CPUS,
         ).write_parquet(storage.path(target), filesystem=storage.fs)
+    if isinstance(config.selection.metric, OwnScore):
+        _score_by_own(config.selection.metric, config.selection.ceiling, storage, target)
     scores = storage.read_table(target, columns=["score", "response"])
     defined = pc.and_(pc.is_valid(scores["score"]), pc.is_finite(scores["score"]))
     return int(pc.sum(pc.and_(pc.is_valid(scores["response"]), pc.invert(defined))).as_py() or 0)
+
+
+def _score_by_own(score: OwnScore, ceiling: float | None, storage: Storage, target: str) -> None:
+    """Replace the IFD of the scored candidates by a user's score, in the driver."""
+    scored = storage.read_table(target).sort_by(
+        [("domain", "ascending"), ("example_id", "ascending")]
+    )
+    answered = scored.filter(pc.is_valid(scored["response"]))
+    rows = answered.to_pylist()
+    names = [field.name for field in fields(Candidate) if field.name != "ifd"]
+    candidates = []
+    for row in rows:
+        known = {name: _known(row[name]) for name in names}
+        candidates.append(Candidate(**known, ifd=_known(row["score"])))
+    try:
+        values = np.array(own_scores(score, candidates), dtype=np.float64)
+    except OwnPartError as error:
+        raise ConfigError(f"selection.metric: {error}") from error
+    undefined = [
+        row["error"] is not None or (ceiling is not None and candidate.ifd is None)
+        for row, candidate in zip(rows, candidates, strict=True)
+    ]
+    values[np.array(undefined, dtype=bool)] = np.nan
+    place = answered.schema.get_field_index("score")
+    answered = answered.set_column(place, answered.schema.field("score"), pa.array(values))
+    others = scored.filter(pc.is_null(scored["response"]))
+    storage.delete(target)
+    storage.write_table(f"{target}/scored.parquet", pa.concat_tables([answered, others]))
+
+
+def _known(value: Any) -> Any:
+    """Return None for what is not a number."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _unscored(candidates: pa.Table) -> pa.Table:

@@ -19,6 +19,7 @@ from typing import Any
 
 from baldistill.config import Config
 from baldistill.core.metrics import Metrics
+from baldistill.core.own_score import OwnScore
 from baldistill.method.annotate import Annotation, annotate
 from baldistill.method.context import Context
 from baldistill.method.diversity import uses_diversity
@@ -127,7 +128,7 @@ def choose_examples(context: Context, stage: int, chain: Chain) -> tuple[Student
     )
     if scored.undefined:
         chosen = config.selection
-        say(f"  {scored.describe_undefined(chosen.metric, chosen.ceiling)}")
+        say(f"  {scored.describe_undefined(chosen.metric_name, chosen.ceiling)}")
     selected = chain.step(
         "selected",
         options.selection(),
@@ -191,12 +192,13 @@ class _Options:
         if not uses_metric(config, self.stage):
             return options
         options |= {
-            "metric": config.selection.metric,
+            "metric": config.selection.model_dump(mode="json")["metric"],
             "model": student.model,
             **student.asked,
             "response": student.response.model_dump(mode="json"),
         }
-        if config.selection.metric in ("wrong", "disagreement"):
+        metric = config.selection.metric
+        if metric in ("wrong", "disagreement") or isinstance(metric, OwnScore):
             options["tasks"] = [config.data.task, config.data.domain_tasks]
         # those that are not the default: folders of earlier versions know none of them
         return options | config.selection.model_dump(

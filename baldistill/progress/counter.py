@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import ray
 
+from baldistill.core.own_parts import OwnPartError
 from baldistill.errors import UserError
 
 Report: TypeAlias = Callable[[int, str], None]
@@ -101,8 +102,9 @@ def counted(
 
         try:
             result = work(batch, report)
-        except UserError as error:
-            ray.get(counter.fail.remote(error))
+        except (UserError, OwnPartError) as error:
+            told = error if isinstance(error, UserError) else UserError(str(error))
+            ray.get(counter.fail.remote(told))
             raise
         ray.get(counter.add.remote(len(batch), name))
         return result

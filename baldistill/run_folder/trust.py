@@ -14,6 +14,8 @@ from pathlib import Path
 from baldistill.config import Config
 from baldistill.config.engines import OpenAIOptions
 from baldistill.core.own_policy import OwnPolicy
+from baldistill.core.own_score import OwnScore
+from baldistill.core.own_task import is_own_task
 from baldistill.errors import ConfigError
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
@@ -51,7 +53,10 @@ def check_code_is_safe(storage: Storage, config: Config) -> None:
         ConfigError: Another user wrote the file, or can write to it, and it names a user's part.
     """
     policy = config.budget.policy
+    score = config.selection.metric
     named = [f"budget.policy runs the code {policy.kind}"] if isinstance(policy, OwnPolicy) else []
+    named += [f"selection.metric runs the code {score.kind}"] if isinstance(score, OwnScore) else []
+    named += [f"data.task runs the code {task}" for task in config.tasks if is_own_task(task)]
     named += [
         f"evaluation.metrics runs the code {kind}" for kind in config.evaluation.metrics.values()
     ]

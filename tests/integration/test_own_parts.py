@@ -31,6 +31,11 @@ SMALL = [
 ASKING = """
 import json
 
+class Shortest:
+    def score(self, candidate):
+        assert candidate.correct in (True, False)
+        return -len(candidate.question)
+
 class Asking:
     def __init__(self, questions, file):
         self.file = file
@@ -72,6 +77,7 @@ def test_a_policy_may_ask_how_the_student_does(
     told = tmp_path / "told.jsonl"
     kind = f"{{kind: 'asking_policy:Asking', options: {{questions: 2, file: {told}}}}}"
     options = [*SMALL, f"budget.policy={kind}", "budget.total=8", "selection.diversity=badge"]
+    options += ["selection.metric=asking_policy:Shortest", "data.task=free_text"]
     run(load_config(None, options), run_dir=tmp_path / "run", engines=engines, quiet=True)
     figures = [
         json.loads((tmp_path / f"run/_commits/stages/{stage}/selected.json").read_text())

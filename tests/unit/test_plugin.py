@@ -7,18 +7,30 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from plugins import PLUGIN, install_plugin
 
 from baldistill.cli.options import config_of
 from baldistill.commands.evaluate import config_of_run
+from baldistill.commands.inputs import check_own_parts
 from baldistill.config import Config
 from baldistill.config.loading import dump_config, load_config
+from baldistill.core.answers import extract
+from baldistill.core.label_sets import Labels
 from baldistill.core.metrics import DomainScore, over_domains
 from baldistill.core.own_metrics import check_own_metrics, own_metrics
 from baldistill.core.own_parts import OwnPartError
+from baldistill.core.own_score import Candidate, OwnScore, own_scores
+from baldistill.equality import is_accepted
 from baldistill.errors import ConfigError
 from baldistill.method.plan import plan_all
+from baldistill.method.select import _score_by_own
+from baldistill.records import SCORED
+from baldistill.storage import Storage
+from baldistill.teacher.judge import Judge
+from baldistill.teacher.parsing import NewExample
 
 COUNTS = {"a": 700, "b": 200, "c": 60, "d": 30, "e": 10}
 
@@ -123,3 +135,81 @@ def test_a_folder_that_others_can_write_to_does_not_say_what_is_run(tmp_path: Pa
     (tmp_path / "config.yaml").write_text(dump_config(metric))
     with pytest.raises(ConfigError, match=r"its evaluation.metrics runs the code no_such_package"):
         config_of_run(str(tmp_path), [])
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("task", ["percent", "baldistill_temperature:Percent"])
+def test_an_installed_task_type_finds_and_compares_answers(task: str) -> None:
+    config = load_config(
+        None, [f"data.task={task}", f"data.domain_tasks={{b: {{kind: {task!r}}}}}"]
+    )
+    assert (config.task_of("a"), config.task_of("b")) == (task, task)
+    assert Config.model_validate_json(config.model_dump_json()) == config
+    check_own_parts(config)
+    assert extract(task, "From 10 % to 25.0 %, as asked.") == "25 %"
+    assert extract(task, "A quarter.") is None
+    assert is_accepted(task, "25 %", ["a fifth", "25.05%"])
+    assert not is_accepted(task, "25 %", ["26 %"])
+    assert not is_accepted(task, None, ["25 %"])
+    judge = Judge(config, Labels())
+    assert judge.agrees(NewExample("Q?", "", "25 %"), "a", "It is 25 %.") is True
+    assert judge.agrees(NewExample("Q?", "", "25 %"), "a", "It is 2 %.") is False
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("kind", ["longest", "baldistill_temperature:Longest"])
+def test_an_installed_score_ranks_candidates(kind: str, tmp_path: Path) -> None:
+    config = load_config(None, [f"selection.metric={{kind: {kind!r}, options: {{most: 7}}}}"])
+    assert config.selection.metric == OwnScore(kind, {"most": 7})
+    assert Config.model_validate_json(config.model_dump_json()) == config
+    assert load_config(None, [f"selection.metric={kind}"]).selection.metric == OwnScore(kind)
+    check_own_parts(config)
+    storage = Storage.open(tmp_path)
+    rows = [
+        {"example_id": f"{number}", "domain": "a", "question": "Q?", "answer": "A"}
+        | {"score": 0.5, "response": "R" * number, "num_tokens": number}
+        for number in (3, 9, 5)
+    ]
+    rows.append({**rows[0], "example_id": "failed", "error": "no answer"})
+    rows.append({**rows[0], "example_id": "unasked", "response": None, "score": 0.25})
+    storage.write_table("scored/0.parquet", pa.Table.from_pylist(rows, schema=SCORED))
+    _score_by_own(OwnScore(kind, {"most": 7}), None, storage, "scored")
+    found = {row["example_id"]: row["score"] for row in storage.read_table("scored").to_pylist()}
+    assert {name: found[name] for name in ("3", "5", "unasked")} == {
+        "3": 3,
+        "5": 5,
+        "unasked": 0.25,
+    }
+    assert np.isnan(found["9"])
+    assert np.isnan(found["failed"])
+
+
+class Broken:
+    def score(self, candidate: object) -> object:
+        return "high"
+
+    def extract(self, *arguments: object) -> object:
+        return 7
+
+
+def test_scores_and_task_types_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    broken = f"{__name__}:Broken"
+    for key, kind, message in (
+        ("selection.metric", "os:system", "is no class with a method score"),
+        ("selection.metric", "no_such_package:Name", "cannot be imported"),
+        ("data.task", "os:system", "is no class with a method extract"),
+        ("data.task", broken, "has no method equal"),
+    ):
+        with pytest.raises(ConfigError, match=f"{key}: {kind} {message}"):
+            check_own_parts(load_config(None, [f"{key}={kind}"]))
+    candidate = Candidate("1", "a", "Q?", "A", "R", 1, None, None, None, None)
+    with pytest.raises(OwnPartError, match="score must return a finite number or None, not 'high'"):
+        own_scores(OwnScore(broken), [candidate])
+    for key in ("selection.metric", "data.task"):
+        with pytest.raises(ConfigError, match=rf"{key}: must be .* or one of your own .*'wrng'"):
+            load_config(None, [f"{key}=wrng"])
+        config = load_config(None, [f"{key}=no_such_package:Name"])
+        (tmp_path / "config.yaml").write_text(dump_config(config))
+        (tmp_path / "config.yaml").chmod(0o666)
+        with pytest.raises(ConfigError, match=rf"its {key} runs the code no_such_package:Name"):
+            config_of_run(str(tmp_path), [])

@@ -1,7 +1,9 @@
-"""Parts of one's own: a policy by a power of the domains' sizes, and the gap between domains."""
+"""Parts of one's own: a policy, a metric, a selection score and a task type."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,3 +42,30 @@ class Gap:
     def measure(self, scores: dict[str, float], counts: dict[str, int]) -> float:
         """Return the difference, from figures in [0, 1] by domain; sizes are not needed here."""
         return max(scores.values()) - min(scores.values())
+
+
+@dataclass(frozen=True)
+class Longest:
+    """Candidates with a long response come first, up to so many tokens."""
+
+    most: int = 512
+
+    def score(self, candidate: Any) -> float | None:
+        """Return the score of a `baldistill.core.own_score.Candidate`; None ranks last."""
+        return candidate.num_tokens if candidate.num_tokens <= self.most else None
+
+
+class Percent:
+    """Answers in percent: the last number before a per cent sign; a tenth of a percent is equal."""
+
+    def extract(self, text: str, choices: Sequence[str] | None, question: str | None) -> str | None:
+        """Return the answer that a response gives; None if it gives none."""
+        found = re.findall(r"(-?\d+(?:\.\d+)?)\s*%", text)
+        return f"{float(found[-1]):g} %" if found else None
+
+    def equal(self, a: str, b: str) -> bool:
+        """Return whether two answers are the same; b may be a gold answer as it stands."""
+        one, other = (self.extract(text, None, None) for text in (a, b))
+        if one is None or other is None:
+            return False
+        return abs(float(one[:-2]) - float(other[:-2])) < 0.1

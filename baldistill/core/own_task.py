@@ -1,0 +1,56 @@
+"""A user's own task type: how an answer is found in a response, and when two are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from baldistill.core.own_parts import TASKS, OwnPartError, is_own, make
+
+
+def is_own_task(task: str) -> bool:
+    """Tell whether a task type is a user's."""
+    return is_own(task, TASKS)
+
+
+def own_extract(
+    task: str, text: str, choices: Sequence[str] | None, question: str | None
+) -> str | None:
+    """Let a user's class find the answer in a response; None if there is none.
+
+    Raises:
+        OwnPartError: The class cannot be made, or gives something that is no text.
+    """
+    found = _made(task).extract(text, choices, question)
+    if found is not None and not isinstance(found, str):
+        raise OwnPartError(f"{task}: extract must return a text or None, not {found!r:.80}")
+    return found if found and found.strip() else None
+
+
+def own_equal(task: str, a: str, b: str) -> bool:
+    """Let a user's class say whether two answers are the same.
+
+    Raises:
+        OwnPartError: The class cannot be made.
+    """
+    return bool(_made(task).equal(a, b))
+
+
+def check_own_tasks(tasks: Iterable[str]) -> None:
+    """Make each class once, so that one that cannot be made is told before anything is paid.
+
+    Raises:
+        OwnPartError: One of the task types that are users' cannot be used.
+    """
+    for task in tasks:
+        if is_own_task(task):
+            _made(task)
+
+
+@lru_cache(maxsize=64)
+def _made(task: str) -> Any:
+    part = make(task, {}, "extract", TASKS)
+    if not callable(getattr(part, "equal", None)):
+        raise OwnPartError(f"{task} has no method equal")
+    return part
