@@ -8,6 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+from baldistill.core.answers import marked_answer
+
+
+class Words:
+    """A task type that Ray's workers can import: answers are the same words in any case."""
+
+    def extract(self, text: str, choices: object, question: object) -> str | None:
+        return marked_answer(text)
+
+    def equal(self, a: str, b: str) -> bool:
+        return a.strip().lower() == b.strip().lower()
+
+
 PLUGIN = Path(__file__).resolve().parents[1] / "examples" / "plugin"
 
 

@@ -77,15 +77,19 @@ def test_a_policy_may_ask_how_the_student_does(
     told = tmp_path / "told.jsonl"
     kind = f"{{kind: 'asking_policy:Asking', options: {{questions: 2, file: {told}}}}}"
     options = [*SMALL, f"budget.policy={kind}", "budget.total=8", "selection.diversity=badge"]
-    options += ["selection.metric=asking_policy:Shortest", "data.task=free_text"]
+    options += ["selection.metric=asking_policy:Shortest", "data.task=plugins:Words"]
     run(load_config(None, options), run_dir=tmp_path / "run", engines=engines, quiet=True)
     figures = [
         json.loads((tmp_path / f"run/_commits/stages/{stage}/selected.json").read_text())
         for stage in ("01", "02")
     ]
-    assert [one["result"]["embedded"] for one in figures] == [0, 8], (
+    assert [one["figures"]["embedded"] for one in figures] == [0, 8], (
         "twice four units, by a student"
     )
+    scored = pq.read_table(tmp_path / "run/stages/02/scored").to_pylist()
+    answered = [row for row in scored if row["response"] is not None]
+    assert answered
+    assert all(row["score"] == -len(row["question"]) for row in answered)
     facts = [json.loads(line) for line in told.read_text().splitlines()]
     planned, *measured = [fact for fact in facts if fact["stage"] == 2]
     assert planned["answers"] == {}, "what baldistill plan shows, before there is a student"
