@@ -44,8 +44,8 @@ class Asking:
         told = {"stage": stage.stage, "trained": stage.trained, "answers": stage.answers}
         with open(self.file, "a") as lines:
             lines.write(json.dumps(told) + "\\n")
-        first = sorted(stage.counts)[stage.stage]
-        return {first: stage.budget}
+        largest = sorted(stage.counts, key=lambda name: (-stage.counts[name], name))
+        return {largest[stage.stage - 1]: stage.budget}
 """
 
 

@@ -513,7 +513,8 @@ class EvenOnes:
 
 
 def test_what_is_outside_of_the_window_costs_its_call_alone(lab: Lab) -> None:
-    settings, wanted = config(tail={"votes": 1}, data={"task": "math"}), {"sums": 20}
+    tail = {"votes": 1, "max_attempts_per_example": 12}
+    settings, wanted = config(tail=tail, data={"task": "math"}), {"sums": 20}
 
     def written(window: EvenOnes) -> Synthesized:
         teachers = [lab.teacher()]
