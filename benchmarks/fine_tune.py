@@ -1,8 +1,9 @@
 """Fine-tuning: ours beside TRL's SFTTrainer, as it comes and packed, on the same examples.
 
-    python benchmarks/fine_tune.py [--quick] [--model PATH] [--rounds 3]
+    python benchmarks/fine_tune.py [--quick] [--model PATH] [--rounds 3] [--ways ours "ours liger"]
 
-TRL is left out, with a word, where it is not installed. Each figure is of a process of its own.
+What is not installed is left out, with a word. Liger's kernels and QLoRA run on a GPU only. Each
+figure is of a process of its own.
 Real tokens count, not padding; seconds are those of `train()`, by the clock and, on a CPU that
 others use too, by the processor.
 """
@@ -23,7 +24,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-WAYS = ("ours", "trl", "trl packed")
+WAYS = ("ours", "ours liger", "ours qlora", "trl", "trl packed")
+NEEDS = {"ours liger": "liger_kernel", "ours qlora": "bitsandbytes"}  # and a GPU; the rest: trl
 
 
 def measure(way: str, model: str, examples: int, batch: int) -> dict[str, float]:
@@ -45,8 +47,8 @@ def measure(way: str, model: str, examples: int, batch: int) -> dict[str, float]
     rows = encode_examples(lessons, tokenizer, 1024).rows
     tokens = sum(len(row["input_ids"]) for row in rows)
     with tempfile.TemporaryDirectory() as output:
-        if way == "ours":
-            trainer = _ours(model, rows, tokenizer, batch, output)
+        if way.startswith("ours"):
+            trainer = _ours(model, rows, tokenizer, batch, output, way)
         else:
             trainer = _trl(model, prompts, targets, batch, output, packed=way == "trl packed")
         start, busy = time.monotonic(), time.process_time()
@@ -62,20 +64,24 @@ def measure(way: str, model: str, examples: int, batch: int) -> dict[str, float]
     }  # fmt: skip
 
 
-def _ours(model: str, rows: Any, tokenizer: Any, batch: int, output: str) -> Any:
-    import torch
-
+def _ours(model: str, rows: Any, tokenizer: Any, batch: int, output: str, way: str) -> Any:
     from baldistill.config import StudentConfig
-    from baldistill.generation.loading import load_pretrained
     from baldistill.student import train
     from baldistill.student.arguments import training_arguments
     from baldistill.student.saving import Saving
 
     budget: Any = os.environ.get("TOKENS_PER_BATCH", "auto")
+    options: dict[str, dict[str, Any]] = {
+        "ours liger": {"trainer": {"use_liger_kernel": True}},
+        "ours qlora": {"lora": {"rank": 16}, "quantization": "4bit"},
+    }
     config = StudentConfig(
-        epochs=1, batch_size=batch, tokens_per_batch=budget if budget == "auto" else int(budget)
+        epochs=1,
+        batch_size=batch,
+        tokens_per_batch=budget if budget == "auto" else int(budget),
+        **options.get(way, {}),
     )
-    _, loaded = load_pretrained(model, torch.float32)
+    _, loaded = train._load(model, config)
     arguments = training_arguments(config, 0, Path(output))
     return train._trainer(loaded, rows, tokenizer, config, arguments, Saving())
 
@@ -95,9 +101,18 @@ def _trl(model: str, prompts: Any, targets: Any, batch: int, output: str, *, pac
     return SFTTrainer(model=model, args=config, train_dataset=data)
 
 
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def _in_process(arguments: argparse.Namespace, way: str) -> dict[str, float] | None:
-    if way != "ours" and importlib.util.find_spec("trl") is None:
-        print(f"{way}: left out: pip install trl", flush=True)
+    package = NEEDS.get(way, "trl")
+    if way != "ours" and importlib.util.find_spec(package) is None:
+        print(f"{way}: left out: needs {package}", flush=True)
+        return None
+    if way in NEEDS and not _has_gpu():
         return None
     command = [sys.executable, __file__, "--way", way, "--model", arguments.model]
     command += ["--examples", str(arguments.examples), "--batch", str(arguments.batch)]
@@ -116,6 +131,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=1600)
     parser.add_argument("--batch", type=int, default=16, help="examples of a step")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=["ours", "trl", "trl packed"])
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.way:
@@ -127,9 +143,9 @@ def main() -> None:
         return
     if arguments.quick:
         arguments.examples, arguments.rounds = 128, 1
-    found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in arguments.ways}
     for _ in range(arguments.rounds):
-        for way in WAYS:
+        for way in arguments.ways:
             figures = _in_process(arguments, way)
             if figures:
                 found[way].append(figures)
@@ -142,9 +158,9 @@ def main() -> None:
     speeds = {way: figures[unit] for way, figures in medians.items()}
     result = {
         "name": "fine_tune",
-        "ours": speeds["ours"],
+        "ours": speeds.get("ours"),
         "reference": speeds.get("trl"),
-        "ratio": speeds["ours"] / speeds["trl"] if "trl" in speeds else None,
+        "ratio": speeds["ours"] / speeds["trl"] if {"ours", "trl"} <= speeds.keys() else None,
         "unit": unit,
         "model": Path(arguments.model).name,
         "ways": medians,

@@ -79,6 +79,8 @@ part generate_small 90 "$python" "$here/generate.py" $quick --model "$model" --r
 part ifd_small 45 "$python" "$here/ifd.py" $quick --model "$model"
 part fine_tune_small 90 "$python" "$here/fine_tune.py" --rounds 1 $quick --model "$model"
 part fine_tune_1b 90 "$python" "$here/fine_tune.py" --rounds 1 $quick --model "$llama"
+part fine_tune_1b_more 90 "$python" "$here/fine_tune.py" --rounds 1 $quick --model "$llama" \
+    --ways ours "ours liger" "ours qlora"
 part generate_1b 60 "$python" "$here/generate.py" $quick --model "$llama" --rows $rows $few
 part ifd_1b 40 "$python" "$here/ifd.py" $quick --model "$llama"
 exit $failed

@@ -26,7 +26,6 @@ from baldistill.config import LoraConfig, StudentConfig
 from baldistill.errors import ConfigError, UserError
 from baldistill.generation.head import keeps_examples_apart
 from baldistill.generation.loading import context_size, load_pretrained
-from baldistill.processes import without_old_objects
 from baldistill.run_folder.layout import ADAPTER
 from baldistill.student.arguments import training_arguments, uses_bf16
 from baldistill.student.batching import Layout, collate
@@ -81,8 +80,7 @@ def train(
     trainer = _trainer(model, encoded.rows, tokenizer, config, args, saving)
     trainer.add_callback(reporter)
     try:
-        with without_old_objects():
-            trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+        trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     except torch.OutOfMemoryError as error:
         raise _out_of_memory(config, error) from None
     _check_weights(trainer.model, config)

@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import Trainer
 
+from baldistill.processes import without_old_objects
 from baldistill.student.encode import IGNORED
 from baldistill.student.saving import Saving
 from baldistill.student.sharding import is_sharded, most
@@ -24,6 +25,11 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped her
         self.add_callback(saving)
         self.model_accepts_loss_kwargs = True  # count the target tokens of a step, of all workers
         self.args._n_gpu = min(self.args.n_gpu, 1)  # DataParallel would cut packed rows
+
+    def train(self, *arguments: Any, **options: Any) -> Any:
+        """Train, without a search for garbage in all that was imported."""
+        with without_old_objects():
+            return super().train(*arguments, **options)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """Go back through each micro-batch; workers exchange gradients after the last alone.
