@@ -1,18 +1,20 @@
 """What verification is worth when the teacher errs: BalDistill-A on the quickstart.
 
-    python benchmarks/verification.py [--errors 0.2] [--seeds 0,1,2] [--out DIR] [--quick]
+    python benchmarks/verification.py [--errors 0.1,0.2,0.4] [--seeds 0,1,2] [--out DIR] [--quick]
 
 The bundled teacher is made to err: a fixed share of its answers (chosen by the hash of the request)
-gets a wrong conclusion, and mistakes in the second half of its working. Three runs for each seed,
-the same but for this:
+gets a wrong conclusion, and mistakes in the second half of its working. One run for each seed, and
+four more for each share of errors, the same but for this:
 
     clean       the teacher as it is; nothing is verified, as in the paper
     erring      it errs; nothing is verified
     verified    it errs; rationales must conclude the gold answer (two attempts), and it must solve
                 its own new questions alike
+    verifier    the same, but a model that does not err solves the new questions (`tail.verifier`)
+    majority    it errs, and sees no gold answer: two of three of its solutions must agree, of real
+                questions and of its new ones
 
-Prints the three macro accuracies and the share of the loss that verification recovers, and a JSON
-object last. `--quick` is a tenth of the budget with one seed: it shows that the benchmark works.
+Prints macro accuracies and the share of the loss that each recovers, and a JSON object last. `--quick` is a tenth of the budget with one seed: it shows that the benchmark works.
 The same --out resumes.
 """
 
@@ -41,6 +43,8 @@ from baldistill.report.intervals import interval
 
 _UNVERIFIED = ["rationale.max_attempts=1", "rationale.on_mismatch=keep", "tail.votes=0"]
 _VERIFIED = ["rationale.max_attempts=2", "rationale.on_mismatch=drop", "tail.votes=1"]
+_VERIFIER = [*_VERIFIED, "tail.verifier={kind: transformers, model: bundled}"]
+_MAJORITY = ["rationale.sees=question", "rationale.accept=majority", "tail.votes=3"]
 _LAST_ONLY = ["evaluation.every_stage=false", "evaluation.base_student=false"]
 _GROUPS = [
     "monday tuesday wednesday thursday friday saturday sunday",
@@ -107,13 +111,15 @@ def mistaken(answer: str, rng: random.Random) -> str:
 
 
 class ErringEngines(Engines):
-    """A run's engines with a teacher that errs."""
+    """A run's engines with a teacher that errs; a verifier does not."""
 
     errors = 0.0
 
     def teacher(self, tier: int = 0) -> Pool:
-        """The teacher's engines, erring."""
+        """The teacher's engines, erring, or the verifier's."""
         pool = super().teacher(tier)
+        if tier > 0:
+            return pool
         return ErringPool(
             pool.actors, pool.model, pool.batch_size, pool.threads, pool.groups, errors=self.errors
         )
@@ -121,18 +127,22 @@ class ErringEngines(Engines):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--errors", type=float, default=0.2)
+    parser.add_argument("--errors", default="0.1,0.2,0.4")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--out", help="folder that a second run resumes")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     seeds = [0] if arguments.quick else [int(seed) for seed in arguments.seeds.split(",")]
+    errors = [float(share) for share in arguments.errors.split(",")]
+    errors = errors[:1] if arguments.quick else errors
     with tempfile.TemporaryDirectory() as scratch:
-        figures = measure(seeds, arguments.errors, arguments.out or scratch, arguments.quick)
+        figures = measure(seeds, errors, arguments.out or scratch, arguments.quick)
     means = {name: interval(values)["mean"] or 0.0 for name, values in figures.items()}
-    lost, recovered = means["clean"] - means["erring"], means["verified"] - means["erring"]
     for name, values in figures.items():
-        print(f"{name:9s} macro {means[name]:.3f}  {[round(value, 3) for value in values]}")
+        print(f"{name:14s} macro {means[name]:.3f}  {[round(value, 3) for value in values]}")
+    worst = max(errors)
+    lost = means["clean"] - means[f"erring {worst:g}"]
+    recovered = means[f"verified {worst:g}"] - means[f"erring {worst:g}"]
     print(
         json.dumps(
             {
@@ -141,31 +151,36 @@ def main() -> None:
                 "reference": lost,
                 "ratio": recovered / lost if lost > 0 else None,
                 "unit": "macro accuracy recovered, of what the errors cost",
-                "what": {"errors": arguments.errors, "seeds": seeds, "macro": figures},
+                "what": {"errors": errors, "seeds": seeds, "macro": figures},
             }
         )
     )
 
 
-def measure(seeds: list[int], errors: float, out: str, quick: bool) -> dict[str, list[float]]:
-    """Macro accuracy of each arm, seed by seed."""
-    arms: dict[str, tuple[float, list[str]]] = {
-        "clean": (0.0, _UNVERIFIED),
-        "erring": (errors, _UNVERIFIED),
-        "verified": (errors, _VERIFIED),
-    }
-    figures: dict[str, list[float]] = {name: [] for name in arms}
+def measure(seeds: list[int], errors: list[float], out: str, quick: bool) -> dict[str, list[float]]:
+    """Macro accuracy of each arm, seed by seed; of all but one at each share of errors."""
+    arms: list[tuple[str, float, list[str]]] = [("clean", 0.0, _UNVERIFIED)]
+    for share in errors:
+        arms += [
+            (f"erring {share:g}", share, _UNVERIFIED),
+            (f"verified {share:g}", share, _VERIFIED),
+            (f"verifier {share:g}", share, _VERIFIER),
+            (f"majority {share:g}", share, _MAJORITY),
+        ]
+    figures: dict[str, list[float]] = {name: [] for name, _, _ in arms}
     with connected(None) as cluster:
         for seed in seeds:
-            for name, (share, options) in arms.items():
+            for name, share, options in arms:
                 config = config_of(seed, options, quick)
                 engines = ErringEngines(config, place(config, cluster))
                 engines.errors = share
+                # erring answers stay among themselves, and those of a verifier that does not err
+                store = f"responses-{share:g}" + "-verifier" * (options is _VERIFIER)
                 try:
                     result = run(
                         config,
-                        run_dir=f"{out}/{name}/seed-{seed}",
-                        store=f"{out}/responses-{share}",  # erring answers stay among themselves
+                        run_dir=f"{out}/{name.replace(' ', '-')}/seed-{seed}",
+                        store=f"{out}/{store}",
                         engines=engines,
                         quiet=True,
                     )

@@ -118,6 +118,7 @@ def validate(inspection: Inspection, config: Config, display: Display, rows: int
 
     Raises:
         DataError: A run would stop: too many rows are bad (`data.max_bad_fraction`).
+        ConfigError: A run would stop: too many rows would be candidates.
     """
     corpus, table = inspection.corpus, inspection.quarantine
     for row in table.slice(0, rows).to_pylist():
@@ -130,6 +131,7 @@ def validate(inspection: Inspection, config: Config, display: Display, rows: int
         f"{sum(corpus.evaluation_counts.values()):,} to evaluate on in {len(corpus.counts)} domains"
     )
     _say_left_out(corpus, display)
+    check_candidates(config, corpus.counts)
     bad = sum(n for reason, n in corpus.quarantined.items() if reason not in _NOT_BAD)
     if bad > config.data.max_bad_fraction * corpus.num_rows_read:
         raise DataError(

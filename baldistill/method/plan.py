@@ -108,6 +108,22 @@ def plan_stage(
     return StagePlan(stage, budget, quota, dict(unused), parts.head, parts.tail)
 
 
+def check_candidates(config: Config, counts: Mapping[str, int]) -> None:
+    """Refuse a corpus whose candidates do not fit the driver's memory.
+
+    Raises:
+        ConfigError: All its rows would be candidates, and they are too many.
+    """
+    num_rows = sum(counts.values())
+    if config.selection.candidates_per_quota is None and num_rows > _MOST_CANDIDATES:
+        raise ConfigError(
+            f"selection.candidates_per_quota=null makes candidates of all {num_rows:,} rows, which "
+            "the student would answer in each stage and the driver's memory would hold: that is "
+            f"for at most {_MOST_CANDIDATES:,}. Give it a number, such as 3, also beside "
+            "--method baldistill-a-code or baldistill-n-code, which set null"
+        )
+
+
 def plan_all(config: Config, counts: Mapping[str, int]) -> list[StagePlan]:
     """Return the plans of all stages, as `baldistill plan` shows them: no example is dropped.
 
@@ -116,13 +132,7 @@ def plan_all(config: Config, counts: Mapping[str, int]) -> list[StagePlan]:
     Raises:
         ConfigError: The candidates of such a corpus do not fit the driver's memory.
     """
-    num_rows = sum(counts.values())
-    if config.selection.candidates_per_quota is None and num_rows > _MOST_CANDIDATES:
-        raise ConfigError(
-            f"selection.candidates_per_quota=null makes candidates of all {num_rows:,} rows, which "
-            "the student would answer in each stage and the driver's memory would hold: that is "
-            f"for at most {_MOST_CANDIDATES:,}. Give it a number, such as 3"
-        )
+    check_candidates(config, counts)
     plans, unused = [], dict(counts)
     trained: Counter[str] = Counter()
     for stage in range(1, config.stages + 1):
