@@ -14,8 +14,8 @@ four more for each share of errors, the same but for this:
     majority    it errs, and sees no gold answer: two of three of its solutions must agree, of real
                 questions and of its new ones
 
-Prints macro accuracies and the share of the loss that each recovers, and a JSON object last. `--quick` is a tenth of the budget with one seed: it shows that the benchmark works.
-The same --out resumes.
+Prints macro accuracies, and a JSON object last. `--quick` is a tenth of the budget, one seed and
+one share: it shows that the benchmark works. The same --out resumes.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from baldistill.core.longtail import by_size, head_domains, imbalance
 from baldistill.data.prepare import prepare_corpus
 from baldistill.data.summary import CorpusSummary
 from baldistill.errors import DataError
+from baldistill.method.plan import check_candidates
 from baldistill.placement.cluster import connected
 from baldistill.progress.display import Display
 from baldistill.run_folder import layout
