@@ -31,6 +31,7 @@ Blow = Victim | Literal["interrupt", "terminate"]
 
 CONCURRENCY = 8
 NOTED_AHEAD = 4  # calls that are noted and about to be sent (generation/openai/engine.py)
+_HOLDS_AFTER = 2 * CONCURRENCY  # calls: enough that a blow falls at any moment of the work
 STUCK = -1  # in the place of an exit status
 LIMIT_S = 300.0  # for a start to end, on a machine however busy
 _TEACHER = {
@@ -112,25 +113,30 @@ class Round:
     ) -> None:
         """Hit the run some time after the server has received so many calls, then go on.
 
-        At least one call comes after the death of an engine: a run whose engine dies again and
-        again before it answers anything stops and says so. A run that ends before is left alone.
+        Some calls later the server waits for the blow: on a busy machine the run would often be
+        over before. At least one call comes after the death of an engine: a run whose engine dies
+        again and again before it answers anything stops and says so.
         """
         at_calls = max(at_calls, self._next_blow)
         process = self.process
         assert process is not None
         number = _SIGNALS.get(blow, signal.SIGKILL)
         victim: Victim = "driver" if blow in _SIGNALS else blow  # type: ignore[assignment]
-        for is_time in (
-            lambda: "run folder:" in process.said(),  # a start of Python's is not the run's
-            lambda: len(self.server.calls) >= at_calls,
-            lambda: bool(process.victims(victim)),
-        ):
-            if not process.wait_until(is_time, LIMIT_S):
+        self.server.holds_at = at_calls + _HOLDS_AFTER
+        try:
+            for is_time in (
+                lambda: "run folder:" in process.said(),  # a start of Python's is not the run's
+                lambda: len(self.server.calls) >= at_calls,
+                lambda: bool(process.victims(victim)),
+            ):
+                if not process.wait_until(is_time, LIMIT_S):
+                    return
+            time.sleep(delay)
+            before = self.stored()
+            if not process.kill(victim, number):
                 return
-        time.sleep(delay)
-        before = self.stored()
-        if not process.kill(victim, number):
-            return
+        finally:
+            self.server.holds_at = None
         self.kills += 1
         if blow == "engine":
             self._next_blow = len(self.server.calls) + 1

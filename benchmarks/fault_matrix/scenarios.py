@@ -30,6 +30,7 @@ from fault_matrix.round import (
 )
 from fault_matrix.rows import Row
 
+_PATIENT = ["teacher.timeout_s=120"]  # the server waits for each blow
 _MOST_STARTS = 8
 _BOUND = 800  # tokens that one open call can hold at most
 
@@ -92,7 +93,7 @@ def kills(matrix: Matrix, name: str, blows: Sequence[Blow], rounds: int, number:
     row = Row(name)
     for _ in range(rounds):
         plan = random_blows(blows, number, matrix.num_calls, matrix.rng)
-        with matrix.round(limits=matrix.justified(number)) as this:
+        with matrix.round(options=_PATIENT, limits=matrix.justified(number)) as this:
             this.start()
             for blow, at_calls, delay in plan:
                 this.strike(blow, at_calls, delay)
@@ -126,7 +127,7 @@ def short_cap(matrix: Matrix, name: str, number: int) -> Row:
     row = Row(name)
     limits = Limits(examples=60, calls=matrix.num_calls // 2)
     blows = random_blows(("all", "ledger", "engine"), number, matrix.num_calls // 2, matrix.rng)
-    with matrix.round(limits=limits) as this:
+    with matrix.round(options=_PATIENT, limits=limits) as this:
         this.start()
         for blow, at_calls, delay in blows:
             this.strike(blow, at_calls, delay)

@@ -36,11 +36,13 @@ class Witness(FaultServer):
         life: Written into each call; raise it when the run is killed.
         calls: In the order in which they came.
         bad_replies: Replies that the next questions get at their first requests.
+        holds_at: Calls after which it answers nothing until this is raised.
     """
 
     life: int = 0
     calls: list[Call] = field(default_factory=list)
     bad_replies: deque[Reply] = field(default_factory=deque)
+    holds_at: int | None = None
     num_bad: int = 0
     _asked: set[str] = field(default_factory=set)
 
@@ -59,6 +61,8 @@ class Witness(FaultServer):
         prompt = str(turns[-1]["content"])
         call = Call(str(body.get("seed", zlib.crc32(prompt.encode()))), self.life)
         self.calls.append(call)
+        while self.holds_at is not None and len(self.calls) > self.holds_at:
+            await asyncio.sleep(0.02)
         await asyncio.sleep(self.latency + self.spread * (int(call.key) % 1000) / 1000)
         self.authorization = headers.get("authorization", "")
         is_new = call.key not in self._asked

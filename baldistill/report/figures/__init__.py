@@ -34,11 +34,12 @@ def _accuracy(run: RunFolder) -> Iterator[tuple[str, str, str, Figure]]:
     )
     titles = list(run.evaluated)
     many = len(run.counts) > MOST_ROWS
+    gained = "base" in titles and len(titles) > 1
     yield (
         "accuracy-by-domain",
         _title(f"{run.measure} from head to tail"),
-        "Domains from the largest to the smallest, the head shaded; the gain is the distance of "
-        "the darkest line from the dashed one."
+        "Domains from the largest to the smallest, the head shaded."
+        + (" The gain is the distance of the darkest line from the dashed one." * gained)
         + (" With this many domains, neighbours in size are averaged." if many else "")
         + (" Not every stage is drawn; the table below has them all." if len(titles) > 6 else ""),
         accuracy.by_domain(run),
