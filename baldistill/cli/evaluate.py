@@ -8,6 +8,7 @@ import typer
 
 from baldistill.cli import options
 from baldistill.config.loading import load_config
+from baldistill.storage import Storage
 
 
 def evaluate(
@@ -21,17 +22,28 @@ def evaluate(
     ] = None,
     run_dir: options.RunDir = None,
     address: options.Address = None,
+    store: options.Store = None,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Let any model answer the evaluation set. Asks no teacher, trains nothing."""
+    """Let any model answer the evaluation set; with evaluation.teacher=true the teacher, too."""
     from baldistill.commands.evaluate import config_of_run, is_run
     from baldistill.commands.evaluate import evaluate as examine
 
     source, overrides = options.split_items(items)
     if source is None and is_run(model):
         config = config_of_run(model, overrides)
+        if config.evaluation.teacher:
+            options.say_where_keys_go(Storage.open(model), config)
     else:
         config = load_config(source, overrides)
-    result = examine(model, config, stage=stage, run_dir=run_dir, address=address, verbose=verbose)
+    result = examine(
+        model,
+        config,
+        stage=stage,
+        run_dir=run_dir,
+        address=address,
+        store=store,
+        verbose=verbose,
+    )
     options.print_json(as_json, {"run_dir": result.run_dir, "model": model, **result.metrics})

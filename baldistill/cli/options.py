@@ -43,6 +43,10 @@ Address = Annotated[
     str | None,
     typer.Option("--address", help="A Ray cluster (RAY_ADDRESS otherwise, or a local Ray)."),
 ]
+Store = Annotated[
+    str | None,
+    typer.Option("--store", help="Folder or URI of teacher answers to share among runs."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages too.")]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated
 
 import typer
 
@@ -21,10 +20,7 @@ def run(
     method: options.Method = None,
     run_dir: options.RunDir = None,
     address: options.Address = None,
-    store: Annotated[
-        str | None,
-        typer.Option("--store", help="Folder or URI of teacher answers to share among runs."),
-    ] = None,
+    store: options.Store = None,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:

@@ -42,7 +42,10 @@ def evaluate(
     quiet: bool = False,
     **options: Any,
 ) -> RunResult:
-    """Let a model answer the evaluation set; no teacher is asked and nothing is trained.
+    """Let a model answer the evaluation set; nothing is trained.
+
+    No teacher is asked, unless `evaluation.teacher` wants its own answers as a column beside. Those
+    that a run has are not paid again.
 
     The folder is that of a run without a budget: `stages/00/responses.parquet` has the answers.
 
@@ -54,7 +57,7 @@ def evaluate(
         address: Of a Ray cluster.
         verbose: Show Ray's own messages.
         quiet: Show nothing.
-        options: As those of `run`.
+        options: As those of `run`; `store` is by default that of the run, if MODEL is one.
 
     Raises:
         UserError: For anything that the user can mend.
@@ -62,6 +65,8 @@ def evaluate(
     if is_run(model):
         config = config or config_of_run(model, [])
         folder = read_run(model)
+        if config.evaluation.teacher and options.get("store") is None:
+            options["store"] = folder.storage.uri_of(layout.RESPONSES)
         name = StageLayout(folder.trained_stage(stage)).student
         model = (
             folder.storage.path(name) if folder.storage.is_local else folder.storage.uri_of(name)
@@ -85,7 +90,8 @@ def _only_evaluated(config: Config, model: str) -> Config:
         prompts = "compact" if "bundled" in (config.student.model, model) else "instruct"
     values = config.model_dump()
     values["student"] |= {"model": model, "prompts": prompts}
-    values["teacher"] = TransformersTeacher().model_dump()  # which is never started
+    if not config.evaluation.teacher:
+        values["teacher"] = TransformersTeacher().model_dump()  # which is never started
     values["budget"] |= {"total": 0}
     values["evaluation"] |= {"base_student": True}
     return Config.model_validate(values)

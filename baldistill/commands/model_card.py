@@ -105,6 +105,8 @@ def _figures(folder: RunFolder, stage: int) -> list[str]:
         return ["It was not evaluated."]
     columns = [name for name in (title(0), title(stage)) if name in evaluated]
     figures = [evaluated[name] for name in columns]
+    if folder.teacher:
+        columns, figures = [*columns, "teacher"], [*figures, folder.teacher]
     shown = both_ends(by_size(folder.counts), _MOST_DOMAINS)
     rows = []
     for domain in shown:
@@ -116,7 +118,7 @@ def _figures(folder: RunFolder, stage: int) -> list[str]:
         rows.append([domain, part, f"{folder.counts[domain]:,}", *map(percent, scores)])
     for name in TABLE_METRICS:
         rows.append([f"**{name}**", "", "", *(percent(f.get(name)) for f in figures)])
-    asked = sum(entry["count"] for entry in figures[-1]["per_domain"].values())
+    asked = sum(entry["count"] for entry in evaluated[title(stage)]["per_domain"].values())
     return [
         f"{folder.measure.capitalize()} in percent on {asked:,} evaluation questions, none of "
         "them in the corpus. `macro` is the mean over domains; `natural` weighs them as the "

@@ -230,6 +230,11 @@ def show(config: Config, result: RunPlan, display: Display) -> None:
             "the teacher answers the evaluation set, too, before the first stage (evaluation.gold="
             f"teacher): {config.rationale.votes} calls for a question at most"
         )
+    if config.evaluation.teacher:
+        display.say(
+            "the teacher answers the evaluation set, too, after the last stage "
+            "(evaluation.teacher=true): one call for a question, as far as the caps allow"
+        )
     display.say(
         f"estimated teacher calls: {result.calls:,}, at most {result.calls_at_most:,}; "
         f"tokens: {_about(result.tokens)}, at most {_about(result.tokens_at_most)}"

@@ -82,8 +82,8 @@ def planned_calls(
     if config.teacher_explains and config.rationale.on_mismatch == "drop":
         most_real, most_beyond = _count_if_all_are_dropped(config, stages, counts)
     writers = [i for i, tier in enumerate(config.teacher.tiers) if not tier.recorded]
-    for tier in writers if config.evaluation.gold == "teacher" else ():
-        votes = config.rationale.votes
+    for tier in writers if config.asks_about_evaluation else ():
+        votes = config.rationale.votes if config.evaluation.gold == "teacher" else 1
         for domain, count in sorted(evaluated.items()):
             first = count * quorum(votes) if tier == 0 else 0
             yield PlannedCalls(tier, "evaluation", domain, first, count * votes)

@@ -21,6 +21,7 @@ from baldistill.method.evaluate import accuracy_table, evaluate, num_not_compare
 from baldistill.method.evaluation_answers import answer_evaluation_set
 from baldistill.method.plan import plan_all, quota_table, teacher_warnings
 from baldistill.method.stage import evaluate_stage, run_stage
+from baldistill.method.teacher_evaluation import TeacherFigures, evaluate_teacher
 from baldistill.placement.cluster import connected
 from baldistill.placement.engines import Engines
 from baldistill.placement.resources import Cluster, place
@@ -64,11 +65,13 @@ class _Stages:
         trained: Number of stages that trained a student.
         stopped_by: The cap of the budget that was reached first.
         metrics: Figures of each evaluated stage, by its name in `metrics.json`.
+        teacher: Those of the teacher by itself, where it was asked.
     """
 
     trained: int = 0
     stopped_by: str | None = None
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    teacher: TeacherFigures | None = None
 
 
 def run(
@@ -204,7 +207,7 @@ def _run_stages(context: Context, chain: Chain, on_stage: OnStage | None) -> _St
     config, display = context.config, context.display
     num_stages = config.stages if config.budget.total > 0 else 0
     _show_plan(context, num_stages)
-    stages = _Stages()
+    stages, corpus = _Stages(), chain
     answer_evaluation_set(context, chain)
     if config.evaluation.base_student or num_stages == 0:
         stages.metrics["base"] = _evaluate_base(context, chain).to_dict()
@@ -227,6 +230,11 @@ def _run_stages(context: Context, chain: Chain, on_stage: OnStage | None) -> _St
             )
             if on_stage is not None:
                 on_stage(stage, figures)
+    if config.evaluation.teacher:
+        stages.teacher = evaluate_teacher(context, corpus)
+        if stages.teacher.metrics is not None:
+            beside = stages.metrics | {"teacher": stages.teacher.to_dict()}
+            display.show(accuracy_table(context.corpus.counts, beside))
     return stages
 
 
@@ -262,6 +270,8 @@ def _finish(context: Context, stages: _Stages) -> RunResult:
     undecided = num_not_compared(context, stages.trained)
     metrics = {**final, "not_compared": undecided, "stages": stages.metrics, "budget": spent}
     metrics |= whose_answers(context.config)
+    if stages.teacher is not None:
+        metrics["teacher"] = stages.teacher.to_dict()
     check_still_held(storage)
     storage.write_json(layout.METRICS, metrics)
     student = storage.uri_of(context.student(stages.trained).name) if stages.trained else None

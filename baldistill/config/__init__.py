@@ -125,6 +125,15 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _teacher_is_marked_on_gold(self) -> Config:
+        if self.evaluation.teacher and self.evaluation.gold == "teacher":
+            raise ValueError(
+                "evaluation.teacher=true with evaluation.gold=teacher would mark the teacher "
+                "against itself: give gold answers (evaluation.gold=corpus), or leave one out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _answers_where_they_are_needed(self) -> Config:
         if self.evaluation.gold == "teacher" and self.data.evaluates_on_gold:
             raise ValueError(
@@ -187,6 +196,11 @@ class Config(Section):
     def tasks(self) -> tuple[AnyTask, ...]:
         """All task types that a domain may have."""
         return (self.data.task, *self.data.domain_tasks.values())
+
+    @property
+    def asks_about_evaluation(self) -> bool:
+        """Whether the teacher answers the evaluation set."""
+        return self.evaluation.gold == "teacher" or self.evaluation.teacher
 
     def task_of(self, domain: str) -> AnyTask:
         """Return the task type of a domain: `data.domain_tasks`, else `data.task`."""

@@ -154,13 +154,17 @@ class StudentConfig(Section):
 class EvaluationConfig(Section):
     """When the student is evaluated, and on whose answers."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"gold", "metrics"})
+    added: ClassVar[frozenset[str]] = frozenset({"gold", "metrics", "teacher"})
 
     gold: Literal["corpus", "teacher"] = "corpus"
     """`corpus`: the gold answers of the evaluation set; `teacher`: it has none, and what most of
     `rationale.votes` answers of the teacher conclude stands in. Figures then say how often the
     student agrees with its teacher, not how often it is right."""
 
+    teacher: bool = False
+    """Let the teacher answer the evaluation set, too, once, after the last stage and without seeing
+    gold answers: a column beside the students' that says how far they are from it. Its calls are on
+    the ledger (purpose `evaluation`) and within the caps; no unit of the budget."""
     metrics: dict[str, str] = Field(default={})
     """Metrics of your own, by name: `package.module:Name`, or an entry point of the group
     `baldistill.metrics`."""

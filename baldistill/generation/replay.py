@@ -71,7 +71,7 @@ class ReplayEngine:
             return Completion(request.request_id, text)
         if subject.attempt > 0:
             return Completion.failed(request.request_id, "no further recording: it has no more")
-        if self._config.missing == "error":
+        if self._config.missing == "error" and subject.needed:
             raise DataError(
                 f"{self._config.path} has no recording for example {subject.example_id} "
                 f"({subject.question[:80]!r}): add it, or set teacher.missing=skip"

@@ -52,12 +52,14 @@ class Subject:
         question: As in the corpus.
         attempt: How often the example was asked about before.
         recorded: The recorded answer itself, where the caller has it: of a new example.
+        needed: Whether a recording without this example is a mistake of the user's.
     """
 
     example_id: str
     question: str
     attempt: int = 0
     recorded: str | None = None
+    needed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,18 @@ def evaluate(context: Context, stage: int) -> Metrics:
         context, stage, read_corpus(storage, part), title="evaluate", total=total
     )
     storage.write_table(names.responses, responses)
+    metrics = figures_of(context, responses)
+    storage.write_json(names.metrics, metrics.to_dict() | whose_answers(config))
+    return metrics
+
+
+def figures_of(context: Context, responses: pa.Table) -> Metrics:
+    """Return the figures of marked responses, with those of users' own metrics.
+
+    Raises:
+        ConfigError: A metric of a user's fails.
+    """
+    config = context.config
     head = head_domains(context.corpus.counts, config.evaluation.head_mass)
     metrics = metrics_of_responses(
         responses,
@@ -61,11 +73,9 @@ def evaluate(context: Context, stage: int) -> Metrics:
     )
     wanted = config.evaluation.metrics
     try:
-        metrics = replace(metrics, own=own_metrics(wanted, metrics, context.corpus.counts))
+        return replace(metrics, own=own_metrics(wanted, metrics, context.corpus.counts))
     except OwnPartError as error:
         raise ConfigError(f"evaluation.metrics: {error}") from error
-    storage.write_json(names.metrics, metrics.to_dict() | whose_answers(config))
-    return metrics
 
 
 def whose_answers(config: Config) -> dict[str, str]:

@@ -143,7 +143,7 @@ def choose_examples(context: Context, stage: int, chain: Chain) -> tuple[Student
 
 def evaluate_stage(context: Context, stage: int, chain: Chain) -> Metrics:
     """Evaluate the student that the chain's last step trained."""
-    options = context.config.evaluation.model_dump(mode="json")
+    options = context.config.evaluation.model_dump(mode="json", exclude={"teacher"})
     writes = StageLayout(stage).evaluation
     return chain.step("metrics", options, lambda: evaluate(context, stage), Metrics, writes)
 

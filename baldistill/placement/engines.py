@@ -68,9 +68,7 @@ class Engines:
             check_packages(config.student)
         student = (self._student_engine, partial(self.student, base_student(config)))
         annotates = config.teacher_explains or "synthesize" in config.tail.fills
-        uses_teacher = (
-            config.budget.total > 0 and annotates
-        ) or config.evaluation.gold == "teacher"
+        uses_teacher = (config.budget.total > 0 and annotates) or config.asks_about_evaluation
         teachers = []
         if uses_teacher:
             writes = "synthesize" in config.tail.fills

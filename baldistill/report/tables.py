@@ -39,36 +39,47 @@ def accuracy(run: RunFolder) -> Table:
     ordered = by_size(counts)
     shown = both_ends(ordered, _MOST_DOMAINS)
     hidden = len(ordered) - sum(name is not None for name in shown)
+    beside = ["teacher", "gap"] if run.teacher else []
     rows = []
     for name in shown:
         if name is None:
-            rows.append(["⋮"] + [""] * (len(stages) + 4))
+            rows.append(["⋮"] + [""] * (len(stages) + 4 + len(beside)))
             continue
         figures = [metrics["per_domain"].get(name, {}) for metrics in stages.values()]
         scores = [figure.get("score") for figure in figures]
         asked = next((figure["count"] for figure in reversed(figures) if figure), 0)
         part = "head" if name in run.head else "tail"
-        rows.append([name, part, f"{counts[name]:,}", f"{asked:,}", *_scores(scores)])
-    summary = [
-        [name, "", "", "", *_scores([metrics.get(name) for metrics in stages.values()])]
-        for name in METRIC_NAMES
-    ]
-    summary += [
-        [name, "", "", "", *_scores([m.get("own", {}).get(name) for m in stages.values()])]
-        for name in dict.fromkeys(name for m in stages.values() for name in m.get("own", {}))
-    ]
+        best = run.teacher.get("per_domain", {}).get(name, {}).get("score")
+        cells = [*_scores(scores), *_beside(run, scores, best)]
+        rows.append([name, part, f"{counts[name]:,}", f"{asked:,}", *cells])
+    own = dict.fromkeys(name for m in stages.values() for name in m.get("own", {}))
+    summary = []
+    for name in (*METRIC_NAMES, *own):
+        of = [(m.get("own", {}) if name in own else m) for m in (*stages.values(), run.teacher)]
+        *scores, best = [figures.get(name) for figures in of]
+        summary.append([name, "", "", "", *_scores(scores), *_beside(run, scores, best)])
     notes = [f"{hidden:,} domains between are left out; metrics.json has them."] if hidden else []
     notes.append(
         "Between macro, where each domain counts alike, and natural, where it counts by its n of N "
         "corpus examples: entropy by -n log(n / N), dodrans by n^(3/4)."
     )
+    if beside:
+        notes.append(
+            "teacher: its own answers to the same questions, without the gold answer; gap: the "
+            "last column of the student less that of the teacher."
+        )
     return Table(
-        ["domain", "part", "corpus", "asked", *stages, "change"],
+        ["domain", "part", "corpus", "asked", *stages, "change", *beside],
         rows,
         summary,
         words=2,
         note=" ".join(notes),
     )
+
+
+def _beside(run: RunFolder, scores: list[Any], teacher: float | None) -> list[str]:
+    """Return the cells of the teacher: its figure, and how far the last student is from it."""
+    return [score(teacher), change(teacher, scores[-1])] if run.teacher else []
 
 
 def stages(run: RunFolder) -> Table:

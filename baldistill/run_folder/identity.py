@@ -134,6 +134,7 @@ def _decisive(config: Config, trained: bool) -> dict[str, Any]:
             "budget": set(CAPS),
             "student": student,
             "tail": {"verifier"},
+            "evaluation": {"teacher"},
         },
     )
     if config.tail.verifier is not None:

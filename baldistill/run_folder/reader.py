@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ class RunFolder:
         corpus: Figures of the corpus; empty until that step is committed.
         stages: Stage 0, if the base student was evaluated, and the stages that have begun.
         final: `metrics.json`; empty while the run is not finished.
+        teacher: Figures of the teacher by itself; empty where it answered nothing.
     """
 
     storage: Storage
@@ -70,6 +71,7 @@ class RunFolder:
     corpus_seconds: float
     stages: tuple[StageFolder, ...]
     final: dict[str, Any]
+    teacher: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -209,6 +211,7 @@ def read_run(run: str | Path) -> RunFolder:
         corpus_seconds=corpus.seconds,
         stages=tuple(_stages(storage, stages)) if corpus.figures else (),
         final=storage.read_json(layout.METRICS) if storage.exists(layout.METRICS) else {},
+        teacher=_marker(storage, layout.TEACHER_STEP).figures.get("metrics") or {},
     )
 
 

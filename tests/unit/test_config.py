@@ -356,6 +356,10 @@ UNLABELLED = ["data.columns.answer=null", "rationale.sees=question", "rationale.
             ["data.columns.evaluation_answer=a", "evaluation.gold=teacher"],
             ["for an evaluation set without gold answers", "evaluation.gold=corpus"],
         ),
+        (
+            ["evaluation.gold=teacher", "evaluation.teacher=true"],
+            ["the teacher against itself", "evaluation.gold=corpus"],
+        ),
         (["data.columns.evaluation_answer=a", "data.train=x"], ["data.evaluation"]),
         (["data.columns.evaluation_answer=a", "budget.policy=errors"], ["budget.policy=adaptive"]),
         (["data.columns.evaluation_answer=a", "selection.metric=wrong"], ["metric=disagreement"]),

@@ -63,6 +63,9 @@ def test_a_plan_counts_the_calls() -> None:
     config = load_config(None, answers)
     evaluated = plan_run(config, COUNTS, place(config, cluster), evaluated={"a": 20, "b": 1})
     assert (evaluated.calls, evaluated.calls_at_most) == (21 * 3, 21 * 5)
+    alone = load_config(None, ["budget.total=0", "evaluation.teacher=true"])
+    beside = plan_run(alone, COUNTS, place(alone, cluster), evaluated={"a": 20, "b": 1})
+    assert (beside.calls, beside.calls_at_most) == (21, 21)
     unlabelled = of(*solved, method="random-ft")
     assert unlabelled == (400, 0, 400 * 3, 1000 * 5), "labels are the teacher's, too"
 

@@ -106,6 +106,8 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         engine(tmp_path / "recorded.txt")
     with pytest.raises(DataError, match=r"no recording for example id-9 .*missing=skip"):
         ask(engine(path, missing="error"), subject(9))
+    optional = Subject("id-9", "What is 9 + 1?", needed=False)
+    assert ask(engine(path, missing="error"), optional) == [("", "no recording")]
     (tmp_path / "broken.parquet").write_text("no Parquet")
     with pytest.raises(DataError, match="cannot read"):
         engine(tmp_path / "broken.parquet")

@@ -48,6 +48,7 @@ def folder(path: Path, *done: str) -> Storage:
         "student.num_workers=0",
         "student.checkpoint={every_steps: 9}",
         "cluster.keep_warm=never",
+        "evaluation.teacher=true",
         "budget.calls=101",
         "budget.calls=null",
         "name=other",
