@@ -17,6 +17,9 @@ def publish(
         int | None,
         typer.Option("--stage", min=1, help="Whose student (default: the last's)."),
     ] = None,
+    adapter: Annotated[
+        bool, typer.Option("--adapter", help="Its LoRA adapter alone (student.lora.keep).")
+    ] = False,
     public: Annotated[
         bool, typer.Option("--public", help="A model that is made there can be seen by all.")
     ] = False,
@@ -32,8 +35,9 @@ def publish(
     """Upload a run's student to the Hugging Face hub, with a model card and a Modelfile."""
     from baldistill.commands.publish import publish as write
 
-    done = write(run, name, stage=stage, public=public, dry_run=dry_run, out=out)
+    done = write(run, name, stage=stage, adapter=adapter, public=public, dry_run=dry_run, out=out)
     if not as_json:
-        typer.echo(visible(f"{done.address or done.folder}: the student of stage {done.stage}"))
+        what = "the adapter of the student" if adapter else "the student"
+        typer.echo(visible(f"{done.address or done.folder}: {what} of stage {done.stage}"))
     values = {"folder": done.folder, "address": done.address, "files": list(done.files)}
     print_json(as_json, {"run_dir": run, "stage": done.stage, **values})

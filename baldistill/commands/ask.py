@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from baldistill.config.loading import load_config
 from baldistill.core.answers import AnyTask, extract
 from baldistill.core.own_task import is_own_task
 from baldistill.errors import UserError
+from baldistill.generation.device import device_here
 from baldistill.generation.encoding import encode_and_cut, end_tokens, prompt_limit
 from baldistill.generation.loading import context_size, load_pretrained
 from baldistill.generation.types import ModelRef, Prompt
@@ -24,6 +25,8 @@ from baldistill.run_folder.reader import read_run
 from baldistill.run_folder.trust import check_code_is_safe
 
 OnText = Callable[[str], None]
+Turn = Mapping[str, str]
+"""A turn of a chat: `role` and `content`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,30 +60,52 @@ class RunStudent:
             check_code_is_safe(folder.storage, self._config)
         self._prompts = student_prompts(folder)
         student = ModelRef(StageLayout(self.stage).student, folder.storage)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = torch.device(device_here())
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         self._tokenizer, model = load_pretrained(student.resolve(), dtype)
         self._model: Any = model.to(device).eval()
         self._model.generation_config = self._generation_config()
 
+    @property
+    def chats(self) -> bool:
+        """Whether earlier questions belong to a prompt: a chat model, or a corpus of chats."""
+        if self._config.data.columns.messages is not None:
+            return True
+        name = next(iter(self._counts))
+        prompt = self._prompts.render("student", question="?", domain=name)
+        return not isinstance(prompt, str) and bool(getattr(self._tokenizer, "chat_template", None))
+
+    def remembered(self, reply: Reply) -> tuple[Turn, Turn]:
+        """Return a question and its reply as turns of a chat: in a corpus of chats, the answer."""
+        is_chat = self._config.data.columns.messages is not None
+        said = reply.answer if is_chat and reply.answer is not None else reply.text
+        return (
+            {"role": "user", "content": reply.question},
+            {"role": "assistant", "content": said.strip()},
+        )
+
     def ask(
-        self, question: str, *, domain: str | None = None, on_text: OnText | None = None
+        self,
+        question: str,
+        *,
+        domain: str | None = None,
+        context: Sequence[Turn] = (),
+        on_text: OnText | None = None,
     ) -> Reply:
         """Return the student's reply.
 
         Args:
             question: As in the corpus; choices stand in it as lines `A) ...`.
             domain: Of the question; needed where prompts or task types differ between domains.
+            context: Earlier turns of the chat, oldest first: pairs of a question and its reply.
+                The oldest are left out where they do not fit into the model's context.
             on_text: Called with each part of the text as soon as it is written.
 
         Raises:
             UserError: The domain is needed, or is none of the corpus.
         """
-        prompt, task, domain = self._prompt(question, domain)
-        limit = prompt_limit(
-            context_size(self._model), self._config.student.response.max_new_tokens
-        )
-        ((tokens, _),) = encode_and_cut(self._tokenizer, [prompt], limit)
+        _, task, domain = self._asked(question, domain)
+        tokens = self._tokens(question, domain, list(context))
         parts: list[str] = []
 
         def tell(part: str) -> None:
@@ -100,7 +125,27 @@ class RunStudent:
         labels = self._prompts.labels_of(domain)
         return Reply(question, text, extract(task, text, labels, question))
 
-    def _prompt(self, question: str, domain: str | None) -> tuple[Prompt, AnyTask, str]:
+    def domain_of(self, question: str, domain: str | None = None) -> str:
+        """Return the domain as which a question is asked: the one given, or one like all others.
+
+        Raises:
+            UserError: As `ask`.
+        """
+        return self._asked(question, domain)[2]
+
+    def _tokens(self, question: str, domain: str, context: list[Turn]) -> list[int]:
+        """Return the prompt, without the oldest exchanges of a chat that is too long."""
+        longest = context_size(self._model)
+        limit = prompt_limit(longest, self._config.student.response.max_new_tokens)
+        while True:
+            asked: dict[str, Any] = {"question": question, "domain": domain, "context": context}
+            prompt = self._prompts.render("student", **asked)
+            ((tokens, was_cut),) = encode_and_cut(self._tokenizer, [prompt], limit)
+            if not (was_cut and context):
+                return tokens
+            context = context[2:]
+
+    def _asked(self, question: str, domain: str | None) -> tuple[Prompt, AnyTask, str]:
         """Return the prompt, the task type and the domain of a question."""
         if domain is not None and domain not in self._counts:
             raise UserError(f"--domain {domain!r} is none of the corpus: {self._some_domains()}")

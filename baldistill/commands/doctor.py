@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -81,7 +81,13 @@ def doctor(
 def _packages(config: Config) -> Iterator[Finding]:
     """Compare the installed packages with what this version was tested with."""
     wrong = []
-    for text in metadata.requires("baldistill") or ():
+    try:
+        requirements = metadata.requires("baldistill") or ()
+    except metadata.PackageNotFoundError:
+        text = "baldistill itself is not installed, so that its requirements are unknown"
+        yield Finding("packages", "warning", text, "pip install -e . in your copy of baldistill")
+        return
+    for text in requirements:
         wanted = Requirement(text)
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
             continue
@@ -128,7 +134,7 @@ def _storage(run_dir: str | Path | None) -> Iterator[Finding]:
     """Write a file where the run would, read it, remove it."""
     with _problems("storage") as problems:
         storage = Storage.open(run_dir or Path(layout.new_folder("run")).parent)
-        is_new = storage.is_local and not Path(storage.path()).exists()
+        made = _missing_folders(storage) if storage.is_local else []
         storage.write_text(_PROBE, "x")
         same = storage.read_text(_PROBE) == "x"
         storage.delete(_PROBE)
@@ -146,9 +152,16 @@ def _storage(run_dir: str | Path | None) -> Iterator[Finding]:
                 text = "it cannot write a file only if its name is free"
                 fix = "do not let two runs use one folder there"
                 yield Finding("storage", "warning", text, fix)
-        if is_new:
-            Path(storage.path()).rmdir()
+        for folder in made:
+            with suppress(OSError):  # another process may have put something there
+                folder.rmdir()
     yield from problems
+
+
+def _missing_folders(storage: Storage) -> list[Path]:
+    """Return the folders that a first file makes: the storage's own and those above it."""
+    own = Path(storage.path())
+    return [folder for folder in (own, *own.parents) if not folder.exists()]
 
 
 def _teachers(config: Config) -> Iterator[Finding]:

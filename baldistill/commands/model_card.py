@@ -36,15 +36,25 @@ class Prompting:
     top_p: float
 
 
-def model_card(folder: RunFolder, stage: int, name: str, prompting: Prompting) -> str:
-    """Return the card, Markdown with the hub's metadata at the top."""
+def model_card(
+    folder: RunFolder, stage: int, name: str, prompting: Prompting, *, rank: int | None = None
+) -> str:
+    """Return the card, Markdown with the hub's metadata at the top.
+
+    Args:
+        folder: The run.
+        stage: Of the student.
+        name: OWNER/NAME on the hub.
+        prompting: How it was asked.
+        rank: Of its adapter, if that alone is published.
+    """
     base = str(folder.setting("student.model", "bundled"))
     on_hub = base == model_name(base) and base.count("/") == 1
     domains = f"{len(folder.counts)} domains"
     lines = [
         "---",
         "# license: the owner's to say; see the base model's, the corpus's and the teacher's terms",
-        "library_name: transformers",
+        f"library_name: {'transformers' if rank is None else 'peft'}",
         "pipeline_tag: text-generation",
         *([f"base_model: {base}"] if on_hub else []),
         "tags:",
@@ -54,7 +64,8 @@ def model_card(folder: RunFolder, stage: int, name: str, prompting: Prompting) -
         "",
         f"# {visible(name)}",
         "",
-        f"The student of stage {stage} of a Multi-Stage Balanced Distillation "
+        f"{'The' if rank is None else 'The LoRA adapter of the'} student of stage {stage} of a "
+        "Multi-Stage Balanced Distillation "
         f"([arXiv 2406.13114](https://arxiv.org/abs/2406.13114)) over {domains}, trained by "
         f"baldistill {visible(str(folder.versions.get('baldistill', '')))}.",
         "",
@@ -66,7 +77,7 @@ def model_card(folder: RunFolder, stage: int, name: str, prompting: Prompting) -
         "",
         "## Use",
         "",
-        *_use(name, prompting),
+        *(_use(name, prompting) if rank is None else _use_adapter(name, base, rank, prompting)),
         "",
         "## Limits",
         "",
@@ -129,28 +140,59 @@ def _figures(folder: RunFolder, stage: int) -> list[str]:
 
 
 def _use(name: str, prompting: Prompting) -> list[str]:
-    is_text = isinstance(prompting.prompt, str)
-    if is_text:
-        shown = [f"PROMPT = {json.dumps(prompting.prompt, ensure_ascii=False)}"]
-        asked = ['prompt = PROMPT.replace("{question}", question)']
-    else:
-        turns = [{"role": turn.role, "content": turn.content} for turn in _turns(prompting)]
-        shown = [f"CHAT = {json.dumps(turns, ensure_ascii=False, indent=4)}"]
-        asked = [
-            'prompt = [{**t, "content": t["content"].replace("{question}", question)} '
-            "for t in CHAT]"
-        ]
+    shown, asked = _asking(prompting)
     lines = ["Ask it as it was asked in training:", "", "```python"]
-    lines += ["from transformers import pipeline", "", *shown, 'question = "..."']
+    lines += ["from transformers import pipeline", "", *shown]
     lines += [*asked, f'student = pipeline("text-generation", "{name}")']
     lines += ['print(student(prompt, return_full_text=False)[0]["generated_text"])', "```", ""]
-    api = "completions" if is_text else "chat/completions"
+    api = "completions" if isinstance(prompting.prompt, str) else "chat/completions"
     lines += [
         f"- vLLM: `vllm serve {name}`, then `/v1/{api}` with the same prompt.",
         "- Ollama: `ollama create student -f Modelfile` in this folder.",
         "- llama.cpp: `python convert_hf_to_gguf.py FOLDER --outfile student.gguf`.",
     ]
     return lines
+
+
+def _use_adapter(name: str, base: str, rank: int, prompting: Prompting) -> list[str]:
+    shown, asked = _asking(prompting)
+    how: dict[str, object] = {"max_new_tokens": prompting.max_new_tokens}
+    how["do_sample"] = prompting.temperature > 0
+    if prompting.temperature > 0:
+        how |= {"temperature": prompting.temperature, "top_p": prompting.top_p}
+    sampling = ", ".join(f"{key}={value!r}" for key, value in how.items())
+    lines = [
+        f"It belongs to `{visible(model_name(base))}`. Ask it as it was asked in training:",
+        "",
+    ]
+    lines += ["```python", "from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline"]
+    lines += ["", f"BASE = {json.dumps(model_name(base))}", *shown, *asked]
+    lines += [
+        "model = AutoModelForCausalLM.from_pretrained(BASE)",
+        f'model.load_adapter("{name}")  # needs peft',
+        "tokenizer = AutoTokenizer.from_pretrained(BASE)",
+        'student = pipeline("text-generation", model, tokenizer=tokenizer)',
+        f"said = student(prompt, return_full_text=False, {sampling})",
+        'print(said[0]["generated_text"])',
+        "```",
+        "",
+        f"- vLLM: `vllm serve {visible(model_name(base))} --enable-lora --max-lora-rank {rank} "
+        f"--lora-modules student={name}`.",
+    ]
+    return lines
+
+
+def _asking(prompting: Prompting) -> tuple[list[str], list[str]]:
+    """Return Python that holds the prompt with a question, and that puts the question into it."""
+    question = 'question = "..."'
+    if isinstance(prompting.prompt, str):
+        shown = f"PROMPT = {json.dumps(prompting.prompt, ensure_ascii=False)}"
+        return [shown, question], ['prompt = PROMPT.replace("{question}", question)']
+    turns = [{"role": turn.role, "content": turn.content} for turn in _turns(prompting)]
+    asked = (
+        'prompt = [{**t, "content": t["content"].replace("{question}", question)} for t in CHAT]'
+    )
+    return [f"CHAT = {json.dumps(turns, ensure_ascii=False, indent=4)}", question], [asked]
 
 
 def _turns(prompting: Prompting) -> tuple[Message, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from baldistill.commands.card_facts import model_name
 from baldistill.commands.hub import upload
 from baldistill.commands.model_card import Prompting, model_card, modelfile
 from baldistill.commands.shown import start_text, student_prompts
@@ -20,6 +21,7 @@ from baldistill.run_folder.reader import RunFolder, read_run
 _CARD = "README.md"
 _MODELFILE = "Modelfile"
 _GENERATION = "generation_config.json"
+_ADAPTER = "adapter_config.json"
 _HOW = ("do_sample", "temperature", "top_p", "top_k", "max_length", "max_new_tokens")
 
 
@@ -45,6 +47,7 @@ def publish(
     name: str,
     *,
     stage: int | None = None,
+    adapter: bool = False,
     public: bool = False,
     dry_run: bool = False,
     out: str | Path | None = None,
@@ -55,23 +58,26 @@ def publish(
         run: A run folder: path or URI.
         name: OWNER/NAME of the model on the Hugging Face hub.
         stage: By default the last that has trained a student.
+        adapter: Its LoRA adapter alone, with a card (`student.lora.keep` keeps it in the run).
         public: Whether a model that is made there can be seen by all.
         dry_run: Call nobody.
-        out: Folder on this machine for the dry run; by default `publish` in the run folder.
+        out: Folder on this machine for the dry run; by default `publish` in the run folder, and
+            `publish-adapter` for an adapter.
 
     Raises:
-        UserError: There is no such run or student, the folder holds something else, or the hub
-            refuses the upload.
+        UserError: There is no such run, student or adapter, the folder holds something else, or
+            the hub refuses the upload.
     """
     folder = read_run(run)
     chosen = folder.trained_stage(stage)
-    files = _files(folder, chosen, name)
+    files = (_adapter_files if adapter else _files)(folder, chosen, name)
     if not dry_run:
         address = upload(files, name, "model", public=public, command="publish")
         return Published(chosen, tuple(files), address=address)
     if out is None and not folder.storage.is_local:
         raise UserError(f"--out is needed: {folder.storage.uri} is not on this machine's disk")
-    target = Path(out or folder.storage.path(layout.PUBLISH))
+    place = layout.PUBLISH_ADAPTER if adapter else layout.PUBLISH
+    target = Path(out or folder.storage.path(place))
     _write(files, target)
     return Published(chosen, tuple(files), folder=str(target))
 
@@ -87,6 +93,36 @@ def _files(folder: RunFolder, stage: int, name: str) -> dict[str, Path | bytes]:
         files[_GENERATION] = _generation_config(student / _GENERATION, prompting)
     files[_CARD] = model_card(folder, stage, name, prompting).encode()
     files[_MODELFILE] = modelfile(prompting).encode()
+    return files
+
+
+def _adapter_files(folder: RunFolder, stage: int, name: str) -> dict[str, Path | bytes]:
+    """Return the files of the adapter, and its card."""
+    if folder.setting("student.lora", None) is None:
+        raise UserError(
+            f"the students of {folder.storage.uri} have no adapter: they were fine-tuned whole "
+            "(student.lora is not set). Leave out --adapter"
+        )
+    place = f"{StageLayout(stage).student}/{layout.ADAPTER}"
+    if not folder.storage.exists(f"{place}/{_ADAPTER}"):
+        raise UserError(
+            f"{folder.storage.uri_of(place)} is not there: the adapter of stage {stage} was not "
+            "kept. Leave out --adapter to publish the whole student, or run anew with "
+            "student.lora.keep=true"
+        )
+    if stage > 1 and folder.setting("student.init", "base") == "previous":
+        raise UserError(
+            f"the adapter of stage {stage} belongs to the student of stage {stage - 1}, from which "
+            "it was trained (student.init=previous), and to no model that others have: leave out "
+            "--adapter to publish the whole student"
+        )
+    adapter = folder.storage.local_dir(place)
+    files: dict[str, Path | bytes] = {p.name: p for p in sorted(adapter.iterdir()) if p.is_file()}
+    values: dict[str, Any] = json.loads((adapter / _ADAPTER).read_text("utf-8"))
+    values["base_model_name_or_path"] = model_name(folder.setting("student.model", "bundled"))
+    files[_ADAPTER] = (json.dumps(values, indent=2) + "\n").encode()
+    prompting = _prompting(folder, stage)
+    files[_CARD] = model_card(folder, stage, name, prompting, rank=int(values["r"])).encode()
     return files
 
 
@@ -141,4 +177,5 @@ def _write(files: dict[str, Path | bytes], target: Path) -> None:
 
 def _unlike_ours(found: set[str]) -> list[str]:
     """Return the names in a folder if no dry run wrote it."""
-    return [] if {_CARD, _MODELFILE} <= found else sorted(found)
+    is_ours = any({_CARD, mark} <= found for mark in (_MODELFILE, _ADAPTER))
+    return [] if is_ours else sorted(found)

@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
-Purpose: TypeAlias = Literal["rationale", "vote", "synthesis", "verification", "evaluation"]
+Purpose: TypeAlias = Literal[
+    "rationale", "vote", "synthesis", "verification", "evaluation", "question"
+]
 """What a teacher call is for: `vote` asks again what a `rationale` answered, for a majority;
-`verification` does so with a new example; `evaluation` answers the evaluation set."""
+`verification` does so with a new example; `evaluation` answers the evaluation set; `question` is a
+user's, at the prompt of `baldistill ask`."""
 
 _PURPOSES = frozenset(get_args(Purpose))
 

@@ -16,6 +16,7 @@ import torch
 
 from baldistill.answers.completion import Completion
 from baldistill.generation.decoding import Row, decode
+from baldistill.generation.device import device_here
 from baldistill.generation.embedding import embed_or_halve
 from baldistill.generation.encoding import (
     context_token,
@@ -53,10 +54,10 @@ class TransformersEngine:
     ) -> None:
         """Choose precision and device; `load` brings the model.
 
-        By default, `dtype` is bfloat16 on a GPU and float32 on a CPU; `device` is the first GPU,
+        By default, `dtype` is bfloat16 with CUDA and float32 otherwise; `device` is the first GPU,
         else the CPU.
         """
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = torch.device(device or device_here())
         if dtype == "auto":
             dtype = "bfloat16" if self.device.type == "cuda" else "float32"
         self.dtype = getattr(torch, dtype)

@@ -73,6 +73,8 @@ EXPORT = "export"
 """Data sets that `baldistill export` wrote, a folder for each format."""
 PUBLISH = "publish"
 """The student with its card, as `baldistill publish --dry-run` wrote it."""
+PUBLISH_ADAPTER = "publish-adapter"
+"""The same of its adapter alone."""
 
 ADAPTER = "adapter"
 """In the folder of a student: its adapter, which is also merged into the student."""

@@ -9,6 +9,7 @@ from transformers import TrainingArguments
 
 from baldistill.config import StudentConfig
 from baldistill.errors import ConfigError
+from baldistill.generation.device import device_here
 
 _REPORTS = 80  # at most, in one training; at least half as many if there are enough steps
 _SCHEDULERS = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
@@ -44,7 +45,7 @@ def training_arguments(
         "report_to": [],
         "run_name": run_name,
         "disable_tqdm": True,
-        "use_cpu": not on_gpu,
+        "use_cpu": device_here() == "cpu",
         "dataloader_pin_memory": on_gpu,
         "remove_unused_columns": False,
     }

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def server(status: int, body: object) -> Iterator[str]:
 
 def found(tmp_path: Path, *options: str) -> dict[str, Finding]:
     config = load_config(None, list(options))
-    findings = list(doctor(config, run_dir=tmp_path / "run"))
+    findings = list(doctor(config, run_dir=tmp_path / "new" / "run"))
     assert KEY not in str(findings)
     return {finding.subject: finding for finding in findings}
 
@@ -105,6 +106,16 @@ def test_all_problems_are_said_at_once(tmp_path: Path, capsys: pytest.CaptureFix
     assert "does not exist" in problems["data.train"]
     assert "student.resources.num_cpus" in problems["resources"]
     assert "cannot load the model" in problems["student"]
+
+
+def test_a_package_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(name: str) -> list[str]:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", unknown)
+    finding = next(doctor(load_config()))
+    assert (finding.subject, finding.state) == ("packages", "warning")
+    assert "pip install -e ." in finding.fix
 
 
 def test_a_model_that_is_too_large_is_said_with_the_way_out(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ PURPOSES = {
     "synthesis": PINK,
     "verification": SKY,
     "evaluation": BLUE,
+    "question": SILVER,
 }
 STEPS = {
     "corpus": ("corpus", SILVER),

@@ -15,6 +15,7 @@ from baldistill.config.loading import dump_config, load_config
 from baldistill.errors import ConfigError
 
 STARTS_RAY = (
+    "ask",
     "doctor",
     "evaluate",
     "preview",

@@ -15,9 +15,10 @@ from runs import mistake
 import baldistill
 from baldistill.bundled import model_dir
 from baldistill.cli import app
+from baldistill.config.loading import dump_config, load_config
 from baldistill.core.answers import extract
 from baldistill.generation.transformers import TransformersEngine
-from baldistill.generation.types import ModelRef, Request, Sampling
+from baldistill.generation.types import ModelRef, Prompt, Request, Sampling
 from baldistill.teacher.prompts import load_prompts
 
 FINISHED = Path(__file__).resolve().parents[2] / "run_folders" / "0.1.0" / "finished"
@@ -35,16 +36,20 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def evaluated(questions: tuple[str, ...]) -> list[str]:
-    """What an evaluation of that student would read."""
+def answers(prompts: list[Prompt]) -> list[str]:
+    """What that student answers in an evaluation."""
     engine = TransformersEngine()
     engine.load(ModelRef("bundled-teacher"))
-    prompts = load_prompts("compact", model="bundled")
-    requests = [
-        Request(str(n), prompts.render("student", question=question, domain="addition"))
-        for n, question in enumerate(questions)
-    ]
+    requests = [Request(str(n), prompt) for n, prompt in enumerate(prompts)]
     return [answer.text for answer in engine.generate(requests, Sampling(96))]
+
+
+def evaluated(questions: tuple[str, ...]) -> list[str]:
+    """What an evaluation of that student would read."""
+    prompts = load_prompts("compact", model="bundled")
+    return answers(
+        [prompts.render("student", question=text, domain="addition") for text in questions]
+    )
 
 
 def test_a_reply_is_that_of_an_evaluation_and_comes_in_parts(run: Path) -> None:
@@ -69,6 +74,52 @@ def test_each_line_of_the_input_is_a_question(
     assert [reply["question"] for reply in replies] == list(QUESTIONS[:2])
     assert [reply["text"] for reply in replies] == evaluated(QUESTIONS[:2])
     assert {reply["stage"] for reply in replies} == {2}
+
+
+def test_at_a_terminal_a_chat_goes_on_until_an_empty_line(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = run.parent / "chats"
+    shutil.copytree(run, other)
+    columns = "{messages: turns, question: turns, answer: turns, each_turn: true}"
+    config = load_config(other / "config.yaml", [f"data.columns={columns}"])
+    (other / "config.yaml").write_text(dump_config(config))
+    lines = iter([QUESTIONS[0], QUESTIONS[1], " ", QUESTIONS[1]])
+
+    def typed(prompt: str) -> str:
+        try:
+            return next(lines)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", typed)
+    app(["ask", str(other), "--json"], standalone_mode=False)
+    first, second, anew = map(json.loads, capsys.readouterr().out.splitlines())
+    alone = evaluated(QUESTIONS[:2])
+    assert [first["text"], anew["text"]] == alone
+    before = [
+        {"role": "user", "content": QUESTIONS[0]},
+        {"role": "assistant", "content": first["answer"]},
+    ]
+    prompts = load_prompts("compact", model="bundled")
+    chat = prompts.render("student", question=QUESTIONS[1], domain="addition", context=before)
+    assert second["text"] == answers([chat])[0] != alone[1]
+
+
+def test_a_chat_that_is_too_long_loses_its_oldest_turns(run: Path) -> None:
+    student = baldistill.RunStudent(run)
+    assert not student.chats, "a model without a chat template, and a corpus of questions"
+    exchange = [
+        {"role": "user", "content": "What?"},
+        {"role": "assistant", "content": "That. " * 40},
+    ]
+    context = exchange * 200
+    asked = student.ask(QUESTIONS[0], context=context)
+    found = [student.ask(QUESTIONS[0], context=exchange * n) for n in range(12)]
+    assert asked in found[1:], "some turns are left, and no turn lost its beginning"
+    assert asked != found[0]
 
 
 def test_what_a_terminal_shows(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,12 +10,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import peft
 import pytest
+import torch
 from runs import mistake
 from servers.hub import Hub, hub
+from transformers import AutoModelForCausalLM
 
 import baldistill
 from baldistill.bundled import model_dir
+from baldistill.config.loading import dump_config, load_config
 from baldistill.errors import UserError
 
 FINISHED = Path(__file__).resolve().parents[2] / "run_folders" / "0.1.0" / "finished"
@@ -76,6 +80,66 @@ def test_the_card_has_the_figures_of_the_run(run: Path) -> None:
     config.write_text(config.read_text().replace("  model: bundled\n", "  model: some/base\n"))
     baldistill.publish(run, "me/puzzles", dry_run=True, out=run / "out")
     assert "base_model: some/base\n" in (run / "out/README.md").read_text("utf-8")
+
+
+@pytest.fixture
+def adapted(run: Path) -> Path:
+    """The same run with LoRA: stage 2 has an adapter that changes what the base says."""
+    base = model_dir("teacher")
+    torch.manual_seed(0)
+    model = peft.get_peft_model(
+        AutoModelForCausalLM.from_pretrained(base),
+        peft.LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"),
+    )
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.02)
+    student = run / "stages/02/student"
+    model.save_pretrained(student / "adapter")
+    model.merge_and_unload().save_pretrained(student)
+    options = ["student.lora={rank: 4, keep: true}", f"student.model={base}"]
+    config = load_config(run / "config.yaml", [*options, "student.prompts=compact"])
+    (run / "config.yaml").write_text(dump_config(config))
+    return run
+
+
+def test_an_adapter_alone_answers_as_its_card_says(
+    adapted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = baldistill.publish(adapted, "me/puzzles", adapter=True, dry_run=True)
+    folder = adapted / "publish-adapter"
+    assert (done.stage, done.folder) == (2, str(folder))
+    made = {path.name for path in folder.iterdir()}
+    assert made == {"README.md", "adapter_config.json", "adapter_model.safetensors"}
+    card = (folder / "README.md").read_text("utf-8")
+    assert "library_name: peft\n" in card
+    assert str(model_dir("teacher")) not in card + (folder / "adapter_config.json").read_text()
+    question = "What is 12 plus 30?"
+    code = python_of(card).replace('BASE = "teacher"', f"BASE = {str(model_dir('teacher'))!r}")
+    code = code.replace('"me/puzzles"', repr(str(folder))).replace('"..."', repr(question))
+    exec(code, {})
+    said = capsys.readouterr().out.rstrip("\n")
+    assert said == baldistill.RunStudent(adapted).ask(question).text
+    baldistill.publish(adapted, "me/other", adapter=True, dry_run=True)  # it is replaced
+
+
+def test_an_adapter_that_is_not_there_is_told(
+    run: Path, adapted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("me/puzzles", "--adapter", "--dry-run")
+    config = load_config(run / "config.yaml")
+    for changed, words in (
+        ("student.init=previous", "belongs to the student of stage 1"),
+        ("student.lora=null", "have no adapter: they were fine-tuned whole"),
+    ):
+        written = load_config(run / "config.yaml", [changed])
+        (run / "config.yaml").write_text(dump_config(written))
+        assert words in mistake(capsys, "publish", str(run), *options)
+        (run / "config.yaml").write_text(dump_config(config))
+    shutil.rmtree(run / "stages/02/student/adapter")
+    said = mistake(capsys, "publish", str(run), *options)
+    assert "stages/02/student/adapter is not there" in said
+    assert "student.lora.keep=true" in said
 
 
 def test_a_student_of_chats_keeps_its_template(run: Path) -> None:

@@ -118,7 +118,10 @@ def test_no_other_module_spells_a_path_of_the_run_folder(module: str) -> None:
 @pytest.mark.parametrize(
     ("line", "use"),
     [
-        ("storage.read_json('metrics.json')", "layout.METRICS or StageLayout(stage).metrics"),
+        (
+            "storage.read_json('metrics.json')",
+            "layout.TEACHER_METRICS or layout.METRICS or StageLayout(stage).metrics",
+        ),
         ("name = 'config.yaml'", "layout.CONFIG"),
         ("storage.sub('ledger')", "layout.LEDGER"),
         ("f'stages/{stage:02d}/student'", "StageLayout(stage).folder"),
