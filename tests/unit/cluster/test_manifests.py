@@ -176,6 +176,49 @@ def test_pods_have_shared_memory_and_keys_from_the_secret(name: str) -> None:
     assert cluster_spec(name)["authOptions"] == {"mode": "token", "secretName": "baldistill"}
 
 
+@pytest.mark.parametrize("name", KUBERAY)
+def test_nothing_is_reported_to_the_makers_of_ray(name: str) -> None:
+    for pod in pods(name):
+        values = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
+        assert values["RAY_USAGE_STATS_ENABLED"] == "0"
+    image = (CLUSTER / "Dockerfile").read_text()
+    assert "\nENV RAY_USAGE_STATS_ENABLED=0\n" in image, "aws.yaml and gcp.yaml use it, too"
+
+
+def patched(manifest: Any) -> Any:
+    """rayjob.yaml as `kubectl apply -k cluster` sends it."""
+    settings = load("kustomization")
+    assert settings["resources"] == ["rayjob.yaml"]
+    ((patch, target),) = [(one["patch"], one["target"]) for one in settings["patches"]]
+    assert target == {"kind": manifest["kind"], "name": manifest["metadata"]["name"]}
+    for step in yaml.safe_load(patch):
+        *path, last = step["path"].strip("/").replace("~1", "/").split("/")
+        node = manifest
+        for part in path:
+            node = node[int(part) if isinstance(node, list) else part]
+        assert (step["op"] == "add") == (last not in node), step
+        if step["op"] == "remove":
+            del node[last]
+        else:
+            node[last] = step["value"]
+    return manifest
+
+
+def test_kueue_takes_the_job() -> None:
+    """Its rules for a RayJob: it starts the job, knows the size, and sees the cluster end."""
+    job = patched(load("rayjob"))
+    jsonschema.validate(job, SCHEMA)
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"]
+    assert job["spec"]["suspend"] is True
+    assert job["spec"]["shutdownAfterJobFinishes"] is True
+    cluster = job["spec"]["rayClusterSpec"]
+    assert cluster["enableInTreeAutoscaling"] is False
+    groups = cluster["workerGroupSpecs"]
+    assert len(groups) <= 7
+    assert all(g["minReplicas"] <= g["replicas"] <= g["maxReplicas"] for g in groups)
+    assert all(group["replicas"] > 0 for group in groups)
+
+
 @pytest.mark.parametrize("name", LAUNCHED)
 def test_launched_nodes_get_keys_and_token_from_a_secret(name: str) -> None:
     config = load(name)
