@@ -24,6 +24,7 @@ from baldistill.cli import (
     repair,
     report,
     run,
+    schema,
     sweep,
 )
 from baldistill.core.own_parts import OwnPartError
@@ -37,7 +38,6 @@ app = typer.Typer(
     help="Multi-Stage Balanced Distillation: a long-tailed corpus, a teacher and a budget become "
     "a student that is good in every domain.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command()(run.run)
@@ -54,6 +54,7 @@ app.command()(export.export)
 app.command()(ask.ask)
 app.command()(publish.publish)
 app.command()(repair.repair)
+app.command()(schema.schema)
 app.add_typer(data.app)
 
 _INTERRUPTED = 130

@@ -154,7 +154,7 @@ class DecontaminateConfig(Section):
         return value
 
 
-def _files_alone(value: Any) -> Any:
+def files_alone(value: Any) -> Any:
     """Let a file or a list of files stand for a section."""
     if isinstance(value, str) and value:
         return {"files": value}
@@ -214,7 +214,7 @@ class DataConfig(Section):
     near_duplicates: Annotated[NearDuplicatesConfig | None, BeforeValidator(switch)] = None
     """Leaves out rows whose question is nearly that of an earlier row of their domain, or of a row
     of the evaluation set; `true` by the defaults."""
-    decontaminate: Annotated[DecontaminateConfig | None, BeforeValidator(_files_alone)] = None
+    decontaminate: Annotated[DecontaminateConfig | None, BeforeValidator(files_alone)] = None
     """Leaves out rows to train on that hold most of a question of the evaluation set (`true`), and
     of further files (a list of them)."""
     bundled_level: Literal[1, 2] = 1
