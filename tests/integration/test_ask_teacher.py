@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 from runs import ENGINES, answered
@@ -13,12 +13,14 @@ from runs import ENGINES, answered
 import baldistill
 from baldistill.bundled import model_dir
 from baldistill.cli import app
+from baldistill.commands.ask_teacher import TeacherReply, opened_teacher
 from baldistill.config.loading import dump_config, load_config
 from baldistill.run_folder.spending import Spending
 
 pytestmark = pytest.mark.ray
 
 FINISHED = Path(__file__).resolve().parents[1] / "run_folders" / "0.1.0" / "finished"
+QUESTION = "What is 12 plus 30?"
 
 
 def spent(run: Path) -> Spending:
@@ -39,20 +41,16 @@ def test_it_is_asked_once_within_the_caps(
     (run / "config.yaml").write_text(text)
     stored = len(answered(run))
 
-    def ask(question: str) -> dict[str, Any]:
-        app(["ask", str(run), question, "--teacher", "--json"], standalone_mode=False)
-        found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
-        return found
-
-    first = ask("What is 12 plus 30?")
-    assert first["teacher"]["answer"] == "42"
-    assert first["teacher"]["reason"] is None
-    assert ask("What is 12 plus 30?") == first
+    app(["ask", str(run), QUESTION, "--teacher", "--json"], standalone_mode=False)
+    first = json.loads(capsys.readouterr().out.splitlines()[-1])["teacher"]
+    assert (first["answer"], first["reason"]) == ("42", None)
+    with opened_teacher(run) as teacher:
+        again = teacher.ask(QUESTION, domain="addition")
+        refused = teacher.ask("What is 13 plus 30?", domain="addition")
+    assert asdict(again) == first
     assert spent(run).summary.by_purpose["question"].calls == 1
     assert spent(run).total.calls == paid + 1
     assert len(answered(run)) == stored + 1
-    refused = ask("What is 13 plus 30?")["teacher"]
-    assert (refused["text"], refused["reason"]) == ("", "refused by the cap on calls")
-    assert spent(run).total.calls == paid + 1
+    assert refused == TeacherReply("", None, "refused by the cap on calls")
     assert (run / "config.yaml").read_text() == text
     baldistill.write_report(run)

@@ -31,7 +31,7 @@ def test_its_answers_are_paid_once_within_the_caps_and_are_a_column(
         config = load_config(None, [*SMALL, *more])
         return run(config, run_dir=tmp_path, engines=engines, quiet=True)
 
-    plain = evaluated()  # the option may be set when all else is done
+    plain = evaluated("budget.calls=10")  # the option may be set when all else is done
     assert "teacher" not in plain.metrics
     few = evaluated("evaluation.teacher=true", "budget.calls=10")
     assert few.metrics["teacher"]["left_out"] == {"refused by the cap on calls": 14}
@@ -54,7 +54,6 @@ def test_its_answers_are_paid_once_within_the_caps_and_are_a_column(
     asked = pq.read_table(tmp_path / "stages/00/responses.parquet")["example_id"].to_pylist()
     assert [row["example_id"] for row in rows] == asked
 
-    assert evaluated("evaluation.teacher=true", "budget.calls=24").metrics == result.metrics
     report(tmp_path)
     page = (tmp_path / "report/index.html").read_text("utf-8")
     assert ">gap</th>" in page
