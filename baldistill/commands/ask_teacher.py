@@ -13,6 +13,7 @@ from baldistill.answers.store import ResponseStore
 from baldistill.config import Config, StudentConfig
 from baldistill.config.loading import load_config
 from baldistill.core.ledger import Caps
+from baldistill.core.own_task import is_own_task
 from baldistill.data.labels import label_sets
 from baldistill.placement.cluster import connected
 from baldistill.placement.engines import Engines
@@ -23,6 +24,7 @@ from baldistill.run_folder import layout
 from baldistill.run_folder.ledger_log import check_last_segment
 from baldistill.run_folder.lock import only_run_in, only_user_of
 from baldistill.run_folder.reader import RunFolder, read_run
+from baldistill.run_folder.trust import check_code_is_safe
 from baldistill.storage import Storage
 from baldistill.teacher.ledger_actor import start_ledger
 from baldistill.teacher.prompts import load_prompts
@@ -89,6 +91,8 @@ def opened_teacher(
     folder = read_run(run)
     storage = folder.storage
     config = load_config(storage.uri_of(layout.CONFIG))
+    if any(map(is_own_task, config.tasks)):
+        check_code_is_safe(storage, config)
     # where the student is, and what trained it, may be another machine's matter
     alone = config.model_copy(update={"student": StudentConfig(num_workers=0)})
     with ExitStack() as stack:
