@@ -207,22 +207,6 @@ def keep_sigterm_handler() -> Iterator[None]:
         utils.set_sigterm_handler = set_handler
 
 
-def interruptible_trainer() -> Any:
-    """Return Ray Train's TorchTrainer without its handler of Ctrl-C, which stays after a training.
-
-    Then Ctrl-C ends the program with status 0, or does nothing. Without the handler it raises
-    KeyboardInterrupt, as everywhere else, and the workers end with their driver. Not needed once
-    `fit` restores the handler that it found (test_train.py).
-    """
-    from ray.train.torch import TorchTrainer
-
-    class InterruptibleTrainer(TorchTrainer):  # type: ignore[misc]
-        def _register_sigint_handler(self, controller: Any) -> None:
-            pass
-
-    return InterruptibleTrainer
-
-
 def raylet_has_died() -> bool:
     """Return whether a raylet that this process has started ended by itself, or was killed.
 

@@ -95,4 +95,5 @@ class ClusterConfig(Section):
     instead of the nodes that are there now, and the run waits for the nodes that it asks for."""
     keep_warm: Literal["auto", "always", "never"] = "auto"
     """Whether teacher and student engines stay while the other works and while the student is
-    trained. `auto`: if all fit side by side; `always`: or the run does not start; `never`."""
+    trained. `auto`: if all fit side by side; `always`: or the run does not start; `never`. Training
+    workers stay between stages where they fit beside engines that stay and one CPU."""

@@ -21,6 +21,7 @@ from baldistill.run_folder import layout
 from baldistill.run_folder.layout import StageLayout
 from baldistill.run_folder.spending import replay
 from baldistill.storage import Storage
+from baldistill.student.workers import Workers
 from baldistill.teacher.ledger_actor import start_ledger
 from baldistill.teacher.prompts import PromptSet
 from baldistill.teacher.teacher import Teacher
@@ -49,6 +50,7 @@ class Context:
     counter: Any
     recorded: Mapping[str, int] = field(default_factory=dict)
     _ledger: Any = None
+    _workers: Workers | None = None
 
     @property
     def response(self) -> Sampling:
@@ -98,12 +100,25 @@ class Context:
             number + 1,
         )
 
+    @property
+    def workers(self) -> Workers:
+        """Who trains. They stay for the next stage where engines may stay beside them."""
+        if self._workers is None:
+            placement = self.engines.placement
+            keep = placement.keep_workers
+            self._workers = Workers(
+                placement.num_workers, placement.worker, self.storage, keep=keep
+            )
+        return self._workers
+
     def spending(self) -> dict[str, Any]:
         """Return the ledger's summary, also where no teacher was needed."""
         return replay(self.storage, self.caps, self.prices).summary().to_dict()
 
     def close(self) -> None:
         """End the actors that belong to this run alone."""
+        if self._workers is not None:
+            self._workers.close()
         for actor in (self.counter, self._ledger):
             if actor is not None:
                 ray.kill(actor)

@@ -49,8 +49,7 @@ def train_student(context: Context, stage: int, *, cap: str | None, key: str) ->
             prompts=context.student_prompts,
             config=config.student,
             seed=config.seed + stage,
-            num_workers=context.engines.placement.num_workers,
-            worker=context.engines.placement.worker,
+            workers=context.workers,
             on_progress=report,
             tracking=names.tracking,
         )

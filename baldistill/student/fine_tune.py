@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import ray
@@ -24,15 +24,15 @@ from baldistill.core.domain_weights import row_weights
 from baldistill.errors import UserError
 from baldistill.generation.types import ModelRef
 from baldistill.processes import import_transformers, without_collector
-from baldistill.ray_patches import interruptible_trainer, lost_worker_errors
+from baldistill.ray_patches import lost_worker_errors
 from baldistill.storage import Storage
 from baldistill.student.checkpoints import Checkpoints, Found
 from baldistill.student.lessons import lesson_of
 from baldistill.student.tracking import is_tracked, tracking
 from baldistill.student.training import Progress, TrainingResult
+from baldistill.student.workers import Workers
 from baldistill.teacher.prompts import PromptSet
 
-_SCRATCH = "_train"  # Ray Train wants a folder
 _ATTEMPTS = 3  # of a training that loses workers, as by preemption, before its next checkpoint
 
 
@@ -63,8 +63,7 @@ def fine_tune(
     prompts: PromptSet,
     config: StudentConfig,
     seed: int,
-    num_workers: int,
-    worker: Mapping[str, float],
+    workers: Workers,
     on_progress: Callable[[Progress], None] | None = None,
     checkpoints: Checkpoints | None = None,
     tracking: str | None = None,
@@ -72,11 +71,10 @@ def fine_tune(
     """Train on annotated examples and leave the student at `name` in the storage.
 
     `annotated` are rows of `records.ANNOTATED`; at most B of them, so they travel whole. Without
-    workers this process trains, which saves some 15 s a stage. Each worker reserves `worker`,
-    resources as Ray names them. The process that trains calls `on_progress`. With workers,
-    worker 0 calls a copy of it, and this process calls it when it starts the workers.
-    A training of the same rows that was killed goes on from the last of its `checkpoints`.
-    Trackers write to the folder `tracking` of the storage.
+    workers this process trains, which saves some 15 s a stage. The process that trains calls
+    `on_progress`. With workers, worker 0 calls a copy of it, and this process calls it when it
+    starts the workers. A training of the same rows that was killed goes on from the last of its
+    `checkpoints`. Trackers write to the folder `tracking` of the storage.
 
     Raises:
         UserError: As `train` raises it.
@@ -92,25 +90,20 @@ def fine_tune(
         config=config,
         seed=seed,
         on_progress=on_progress,
-        is_local=num_workers == 0,
-        checkpoints=checkpoints and checkpoints.of(rows, num_workers),
+        is_local=workers.number == 0,
+        checkpoints=checkpoints and checkpoints.of(rows, workers.number),
         tracking=tracking if is_tracked(config.trainer) else None,
     )
-    if num_workers == 0:  # half the cores: threads spin against the processes of idle engines
+    if workers.number == 0:  # half the cores: threads spin against the processes of idle engines
         import torch
 
         torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
-    scaling = ray.train.ScalingConfig(
-        num_workers=num_workers,
-        use_gpu=worker.get("GPU", 0) > 0,
-        resources_per_worker=dict(worker),
-    )
-    result = _fit_with_retries(work, scaling)
-    assert isinstance(result.return_value, TrainingResult), "worker 0 returns its result"
-    return result.return_value
+    result = _train_with_retries(work, workers)
+    assert isinstance(result, TrainingResult), "worker 0 returns its result"
+    return result
 
 
-def _fit_with_retries(work: _Work, scaling: ray.train.ScalingConfig) -> ray.train.Result:
+def _train_with_retries(work: _Work, workers: Workers) -> Any:
     """Train; go on if a worker was lost, but not if training itself failed.
 
     A training that failed would fail again. When a worker is lost, other workers often raise before
@@ -119,41 +112,28 @@ def _fit_with_retries(work: _Work, scaling: ray.train.ScalingConfig) -> ray.trai
     new checkpoints, and twice without one.
     """
     lost = lost_worker_errors()
-    if scaling.num_workers > 1:
+    if workers.number > 1:
         lost = (*lost, RuntimeError)
-    scratch = work.storage.sub(_SCRATCH)  # every worker must see it
-    try:
-        attempt, again = 0, ""
-        while True:
-            resume = work.checkpoints.latest() if work.checkpoints else None
-            if resume != work.resume:
-                attempt = 0
-            work = replace(work, resume=resume)
-            if scaling.num_workers and work.on_progress is not None:
-                status = f"{again}starting {scaling.num_workers} training workers"
-                work.on_progress(Progress(status=status))
-            # a fresh name: Ray Train silently resumes a run whose name and path it has seen
-            run = ray.train.RunConfig(
-                name=f"fine-tune-{uuid.uuid4().hex}",
-                storage_path=scratch.root,
-                storage_filesystem=scratch.fs,
-            )
-            trainer = interruptible_trainer()(
-                partial(_train_on_worker, work), scaling_config=scaling, run_config=run
-            )
-            try:
-                return trainer.fit()
-            except ray.train.WorkerGroupError as error:
-                causes = list(error.worker_failures.values())
-                for cause in causes:
-                    if isinstance(cause, UserError):
-                        raise cause from None
-                was_lost = any(isinstance(cause, lost) for cause in causes)
-                attempt, again = attempt + 1, "a worker was lost: "
-                if not was_lost or attempt == _ATTEMPTS:
-                    raise
-    finally:
-        work.storage.delete(_SCRATCH)
+    attempt, again = 0, ""
+    while True:
+        resume = work.checkpoints.latest() if work.checkpoints else None
+        if resume != work.resume:
+            attempt = 0
+        work = replace(work, resume=resume)
+        if not workers.are_waiting and work.on_progress is not None:
+            status = f"{again}starting {workers.number} training workers"
+            work.on_progress(Progress(status=status))
+        try:
+            return workers.do(partial(_train_on_worker, work))
+        except ray.train.WorkerGroupError as error:
+            causes = list(error.worker_failures.values())
+            for cause in causes:
+                if isinstance(cause, UserError):
+                    raise cause from None
+            was_lost = any(isinstance(cause, lost) for cause in causes)
+            attempt, again = attempt + 1, "a worker was lost: "
+            if not was_lost or attempt == _ATTEMPTS:
+                raise
 
 
 def _train_on_worker(work: _Work) -> TrainingResult:

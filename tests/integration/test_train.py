@@ -28,6 +28,7 @@ from baldistill.storage import Storage
 from baldistill.student.checkpoints import Checkpoints
 from baldistill.student.fine_tune import fine_tune
 from baldistill.student.training import Progress, TrainingResult
+from baldistill.student.workers import Workers
 from baldistill.teacher.prompts import load_prompts
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -54,8 +55,7 @@ def tune(folder: Path, num_workers: int, **values: Any) -> TrainingResult:
         prompts=load_prompts("compact", model="bundled"),
         config=StudentConfig.model_construct(**{k: v for k, v in config.items() if k != "init"}),
         seed=3,
-        num_workers=num_workers,
-        worker={"CPU": 1},
+        workers=values.get("workers") or Workers(num_workers, {"CPU": 1}, Storage.open(folder)),
         on_progress=values.get("on_progress"),
         checkpoints=Checkpoints(Storage.open(folder), 1, "key"),
     )
@@ -67,7 +67,8 @@ def test_a_stage_trains_in_this_process(tmp_path: Path) -> None:
     result = fine_tune(
         annotated(64), init=ModelRef("bundled-student"), storage=Storage.open(tmp_path),
         name="stages/01/student", prompts=load_prompts("compact", model="bundled"),
-        config=config, seed=3, num_workers=0, worker={"CPU": 1}, on_progress=reports.append,
+        config=config, seed=3, workers=Workers(0, {}, Storage.open(tmp_path)),
+        on_progress=reports.append,
     )  # fmt: skip
     assert (result.num_examples, result.num_steps) == (64, 16)
     assert reports[-1].step == 16
@@ -141,7 +142,9 @@ def test_two_workers_halve_the_steps_and_learn_the_same(tmp_path: Path) -> None:
         ray.get(counter.show.remote(figures))
 
     on_ctrl_c = signal.getsignal(signal.SIGINT)
-    two = tune(tmp_path / "two", 2, batch_size=8, on_progress=tell)
+    workers = Workers(2, {"CPU": 1}, Storage.open(tmp_path), keep=True)
+    two = tune(tmp_path / "two", 2, batch_size=8, on_progress=tell, workers=workers)
+    assert workers.are_waiting
     assert signal.getsignal(signal.SIGINT) is on_ctrl_c, "Ctrl-C is the program's afterwards, too"
     assert ray.get(counter.figures.remote()) == Figures(8, f"loss {two.losses[-1][1]}", 8)
     ray.kill(counter)
@@ -161,9 +164,17 @@ def test_two_workers_halve_the_steps_and_learn_the_same(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     checkpoint = CheckpointConfig(every_steps=3)
-    again = tune(tmp_path / "again", 2, batch_size=8, checkpoint=checkpoint, on_progress=kill_once)
+    again = tune(
+        tmp_path / "again", 2, batch_size=8, checkpoint=checkpoint, on_progress=kill_once,
+        workers=workers,
+    )  # fmt: skip
     told = (tmp_path / "told").read_text().splitlines()
+    assert told[0] == "loading the model", "the workers of the first training did the second"
+    assert "a worker was lost: starting 2 training workers" in told
     assert told[-6:] == ["going on after step 3", *"45678"], "it went on from the checkpoint"
+    workers.close()
+    assert not workers.are_waiting
+    assert not Storage.open(tmp_path).exists("_train"), "Ray Train's own files"
     assert again == two
     same = load_file(tmp_path / "again/stages/01/student/model.safetensors")
     assert all(torch.equal(same[name], weights[name]) for name in weights)
