@@ -12,6 +12,7 @@ import secrets
 import signal
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -148,6 +149,32 @@ def without_attendants(logs: bool) -> Iterator[None]:
     finally:
         for name, method in usual.items():
             setattr(Node, name, method)
+
+
+@contextmanager
+def without_statistics() -> Iterator[None]:
+    """Keep Ray Data in the block from gathering figures for a dashboard, which is off.
+
+    Their actor imports Ray Data in a process of its own, 2 s of a CPU and 180 MiB, and the first
+    pass over the corpus waits for it to name the data set. Not needed once Ray Data starts no
+    `_StatsActor` where there is no dashboard (test_cluster.py).
+    """
+    from ray.data._internal.stats import _StatsManager
+
+    replaced: dict[str, Any] = {
+        "gen_dataset_id_from_stats_actor": lambda: uuid.uuid4().hex,  # as where it has no actor
+        "register_dataset_to_stats_actor": lambda *_, **__: None,
+        "update_execution_metrics": lambda *_, **__: None,
+        "update_iteration_metrics": lambda *_, **__: None,
+    }
+    usual = {name: vars(_StatsManager)[name] for name in replaced}
+    try:
+        for name, function in replaced.items():
+            setattr(_StatsManager, name, staticmethod(function))
+        yield
+    finally:
+        for name, method in usual.items():
+            setattr(_StatsManager, name, method)
 
 
 @contextmanager

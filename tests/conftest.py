@@ -46,6 +46,8 @@ def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     import ray.data
     from rays import started
 
+    from baldistill.ray_patches import without_statistics
+
     home = os.environ.get("HOME")
     os.environ["HOME"] = str(tmp_path_factory.mktemp("home"))
     options = {"num_cpus": 4, "object_store_memory": 256 * 2**20, "include_dashboard": False}
@@ -53,7 +55,8 @@ def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    yield
+    with without_statistics():
+        yield
     ray.shutdown()
     if home is not None:
         os.environ["HOME"] = home

@@ -134,11 +134,13 @@ with connected():
     token = ray.get(engine.token.remote())
     session = ray._private.worker._global_node.get_session_dir_path()
     kinds = sorted(ray._private.worker._global_node.all_processes)
+    ray.data.range(1).take_all()
+    actors = [actor["ActorClassName"] for actor in ray._private.state.actors().values()]
     hosts = open_sockets()
     ray.get(die_once.remote())
 changed = [name for name, value in before.items() if os.environ.get(name) != value]
 changed += [name for name in os.environ if "AUTH" in name]
-print(json.dumps([token, session, hosts, changed, kinds]))
+print(json.dumps([token, session, hosts, changed, kinds, actors]))
 """
 
 
@@ -156,7 +158,7 @@ def test_a_local_ray_is_out_of_reach_for_others_and_quiet(tmp_path: Path) -> Non
         umask=0,
         check=False,
     )
-    token, session, hosts, changed, kinds = json.loads(done.stdout.splitlines()[-1])
+    token, session, hosts, changed, kinds, actors = json.loads(done.stdout.splitlines()[-1])
     assert (tmp_path / "died").exists()
     assert "retr" not in done.stdout + done.stderr, "Ray's own retries"
     assert "worker died" not in done.stdout + done.stderr
@@ -169,6 +171,7 @@ def test_a_local_ray_is_out_of_reach_for_others_and_quiet(tmp_path: Path) -> Non
     assert private, "another user can reach the sockets and logs"
     assert changed == []
     assert kinds == ["gcs_server", "raylet"], "what nobody needs here costs every start seconds"
+    assert set(actors) == {"Engine", "_AutoscalingCoordinatorActor"}
 
 
 def test_a_local_ray_without_a_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
