@@ -31,6 +31,7 @@ from baldistill.placement.resources import Cluster, place
 from baldistill.placement.storage_check import check_storage_is_shared
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
+from baldistill.student.packages import check_packages
 from baldistill.uris import masked
 
 State: TypeAlias = Literal["fine", "warning", "problem"]
@@ -111,6 +112,9 @@ def _packages(config: Config) -> Iterator[Finding]:
             yield Finding("vllm", "problem", "the config wants it, and it is not installed", fix)
         else:
             yield Finding("vllm", "fine", "installed")
+    with _problems("student's packages") as problems:
+        check_packages(config.student)
+    yield from problems
 
 
 def _corpus(config: Config) -> Iterator[Finding]:
