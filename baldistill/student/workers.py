@@ -24,7 +24,7 @@ Job: TypeAlias = Callable[[], Any]
 
 _SCRATCH = "_train"  # Ray Train wants a folder
 _LOOK_SECONDS = 1.0  # between two looks whether the workers are gone
-_END_SECONDS = 20.0  # that workers have to end
+_END_SECONDS = 20.0  # that workers without a job have to end
 
 
 class Workers:
@@ -130,12 +130,12 @@ class _Group:
         return ray.get(result)
 
     def close(self) -> None:
-        if self._is_busy:
+        if self._is_busy and self.is_alive:  # as after Ctrl-C, which shall not wait
             for worker in ray.get(self._jobs.workers.remote()):
                 ray.kill(worker)
-        else:
+        elif self.is_alive:
             self._jobs.give.remote([None])
-        self._thread.join(_END_SECONDS)
+            self._thread.join(_END_SECONDS)
         ray.kill(self._jobs)
 
 
