@@ -1,12 +1,14 @@
-"""The memory that a student needs, by the config of its model alone."""
+"""What a student needs: memory, by the config of its model alone, and optional packages."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from transformers import LlamaConfig
 
+from baldistill.commands.doctor import _packages
 from baldistill.commands.doctor_models import Need, memory_needs
 from baldistill.config.loading import load_config
 
@@ -43,3 +45,12 @@ def test_a_student_of_8b(
     assert isinstance(need, Need)
     assert need.total / 1e9 == pytest.approx(gigabytes, abs=0.1)
     assert need.text.startswith(f"8.03 B parameters, {told}")
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
+def test_a_package_of_the_student_that_is_missing_is_a_problem() -> None:
+    assert all(one.subject != "student's packages" for one in _packages(load_config()))
+    config = load_config(None, ["student.lora={}", "student.quantization=4bit"])
+    *_, finding = _packages(config)
+    assert (finding.subject, finding.state) == ("student's packages", "problem")
+    assert "pip install 'baldistill[qlora]'" in finding.text
