@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from baldistill.core.answers import equal, extract
 from baldistill.core.student_scores import disagreement, wrongness
 
 ANSWERS = st.lists(
@@ -42,3 +43,26 @@ def test_disagreement_is_what_the_largest_group_leaves(conclusions: list[str | N
     found = disagreement(conclusions, lambda a, b: a == b)
     assert found == pytest.approx(1 - largest / len(conclusions))
     assert found == disagreement(conclusions[::-1], lambda a, b: a == b)
+
+
+def test_wrong_answers_are_those_that_llm2llm_keeps() -> None:
+    """Its filter: numbers by their digits alone, a response without an answer is wrong."""
+
+    def as_number(text: str) -> float:
+        return float("".join(sign for sign in text if sign.isdigit() or sign == "."))
+
+    rows = [
+        ("72", "48 + 24 = 72.\nAnswer: 72"),
+        ("1,000", "Ten hundreds.\nAnswer: 1000"),
+        ("5.50", "Half of 11.\nAnswer: $5.5"),
+        ("13", "One too few.\nAnswer: 12"),
+        ("7", "I cannot say."),
+        ("240", "Each of 4 costs 60.\nAnswer: 24"),
+    ]
+    found, kept = [], []
+    for gold, response in rows:
+        found.append(equal("math", extract("math", response), gold))
+        _, marker, answer = response.partition("Answer: ")
+        kept.append(not marker or as_number(answer) != as_number(gold))
+    assert [score >= 1 for score in wrongness(found, np.full(6, np.nan))] == kept
+    assert sum(kept) == 3
