@@ -19,6 +19,7 @@ from baldistill.cli import (
     doctor,
     evaluate,
     export,
+    judge,
     preview,
     publish,
     repair,
@@ -56,6 +57,7 @@ app.command()(publish.publish)
 app.command()(repair.repair)
 app.command()(schema.schema)
 app.add_typer(data.app)
+app.add_typer(judge.app)
 
 _INTERRUPTED = 130
 _RESUME = (

@@ -18,10 +18,12 @@ def facts(folder: RunFolder, *more: tuple[str, str]) -> list[str]:
     spent = f"; {total['calls']:,} calls of the teacher" if "calls" in total else ""
     policy = folder.setting("budget.policy.kind", "adaptive")
     verifier = folder.setting("tail.verifier", None)
+    judge = folder.setting("judge", None)
     rows = [
         ("corpus", ", ".join(_last_name(str(name)) for name in files)),
         ("teacher", ", ".join(_teachers(folder.setting("teacher", {})))),
         *([("verifier", _teachers(verifier)[0])] if verifier else []),
+        *([("judge", _teachers(judge["teacher"])[0])] if judge else []),
         ("student", model_name(folder.setting("student.model", "bundled"))),
         ("budget", f"{folder.budget:,} annotated examples in {folder.num_stages} stages{spent}"),
         ("policy, selection", f"{policy}, {_selection(folder)}"),

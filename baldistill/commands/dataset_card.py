@@ -80,7 +80,10 @@ def _limits(folder: RunFolder, is_chat: bool) -> list[str]:
         "run kept others; the answers of synthetic rows are the teacher's own."
         if (accept := folder.setting("rationale.accept", "gold")) == "gold"
         else "- Rationales and answers are a model's, those of real rows too"
-        + (": those that most of several answers agreed on." if accept == "majority" else "."),
+        + {
+            "majority": ": those that most of several answers agreed on.",
+            "judge": ": those that a judge accepted.",
+        }.get(accept, "."),
         f"- The training cut examples of over {folder.setting('student.max_length', 1024):,} "
         "tokens of the student; here they are whole.",
     ]

@@ -51,6 +51,8 @@ def memory_needs(config: Config, *, on_gpu: bool) -> Iterator[Need | tuple[str, 
 
 def subject_of(config: Config, number: int) -> str:
     """Name one of `config.models_asked`, from 1."""
+    if config.judge is not None and number == len(config.models_asked):
+        return "judge"
     if number > len(config.teacher.tiers):
         return "verifier"
     return "teacher" if len(config.teacher.tiers) == 1 else f"teacher {number}"

@@ -27,10 +27,18 @@ from baldistill.method.context import Context
 from baldistill.placement.engines import Engines
 from baldistill.progress.counter import start_counter
 from baldistill.progress.display import Display
-from baldistill.run_folder.layout import CORPUS, CORPUS_STEP, DOMAINS, RECORDED, RECORDED_STEP
+from baldistill.run_folder.layout import (
+    CORPUS,
+    CORPUS_STEP,
+    DOMAINS,
+    RECORDED,
+    RECORDED_STEP,
+    RUBRIC,
+)
 from baldistill.run_folder.steps import Chain
 from baldistill.storage import Storage
 from baldistill.teacher.prompts import load_prompts
+from baldistill.teacher.rubric_judge import load_rubric
 
 
 def prepare(
@@ -44,6 +52,7 @@ def prepare(
     student_prompts = load_prompts(config.student.prompts, model=config.student.model)
     student_prompts = student_prompts.for_target(config.student.target)
     teacher_prompts = tuple(load_prompts(t.prompts, model=t.model) for t in config.models_asked)
+    rubric = None if config.judge is None else load_rubric(config.judge, storage, RUBRIC)
     check_recordings(config)
     check_own_parts(config)
     chain, corpus = validated_corpus(config, storage, display)
@@ -59,6 +68,7 @@ def prepare(
         teacher_prompts=tuple(prompts.with_labels(labels) for prompts in teacher_prompts),
         display=display,
         recorded=recorded.counts,
+        rubric=rubric,
         counter=start_counter(),
     )
     return context, chain
@@ -172,6 +182,18 @@ def validated_corpus(
     for warning in corpus.warnings:
         display.say(f"  warning: {warning}")
     return chain, corpus
+
+
+def judged_note(config: Config) -> str | None:
+    """Say who decides about answers that are texts, and what that costs; None without a judge."""
+    if (judge := config.judge) is None:
+        return None
+    low, high = judge.scale
+    return (
+        f"a judge ({judge.teacher.model}) reads each text by {judge.rubric} and accepts it from "
+        f"{judge.accept} on ({low} to {high}): a call for each rationale, new example and "
+        "evaluation answer, and one more where its verdict cannot be read"
+    )
 
 
 def left_out(corpus: CorpusSummary) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 from rich.table import Table
 
-from baldistill.commands.inputs import left_out, scorer_of, scratch_folder
+from baldistill.commands.inputs import judged_note, left_out, scorer_of, scratch_folder
 from baldistill.config import Config
 from baldistill.core.longtail import by_size, head_domains, imbalance
 from baldistill.data.prepare import prepare_corpus
@@ -82,6 +82,8 @@ def describe(inspection: Inspection, config: Config, display: Display) -> None:
             "no training row has a gold answer (data.columns.answer=null): the teacher's are taken "
             f"(rationale.accept={config.rationale.accept})"
         )
+    if note := judged_note(config):
+        display.say(note)
     _say_left_out(corpus, display)
 
 

@@ -11,10 +11,12 @@ from typing import Any
 from baldistill.commands.inputs import (
     check_own_parts,
     check_recordings,
+    judged_note,
     scratch_folder,
     validated_corpus,
     validated_recordings,
 )
+from baldistill.commands.plan_notes import accepted_without_gold, thoughts_are_taught
 from baldistill.commands.plan_usage import (
     PromptLengths,
     count_wanted,
@@ -25,7 +27,6 @@ from baldistill.commands.plan_usage import (
 from baldistill.config import Config
 from baldistill.config.loading import dump_config, load_config
 from baldistill.core.longtail import imbalance
-from baldistill.core.majority import quorum
 from baldistill.core.policies import Errors, Gain
 from baldistill.data.corpus import sample
 from baldistill.errors import ConfigError
@@ -41,6 +42,7 @@ from baldistill.run_folder.caps import CAPS
 from baldistill.run_folder.lock import only_run_in
 from baldistill.storage import Storage
 from baldistill.teacher.prompts import load_prompts
+from baldistill.teacher.rubric_judge import load_rubric
 
 _SAMPLE_ROWS = 400  # of the corpus, to measure prompts on
 
@@ -179,7 +181,8 @@ def plan_run(
     lengths: PromptLengths = {}
     if examples is not None:
         prompts = [load_prompts(tier.prompts, model=tier.model) for tier in config.models_asked]
-        lengths = prompt_lengths(config, prompts, calls, examples)
+        rubric = None if config.judge is None else load_rubric(config.judge)
+        lengths = prompt_lengths(config, prompts, calls, examples, rubric)
     expected, most = estimate_usage(config, calls, lengths)
     caps = config.budget.model_dump(include=set(CAPS), exclude_none=True)
     stopped_by = expected.first_over(caps)
@@ -221,7 +224,9 @@ def show(config: Config, result: RunPlan, display: Display) -> None:
         _quotas_to_come(config),
         _chosen_to_differ(config, result),
         _answered_by_the_student(config, result),
-        _accepted_without_gold(config),
+        accepted_without_gold(config),
+        thoughts_are_taught(config),
+        judged_note(config),
     )
     for note in filter(None, notes):
         display.say(note)
@@ -300,22 +305,6 @@ def _answered_by_the_student(config: Config, result: RunPlan) -> str | None:
         f"from stage 2 on the student answers each new example {window.samples} times, and those "
         f"with {window.low:.0%} to {window.high:.0%} right answers are kept (tail.window): "
         f"{new:,} are wanted there, and each that is rejected costs a call and no unit"
-    )
-
-
-def _accepted_without_gold(config: Config) -> str | None:
-    """Say how answers are accepted where no gold answer decides."""
-    rationale = config.rationale
-    if rationale.accept == "majority":
-        votes = rationale.votes
-        return (
-            f"answers are accepted by majority: {quorum(votes)} of {votes} votes, and each vote is "
-            f"a call ({quorum(votes)} for an example if they agree)"
-        )
-    return (
-        "answers are accepted unchecked (rationale.accept=any)"
-        if rationale.accept == "any"
-        else None
     )
 
 

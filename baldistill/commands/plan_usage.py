@@ -27,6 +27,7 @@ from baldistill.method.plan import StagePlan
 from baldistill.method.select import candidate_counts
 from baldistill.records import transcript
 from baldistill.teacher.prompts import PromptSet
+from baldistill.teacher.rubric_judge import Rubric
 
 _BYTES_PER_TOKEN = 4.0  # English prose under the tokenizers of large models
 _RESPONSE_SHARE = 0.5  # expected length of a response, as a share of the longest
@@ -77,6 +78,46 @@ def planned_calls(
     Of each domain, `recorded` new examples are expected to come from a recording, and `evaluated`
     questions are in the evaluation set.
     """
+    calls = list(_calls_to_teachers(config, stages, counts, recorded, evaluated))
+    yield from calls
+    if config.judge is not None:
+        yield from _verdicts(config, calls, recorded, evaluated)
+
+
+def _verdicts(
+    config: Config,
+    calls: Sequence[PlannedCalls],
+    recorded: Mapping[str, int],
+    evaluated: Mapping[str, int],
+) -> Iterator[PlannedCalls]:
+    """Yield the judge's calls: for each text that is to be judged, and at most two for each."""
+    expected, most = Counter[str](), Counter[str]()
+    for part in calls:
+        real = part.purpose == "rationale"
+        if part.purpose in ("rationale", "synthesis") and config.is_judged(part.domain, real=real):
+            expected[part.domain] += part.expected
+            most[part.domain] += part.at_most
+    if "synthesize" in config.tail.fills:
+        most.update({d: n for d, n in recorded.items() if config.is_judged(d)})
+    trained = config.stages if config.budget.total else 0
+    times = trained if config.evaluation.every_stage else min(trained, 1)
+    times += config.evaluation.base_student or not trained
+    for domain, count in evaluated.items():
+        if config.is_judged(domain):
+            expected[domain] += count * times
+            most[domain] += count * times
+    for domain, count in sorted(most.items()):
+        judge = len(config.models_asked) - 1
+        yield PlannedCalls(judge, "judgement", domain, expected[domain], 2 * count)
+
+
+def _calls_to_teachers(
+    config: Config,
+    stages: Sequence[StagePlan],
+    counts: Mapping[str, int],
+    recorded: Mapping[str, int],
+    evaluated: Mapping[str, int],
+) -> Iterator[PlannedCalls]:
     real, new, further = count_wanted(config, stages)
     most_real, most_beyond = real, _beyond(stages)
     if config.teacher_explains and config.rationale.on_mismatch == "drop":
@@ -112,7 +153,8 @@ def planned_calls(
             first = max(0, new[domain] - recorded.get(domain, 0)) if tier == writers[0] else 0
             most = math.ceil(count * config.tail.max_attempts_per_example)
             yield PlannedCalls(tier, "synthesis", domain, first, most)
-            if (solved := config.tail.votes) and config.tail.verifier is None:
+            solved = 0 if config.is_judged(domain) else config.tail.votes
+            if solved and config.tail.verifier is None:
                 yield PlannedCalls(tier, "verification", domain, first * solved, most * solved)
     if "synthesize" in config.tail.fills and config.tail.verifier is not None:
         yield from _verifier_calls(config, most_beyond, new, recorded, len(writers))
@@ -128,6 +170,8 @@ def _verifier_calls(
     """Yield the votes of another model on all new examples, written and recorded."""
     votes, verifier = config.tail.votes, len(config.teacher.tiers)
     for domain, count in sorted(most_new.items()):
+        if config.is_judged(domain):
+            continue
         written = num_writers * math.ceil(count * config.tail.max_attempts_per_example)
         most = (written + recorded.get(domain, 0)) * votes
         yield PlannedCalls(verifier, "verification", domain, new[domain] * votes, most)
@@ -192,19 +236,29 @@ def prompt_lengths(
     prompts: Sequence[PromptSet],
     calls: Sequence[PlannedCalls],
     sample: Mapping[str, Sequence[Mapping[str, Any]]],
+    rubric: Rubric | None = None,
 ) -> PromptLengths:
     """Return the mean prompt tokens of the planned calls.
 
-    They are measured on a sample: some examples (question, answer) of each domain.
+    They are measured on a sample: some examples (question, answer) of each domain. A judge is
+    expected to read texts as long as the gold answers.
     """
     counters = [_token_counter(tier) for tier in config.models_asked]
     return {
         (part.tier, part.purpose, part.domain): fmean(
             counters[part.tier](prompt)
-            for prompt in _rendered(config, prompts[part.tier], part, sample[part.domain])
+            for prompt in (
+                _to_judge(rubric, sample.get(part.domain) or next(iter(sample.values())))
+                if part.purpose == "judgement" and rubric is not None
+                else _rendered(config, prompts[part.tier], part, sample[part.domain])
+            )
         )
         for part in calls
     }
+
+
+def _to_judge(rubric: Rubric, examples: Sequence[Mapping[str, Any]]) -> list[Prompt]:
+    return [rubric.prompt(e["question"], e["answer"], e["answer"]) for e in examples]
 
 
 def _rendered(

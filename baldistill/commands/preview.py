@@ -138,7 +138,10 @@ def _ask(context: Context, plan: StagePlan, rows: int, num_domains: int) -> Prev
     examples.sort(key=lambda example: names.index(example.domain))
     with context.display.task("ask the teacher", len(examples)) as task:
         teachers = context.teachers(task.report)
-        explained = explain(examples, teachers, config, stage=1, on_answers=task.advance)
+        judge = context.judge(task.report)
+        explained = explain(
+            examples, teachers, config, stage=1, on_answers=task.advance, judge=judge
+        )
     accepted = {row.example_id: row for row in explained.annotated}
     refused = {row.example_id: (row.reason, row.text) for row in explained.rejected}
     shown = []

@@ -19,6 +19,7 @@ from baldistill.method.context import Context
 from baldistill.method.earlier import annotated_before
 from baldistill.method.evaluate import accuracy_table, evaluate, num_not_compared, whose_answers
 from baldistill.method.evaluation_answers import answer_evaluation_set
+from baldistill.method.judgement import judged_by
 from baldistill.method.plan import plan_all, quota_table, teacher_warnings
 from baldistill.method.stage import evaluate_stage, run_stage
 from baldistill.method.teacher_evaluation import TeacherFigures, evaluate_teacher
@@ -252,7 +253,7 @@ def _show_plan(context: Context, num_stages: int) -> None:
 def _evaluate_base(context: Context, chain: Chain) -> Metrics:
     """Evaluate the student before any training, once."""
     student = context.config.student
-    options = {"student": student.model, **student.asked}
+    options = {"student": student.model, **student.asked} | judged_by(context.config)
     base = chain.branch(StageLayout(0).folder)
     writes = StageLayout(0).evaluation
     return base.step("metrics", options, lambda: evaluate(context, 0), Metrics, writes)

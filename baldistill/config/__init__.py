@@ -8,7 +8,7 @@ unknown one. Nothing here imports ray or torch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,7 @@ from baldistill.config.data import (
     DomainsConfig,
     NearDuplicatesConfig,
 )
+from baldistill.config.judge import JudgeConfig
 from baldistill.config.placement import ClusterConfig
 from baldistill.config.sections import Section
 from baldistill.config.student import EvaluationConfig, LoraConfig, StudentConfig
@@ -36,6 +37,7 @@ __all__ = [
     "DataConfig",
     "DecontaminateConfig",
     "DomainsConfig",
+    "JudgeConfig",
     "LoraConfig",
     "NearDuplicatesConfig",
     "StudentConfig",
@@ -45,6 +47,8 @@ __all__ = [
 
 class Config(Section):
     """A distillation run. The defaults are the built-in quickstart's data and models."""
+
+    added: ClassVar[frozenset[str]] = frozenset({"judge"})
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)] = "run"
     """The default run folder is named after it."""
@@ -58,6 +62,8 @@ class Config(Section):
     tail: TailConfig = TailConfig()
     rationale: RationaleConfig = RationaleConfig()
     teacher: TeacherConfig = TransformersTeacher()
+    judge: JudgeConfig | None = None
+    """Who decides whether texts are good, for `data.task: judged` and `rationale.accept: judge`."""
     student: StudentConfig = StudentConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     cluster: ClusterConfig = ClusterConfig()
@@ -102,6 +108,11 @@ class Config(Section):
     @model_validator(mode="after")
     def _rationales_are_learnt(self) -> Config:
         if self.student.target == "label":
+            if self.rationale.keep == "thoughts":
+                raise ValueError(
+                    "rationale.keep=thoughts is about rationales, and student.target=label learns "
+                    "none: set student.target=rationale, or leave it out"
+                )
             for key, given in (
                 ("tail.fill=rationales", "rationales" in self.tail.fills),
                 ("rationale.per_example", self.rationale.per_example > 1),
@@ -170,7 +181,8 @@ class Config(Section):
                 f"{without}, and budget.policy={self.budget.policy.kind} marks the student's "
                 "answers to training rows: set budget.policy=adaptive, or another"
             )
-        if not self.data.evaluates_on_gold and self.evaluation.gold == "corpus":
+        needs_gold = self.evaluation.gold == "corpus" and set(self.tasks) != {"judged"}
+        if not self.data.evaluates_on_gold and needs_gold:
             raise ValueError(
                 f"{without}, and the evaluation set needs them: name files with gold answers in "
                 "data.evaluation, and their column in data.columns.evaluation_answer. Or set "
@@ -178,14 +190,70 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _texts_have_a_judge(self) -> Config:
+        judges = "judged" in self.tasks
+        if self.judge is None and (judges or self.rationale.accept == "judge"):
+            key = "data.task=judged" if judges else "rationale.accept=judge"
+            raise ValueError(
+                f"{key} lets a judge decide, and there is none: set judge={{teacher: {{kind: "
+                "openai, model: ...}, rubric: rubric.md}"
+            )
+        if self.judge is None:
+            return self
+        if not judges and self.rationale.accept != "judge":
+            raise ValueError(
+                "judge decides nothing here: set data.task=judged (or data.domain_tasks, or "
+                "rationale.accept=judge), or leave judge out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _texts_are_not_compared(self) -> Config:
+        """Refuse what would compare texts, or mark so many that a judge would cost too much."""
+        if "judged" not in self.tasks:
+            return self
+        policy = self.budget.policy
+        asks = isinstance(policy, Errors | Gain) or (
+            isinstance(policy, OwnPolicy) and policy.questions
+        )
+        refused = (
+            (self.rationale.accept == "majority", "rationale.accept=majority", "judge"),
+            (self.evaluation.gold == "teacher", "evaluation.gold=teacher", "corpus"),
+            (self.selection.metric in ("wrong", "disagreement"),
+             f"selection.metric={self.selection.metric}", "ifd"),
+            (self.tail.seeds == "wrong", "tail.seeds=wrong", "random"),
+            (self.tail.window is not None, "tail.window=true", "false"),
+            (self.evaluation.teacher, "evaluation.teacher=true", "false"),
+            (bool(asks), f"budget.policy={policy.kind}", "adaptive"),
+        )  # fmt: skip
+        for given, option, instead in refused:
+            if given:
+                raise ValueError(
+                    f"{option} compares answers, and those of data.task=judged are texts that a "
+                    f"judge reads, a call each: set {option.partition('=')[0]}={instead}"
+                )
+        return self
+
+    def is_judged(self, domain: str, *, real: bool = False) -> bool:
+        """Return whether a judge decides about answers of a domain.
+
+        About those of `real` examples the judge decides by `rationale.accept: judge`, too.
+        """
+        accept = self.rationale.accept
+        if real and accept != "gold":
+            return accept == "judge"
+        return self.task_of(domain) == "judged"
+
     @property
     def models_asked(self) -> tuple[TierConfig, ...]:
-        """Every model behind the ledger: the teachers, then the verifier of new examples if any.
+        """Every model behind the ledger: the teachers, the verifier of new examples, the judge.
 
         The ledger counts them from 1, in this order.
         """
         verifier = self.tail.verifier
-        return (*self.teacher.tiers, *([] if verifier is None else [verifier]))
+        judge = None if self.judge is None else self.judge.teacher
+        return (*self.teacher.tiers, *(model for model in (verifier, judge) if model is not None))
 
     @property
     def teacher_explains(self) -> bool:

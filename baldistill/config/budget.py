@@ -260,17 +260,23 @@ class TailConfig(Section):
 class RationaleConfig(Section):
     """The teacher's explanations of real examples: what it sees, and what counts as good."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"sees", "accept", "votes", "per_example"})
+    added: ClassVar[frozenset[str]] = frozenset({"sees", "accept", "votes", "per_example", "keep"})
 
     sees: Literal["answer", "question"] = "answer"
     """The teacher explains the gold answer, or solves the question without seeing it."""
-    accept: Literal["gold", "majority", "any"] = "gold"
-    """A conclusion that equals the gold answer; or the one that most of several answers to the
-    same question reach; or any. The last two need no gold answer: theirs is what is taught."""
+    accept: Literal["gold", "majority", "judge", "any"] = "gold"
+    """A conclusion that equals the gold answer (of the task `judged`: that the judge accepts
+    beside it); or the one that most of several answers to the same question reach; or one that the
+    judge accepts by the rubric alone; or any. The last three need no gold answer: theirs is what is
+    taught."""
     votes: Annotated[int, Field(ge=2, le=15)] = DEFAULT_VOTES
     """For `accept: majority`: the most answers to one question, a call each: the first with the
     sampling of rationales, the others at temperature 0.7. More than half of `votes` must agree.
     An answer that can no longer change the outcome is not asked for."""
+    keep: Literal["answer", "thoughts"] = "answer"
+    """What a teacher that thinks aloud teaches: the steps of its answer, or its thoughts, which
+    stand in `<think>` or in its server's `reasoning_content`. Those that were cut off are
+    rejected."""
     max_attempts: Annotated[int, Field(ge=1, le=20)] = 2
     """Most calls for one example until an answer is accepted (for `majority`, `votes` says it)."""
     per_example: Annotated[int, Field(ge=1, le=64)] = 1
@@ -282,6 +288,11 @@ class RationaleConfig(Section):
 
     @model_validator(mode="after")
     def _can_be_combined(self) -> RationaleConfig:
+        if self.keep == "thoughts" and self.sees == "answer":
+            raise ValueError(
+                "keep=thoughts would teach thoughts about the gold answer that the teacher was "
+                "shown: set rationale.sees=question"
+            )
         if self.accept == "gold":
             return self
         if self.sees == "answer":

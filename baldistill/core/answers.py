@@ -38,7 +38,7 @@ from baldistill.core.own_task import is_own_task, own_equal, own_extract
 
 __all__ = ["AnyTask", "Task", "equal", "extract", "marked_answer", "proper_answer", "word_f1"]
 
-Task: TypeAlias = Literal["free_text", "multiple_choice", "classification", "math", "qa"]
+Task: TypeAlias = Literal["free_text", "multiple_choice", "classification", "math", "qa", "judged"]
 AnyTask: TypeAlias = str
 """A `Task`, or what a user's own one is called (`core.own_task`)."""
 
@@ -80,6 +80,8 @@ def extract(
             said = stated_answer(text) if marked is None else first_line(marked)
         case "qa":
             said = _answer_in_words(text) if marked is None else first_line(marked)
+        case "judged":  # a text of any length
+            said = text if marked is None else marked
         case "free_text":
             said = _stated_text(text) if marked is None else first_line(marked)
         case _ if is_own_task(task):
@@ -120,7 +122,8 @@ def equal(
 ) -> bool:
     """Return whether two answers are the same; None (no answer) equals nothing.
 
-    Letters are compared for multiple choice, values for math, words for the rest. `choices` and
+    Letters are compared for multiple choice, values for math, words for the rest (whether texts of
+    the task `judged` are good, a judge decides: `teacher.rubric_judge`). `choices` and
     `question` are as in `extract`. If one is given, a letter equals its choice's text. Where math
     answers hold LaTeX, `latex_equal` decides: the default has no time limit, and
     `baldistill.equality` has one.
@@ -140,7 +143,7 @@ def equal(
             return math_equal(a, b, latex_equal)
         case "qa":
             return squad_normalise(a) == squad_normalise(b)
-        case "classification" | "free_text":
+        case "classification" | "free_text" | "judged":
             return fold(a) == fold(b)
         case _ if is_own_task(task):
             return own_equal(task, a, b)

@@ -23,7 +23,7 @@ from baldistill.core.metrics import (
     over_domains,
 )
 
-_METRICS: dict[AnyTask, Metric] = {"classification": "f1", "qa": "word_f1"}
+_METRICS: dict[AnyTask, Metric] = {"classification": "f1", "qa": "word_f1", "judged": "judged"}
 
 
 def label_f1(predictions: Sequence[str | None], golds: Sequence[str]) -> dict[str, DomainScore]:

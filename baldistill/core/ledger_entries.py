@@ -11,11 +11,11 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 Purpose: TypeAlias = Literal[
-    "rationale", "vote", "synthesis", "verification", "evaluation", "question"
+    "rationale", "vote", "synthesis", "verification", "evaluation", "judgement", "question"
 ]
 """What a teacher call is for: `vote` asks again what a `rationale` answered, for a majority;
-`verification` does so with a new example; `evaluation` answers the evaluation set; `question` is a
-user's, at the prompt of `baldistill ask`."""
+`verification` does so with a new example; `evaluation` answers the evaluation set; `judgement`
+judges a text by a rubric; `question` is a user's, at the prompt of `baldistill ask`."""
 
 _PURPOSES = frozenset(get_args(Purpose))
 

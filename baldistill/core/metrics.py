@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from baldistill.core.longtail import DomainCounts, Weighting, domain_weights
 
-Metric: TypeAlias = Literal["accuracy", "f1", "word_f1", "mixed"]
+Metric: TypeAlias = Literal["accuracy", "f1", "word_f1", "judged", "mixed"]
 
 
 def against_teacher(measure: str) -> str:
@@ -57,7 +57,8 @@ class Metrics:
             natural (Harbecke et al. 2022).
         dodrans: Mean over domains weighted by n_d^(3/4), nearer to natural. It and the one
             before are None where natural is. Folders of earlier versions have none of the three.
-        metric: The kind of the figures: accuracy, f1 (of labels), word_f1, or mixed.
+        metric: The kind of the figures: accuracy, f1 (of labels), word_f1, judged (the share that
+            a judge accepts), or mixed.
         accuracy: Share of right answers (mean word F1 for `qa`), whatever the metric is.
         per_domain: Each domain's figure, in order of name.
         own: Figures of users' own metrics, by name (`evaluation.metrics`).

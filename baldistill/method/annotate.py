@@ -162,6 +162,7 @@ class _Annotator:
             context.config,
             stage=self.stage,
             on_answers=self.task.advance,
+            judge=context.judge(self.task.report),
         )
         self.rejected += result.rejected
         self.dropped |= result.dropped
@@ -209,6 +210,7 @@ class _Annotator:
             attempts=attempts,
             most=most,
             on_answers=self.task.advance,
+            judge=context.judge(self.task.report),
         )
         self.rejected += result.rejected
         return result.annotated, next(iter(result.refused.values()), None)
@@ -234,6 +236,7 @@ class _Annotator:
             window=Difficulty(context, self.stage)
             if uses_window(context.config, self.stage)
             else None,
+            rubric_judge=context.judge(self.task.report),
         )
         self.rejected += result.rejected
         self.repaired += result.repaired

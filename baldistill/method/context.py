@@ -24,6 +24,7 @@ from baldistill.storage import Storage
 from baldistill.student.workers import Workers
 from baldistill.teacher.ledger_actor import start_ledger
 from baldistill.teacher.prompts import PromptSet
+from baldistill.teacher.rubric_judge import Rubric, RubricJudge
 from baldistill.teacher.teacher import Teacher
 
 
@@ -36,6 +37,7 @@ class Context:
         responses: Where the teacher's answers are kept.
         teacher_prompts: How each of `config.models_asked` is asked.
         recorded: New examples of each domain that teachers recorded, before any is tried.
+        rubric: By what a judge decides, where there is one.
         counter: Actor in which workers count what they did.
     """
 
@@ -49,6 +51,7 @@ class Context:
     display: Display
     counter: Any
     recorded: Mapping[str, int] = field(default_factory=dict)
+    rubric: Rubric | None = None
     _ledger: Any = None
     _workers: Workers | None = None
 
@@ -70,7 +73,7 @@ class Context:
 
     @property
     def prices(self) -> tuple[Prices, ...]:
-        """What each teacher costs, and the verifier."""
+        """What each teacher costs, the verifier and the judge."""
         return tuple(model.prices for model in self.config.models_asked)
 
     def teachers(self, on_progress: OnProgress) -> tuple[Teacher, ...]:
@@ -85,6 +88,13 @@ class Context:
         if self.config.tail.verifier is None:
             return None
         return self._asked(len(self.config.teacher.tiers), on_progress)
+
+    def judge(self, on_progress: OnProgress) -> RubricJudge | None:
+        """Return who judges texts, behind the same ledger; None where nobody does."""
+        if self.rubric is None:
+            return None
+        last = len(self.config.models_asked) - 1
+        return RubricJudge(self._asked(last, on_progress), self.rubric)
 
     def _asked(self, number: int, on_progress: OnProgress) -> Teacher:
         """Return one of `config.models_asked`, counted from 0."""

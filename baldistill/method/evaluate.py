@@ -22,6 +22,7 @@ from baldistill.equality import NOT_COMPARED
 from baldistill.errors import ConfigError
 from baldistill.method.context import Context
 from baldistill.method.evaluation_answers import evaluation_part
+from baldistill.method.judgement import judge_responses
 from baldistill.method.select import WAITING_CPUS
 from baldistill.progress.counter import Report, counted
 from baldistill.records import EXAMPLES, RESPONSES, as_rows_of
@@ -34,6 +35,7 @@ _TITLES = {
     "accuracy": "accuracy",
     "f1": "F1 of the labels",
     "word_f1": "word F1",
+    "judged": "share that the judge accepts",
     "mixed": "accuracy, F1 or word F1",
 }
 
@@ -50,6 +52,7 @@ def evaluate(context: Context, stage: int) -> Metrics:
     responses = answers_of(
         context, stage, read_corpus(storage, part), title="evaluate", total=total
     )
+    responses = judge_responses(context, stage, responses)
     storage.write_table(names.responses, responses)
     metrics = figures_of(context, responses)
     storage.write_json(names.metrics, metrics.to_dict() | whose_answers(config))

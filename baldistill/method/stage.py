@@ -25,6 +25,7 @@ from baldistill.method.context import Context
 from baldistill.method.diversity import uses_diversity
 from baldistill.method.earlier import unused_before
 from baldistill.method.evaluate import evaluate
+from baldistill.method.judgement import judged_by
 from baldistill.method.mistakes import Mistakes, find_mistakes, seeds_are_wrong_ones
 from baldistill.method.plan import StagePlan, StudentErrors, plan_stage
 from baldistill.method.select import Scored, Selected, score_candidates, select, uses_metric
@@ -144,6 +145,7 @@ def choose_examples(context: Context, stage: int, chain: Chain) -> tuple[Student
 def evaluate_stage(context: Context, stage: int, chain: Chain) -> Metrics:
     """Evaluate the student that the chain's last step trained."""
     options = context.config.evaluation.model_dump(mode="json", exclude={"teacher"})
+    options |= judged_by(context.config)
     writes = StageLayout(stage).evaluation
     return chain.step("metrics", options, lambda: evaluate(context, stage), Metrics, writes)
 
@@ -224,4 +226,4 @@ class _Options:
         }
         if config.tail.verifier is not None:
             options["verifier"] = config.tail.verifier.signature()
-        return options
+        return options | judged_by(config)

@@ -67,14 +67,11 @@ class Engines:
         if config.budget.total > 0:
             check_packages(config.student)
         student = (self._student_engine, partial(self.student, base_student(config)))
-        annotates = config.teacher_explains or "synthesize" in config.tail.fills
-        uses_teacher = (config.budget.total > 0 and annotates) or config.asks_about_evaluation
-        teachers = []
-        if uses_teacher:
-            writes = "synthesize" in config.tail.fills
-            asked = config.models_asked if writes else config.teacher.tiers
-            _check_keys(asked, self.placement.teachers[: len(asked)])
-            teachers = [(tier, partial(self.teacher, i)) for i, tier in enumerate(asked)]
+        asked = _asked(config)
+        _check_keys(
+            [config.models_asked[i] for i in asked], [self.placement.teachers[i] for i in asked]
+        )
+        teachers = [(config.models_asked[i], partial(self.teacher, i)) for i in asked]
         # The pool that the run uses first comes last: where pools take turns, the last one stays.
         pools: list[tuple[EngineConfig, Callable[[], Pool]]]
         pools = [*teachers, student] if config.evaluation.base_student else [student, *teachers]
@@ -143,6 +140,20 @@ class Engines:
         if self._student is not None:
             self._student.close()
             self._student = None
+
+
+def _asked(config: Config) -> list[int]:
+    """Return which of `config.models_asked` the run will ask."""
+    writes = "synthesize" in config.tail.fills
+    annotates = config.budget.total > 0 and (config.teacher_explains or writes)
+    numbers: list[int] = []
+    if annotates or config.asks_about_evaluation:
+        numbers += range(len(config.teacher.tiers))
+        if writes and config.tail.verifier is not None:
+            numbers.append(len(config.teacher.tiers))
+    if config.judge is not None:  # it reads the answers of each evaluation
+        numbers.append(len(config.models_asked) - 1)
+    return numbers
 
 
 def base_student(config: Config) -> ModelRef:

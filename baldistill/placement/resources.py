@@ -14,7 +14,7 @@ from baldistill.placement.errors import why_it_does_not_fit
 from baldistill.placement.packing import Amounts, Demand, bundle_of, capacity, fits, nodes_with
 
 PLACEMENT_KEYS = (
-    *("cluster", "teacher", "tail.verifier", "student.model", "student.engine"),
+    *("cluster", "teacher", "tail.verifier", "judge", "student.model", "student.engine"),
     *("student.resources", "student.num_workers", "student.worker_resources"),
 )
 """Config keys that decide which engines run, and who gets which resources."""
@@ -167,7 +167,8 @@ def nodes_of(config: Config, cluster: Cluster) -> Sequence[Amounts]:
 def _teacher_keys(config: Config) -> list[str]:
     keys = [f"teacher.tiers[{i}].resources" for i in range(len(config.teacher.tiers))]
     keys = ["teacher.resources"] if len(keys) == 1 else keys
-    return keys + ["tail.verifier.resources"] * (config.tail.verifier is not None)
+    keys += ["tail.verifier.resources"] * (config.tail.verifier is not None)
+    return keys + ["judge.teacher.resources"] * (config.judge is not None)
 
 
 def _pool(

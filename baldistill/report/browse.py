@@ -32,7 +32,7 @@ evaluated row: of each stage its title, the response, the answer read in it, and
 
 _ROWS_IN_FILE = 5_000
 _BATCH = 1_024
-_RIGHT_OR_WRONG = ("accuracy", against_teacher("accuracy"))
+_RIGHT_OR_WRONG = ("accuracy", against_teacher("accuracy"), "share accepted")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from baldistill.report.figures.style import readable
 from baldistill.run_folder import layout
 from baldistill.run_folder.reader import RunFolder, read_run, title
 from baldistill.run_folder.spending import Spending, read_spending
+from baldistill.visible import visible
 
 _LONGEST_TEXT = 800
 _MOST_NAMES = 12
@@ -99,6 +100,42 @@ def _status(run: RunFolder) -> str:
     return f"This run is not finished: {title(last.stage)}{of_all} has done {steps}. {again}"
 
 
+def _what_counted(run: RunFolder) -> list[str]:
+    """Say which answers of the teacher, and of the student, counted and who decided it."""
+    notes = []
+    accept = run.setting("rationale.accept", "gold")
+    if accept == "majority":
+        votes = run.setting("rationale.votes", DEFAULT_VOTES)
+        notes.append(
+            "No gold answer of a training row was used: the student learns what the teacher "
+            f"concluded in {quorum(votes)} of {votes} votes. Rows without a majority were rejected."
+        )
+    elif accept == "judge":
+        notes.append(
+            "No gold answer of a training row was used: the student learns what the teacher "
+            "concluded where the judge accepted it."
+        )
+    elif accept == "any":
+        notes.append(
+            "No gold answer of a training row was used: the student learns what the teacher "
+            "concluded, unchecked."
+        )
+    if run.setting("rationale.keep", "answer") == "thoughts":
+        notes.append(
+            "The student learns the teacher's thoughts (rationale.keep). Answers whose thoughts "
+            "were cut off at max_new_tokens, or that had none, were rejected."
+        )
+    if judge := run.setting("judge", None):
+        low, high = judge.get("scale", (1, 5))
+        notes.append(
+            f"A judge read answers that are texts by {visible(str(judge.get('rubric')))} and "
+            f"accepted them from {judge.get('accept', 4)} on, of {low} to {high}: figures of such "
+            "domains are the share of the student's answers that it accepts. How far it agrees "
+            "with people, `baldistill judge check` says."
+        )
+    return notes
+
+
 def _notes(run: RunFolder) -> list[str]:
     """Collect what a person should know before reading the figures."""
     notes = list(run.corpus.get("warnings", []))
@@ -115,18 +152,7 @@ def _notes(run: RunFolder) -> list[str]:
             "its teacher, not how often it is right. Questions without a majority of the teacher's "
             "answers are left out."
         )
-    accept = run.setting("rationale.accept", "gold")
-    if accept == "majority":
-        votes = run.setting("rationale.votes", DEFAULT_VOTES)
-        notes.append(
-            "No gold answer of a training row was used: the student learns what the teacher "
-            f"concluded in {quorum(votes)} of {votes} votes. Rows without a majority were rejected."
-        )
-    elif accept == "any":
-        notes.append(
-            "No gold answer of a training row was used: the student learns what the teacher "
-            "concluded, unchecked."
-        )
+    notes += _what_counted(run)
     for stage in run.distilled:
         name = title(stage.stage).capitalize()
         if dry := stage.annotation.get("dry"):

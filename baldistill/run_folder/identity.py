@@ -77,6 +77,8 @@ def adopt_comparison(folder: Storage, config: Config) -> None:
     }
     if config.tail.verifier is not None:
         subject["verifier"] = config.tail.verifier.signature()
+    if config.judge is not None:
+        subject["judge"] = config.judge.signature()
     if not folder.exists(layout.SUBJECT):
         folder.write_json(layout.SUBJECT, subject)
     elif folder.read_json(layout.SUBJECT) != subject:
@@ -131,6 +133,7 @@ def _decisive(config: Config, trained: bool) -> dict[str, Any]:
             "name": True,
             "cluster": True,
             "teacher": True,
+            "judge": True,
             "budget": set(CAPS),
             "student": student,
             "tail": {"verifier"},
@@ -139,6 +142,8 @@ def _decisive(config: Config, trained: bool) -> dict[str, Any]:
     )
     if config.tail.verifier is not None:
         values["tail"]["verifier"] = config.tail.verifier.signature()
+    if config.judge is not None:
+        values["judge"] = config.judge.signature()
     tiers = {str(number): tier.signature() for number, tier in enumerate(config.teacher.tiers)}
     # The keys are named as users write them: `teacher.tiers` exists in a cascade alone.
     return values | {"teacher": tiers["0"] if len(tiers) == 1 else {"tiers": tiers}}

@@ -58,6 +58,8 @@ TEACHER_RESPONSES = "teacher/responses.parquet"
 TEACHER_METRICS = "teacher/metrics.json"
 RECORDED = "recorded"
 """New examples that were recorded, as a run found them (`teacher.synthetic`)."""
+RUBRIC = "rubric.txt"
+"""By what the judge decides, where there is one, as the run began with it."""
 LEDGER = "ledger"
 RESPONSES = "responses"
 

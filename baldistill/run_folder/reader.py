@@ -18,7 +18,7 @@ from baldistill.run_folder.steps import read_marker
 from baldistill.storage import Storage
 from baldistill.yaml12 import NotYamlError, read_yaml
 
-_MEASURES = {"accuracy": "accuracy", "f1": "F1", "word_f1": "word F1"}
+_MEASURES = {"accuracy": "accuracy", "f1": "F1", "word_f1": "word F1", "judged": "share accepted"}
 _STEPS: tuple[StepName, ...] = (
     *("plan", "scored", "selected", "mistakes", "annotated", "student", "metrics"),
 )

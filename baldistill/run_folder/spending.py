@@ -66,7 +66,8 @@ def read_spending(run: RunFolder) -> Spending | None:
     teacher = run.setting("teacher", {})
     tiers = teacher.get("tiers") or [teacher]
     verifier = run.setting("tail.verifier", None)
-    tiers = [*tiers, verifier] if verifier else tiers
+    judge = (run.setting("judge", None) or {}).get("teacher")
+    tiers = [*tiers, *(model for model in (verifier, judge) if model)]
     prices = tuple(Prices(**tier.get("prices", {})) for tier in tiers)
     budget = run.setting("budget", {})
     caps = Caps(run.budget, *(budget.get(name) for name in ("calls", "tokens", "cost")))

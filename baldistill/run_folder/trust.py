@@ -43,6 +43,8 @@ def check_key_is_safe(storage: Storage, config: Config) -> list[str]:
 
 
 def _key_of(options: OpenAIOptions, config: Config) -> str:
+    if config.judge is not None and options is config.judge.teacher:
+        return "judge.teacher.base_url"
     return f"{'tail.verifier' if options is config.tail.verifier else 'teacher'}.base_url"
 
 

@@ -83,6 +83,8 @@ def conclusion_of(
 def mark(row: Mapping[str, Any], prediction: str | None, config: Config) -> float | None:
     """Return the score of one answer, from 0 to 1; None if it could not be compared."""
     task = config.task_of(row["domain"])
+    if task == "judged":  # `method.judgement` marks it
+        return 0.0
     accepted = [row["answer"], *(row.get("alternatives") or ())]
     if task == "qa":
         return max(word_f1(prediction, answer) for answer in accepted)

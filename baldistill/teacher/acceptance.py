@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from baldistill.config import Config
-from baldistill.core.answers import extract, proper_answer
+from baldistill.core.answers import extract, marked_answer, proper_answer
 from baldistill.equality import NOT_COMPARED, is_accepted, same_answer
 from baldistill.records import AnnotatedExample, Example
 from baldistill.teacher.parsing import parse_solution
 from baldistill.teacher.prompts import PromptSet
 from baldistill.teacher.question import Answer
+from baldistill.teacher.rubric_judge import Judged, RubricJudge, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +43,22 @@ class Acceptance:
         Where no gold answer decides, an answer that was cut off has no conclusion: it could be any
         number of the working.
         """
-        rationale = parse_solution(answer.text).rationale
+        task = self.config.task_of(example.domain)
+        rationale = self._rationale(example, answer)
         uses_gold = self.config.rationale.accept == "gold"
         conclusion = extract(
-            self.config.task_of(example.domain),
+            task,
             answer.text,
             self._choices(example),
             example.question,
         )
         fault = None
-        if not rationale and self.config.student.target != "label":
+        keeps_thoughts = self.config.rationale.keep == "thoughts"
+        if keeps_thoughts and answer.thoughts.cut:
+            return Reading(rationale, conclusion, "thoughts cut off")
+        if keeps_thoughts and not rationale:
+            fault = "no thoughts"
+        elif not rationale and self.config.student.target != "label":
             fault = "empty rationale"
         elif conclusion is None or (answer.cut and not uses_gold):
             fault = "no conclusion"
@@ -60,9 +67,13 @@ class Acceptance:
         return Reading(rationale, conclusion, fault and answer.because(fault))
 
     def fault(self, example: Example, answer: Answer) -> str | None:
-        """Return why an answer is not accepted by itself; None for a good one."""
+        """Return why an answer is not accepted by itself; None for a good one.
+
+        Where a judge decides, None means that the answer can be judged.
+        """
         reading = self.read(example, answer)
-        if reading.fault or self.config.rationale.accept != "gold":
+        is_compared = self.config.rationale.accept == "gold" and not self._is_judged(example)
+        if reading.fault or not is_compared:
             return reading.fault
         task, choices = self.config.task_of(example.domain), self._choices(example)
         question = example.question
@@ -70,6 +81,31 @@ class Acceptance:
         if same is None:
             return answer.because(NOT_COMPARED)
         return None if same else answer.because("wrong conclusion")
+
+    def decide(
+        self,
+        asked: Sequence[tuple[Example, Answer]],
+        faults: Sequence[str | None],
+        judge: RubricJudge | None,
+        stage: int,
+    ) -> list[Verdict]:
+        """Return what becomes of answers: the judge decides where an answer has no other fault."""
+        uses_gold = self.config.rationale.accept == "gold"
+        texts = {
+            number: Judged(
+                example.domain,
+                example.whole_question,
+                answer.text.strip(),
+                example.answer if uses_gold else "",
+            )
+            for number, (example, answer) in enumerate(asked)
+            if faults[number] is None and self._is_judged(example)
+        }
+        verdicts: dict[int, Verdict] = {}
+        if texts:
+            assert judge is not None, "the config has one"
+            verdicts = dict(zip(texts, judge.judge([*texts.values()], stage=stage), strict=True))
+        return [verdicts.get(number) or Verdict(None, fault) for number, fault in enumerate(faults)]
 
     def compare(self, example: Example, a: str | None, b: str | None) -> bool | None:
         """Return whether two answers to an example are the same; None if that stayed open."""
@@ -92,8 +128,19 @@ class Acceptance:
             proper = proper_answer(task, conclusion, choices, question)
             annotated = replace(annotated, answer=proper or conclusion, alternatives=None)
         if config.student.target != "label":
-            annotated = replace(annotated, rationale=parse_solution(answer.text).rationale)
+            annotated = replace(annotated, rationale=self._rationale(example, answer))
         return annotated
+
+    def _rationale(self, example: Example, answer: Answer) -> str:
+        """Return what the student is to learn before the answer: `rationale.keep`."""
+        if self.config.rationale.keep == "thoughts":
+            return "" if answer.thoughts.cut else answer.thoughts.text or ""
+        if self.config.task_of(example.domain) == "judged" and marked_answer(answer.text) is None:
+            return ""  # all of it is the answer
+        return parse_solution(answer.text).rationale
+
+    def _is_judged(self, example: Example) -> bool:
+        return self.config.is_judged(example.domain, real=True)
 
     def _choices(self, example: Example) -> Sequence[str] | None:
         return example.choices or self.prompts.labels_of(example.domain)

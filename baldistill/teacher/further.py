@@ -21,8 +21,9 @@ from baldistill.config import Config
 from baldistill.generation.types import Sampling
 from baldistill.records import EXAMPLES, AnnotatedExample, Example, RejectedAnswer, digest
 from baldistill.teacher.acceptance import Acceptance
-from baldistill.teacher.question import request_id_of
-from baldistill.teacher.rationale import RETRY_TEMPERATURE, Explained, rationale_question
+from baldistill.teacher.question import RETRY_TEMPERATURE, request_id_of
+from baldistill.teacher.rationale import Explained, rationale_question
+from baldistill.teacher.rubric_judge import RubricJudge
 from baldistill.teacher.teacher import Answer, Question, Teacher
 
 REPEATED = "repeats a rationale"
@@ -88,6 +89,7 @@ def explain_again(
     attempts: float,
     most: int | None = None,
     on_answers: Callable[[int], None] | None = None,
+    judge: RubricJudge | None = None,
 ) -> Explained:
     """Let the teacher explain real examples again, until each domain has enough.
 
@@ -103,12 +105,13 @@ def explain_again(
         attempts: Most calls of one teacher for each wanted rationale.
         most: Most rationales of an example; None for any number.
         on_answers: For progress.
+        judge: Decides about texts.
     """
     result = Explained()
     missing = {domain: count for domain, count in wanted.items() if count > 0}
     for teacher in teachers:
         if missing and not result.refused:
-            work = _Explainer(teacher, config, stage, set(asked), result)
+            work = _Explainer(teacher, config, stage, set(asked), result, judge)
             work.explain(missing, examples, attempts, most, on_answers)
             missing = {domain: count for domain, count in missing.items() if count > 0}
     return result
@@ -128,6 +131,7 @@ class _Explainer:
     stage: int
     asked: set[str]
     result: Explained
+    judge: RubricJudge | None = None
     numbers: dict[str, int] = field(default_factory=dict)
 
     def explain(
@@ -181,15 +185,23 @@ class _Explainer:
         """Sort answers into the result, in the order of their questions."""
         acceptance = Acceptance(self.config, self.teacher.prompts)
         newly_rejected: dict[str, str] = {}
-        for one, answer in zip(order, answers, strict=True):
+        pairs = list(zip(order, answers, strict=True))
+        faults = [answer.reason or self._fault(one, answer, acceptance) for one, answer in pairs]
+        asked = [(one.example, answer) for one, answer in pairs]
+        verdicts = acceptance.decide(asked, faults, self.judge, self.stage)
+        for (one, answer), verdict in zip(pairs, verdicts, strict=True):
             example = one.example
-            if answer.outcome == "refused":
-                self.result.refused[example.example_id] = str(answer.reason)
+            if cap := answer.reason if answer.outcome == "refused" else verdict.refused:
+                self.result.refused[example.example_id] = cap
                 continue
-            reason = answer.reason or self._fault(one, answer, acceptance)
+            # looked at again: what was accepted in this round may be the same
+            reason = verdict.fault or self._fault(one, answer, acceptance)
             if reason is None:
-                # without a conclusion of its own: it is that of the example
-                made = replace(acceptance.accepted(example, answer, None, 1), source="further")
+                # without a conclusion of its own, it is that of the example; each text is another
+                is_text = self.config.rationale.accept == "judge"
+                conclusion = acceptance.read(example, answer).conclusion if is_text else None
+                accepted = acceptance.accepted(example, answer, conclusion, 1)
+                made = replace(accepted, source="further")
                 one.texts.add(_compared(str(made.rationale)))
                 self.result.annotated.append(made)
                 missing[example.domain] -= 1
@@ -205,7 +217,7 @@ class _Explainer:
         if fault := acceptance.fault(one.example, answer):
             return fault
         reading = acceptance.read(one.example, answer)
-        if self.config.rationale.accept != "gold":
+        if self.config.rationale.accept in ("majority", "any"):
             same = acceptance.compare(one.example, reading.conclusion, one.example.answer)
             if not same:
                 return answer.because("another conclusion")

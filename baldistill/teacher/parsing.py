@@ -35,7 +35,7 @@ EXAMPLE_SCHEMA = json.dumps(
 """JSON schema of a new example; in this order, so that the answer is written after its reasons."""
 
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
-_FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)
+FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,17 @@ class Solution:
 
     rationale: str
     conclusion: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Thoughts:
+    """What a model thought before it answered, if anything; `cut` if that has no end."""
+
+    text: str | None
+    cut: bool = False
+
+
+NO_THOUGHTS = Thoughts(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +79,16 @@ def without_thoughts(text: str) -> str:
     return "" if text.lstrip().startswith("<think>") else text
 
 
+def thoughts_of(text: str) -> Thoughts:
+    """Return what a model that thinks aloud says up to `</think>`; see `without_thoughts`."""
+    thoughts, closing, _ = text.partition("</think>")
+    opened = thoughts.lstrip().startswith("<think>")
+    if not closing and not opened:
+        return NO_THOUGHTS
+    thoughts = thoughts.lstrip().removeprefix("<think>").strip()
+    return Thoughts(thoughts or None, cut=not closing)
+
+
 def parse_solution(text: str) -> Solution:
     r"""Split `{rationale}\nAnswer: {conclusion}` at its last `Answer:` line."""
     matches = list(_ANSWER.finditer(text))
@@ -85,7 +106,7 @@ def parse_new_example(text: str, *, cut: bool = False) -> NewExample | None:
     line, as small models write it. Text before the question is left out, and so is a second
     example. A malformed object is repaired (`repair.py`), if the answer was not `cut` off.
     """
-    fenced = _FENCE.match(text.strip())
+    fenced = FENCE.match(text.strip())
     body = fenced.group(1) if fenced else text.strip()
     if body.startswith("{"):
         return _from_json(body) or (None if cut else _repaired(body))

@@ -8,8 +8,11 @@ from typing import Literal, TypeAlias
 from baldistill.core.ledger import Purpose
 from baldistill.generation.types import Prompt, Sampling, Subject
 from baldistill.records import RejectedAnswer, digest
+from baldistill.teacher.parsing import NO_THOUGHTS, Thoughts
 
 Outcome: TypeAlias = Literal["answered", "rejected", "refused"]
+
+RETRY_TEMPERATURE = 0.7  # asking a greedy teacher again would give the same answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Answer:
         reason: Why it was rejected, or the cap that refused.
         failure: The error in full, if the call failed.
         cut: The answer had not ended at `max_new_tokens`.
+        thoughts: What such a model thought, for `rationale.keep: thoughts`.
     """
 
     request_id: str
@@ -51,6 +55,7 @@ class Answer:
     reason: str | None = None
     failure: str = ""
     cut: bool = False
+    thoughts: Thoughts = NO_THOUGHTS
 
     def because(self, reason: str) -> str:
         """Return a reason to reject this answer, with the cut that may explain it."""

@@ -20,12 +20,12 @@ from baldistill.core.ledger import Purpose
 from baldistill.generation.types import Subject
 from baldistill.records import AnnotatedExample, Example, RejectedAnswer
 from baldistill.teacher.acceptance import Acceptance, label_only
+from baldistill.teacher.question import RETRY_TEMPERATURE
+from baldistill.teacher.rubric_judge import RubricJudge, Verdict
 from baldistill.teacher.teacher import Answer, Question, Teacher
 from baldistill.teacher.votes import Poll, hold
 
 __all__ = ["RETRY_TEMPERATURE", "Explained", "explain", "label_only", "rationale_question"]
-
-RETRY_TEMPERATURE = 0.7  # asking a greedy teacher again would give the same answer
 
 
 @dataclass(slots=True)
@@ -52,8 +52,9 @@ def explain(
     *,
     stage: int,
     on_answers: Callable[[int], None] | None = None,
+    judge: RubricJudge | None = None,
 ) -> Explained:
-    """Let the teacher explain real examples.
+    """Let the teacher explain real examples; the judge decides about texts.
 
     Each further teacher (of a cascade) explains the examples that the earlier ones did not.
     """
@@ -71,7 +72,10 @@ def explain(
         sampling = teacher.sampling(chosen, retry if attempt else None)
         answers = teacher.ask(questions, sampling, stage=stage, on_answers=on_answers)
         acceptance, is_last = Acceptance(config, teacher.prompts), number == len(tries)
-        pending = _judge(pending, answers, acceptance, number, is_last, result)
+        asked = list(zip(pending, answers, strict=True))
+        faults = [answer.reason or acceptance.fault(example, answer) for example, answer in asked]
+        verdicts = acceptance.decide(asked, faults, judge, stage)
+        pending = _sort(asked, verdicts, acceptance, number, is_last, result)
         new = {answer.request_id for answer in answers if answer.outcome == "answered"}
         teacher.reject({r.request_id: r.reason for r in result.rejected if r.request_id in new})
     return result
@@ -115,9 +119,9 @@ def rationale_question(
     )
 
 
-def _judge(
-    examples: Sequence[Example],
-    answers: Sequence[Answer],
+def _sort(
+    asked: Sequence[tuple[Example, Answer]],
+    verdicts: Sequence[Verdict],
     acceptance: Acceptance,
     attempts: int,
     is_last: bool,
@@ -126,11 +130,12 @@ def _judge(
     """Sort the answers into `result`; return the examples to ask again."""
     again = []
     on_mismatch = acceptance.config.rationale.on_mismatch if is_last else "ask again"
-    for example, answer in zip(examples, answers, strict=True):
-        if answer.outcome == "refused":
-            result.refused[example.example_id] = str(answer.reason)
+    for (example, answer), verdict in zip(asked, verdicts, strict=True):
+        if cap := answer.reason if answer.outcome == "refused" else verdict.refused:
+            # of an answer that no judge has read, the call keeps the example's unit
+            result.refused[example.example_id] = cap
             continue
-        reason = answer.reason or acceptance.fault(example, answer)
+        reason = verdict.fault
         conclusion = None if reason else acceptance.read(example, answer).conclusion
         annotated = acceptance.accepted(example, answer, conclusion, attempts)
         if reason is None:

@@ -14,11 +14,11 @@ import json_repair
 
 NAMES = ("question", "rationale", "answer")
 
-_MOST_CHARS = 20_000
-_MOST_BRACKETS = 500
+MOST_CHARS = 20_000
+MOST_BRACKETS = 500
 """Bounds of the time: json-repair takes some 20 ms for so many brackets, and their square."""
 
-_FAILURES = (AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+FAILURES = (AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What json-repair raises on noise."""
 
 _QUOTE = "[\"'`\u2018\u2019\u201c\u201d]"
@@ -40,7 +40,7 @@ def repaired_object(text: str) -> Mapping[str, str] | None:
         return None
     start = opening.start()
     body = text[start:stop] if stop > start else text[start:].rstrip()
-    if len(body) > _MOST_CHARS or body.count("{") + body.count("[") > _MOST_BRACKETS:
+    if len(body) > MOST_CHARS or body.count("{") + body.count("[") > MOST_BRACKETS:
         return None
     if not all(name.search(body) for name in _NAMED):
         return None
@@ -48,7 +48,7 @@ def repaired_object(text: str) -> Mapping[str, str] | None:
         return None
     try:
         value = json_repair.loads(body, skip_json_loads=True)
-    except _FAILURES:
+    except FAILURES:
         return None
     if not isinstance(value, dict) or tuple(value) != NAMES:
         return None

@@ -29,7 +29,7 @@ from baldistill.errors import UserError
 from baldistill.generation.engine import WorkStoppedError
 from baldistill.generation.pool import result_of
 from baldistill.generation.types import Request, Sampling, max_prompt_tokens
-from baldistill.teacher.parsing import without_thoughts
+from baldistill.teacher.parsing import thoughts_of, without_thoughts
 from baldistill.teacher.question import Answer, Question, request_id_of
 from baldistill.teacher.unfinished import ENGINE_DIED, UnfinishedCalls
 
@@ -288,4 +288,5 @@ def _answer(completion: Completion, rejected: str | None = None) -> Answer:
         without_thoughts(completion.text),
         reason=rejected,
         cut=completion.finish_reason == "length",
+        thoughts=thoughts_of(completion.text),
     )

@@ -5,7 +5,7 @@ writes the rest. One answer carries question, rationale and answer, so a new exa
 call and one unit of B. The paper does not check new examples. Here each one must parse, have an
 answer that the domain can have, and be unlike every existing question. With `tail.votes` the
 teacher, or another model (`tail.verifier`), must also reach the same answer when it solves the
-question.
+question. Where answers are texts, a judge decides instead.
 
 A recording fills the quota in its own order, with the same demands. It cannot solve its questions:
 the conclusion of the recorded rationale stands in for the votes.
@@ -25,12 +25,13 @@ from baldistill.core.answers import marked_answer
 from baldistill.core.majority import quorum
 from baldistill.equality import NOT_COMPARED
 from baldistill.generation.types import Sampling
-from baldistill.records import AnnotatedExample, Example, RejectedAnswer, digest
+from baldistill.records import AnnotatedExample, RejectedAnswer, digest
 from baldistill.teacher.judge import Judge
-from baldistill.teacher.near_duplicates import ExistingQuestions
 from baldistill.teacher.parsing import EXAMPLE_SCHEMA, NewExample, parse_solution
-from baldistill.teacher.rationale import RETRY_TEMPERATURE
+from baldistill.teacher.question import RETRY_TEMPERATURE
 from baldistill.teacher.recorded import RECORDED_SAMPLING
+from baldistill.teacher.rubric_judge import RubricJudge
+from baldistill.teacher.tail_domain import TailDomain
 from baldistill.teacher.teacher import Answer, Question, Teacher
 
 
@@ -40,6 +41,9 @@ class Window(Protocol):
     def outside(self, written: Mapping[str, tuple[str, NewExample]]) -> dict[str, str]:
         """Return why some are outside of the bounds, by the ids of `written`."""
         ...
+
+
+__all__ = ["Synthesized", "TailDomain", "synthesize"]
 
 
 @dataclass(slots=True)
@@ -59,31 +63,6 @@ class Synthesized:
     repaired: int = 0
 
 
-@dataclass(slots=True)
-class TailDomain:
-    """A tail domain during one stage.
-
-    Attributes:
-        demonstrations: Real examples to show; those that go before others are left out.
-        existing: Questions that a new question must not resemble.
-        first: Demonstrations that are shown before any others.
-        num_asked: Calls made for the domain in this stage; makes each call's id unique.
-        recorded: What each teacher (by its place, from 1) recorded and no stage has tried.
-    """
-
-    demonstrations: Sequence[Example]
-    existing: ExistingQuestions
-    first: Sequence[Example] = ()
-    num_asked: int = 0
-    recorded: Mapping[int, deque[Question]] = field(default_factory=dict)
-
-    def sample(self, number: int, generator: random.Random) -> list[Example]:
-        """Draw demonstrations: as many of the `first` ones as there are, then others."""
-        drawn = generator.sample(self.first, min(number, len(self.first)))
-        left = min(number - len(drawn), len(self.demonstrations))
-        return drawn + generator.sample(self.demonstrations, left)
-
-
 def synthesize(
     wanted: Mapping[str, int],
     domains: Mapping[str, TailDomain],
@@ -94,6 +73,7 @@ def synthesize(
     on_answers: Callable[[int], None] | None = None,
     verifier: Teacher | None = None,
     window: Window | None = None,
+    rubric_judge: RubricJudge | None = None,
 ) -> Synthesized:
     """Write new examples, round by round, until each domain has enough or has no attempts left.
 
@@ -110,14 +90,15 @@ def synthesize(
         on_answers: For progress.
         verifier: Who solves the new questions; by default whoever wrote them.
         window: Rejects further examples, before anybody votes.
+        rubric_judge: Decides where answers are texts.
     """
     result = Synthesized()
     missing = {domain: count for domain, count in wanted.items() if count > 0}
     for teacher in teachers:
         if missing and not result.refused:
             kind = _Recording if teacher.config.recorded else _Writer
-            writer = kind(teacher, domains, config, stage, on_answers, result, verifier, window)
-            writer.write(missing)
+            about = config, stage, on_answers, result, verifier, window, rubric_judge
+            kind(teacher, domains, *about).write(missing)
             missing = {domain: count for domain, count in missing.items() if count > 0}
     return result
 
@@ -134,6 +115,7 @@ class _Writer:
     result: Synthesized
     verifier: Teacher | None = None
     window: Window | None = None
+    rubric_judge: RubricJudge | None = None
     judge: Judge = field(init=False)
 
     def __post_init__(self) -> None:
@@ -173,7 +155,7 @@ class _Writer:
         }
         outside = self.window.outside(good) if self.window is not None and good else {}
         within = {name: pair for name, pair in good.items() if name not in outside}
-        unfit = {**outside, **self._unverified(within)}
+        unfit = {**outside, **self._not_good(within)}
         newly_rejected: dict[str, str] = {}
         for domain, answer, example in written:
             if answer.outcome == "refused":
@@ -229,6 +211,17 @@ class _Writer:
             return answer.because("malformed")
         return self.judge.fault(example, domain, self.domains[domain].existing)
 
+    def _not_good(self, written: Mapping[str, tuple[str, NewExample]]) -> dict[str, str]:
+        """Return why new examples that are well formed are none: by the judge, or by votes."""
+        judged = {name: one for name, one in written.items() if self.config.is_judged(one[0])}
+        others = {name: one for name, one in written.items() if name not in judged}
+        if self.rubric_judge is None or not judged:
+            return self._unverified(others)
+        learnt = self.config.student.target != "label"
+        reasons, cap = self.rubric_judge.judge_new(judged, self.stage, with_rationale=learnt)
+        self.result.refused = cap or self.result.refused
+        return self._unverified(others) | reasons
+
     def _unverified(self, written: Mapping[str, tuple[str, NewExample]]) -> dict[str, str]:
         """Let new questions be solved unaided; return why some have no majority.
 
@@ -275,7 +268,7 @@ class _Writer:
             example.answer,
             source="synthetic",
             rationale=example.rationale if target != "label" else None,
-            verified=True if votes else None,
+            verified=True if votes or self.config.is_judged(domain) else None,
             attempts=1,
             request_id=answer.request_id,
         )

@@ -418,3 +418,52 @@ def test_a_window_that_no_share_meets_is_refused() -> None:
         with pytest.raises(ConfigError, match=r"tail.window: no number of . answers is a share"):
             load_config(None, [f"tail.window={none}"])
     assert "window" not in dump_config(load_config(None, [])), "old folders go on"
+
+
+JUDGE = "judge={teacher: {kind: openai, model: m}, rubric: rubric.md}"
+
+
+def test_a_judge_is_one_more_model_behind_the_ledger() -> None:
+    config = load_config(None, ["data.task=judged", JUDGE])
+    assert [model.kind for model in config.models_asked] == ["transformers", "openai"]
+    assert load_config_text(dump_config(config)) == config
+    assert "judge" not in dump_config(load_config())
+    mixed = load_config(None, ["data.domain_tasks={sums: judged}", JUDGE])
+    assert (mixed.is_judged("sums", real=True), mixed.is_judged("others", real=True)) == (1, 0)
+    anyone = load_config(None, ["rationale={sees: question, accept: judge}", JUDGE])
+    assert (anyone.is_judged("a", real=True), anyone.is_judged("a")) == (True, False)
+    bare = ["data.task=judged", JUDGE, "rationale={sees: question, accept: judge}"]
+    assert load_config(None, [*bare, "data.columns.answer=null"]).data.columns.answer is None
+
+
+def test_thoughts_are_taught_where_they_are_about_the_question() -> None:
+    keeps = ["rationale={keep: thoughts, sees: question}"]
+    assert load_config(None, keeps).rationale.keep == "thoughts"
+    assert " keep:" not in dump_config(load_config())
+    with pytest.raises(ConfigError, match=r"set rationale\.sees=question"):
+        load_config(None, ["rationale.keep=thoughts"])
+    with pytest.raises(ConfigError, match=r"keep=thoughts is about rationales.*target=rationale"):
+        load_config(None, [*keeps, "student.target=label"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["data.task=judged"], "there is none: set judge="),
+        (["rationale={sees: question, accept: judge}"], r"rationale\.accept=judge lets a judge"),
+        ([JUDGE], "judge decides nothing here"),
+        (["data.task=judged", JUDGE, "judge.accept=6"], "at most 5: set judge.accept=4"),
+        (["data.task=judged", JUDGE, "judge.accept=1"], "above the lowest score 1"),
+        (["data.task=judged", JUDGE, "judge.scale=[5, 1]"], r"such as \[1, 5\]"),
+        (["data.task=judged", "judge={teacher: {kind: replay, path: x}, rubric: r}"], "knows none"),
+        (["data.task=judged", JUDGE, "rationale={sees: question, accept: majority}"],
+         r"set rationale\.accept=judge"),
+        (["data.task=judged", JUDGE, "tail.seeds=wrong"], r"set tail\.seeds=random"),
+        (["data.task=judged", JUDGE, "selection.metric=wrong"], r"set selection\.metric=ifd"),
+        (["data.task=judged", JUDGE, "budget.policy=errors"], r"set budget\.policy=adaptive"),
+        (["data.task=judged", "judge={teacher: vllm, rubrik: r}"], "rubrik"),
+    ],
+)  # fmt: skip
+def test_what_a_judge_cannot_do_is_told_with_the_way_out(overrides: list[str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load_config(None, overrides)

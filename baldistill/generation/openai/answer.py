@@ -27,6 +27,8 @@ _ENDED = frozenset(
     {"stop", "eos", "eos_token", "end_turn", "stop_sequence", "tool_calls", "function_call"}
 )
 
+_THOUGHTS = ("reasoning_content", "reasoning")  # DeepSeek, SGLang; vLLM, Ollama, OpenRouter
+
 
 def completion_of(request: Request, sampling: Sampling, answer: Any, key: str) -> Completion:
     """Read a server's answer, which may be any JSON value; mask the key in what it says.
@@ -58,7 +60,7 @@ def completion_of(request: Request, sampling: Sampling, answer: Any, key: str) -
         logprobs = _logprobs(choice.get("logprobs"), text, finish)
     except (KeyError, TypeError, ValueError, OverflowError):
         raise UnusableAnswerError(f"no log-probabilities in {shown(choice, key)}") from None
-    text = masked_key(encodable(text), key)
+    text = masked_key(encodable(_with_thoughts(text, message, finish)), key)
     read, written, odd = _tokens(request, sampling, usage, text)
     return Completion(
         request_id=request.request_id,
@@ -70,6 +72,20 @@ def completion_of(request: Request, sampling: Sampling, answer: Any, key: str) -
         billed_tokens=written,
         odd_usage=shown(usage, key, 100) if odd else "",
     )
+
+
+def _with_thoughts(text: str, message: Any, finish: str) -> str:
+    """Return an answer behind the thoughts that the server gave apart, in `<think>`.
+
+    So answers of all engines look alike in the store. Thoughts of an answer that was cut off before
+    its first word have no end.
+    """
+    given = [message.get(name) for name in _THOUGHTS] if isinstance(message, dict) else []
+    thoughts = next((one for one in given if isinstance(one, str) and one.strip()), None)
+    if thoughts is None or "</think>" in text:
+        return text
+    opening = f"<think>\n{thoughts.replace('</think>', '').strip()}\n"
+    return opening if finish in _CUT and not text.strip() else f"{opening}</think>\n\n{text}"
 
 
 def _tokens(request: Request, sampling: Sampling, usage: Any, text: str) -> tuple[int, int, bool]:

@@ -18,6 +18,7 @@ PURPOSES = {
     "verification": SKY,
     "evaluation": BLUE,
     "question": SILVER,
+    "judgement": SILVER,
 }
 STEPS = {
     "corpus": ("corpus", SILVER),

@@ -271,3 +271,26 @@ def test_a_plan_says_what_a_window_of_difficulty_costs(capsys: pytest.CaptureFix
     never = load_config(None, [*options, "cluster.keep_warm=never"])
     with pytest.raises(ResourceError, match=r"tail.window lets the student answer while"):
         place(never, Cluster.single(2))
+
+
+def test_a_plan_counts_the_verdicts_of_a_judge() -> None:
+    judge = "judge={teacher: {kind: openai, model: m}, rubric: rubric.md}"
+    cluster = Cluster.single(2)
+
+    def of(*overrides: str) -> tuple[RunPlan, int, int]:
+        config = load_config(None, ["budget.total=400", *overrides], "balance-ft-cot")
+        evaluated = {"a": 20, "b": 1}
+        result = plan_run(config, COUNTS, place(config, cluster), evaluated=evaluated)
+        return result, result.calls, result.calls_at_most
+
+    plain, calls, most = of()
+    _, judged, judged_most = of("data.task=judged", judge, "tail.votes=0")
+    config = load_config(None, ["data.task=judged", judge], "balance-ft-cot")
+    evaluations = 21 * (config.stages * config.evaluation.every_stage or 1)
+    evaluations += 21 * config.evaluation.base_student
+    assert judged == calls + plain.real + plain.new + evaluations
+    assert judged_most == most + 2 * (most + evaluations), "each is asked for twice at most"
+    _, voted, _ = of("data.task=judged", judge, "tail.votes=3")
+    assert voted == judged, "the judge decides in place of votes"
+    _, mixed, _ = of("data.domain_tasks={e: judged}", judge)
+    assert mixed == calls + 80, "domain e alone, which has no evaluation question"

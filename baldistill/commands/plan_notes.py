@@ -1,0 +1,33 @@
+"""What `baldistill plan` says about the teacher's answers: which count."""
+
+from __future__ import annotations
+
+from baldistill.config import Config
+from baldistill.core.majority import quorum
+
+
+def thoughts_are_taught(config: Config) -> str | None:
+    """Say what `rationale.keep: thoughts` asks of the teachers."""
+    if config.rationale.keep == "answer":
+        return None
+    most = ", ".join(f"{tier.rationale.max_new_tokens:,}" for tier in config.teacher.tiers)
+    return (
+        "the teacher's thoughts are taught (rationale.keep=thoughts): thoughts and answer together "
+        f"have at most {most} tokens (teacher.rationale.max_new_tokens), or are rejected"
+    )
+
+
+def accepted_without_gold(config: Config) -> str | None:
+    """Say how answers are accepted where no gold answer decides."""
+    rationale = config.rationale
+    if rationale.accept == "majority":
+        votes = rationale.votes
+        return (
+            f"answers are accepted by majority: {quorum(votes)} of {votes} votes, and each vote is "
+            f"a call ({quorum(votes)} for an example if they agree)"
+        )
+    return (
+        "answers are accepted unchecked (rationale.accept=any)"
+        if rationale.accept == "any"
+        else None
+    )
