@@ -41,7 +41,11 @@ def server() -> Iterator[tuple[JudgingServer, str]]:
 
 def rows(number: int) -> str:
     lines = (
-        {"question": f"Write a {kind} text, number {i}.", "answer": f"{kind} {i}", "domain": d}
+        {
+            "question": f"Write a {kind} text, number {i} of {d}.",
+            "answer": f"{kind} {i}",
+            "domain": d,
+        }
         for i in range(number)
         for kind in KINDS
         for d in ("one", "two")
