@@ -26,14 +26,17 @@ def evaluate(
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Let any model answer the evaluation set; with evaluation.teacher=true the teacher, too."""
+    """Let any model answer the evaluation set; with evaluation.teacher=true the teacher, too.
+
+    Where answers are texts, the judge of the config marks them.
+    """
     from baldistill.commands.evaluate import config_of_run, is_run
     from baldistill.commands.evaluate import evaluate as examine
 
     source, overrides = options.split_items(items)
     if source is None and is_run(model):
         config = config_of_run(model, overrides)
-        if config.evaluation.teacher:
+        if config.evaluation.teacher or config.judge is not None:
             options.say_where_keys_go(Storage.open(model), config)
     else:
         config = load_config(source, overrides)

@@ -12,7 +12,7 @@ from baldistill.config.teachers import TransformersTeacher
 from baldistill.errors import UserError
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import StageLayout
-from baldistill.run_folder.reader import read_run
+from baldistill.run_folder.reader import RunFolder, read_run
 from baldistill.run_folder.trust import check_code_is_safe
 from baldistill.storage import Storage
 
@@ -44,8 +44,8 @@ def evaluate(
 ) -> RunResult:
     """Let a model answer the evaluation set; nothing is trained.
 
-    No teacher is asked, unless `evaluation.teacher` wants its own answers as a column beside. Those
-    that a run has are not paid again.
+    No teacher is asked, unless `evaluation.teacher` wants its own answers as a column beside, or a
+    judge marks answers that are texts. What a run has is not paid again, and its rubric decides.
 
     The folder is that of a run without a budget: `stages/00/responses.parquet` has the answers.
 
@@ -65,8 +65,10 @@ def evaluate(
     if is_run(model):
         config = config or config_of_run(model, [])
         folder = read_run(model)
-        if config.evaluation.teacher and options.get("store") is None:
+        asks = config.evaluation.teacher or config.judge is not None
+        if asks and options.get("store") is None:
             options["store"] = folder.storage.uri_of(layout.RESPONSES)
+        config = _with_rubric_of(folder, config)
         name = StageLayout(folder.trained_stage(stage)).student
         model = (
             folder.storage.path(name) if folder.storage.is_local else folder.storage.uri_of(name)
@@ -76,6 +78,17 @@ def evaluate(
     chosen = _only_evaluated(config or load_config(), model)
     target = run_dir or layout.new_folder(f"evaluate-{chosen.name}")
     return run(chosen, run_dir=target, address=address, verbose=verbose, quiet=quiet, **options)
+
+
+def _with_rubric_of(folder: RunFolder, config: Config) -> Config:
+    """Return the config with the rubric that the run kept, unless another file is named."""
+    storage = folder.storage
+    if config.judge is None or not (storage.is_local and storage.exists(layout.RUBRIC)):
+        return config
+    if config.judge.rubric != folder.setting("judge.rubric", None):
+        return config
+    judge = config.judge.model_copy(update={"rubric": storage.path(layout.RUBRIC)})
+    return config.model_copy(update={"judge": judge})
 
 
 def _only_evaluated(config: Config, model: str) -> Config:

@@ -103,6 +103,12 @@ def _adapter_files(folder: RunFolder, stage: int, name: str) -> dict[str, Path |
             f"the students of {folder.storage.uri} have no adapter: they were fine-tuned whole "
             "(student.lora is not set). Leave out --adapter"
         )
+    if folder.setting("student.quantization", None) is not None:
+        raise UserError(
+            f"the adapters of {folder.storage.uri} were trained on a base in 4 bits "
+            "(student.quantization=4bit), and give another model on the base that others have: "
+            "leave out --adapter to publish the whole student"
+        )
     place = f"{StageLayout(stage).student}/{layout.ADAPTER}"
     if not folder.storage.exists(f"{place}/{_ADAPTER}"):
         raise UserError(

@@ -8,10 +8,14 @@ from typing import Any
 
 from baldistill.core.own_parts import TASKS, OwnPartError, is_own, make
 
+_FOUND: set[str] = set()
+
 
 def is_own_task(task: str) -> bool:
     """Tell whether a task type is a user's."""
-    return is_own(task, TASKS)
+    if task not in _FOUND and is_own(task, TASKS):  # a look at all installed packages
+        _FOUND.add(task)
+    return task in _FOUND
 
 
 def own_extract(

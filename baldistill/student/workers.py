@@ -12,11 +12,14 @@ import itertools
 import threading
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias
 
 import ray
 import ray.train
+from ray.exceptions import RayActorError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from baldistill.storage import Storage
 
@@ -86,7 +89,9 @@ class _Group:
     def __init__(self, number: int, worker: Mapping[str, float], scratch: Storage) -> None:
         from ray.train.torch import TorchTrainer  # imports torch
 
-        self._jobs = ray.remote(num_cpus=0)(_Jobs).remote()
+        # beside the driver, so that it is lost with the driver alone
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        self._jobs = ray.remote(num_cpus=0)(_Jobs).options(scheduling_strategy=here).remote()
         self._count = 0
         self._is_busy = False
         self._error: BaseException | None = None
@@ -131,8 +136,9 @@ class _Group:
 
     def close(self) -> None:
         if self._is_busy and self.is_alive:  # as after Ctrl-C, which shall not wait
-            for worker in ray.get(self._jobs.workers.remote()):
-                ray.kill(worker)
+            with suppress(RayActorError):
+                for worker in ray.get(self._jobs.workers.remote()):
+                    ray.kill(worker)
         elif self.is_alive:
             self._jobs.give.remote([None])
             self._thread.join(_END_SECONDS)

@@ -12,6 +12,8 @@ from baldistill.teacher.parsing import NO_THOUGHTS, Thoughts
 
 Outcome: TypeAlias = Literal["answered", "rejected", "refused"]
 
+UNCHECKED = "a cap refused its check"
+"""Why an answer is neither accepted nor rejected: with a higher cap its check is made."""
 RETRY_TEMPERATURE = 0.7  # asking a greedy teacher again would give the same answer
 
 

@@ -15,7 +15,7 @@ from baldistill.errors import ConfigError
 from baldistill.generation.types import Message, Prompt, Sampling
 from baldistill.storage import Storage
 from baldistill.teacher.parsing import NewExample, target_text
-from baldistill.teacher.question import RETRY_TEMPERATURE, Answer, Question
+from baldistill.teacher.question import RETRY_TEMPERATURE, UNCHECKED, Answer, Question
 from baldistill.teacher.teacher import Teacher
 from baldistill.teacher.verdict import Score, read_verdict, verdict_schema
 
@@ -142,7 +142,7 @@ class RubricJudge:
         ]
         verdicts = dict(zip(written, self.judge(texts, stage=stage), strict=True))
         reasons = {
-            name: verdict.fault or "not judged"
+            name: verdict.fault or UNCHECKED
             for name, verdict in verdicts.items()
             if verdict.fault or verdict.refused
         }

@@ -28,7 +28,7 @@ from baldistill.generation.types import Sampling
 from baldistill.records import AnnotatedExample, RejectedAnswer, digest
 from baldistill.teacher.judge import Judge
 from baldistill.teacher.parsing import EXAMPLE_SCHEMA, NewExample, parse_solution
-from baldistill.teacher.question import RETRY_TEMPERATURE
+from baldistill.teacher.question import RETRY_TEMPERATURE, UNCHECKED
 from baldistill.teacher.recorded import RECORDED_SAMPLING
 from baldistill.teacher.rubric_judge import RubricJudge
 from baldistill.teacher.tail_domain import TailDomain
@@ -164,6 +164,8 @@ class _Writer:
             # judged again: an example accepted in this round may be its duplicate
             reason = self._fault(domain, answer, example)
             reason = reason or unfit.get(answer.request_id)
+            if reason == UNCHECKED:  # the call keeps its unit, as of an explained example
+                continue
             if reason is None and example is not None:
                 self.domains[domain].existing.add(example.question)
                 self.result.annotated.append(self._annotated(domain, example, answer))
@@ -225,7 +227,8 @@ class _Writer:
     def _unverified(self, written: Mapping[str, tuple[str, NewExample]]) -> dict[str, str]:
         """Let new questions be solved unaided; return why some have no majority.
 
-        An example whose solution a cap refuses is not verified, and the cap ends the work.
+        Where a cap refuses a solution that could decide, the example is unchecked, and the cap ends
+        the work.
 
         Args:
             written: Domain and example by the id of the request that wrote them.
@@ -249,10 +252,11 @@ class _Writer:
                 domain, example = written[name]
                 agrees = self.judge.agrees(example, domain, solution.text)
                 num_agreed[name] += agrees is True
-                if agrees is None:
+                if agrees is None and reasons[name] != UNCHECKED:
                     reasons[name] = f"not verified: {NOT_COMPARED}"
                 if solution.outcome == "refused":
                     self.result.refused = solution.reason
+                    reasons[name] = UNCHECKED
         return {
             name: reasons[name]
             for name, number in num_agreed.items()

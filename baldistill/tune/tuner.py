@@ -12,6 +12,7 @@ from baldistill.answers.store import ResponseStore
 from baldistill.commands.inputs import validated_corpus
 from baldistill.commands.plan import plan_run
 from baldistill.config import Config
+from baldistill.data.summary import CorpusSummary
 from baldistill.errors import MissingPackageError, UserError
 from baldistill.placement.engines import Engines, base_student
 from baldistill.placement.parallel_runs import num_parallel_runs
@@ -21,7 +22,7 @@ from baldistill.records import digest
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
 from baldistill.teacher.in_flight import start_in_flight
-from baldistill.tune.plan import SweepPlan
+from baldistill.tune.plan import SweepPlan, for_trial
 from baldistill.tune.record import TrialRecord, read_records, run_folder
 from baldistill.tune.search import RecordedSearch
 from baldistill.tune.space import Space
@@ -103,7 +104,7 @@ class Forecast:
 
     def __init__(self, folder: Storage, plan: SweepPlan, cluster: Cluster, width: int) -> None:
         self._folder, self._plan, self._cluster, self._width = folder, plan, cluster, width
-        self._counts: dict[str, dict[str, int]] = {}
+        self._corpora: dict[str, CorpusSummary] = {}
 
     def __call__(self, record: TrialRecord, config: Config) -> int:
         """Return the most teacher calls of a trial; 0 without a cap.
@@ -117,12 +118,14 @@ class Forecast:
         if config.budget.calls is not None:
             return config.budget.calls
         corpus = digest({"data": config.data.model_dump(mode="json"), "seed": config.seed})
-        if corpus not in self._counts:  # read it into the folder where the trial will find it
+        if corpus not in self._corpora:  # read it into the folder where the trial will find it
             storage = run_folder(self._folder, record.name)
-            _, summary = validated_corpus(config, storage, Display(quiet=True))
-            self._counts[corpus] = summary.counts
-        placement = place(config, self._cluster)
-        return plan_run(config, self._counts[corpus], placement).calls_at_most
+            _, self._corpora[corpus] = validated_corpus(config, storage, Display(quiet=True))
+        placement, sizes = place(config, self._cluster), self._corpora[corpus]
+        planned = plan_run(
+            for_trial(config, None), sizes.counts, placement, evaluated=sizes.evaluation_counts
+        )
+        return planned.calls_at_most
 
 
 def _engines(plan: SweepPlan, folder: Storage, width: int, cluster: Cluster) -> list[Engines]:

@@ -500,6 +500,10 @@ def test_another_model_votes_under_the_same_caps_at_its_own_price(lab: Lab) -> N
     assert run().refused == "calls"
     assert len(lab.calls()) == 16 + 11
 
+    lab.caps = Caps(examples=200)  # the stage goes on, and what no vote had judged is not lost
+    assert run() == result
+    assert len(lab.calls()) == 16 + 16
+
 
 class EvenOnes:
     """A window that keeps examples whose answers are even numbers, and remembers what it saw."""
