@@ -115,7 +115,10 @@ class Context:
         """Who trains. They stay for the next stage where engines may stay beside them."""
         if self._workers is None:
             placement = self.engines.placement
-            keep = placement.keep_workers
+            this = ray.get_runtime_context()
+            # Runs side by side, in tasks and trials, would wait for each other's idle workers.
+            is_alone = this.get_task_id() is None and this.get_actor_id() is None
+            keep = placement.keep_workers and is_alone
             self._workers = Workers(
                 placement.num_workers, placement.worker, self.storage, keep=keep
             )

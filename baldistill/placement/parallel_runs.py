@@ -76,8 +76,6 @@ def _steps(placement: Placement) -> Iterator[list[Demand]]:
     training = [Demand("training", placement.worker, placement.num_workers)]
     if placement.take_turns:
         yield from ([*asking, RAY_DATA], [*answering, RAY_DATA], training)
-    elif placement.keep_workers:  # training workers that wait for the next stage hold their place
-        yield [*asking, *answering, *training, RAY_DATA]
     else:
         yield from ([*asking, *answering, task] for task in (RAY_DATA, *training))
 

@@ -17,6 +17,7 @@ from servers.fault_server import running
 from servers.judging import JudgingServer
 
 from baldistill.answers.store import ResponseStore
+from baldistill.commands.evaluate import evaluate
 from baldistill.commands.judge_check import judge_check
 from baldistill.commands.run import run
 from baldistill.config import Config
@@ -92,6 +93,9 @@ def test_a_run_teaches_what_the_judge_accepts(
         shutil.rmtree(folder / "_commits" / "stages")
         (folder / "metrics.json").unlink()
         again = run(settings, run_dir=folder, engines=engines, quiet=True)
+        (tmp_path / "rubric.md").unlink()  # the run has kept its text
+        looked = evaluate(str(folder), run_dir=tmp_path / "looked", engines=engines, quiet=True)
+    assert looked.metrics["macro"] == result.metrics["macro"]
     assert (serving.judged, serving.taught) == asked
     assert decided(folder) == first
     assert again.metrics["budget"] == result.metrics["budget"]
