@@ -93,8 +93,8 @@ def test_a_run_teaches_what_the_judge_accepts(
         shutil.rmtree(folder / "_commits" / "stages")
         (folder / "metrics.json").unlink()
         again = run(settings, run_dir=folder, engines=engines, quiet=True)
-        (tmp_path / "rubric.md").unlink()  # the run has kept its text
-        looked = evaluate(str(folder), run_dir=tmp_path / "looked", engines=engines, quiet=True)
+    (tmp_path / "rubric.md").unlink()  # the run has kept its text
+    looked = evaluate(str(folder), run_dir=tmp_path / "looked", quiet=True)
     assert looked.metrics["macro"] == result.metrics["macro"]
     assert (serving.judged, serving.taught) == asked
     assert decided(folder) == first
