@@ -21,6 +21,7 @@ STARTS_RAY = (
     "preview",
     *("run", "plan", "compare", "sweep"),
     *("data describe", "data validate", "data domains", "data make"),
+    "judge check",
 )
 
 
@@ -29,8 +30,8 @@ def commands() -> dict[str, dict[str, Any]]:
     group: Any = get_command(app)
     found: dict[str, Any] = {}
     for name, command in group.commands.items():
-        if name == "data":
-            found |= {f"data {sub}": below for sub, below in command.commands.items()}
+        if below := getattr(command, "commands", None):  # a group, such as `data`
+            found |= {f"{name} {sub}": one for sub, one in below.items()}
         else:
             found[name] = command
     return {
@@ -51,6 +52,7 @@ def test_every_command_has_the_options_that_make_sense_for_it() -> None:
         assert "--json" in options, name
         assert ("--address" in options) == ("--verbose" in options) == (name in STARTS_RAY), name
         has_folder = name in ("run", "plan", "compare", "sweep", "preview", "evaluate", "doctor")
+        has_folder |= name == "judge check"
         assert ("--run-dir" in options) == has_folder, name
 
 
