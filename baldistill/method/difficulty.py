@@ -19,6 +19,7 @@ from baldistill.config import Config
 from baldistill.method.context import Context
 from baldistill.records import DIFFICULTY, EXAMPLES
 from baldistill.run_folder.layout import StageLayout
+from baldistill.run_folder.steps import read_marker
 from baldistill.student.answer import conclusion_of, mark, respond
 from baldistill.student.score import RIGHT, SAMPLE_TEMPERATURE
 from baldistill.teacher.parsing import NewExample
@@ -37,7 +38,9 @@ class Difficulty:
     def __init__(self, context: Context, stage: int) -> None:
         """Begin with what the stage found out before it was interrupted."""
         self._context, self._stage = context, stage
-        self._folder = StageLayout(stage).difficulty
+        # Another student, as after a repair of its stage, answers anew.
+        trained = read_marker(context.storage, StageLayout(stage - 1).step("student"))
+        self._folder = f"{StageLayout(stage).difficulty}/{(trained or {}).get('key', 'unknown')}"
         files = context.storage.files(self._folder)
         self._num_files = len(files)
         self._solved: dict[str, float] = {}

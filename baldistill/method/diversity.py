@@ -78,27 +78,55 @@ def thin(context: Context, plan: StagePlan, ranked: pa.Table) -> tuple[pa.Table,
         The same rows, and how many were embedded.
     """
     pools = wanted_and_pool(context.config, plan)
-    domains = np.array(ranked["domain"].to_pylist(), dtype=object)
+    places = _places(ranked)
     order = np.arange(len(ranked))
     work: list[tuple[str, np.ndarray, int]] = []
     for domain, (wanted, most) in pools.items():
-        rows = np.flatnonzero(domains == domain)
+        rows = places.get(domain, order[:0])
         if wanted < min(most, len(rows)):
             work.append((domain, rows, wanted))
+    known = None
+    if work and context.config.selection.diversity in _LOOKS_BACK:
+        before = annotated_before(context.storage, plan.stage)
+        known = before.filter(pc.equal(before["source"], "real"))
     embedded = 0
     total = sum(min(pools[domain][1], len(rows)) for domain, rows, _ in work)
     with context.display.task("embed candidates", total) as task:
         for domain, rows, wanted in work:
             best = rows[: pools[domain][1]]
-            chosen = best[_choose(context, plan.stage, domain, ranked.take(best), wanted)]
+            earlier = None
+            if known is not None:
+                earlier = known.filter(pc.equal(known["domain"], domain))
+            chosen = best[_choose(context, plan.stage, domain, ranked.take(best), wanted, earlier)]
             order[rows] = np.r_[chosen, rows[~np.isin(rows, chosen)]]
             embedded += len(best)
             task.update(embedded)
     return ranked.take(order), embedded
 
 
-def _choose(context: Context, stage: int, domain: str, best: pa.Table, wanted: int) -> list[int]:
-    """Return the places of those candidates of a domain that are to be annotated first."""
+def _places(ranked: pa.Table) -> dict[str, np.ndarray]:
+    """Return the rows of each domain, in their order."""
+    if not len(ranked):
+        return {}
+    codes = ranked["domain"].combine_chunks().dictionary_encode()
+    numbers = codes.indices.to_numpy()
+    rows = np.argsort(numbers, kind="stable")
+    ends = np.cumsum(np.bincount(numbers, minlength=len(codes.dictionary)))
+    return dict(zip(codes.dictionary.to_pylist(), np.split(rows, ends[:-1]), strict=True))
+
+
+def _choose(
+    context: Context,
+    stage: int,
+    domain: str,
+    best: pa.Table,
+    wanted: int,
+    earlier: pa.Table | None,
+) -> list[int]:
+    """Return the places of those candidates of a domain that are to be annotated first.
+
+    `earlier` are its real examples that were annotated before, for what looks back at them.
+    """
     by, kind = context.config.selection.by, context.config.selection.diversity
     model = context.student(stage - 1) if by == "student" else ModelRef(by)
     pool, prompts = context.engines.student(model), context.student_prompts
@@ -111,9 +139,8 @@ def _choose(context: Context, stage: int, domain: str, best: pa.Table, wanted: i
             return by_cluster(embedded.mean, wanted, seed)
         case "badge":
             return badge(embedded.last, embedded.residual(), wanted, seed)
-    before = annotated_before(context.storage, stage)
-    is_known = pc.and_(pc.equal(before["domain"], domain), pc.equal(before["source"], "real"))
-    known = _embed(before.filter(is_known), pool, prompts, like=embedded)
+    assert earlier is not None
+    known = _embed(earlier, pool, prompts, like=embedded)
     if kind == "coreset":
         return k_center_greedy(embedded.mean, wanted, known.mean)
     return by_contrast(embedded, known, wanted)

@@ -15,6 +15,7 @@ from baldistill.generation.transformers import TransformersEngine
 from baldistill.generation.types import ModelRef, Sampling
 from baldistill.method.difficulty import TOO_EASY, TOO_HARD, Difficulty, uses_window
 from baldistill.records import seed_for
+from baldistill.run_folder.layout import StageLayout, marker
 from baldistill.storage import Storage
 from baldistill.teacher.parsing import NewExample
 from baldistill.teacher.prompts import load_prompts
@@ -42,6 +43,11 @@ def context_of(folder: Path, engine: Any, **window: float) -> Any:
     )
 
 
+def mark_student(storage: Storage, key: str) -> None:
+    """Say that stage 1 has trained a student."""
+    storage.write_json(marker(StageLayout(1).step("student")), {"key": key})
+
+
 def written() -> dict[str, tuple[str, NewExample]]:
     rng, found = random.Random(0), {}
     for number, domain in enumerate(sorted(DOMAINS)[:6]):
@@ -53,11 +59,12 @@ def written() -> dict[str, tuple[str, NewExample]]:
 
 def test_shares_decide_and_are_kept(tmp_path: Path, teacher: TransformersEngine) -> None:
     context = context_of(tmp_path, teacher, low=0.25, high=0.75, samples=4)
+    mark_student(context.storage, "first")
     examples = written()
     found = Difficulty(context, 2).outside(examples)
     solved = {
         row["request_id"]: row["solved"]
-        for row in context.storage.read_table("stages/02/difficulty").to_pylist()
+        for row in context.storage.read_table("stages/02/difficulty/first").to_pylist()
     }
     assert solved.keys() == examples.keys()
     assert {share * 4 % 1 for share in solved.values()} == {0.0}
@@ -73,12 +80,17 @@ def test_shares_decide_and_are_kept(tmp_path: Path, teacher: TransformersEngine)
     new = {"new": next(iter(examples.values()))}
     later = Difficulty(context, 2)
     later.outside(examples | new)
-    assert len(context.storage.files("stages/02/difficulty")) == 2
-    assert context.storage.read_table("stages/02/difficulty/000001.parquet").num_rows == 1
+    assert len(context.storage.files("stages/02/difficulty/first")) == 2
+    assert context.storage.read_table("stages/02/difficulty/first/000001.parquet").num_rows == 1
 
     # the bounds belong to the window
     wide = context_of(tmp_path, None, low=0.0, high=1.0)
     assert Difficulty(wide, 2).outside(examples) == {}
+
+    # what one student solves says nothing of the next, which was trained at the same place
+    mark_student(context.storage, "second")
+    Difficulty(context, 2).outside(new)
+    assert context.storage.read_table("stages/02/difficulty/second").num_rows == 1
 
 
 def test_there_is_no_window_before_there_is_a_student() -> None:
