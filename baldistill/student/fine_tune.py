@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 import ray.train
+from ray.exceptions import RayActorError
 
 from baldistill.config import StudentConfig
 from baldistill.core.domain_weights import row_weights
@@ -111,7 +112,7 @@ def _train_with_retries(work: _Work, workers: Workers) -> Any:
     several workers such an error counts as a lost worker. It is tried again as long as there are
     new checkpoints, and twice without one.
     """
-    lost = lost_worker_errors()
+    lost = (*lost_worker_errors(), RayActorError)
     if workers.number > 1:
         lost = (*lost, RuntimeError)
     attempt, again = 0, ""
@@ -125,8 +126,9 @@ def _train_with_retries(work: _Work, workers: Workers) -> Any:
             work.on_progress(Progress(status=status))
         try:
             return workers.do(partial(_train_on_worker, work))
-        except ray.train.WorkerGroupError as error:
-            causes = list(error.worker_failures.values())
+        except (ray.train.WorkerGroupError, RayActorError) as error:
+            is_group = isinstance(error, ray.train.WorkerGroupError)
+            causes = list(error.worker_failures.values()) if is_group else [error]
             for cause in causes:
                 if isinstance(cause, UserError):
                     raise cause from None

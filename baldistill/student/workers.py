@@ -60,6 +60,7 @@ class Workers:
 
         Raises:
             ray.train.WorkerGroupError: The job failed in a worker, or a worker was lost.
+            ray.exceptions.RayActorError: What hands the jobs out was lost; the workers are ended.
         """
         if self.number == 0:
             return job()
@@ -67,7 +68,11 @@ class Workers:
             self.close()
             self._group = _Group(self.number, self._worker, self._storage.sub(_SCRATCH))
         assert self._group is not None
-        result = self._group.do(job)
+        try:
+            result = self._group.do(job)
+        except RayActorError:
+            self.close()
+            raise
         if not self._keep:
             self.close()
         return result
@@ -89,9 +94,12 @@ class _Group:
     def __init__(self, number: int, worker: Mapping[str, float], scratch: Storage) -> None:
         from ray.train.torch import TorchTrainer  # imports torch
 
-        # beside the driver, so that it is lost with the driver alone
+        # Beside the driver, so that it is lost with the driver alone. An actor that needs nothing
+        # is placed by any node, also by a new one that does not know the driver's node.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        self._jobs = ray.remote(num_cpus=0)(_Jobs).options(scheduling_strategy=here).remote()
+        jobs = ray.remote(num_cpus=0, memory=1)(_Jobs)
+        self._jobs = jobs.options(scheduling_strategy=here).remote()
+        self._workers: list[Any] = []
         self._count = 0
         self._is_busy = False
         self._error: BaseException | None = None
@@ -128,17 +136,20 @@ class _Group:
         self._jobs.give.remote([ray.put(job)])
         result = self._jobs.result.remote(number)
         while not ray.wait([result], timeout=_LOOK_SECONDS)[0]:
+            self._workers = ray.get(self._jobs.workers.remote())
             if not self._thread.is_alive():
                 assert self._error is not None, "workers return when they are told to"
                 raise self._error
+        done = ray.get(result)
         self._is_busy = False
-        return ray.get(result)
+        return done
 
     def close(self) -> None:
         if self._is_busy and self.is_alive:  # as after Ctrl-C, which shall not wait
             with suppress(RayActorError):
-                for worker in ray.get(self._jobs.workers.remote()):
-                    ray.kill(worker)
+                self._workers = ray.get(self._jobs.workers.remote())
+            for worker in self._workers:
+                ray.kill(worker)
         elif self.is_alive:
             self._jobs.give.remote([None])
             self._thread.join(_END_SECONDS)

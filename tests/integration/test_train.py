@@ -7,6 +7,8 @@ import random
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -156,22 +158,38 @@ def test_two_workers_halve_the_steps_and_learn_the_same(tmp_path: Path) -> None:
     weights = load_file(tmp_path / "two/stages/01/student/model.safetensors")
     assert all(tensor.isfinite().all() for tensor in weights.values())
 
-    def kill_once(progress: Progress) -> None:  # in the first worker
-        with (tmp_path / "told").open("a") as file:
-            file.write(f"{progress.status or progress.step}\n")
-        if progress.step == 5 and not (tmp_path / "killed").exists():
-            (tmp_path / "killed").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+    told = tmp_path / "told"
+    told.touch()
 
+    def kill_once(progress: Progress) -> None:  # in the first worker
+        is_first = str(progress.step) not in told.read_text().splitlines()
+        if not progress.status.startswith(("encoding", "taking")):
+            with told.open("a") as file:
+                file.write(f"{progress.status or progress.step}\n")
+        if progress.step == 5 and is_first:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if progress.step == 7 and is_first:
+            time.sleep(300)  # until it is killed, because the actor with the jobs is gone
+
+    def lose_jobs() -> None:
+        while "7" not in told.read_text().splitlines():
+            time.sleep(0.05)
+        assert workers._group is not None
+        ray.kill(workers._group._jobs)
+
+    thread = threading.Thread(target=lose_jobs, daemon=True)
+    thread.start()
     checkpoint = CheckpointConfig(every_steps=3)
     again = tune(
         tmp_path / "again", 2, batch_size=8, checkpoint=checkpoint, on_progress=kill_once,
         workers=workers,
     )  # fmt: skip
-    told = (tmp_path / "told").read_text().splitlines()
-    assert told[0] == "loading the model", "the workers of the first training did the second"
-    assert "a worker was lost: starting 2 training workers" in told
-    assert told[-6:] == ["going on after step 3", *"45678"], "it went on from the checkpoint"
+    thread.join()
+    lost = ["a worker was lost: starting 2 training workers", "loading the model"]
+    assert told.read_text().splitlines() == [
+        "loading the model", *"12345",  # by the workers of the first training
+        *lost, "going on after step 3", *"4567", *lost, "going on after step 6", *"78",
+    ]  # fmt: skip
     workers.close()
     assert not workers.are_waiting
     assert not Storage.open(tmp_path).exists("_train"), "Ray Train's own files"
