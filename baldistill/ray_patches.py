@@ -37,6 +37,8 @@ LOCAL_RAY_SETTINGS = {
     "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
     "NCCL_SOCKET_IFNAME": "lo",
     "VLLM_HOST_IP": "127.0.0.1",
+    # A process that watches for nodes which a cloud takes back. Documented by Ray Train.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 """Environment of the driver, set before it starts a Ray on this machine."""
 
@@ -152,29 +154,87 @@ def without_attendants(logs: bool) -> Iterator[None]:
 
 
 @contextmanager
-def without_statistics() -> Iterator[None]:
-    """Keep Ray Data in the block from gathering figures for a dashboard, which is off.
+def without_data_attendants() -> Iterator[None]:
+    """Keep Ray Data in the block from starting processes that serve nobody on one machine.
 
-    Their actor imports Ray Data in a process of its own, 2 s of a CPU and 180 MiB, and the first
-    pass over the corpus waits for it to name the data set. Not needed once Ray Data starts no
-    `_StatsActor` where there is no dashboard (test_cluster.py).
+    One gathers figures for a dashboard, which is off; one asks an autoscaler for machines. Each
+    imports Ray Data, 2 s of a CPU and 180 MiB, and the first pass over the corpus waits for both.
+    Not needed once Ray Data starts no `_StatsActor` and no `_AutoscalingCoordinatorActor` where
+    there is no dashboard and no autoscaler (test_cluster.py).
     """
+    import ray
+    from ray.data._internal.cluster_autoscaler import ClusterAutoscaler
+    from ray.data._internal.execution import streaming_executor
+    from ray.data._internal.execution.interfaces import ExecutionResources
     from ray.data._internal.stats import _StatsManager
 
-    replaced: dict[str, Any] = {
-        "gen_dataset_id_from_stats_actor": lambda: uuid.uuid4().hex,  # as where it has no actor
-        "register_dataset_to_stats_actor": lambda *_, **__: None,
-        "update_execution_metrics": lambda *_, **__: None,
-        "update_iteration_metrics": lambda *_, **__: None,
-    }
-    usual = {name: vars(_StatsManager)[name] for name in replaced}
+    class OneMachine(ClusterAutoscaler):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._total = ExecutionResources.from_resource_dict(ray.cluster_resources())
+
+        def try_trigger_scaling(self) -> None:
+            pass
+
+        def on_executor_shutdown(self) -> None:
+            pass
+
+        def get_total_resources(self) -> Any:
+            return self._total
+
+    replaced: list[tuple[Any, str, Any]] = [
+        # as where it has no actor
+        (_StatsManager, "gen_dataset_id_from_stats_actor", staticmethod(lambda: uuid.uuid4().hex)),
+        (_StatsManager, "register_dataset_to_stats_actor", staticmethod(lambda *_, **__: None)),
+        (_StatsManager, "update_execution_metrics", staticmethod(lambda *_, **__: None)),
+        (_StatsManager, "update_iteration_metrics", staticmethod(lambda *_, **__: None)),
+        (streaming_executor, "create_cluster_autoscaler", lambda *_, **__: OneMachine()),
+    ]
+    usual = [(owner, name, vars(owner)[name]) for owner, name, _ in replaced]
     try:
-        for name, function in replaced.items():
-            setattr(_StatsManager, name, staticmethod(function))
+        for owner, name, function in replaced:
+            setattr(owner, name, function)
         yield
     finally:
-        for name, method in usual.items():
-            setattr(_StatsManager, name, method)
+        for owner, name, function in usual:
+            setattr(owner, name, function)
+
+
+def without_train_attendants(trainer: Any) -> None:
+    """Keep a trainer of Ray Train from starting processes that serve nobody here.
+
+    One hands out data sets, and the trainer has none. On a Ray without a dashboard two more are
+    left out: one that asks an autoscaler for machines, and one that frees resources once the
+    controller has died, which it asks the dashboard: in vain, and the end of each training would
+    wait 12 s for it to stop. Each takes 2 to 3 s of a CPU, and most are waited for. Not needed once
+    `fit` starts none of them (test_train.py).
+    """
+    from ray._private import ray_constants
+    from ray.experimental.internal_kv import _internal_kv_get
+    from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+    from ray.train.v2._internal.callbacks.placement_group_callback import (
+        PlacementGroupCleanerCallback,
+    )
+    from ray.train.v2._internal.execution.scaling_policy.fixed import FixedScalingPolicy
+
+    class OneMachine(FixedScalingPolicy):  # type: ignore[misc]
+        def after_controller_start(self, train_run_context: Any) -> None:
+            pass
+
+        def _maybe_send_resource_request(self) -> None:
+            pass
+
+    name, namespace = ray_constants.DASHBOARD_ADDRESS, ray_constants.KV_NAMESPACE_DASHBOARD
+    is_alone = not _internal_kv_get(name, namespace=namespace)
+    left_out = (DatasetsCallback, *((PlacementGroupCleanerCallback,) if is_alone else ()))
+    usual = trainer._initialize_and_run_controller
+
+    def run(**parts: Any) -> Any:
+        parts["callbacks"] = [one for one in parts["callbacks"] if not isinstance(one, left_out)]
+        if is_alone:
+            parts["scaling_policy"] = OneMachine(trainer.scaling_config)
+        return usual(**parts)
+
+    trainer._initialize_and_run_controller = run
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     import ray.data
     from rays import started
 
-    from baldistill.ray_patches import without_statistics
+    from baldistill.ray_patches import without_data_attendants
 
     home = os.environ.get("HOME")
     os.environ["HOME"] = str(tmp_path_factory.mktemp("home"))
@@ -55,7 +55,7 @@ def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    with without_statistics():
+    with without_data_attendants():
         yield
     ray.shutdown()
     if home is not None:

@@ -27,7 +27,7 @@ from baldistill.ray_patches import (
     own_token,
     raylet_has_died,
     without_attendants,
-    without_statistics,
+    without_data_attendants,
 )
 
 _LONGEST_FOLDER = 36
@@ -45,7 +45,7 @@ def local_ray(level: int, verbose: bool) -> Iterator[None]:
     set_environment(LOCAL_RAY_SETTINGS)
     with ExitStack() as stack:
         stack.enter_context(own_token())
-        stack.enter_context(without_statistics())
+        stack.enter_context(without_data_attendants())
         arguments = stack.enter_context(on_loopback())
         stack.callback(ray.shutdown)
         options = {"log_to_driver": verbose, "logging_level": level, "include_dashboard": False}

@@ -21,6 +21,7 @@ import ray.train
 from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from baldistill.ray_patches import without_train_attendants
 from baldistill.storage import Storage
 
 Job: TypeAlias = Callable[[], Any]
@@ -117,6 +118,7 @@ class _Group:
                 storage_filesystem=scratch.fs,
             ),
         )
+        without_train_attendants(self._trainer)
         self._thread = threading.Thread(target=self._fit, daemon=True)
         self._thread.start()
 
