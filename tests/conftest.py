@@ -35,8 +35,9 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 # a shell starts what runs in the background without Ctrl-C, and children inherit that
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# as baldistill/placement/cluster.py does it for a Ray of its own
+# as baldistill/placement/local_ray.py does it for a Ray of its own
 os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "300000")
+os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 
 
 @pytest.fixture(scope="session")

@@ -192,6 +192,9 @@ def test_two_workers_halve_the_steps_and_learn_the_same(tmp_path: Path) -> None:
     ]  # fmt: skip
     workers.close()
     assert not workers.are_waiting
+    actors = {actor["ActorClassName"] for actor in ray._private.state.actors().values()}
+    assert not actors & {"PlacementGroupCleaner", "DatasetManager", "PreemptionWatcher"}
+    assert "_AutoscalingCoordinatorActor" not in actors, "nobody here can add a machine"
     assert not Storage.open(tmp_path).exists("_train"), "Ray Train's own files"
     assert again == two
     same = load_file(tmp_path / "again/stages/01/student/model.safetensors")
