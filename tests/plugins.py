@@ -21,6 +21,13 @@ class Words:
         return a.strip().lower() == b.strip().lower()
 
 
+class Failing(Words):
+    """A task type with a defect in what Ray's workers call."""
+
+    def extract(self, text: str, choices: object, question: object) -> str | None:
+        raise KeyError("no such key")
+
+
 PLUGIN = Path(__file__).resolve().parents[1] / "examples" / "plugin"
 
 

@@ -28,7 +28,6 @@ from baldistill.cli import (
     schema,
     sweep,
 )
-from baldistill.core.own_parts import OwnPartError
 from baldistill.disk_errors import disk_problem
 from baldistill.errors import UserError
 from baldistill.masking import masked_text
@@ -97,7 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         _check_encoding(sys.argv[1:] if arguments is None else arguments)
         app(arguments, standalone_mode=True)
-    except (UserError, OwnPartError) as error:
+    except UserError as error:
         typer.echo(visible_lines(masked_text(f"error: {error}")), err=True)
         sys.exit(2)
     except SystemExit as end:

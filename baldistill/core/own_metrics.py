@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from baldistill.core.metrics import Metrics
-from baldistill.core.own_parts import METRICS, OwnPartError, make
+from baldistill.core.own_parts import METRICS, OwnPartError, calling, make
 
 
 def own_metrics(
@@ -20,16 +20,18 @@ def own_metrics(
         counts: Examples of each domain in the training corpus.
 
     Raises:
-        OwnPartError: A class cannot be made, or what it gives is no finite number.
+        OwnPartError: A class cannot be made or fails, or what it gives is no finite number.
     """
     scores = {domain: figure.score for domain, figure in metrics.per_domain.items()}
     sizes = {domain: counts.get(domain, 0) for domain in scores}
     figures = {}
     for name, kind in wanted.items():
-        value = make(kind, {}, "measure", METRICS).measure(dict(scores), dict(sizes))
+        part = make(kind, {}, "measure", METRICS)
+        with calling(kind, "measure"):
+            value = part.measure(dict(scores), dict(sizes))
         try:
             figures[name] = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             figures[name] = math.nan
         if not math.isfinite(figures[name]):
             raise OwnPartError(f"{kind}: measure must return a finite number, not {value!r:.80}")

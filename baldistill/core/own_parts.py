@@ -6,10 +6,14 @@ imported but what a config names, and only when it is used: reading a config imp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
+
+from baldistill.errors import UserError
 
 POLICIES: Final = "baldistill.policies"
 """The group of entry points that are budget policies."""
@@ -21,8 +25,45 @@ TASKS: Final = "baldistill.tasks"
 """The group of entry points that are task types."""
 
 
-class OwnPartError(ValueError):
-    """A user's part cannot be found, or does not do what such a part must do."""
+class OwnPartError(UserError):
+    """A user's part cannot be found, fails, or does not do what such a part must do."""
+
+
+@contextmanager
+def calling(kind: str, method: str) -> Iterator[None]:
+    """Tell the user what a part of theirs raised while it is called.
+
+    Raises:
+        OwnPartError: The part raised an exception; the message has its type, text and line.
+    """
+    try:
+        yield
+    except OwnPartError:
+        raise
+    except Exception as error:
+        raise OwnPartError(f"{kind}: {method} raised {_told(error)}") from error
+
+
+@contextmanager
+def of_example(example_id: str) -> Iterator[None]:
+    """Name the example about which a part of a user's is asked, if the part fails.
+
+    Raises:
+        OwnPartError: The part's error, with the example before it.
+    """
+    try:
+        yield
+    except OwnPartError as error:
+        raise OwnPartError(f"example {example_id}: {error}") from error
+
+
+def _told(error: Exception) -> str:
+    """Say what was raised and where, since the user sees no traceback; and the fix."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"{type(error).__name__}: {error} ({place.filename}, line {place.lineno}): mend the class, "
+        "and give the same command again"
+    )
 
 
 def is_own(kind: str, group: str) -> bool:
@@ -49,6 +90,8 @@ def load(kind: str, group: str) -> Any:
             f"{kind} cannot be imported ({error}): install its package beside baldistill, on each "
             "node that may run the driver"
         ) from error
+    except Exception as error:  # whatever the module does where it is imported
+        raise OwnPartError(f"{kind}: its import raised {_told(error)}") from error
     for attribute in name.split("."):
         if not hasattr(found, attribute):
             raise OwnPartError(f"{kind}: {module} has no {name}")
@@ -72,3 +115,5 @@ def make(kind: str, options: Mapping[str, Any], method: str, group: str) -> Any:
         return found(**options)
     except (TypeError, ValueError) as error:
         raise OwnPartError(f"{kind} refuses its options {dict(options)}: {error}") from error
+    except Exception as error:
+        raise OwnPartError(f"{kind}: __init__ raised {_told(error)}") from error

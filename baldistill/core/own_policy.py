@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from baldistill.core.own_parts import POLICIES, OwnPartError, make
+from baldistill.core.own_parts import POLICIES, OwnPartError, calling, make
 
 if TYPE_CHECKING:
     from baldistill.core.policies import Asked
@@ -81,8 +81,8 @@ def own_quotas(
         The quota of each domain, in the order of their names. One that it does not name has 0.
 
     Raises:
-        OwnPartError: It cannot be made; or its quotas are no whole numbers from 0 on, are of other
-            domains, or do not sum to the budget.
+        OwnPartError: It cannot be made, or fails; or its quotas are no whole numbers from 0 on,
+            are of other domains, or do not sum to the budget.
     """
     measured = MeasuredOwn(policy) if isinstance(policy, OwnPolicy) else policy
     kind = measured.rule.kind
@@ -90,7 +90,8 @@ def own_quotas(
     facts = StageFacts(
         dict(counts), stage, num_stages, budget, dict(measured.answers), dict(measured.trained)
     )
-    given = part.quotas(facts)
+    with calling(kind, "quotas"):
+        given = part.quotas(facts)
     if not isinstance(given, Mapping):
         raise OwnPartError(f"{kind}: quotas must return a mapping of domains, not {given!r:.80}")
     if unknown := sorted(set(given) - set(counts)):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from baldistill.core.own_parts import SCORES, OwnPartError, make
+from baldistill.core.own_parts import SCORES, OwnPartError, calling, make, of_example
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,16 @@ def own_scores(score: OwnScore, candidates: Iterable[Candidate]) -> list[float]:
         A score of each; NaN, which ranks last, where the class gives None.
 
     Raises:
-        OwnPartError: The class cannot be made, or gives something that is no number.
+        OwnPartError: The class cannot be made, fails, or gives something that is no number.
     """
     part = make(score.kind, score.options, "score", SCORES)
-    return [_number(score.kind, part.score(candidate)) for candidate in candidates]
+    values = []
+    for candidate in candidates:
+        with of_example(candidate.example_id):
+            with calling(score.kind, "score"):
+                value = part.score(candidate)
+            values.append(_number(score.kind, value))
+    return values
 
 
 def check_own_score(score: OwnScore) -> None:
@@ -74,7 +80,7 @@ def _number(kind: str, value: Any) -> float:
         return math.nan
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.inf
     if math.isinf(number):
         raise OwnPartError(f"{kind}: score must return a finite number or None, not {value!r:.80}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from baldistill.core.own_parts import TASKS, OwnPartError, is_own, make
+from baldistill.core.own_parts import TASKS, OwnPartError, calling, is_own, make
 
 _FOUND: set[str] = set()
 
@@ -24,9 +24,11 @@ def own_extract(
     """Let a user's class find the answer in a response; None if there is none.
 
     Raises:
-        OwnPartError: The class cannot be made, or gives something that is no text.
+        OwnPartError: The class cannot be made, fails, or gives something that is no text.
     """
-    found = _made(task).extract(text, choices, question)
+    part = _made(task)
+    with calling(task, "extract"):
+        found = part.extract(text, choices, question)
     if found is not None and not isinstance(found, str):
         raise OwnPartError(f"{task}: extract must return a text or None, not {found!r:.80}")
     return found if found and found.strip() else None
@@ -36,9 +38,11 @@ def own_equal(task: str, a: str, b: str) -> bool:
     """Let a user's class say whether two answers are the same.
 
     Raises:
-        OwnPartError: The class cannot be made.
+        OwnPartError: The class cannot be made, or fails.
     """
-    return bool(_made(task).equal(a, b))
+    part = _made(task)
+    with calling(task, "equal"):
+        return bool(part.equal(a, b))
 
 
 def check_own_tasks(tasks: Iterable[str]) -> None:

@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import ray
 
-from baldistill.core.own_parts import OwnPartError
 from baldistill.errors import UserError
 
 Report: TypeAlias = Callable[[int, str], None]
@@ -102,9 +101,8 @@ def counted(
 
         try:
             result = work(batch, report)
-        except (UserError, OwnPartError) as error:
-            told = error if isinstance(error, UserError) else UserError(str(error))
-            ray.get(counter.fail.remote(told))
+        except UserError as error:
+            ray.get(counter.fail.remote(error))
             raise
         ray.get(counter.add.remote(len(batch), name))
         return result

@@ -11,6 +11,7 @@ import pyarrow as pa
 from baldistill.answers.completion import Completion
 from baldistill.config import Config
 from baldistill.core.answers import extract, word_f1
+from baldistill.core.own_parts import of_example
 from baldistill.equality import NOT_COMPARED, is_accepted
 from baldistill.generation.pool import Pool
 from baldistill.generation.types import Prompt, Request, Sampling
@@ -77,7 +78,8 @@ def conclusion_of(
 ) -> str | None:
     """Return the answer that a response to an example comes to; None for none."""
     choices = row["choices"] or prompts.labels_of(row["domain"])
-    return extract(config.task_of(row["domain"]), text, choices, row["question"])
+    with of_example(row["example_id"]):
+        return extract(config.task_of(row["domain"]), text, choices, row["question"])
 
 
 def mark(row: Mapping[str, Any], prediction: str | None, config: Config) -> float | None:
@@ -88,7 +90,8 @@ def mark(row: Mapping[str, Any], prediction: str | None, config: Config) -> floa
     accepted = [row["answer"], *(row.get("alternatives") or ())]
     if task == "qa":
         return max(word_f1(prediction, answer) for answer in accepted)
-    return is_accepted(task, prediction, accepted, row["choices"], row["question"])
+    with of_example(row["example_id"]):
+        return is_accepted(task, prediction, accepted, row["choices"], row["question"])
 
 
 def with_columns(examples: pa.Table, columns: Mapping[str, object], schema: pa.Schema) -> pa.Table:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from baldistill.config import Config
 from baldistill.core.ifd import ifd_batch
+from baldistill.core.own_parts import of_example
 from baldistill.core.student_scores import disagreement, loss_ratio, wrongness
 from baldistill.equality import same_answer
 from baldistill.generation.pool import Pool
@@ -157,7 +158,8 @@ def _disagreement(
     def same(a: str, b: str) -> bool:
         return same_answer(task, a, b, choices, row["question"]) is True
 
-    return disagreement(concluded, same)
+    with of_example(row["example_id"]):
+        return disagreement(concluded, same)
 
 
 def _mean_nll(logprobs: Sequence[npt.NDArray[np.floating]]) -> npt.NDArray[np.float64]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 from baldistill.config import Config
 from baldistill.core.answers import extract, marked_answer, proper_answer
+from baldistill.core.own_parts import of_example
 from baldistill.equality import NOT_COMPARED, is_accepted, same_answer
 from baldistill.records import AnnotatedExample, Example
 from baldistill.teacher.parsing import parse_solution
@@ -46,12 +47,8 @@ class Acceptance:
         task = self.config.task_of(example.domain)
         rationale = self._rationale(example, answer)
         uses_gold = self.config.rationale.accept == "gold"
-        conclusion = extract(
-            task,
-            answer.text,
-            self._choices(example),
-            example.question,
-        )
+        with of_example(example.example_id):
+            conclusion = extract(task, answer.text, self._choices(example), example.question)
         fault = None
         keeps_thoughts = self.config.rationale.keep == "thoughts"
         if keeps_thoughts and answer.thoughts.cut:
@@ -77,7 +74,8 @@ class Acceptance:
             return reading.fault
         task, choices = self.config.task_of(example.domain), self._choices(example)
         question = example.question
-        same = is_accepted(task, reading.conclusion, example.accepted, choices, question)
+        with of_example(example.example_id):
+            same = is_accepted(task, reading.conclusion, example.accepted, choices, question)
         if same is None:
             return answer.because(NOT_COMPARED)
         return None if same else answer.because("wrong conclusion")
@@ -110,7 +108,8 @@ class Acceptance:
     def compare(self, example: Example, a: str | None, b: str | None) -> bool | None:
         """Return whether two answers to an example are the same; None if that stayed open."""
         task = self.config.task_of(example.domain)
-        return same_answer(task, a, b, self._choices(example), example.question)
+        with of_example(example.example_id):
+            return same_answer(task, a, b, self._choices(example), example.question)
 
     def accepted(
         self, example: Example, answer: Answer, conclusion: str | None, attempts: int

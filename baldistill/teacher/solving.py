@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from baldistill.config import Config
 from baldistill.core.answers import extract
 from baldistill.core.ledger import Purpose
+from baldistill.core.own_parts import of_example
 from baldistill.generation.types import Subject
 from baldistill.records import Example
 from baldistill.teacher.question import Answer, Question
@@ -59,7 +60,8 @@ def solve(
         for at, example, answer in zip(pending, asked, answers, strict=True):
             labels = example.choices or teacher.prompts.labels_of(example.domain)
             task = config.task_of(example.domain)
-            conclusion = extract(task, answer.text, labels, example.question)
+            with of_example(example.example_id):
+                conclusion = extract(task, answer.text, labels, example.question)
             if at not in found or answer.text:
                 found[at] = Solved(answer, conclusion)
         pending = [at for at in pending if found[at].conclusion is None]

@@ -13,6 +13,7 @@ from runs import ENGINES
 
 from baldistill.commands.run import run
 from baldistill.config.loading import load_config
+from baldistill.errors import UserError
 from baldistill.placement.engines import Engines
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -67,6 +68,18 @@ def test_an_installed_policy_decides_what_a_run_annotates(
         assert set(plan["quotas"].values()) == {1}, "twelve domains share twelve units"
         rows = pq.read_table(tmp_path / f"run/stages/{stage}/annotated.parquet")
         assert len(set(rows["domain"].to_pylist())) == 12
+
+
+def test_what_a_part_raises_in_a_worker_is_an_error_for_the_user(
+    engines: Engines, tmp_path: Path
+) -> None:
+    options = [*SMALL, "budget.total=0", "evaluation.base_student=true"]
+    config = load_config(None, [*options, "data.task=plugins:Failing"])
+    raised = (
+        r"^example \S+: plugins:Failing: extract raised KeyError: 'no such key' \(.*plugins\.py"
+    )
+    with pytest.raises(UserError, match=raised):
+        run(config, run_dir=tmp_path / "run", engines=engines, quiet=True)
 
 
 def test_a_policy_may_ask_how_the_student_does(

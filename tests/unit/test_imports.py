@@ -8,7 +8,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "baldistill"
 ROWS = (
-    {"core", "disk_errors", "errors", "local_disk", "masking", "object_stores", "processes"}
+    {"errors"},
+    {"core", "disk_errors", "local_disk", "masking", "object_stores", "processes"}
     | {"ray_patches", "visible", "yaml12"},
     {"equality", "private_folder", "uris"},
     {"bundled", "methods", "records", "storage", "terminal"},
@@ -25,7 +26,7 @@ ROWS = (
     {"cli"},
 )
 NARROWER = {
-    "core": set(),
+    "core": {"errors"},
     "records": set(),
     "bundled": set(),
     "report": {"core", "equality", "errors", "run_folder", "storage", "terminal", "visible"},

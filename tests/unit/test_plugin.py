@@ -24,13 +24,17 @@ from baldistill.core.own_metrics import check_own_metrics, own_metrics
 from baldistill.core.own_parts import OwnPartError
 from baldistill.core.own_score import Candidate, OwnScore, own_scores
 from baldistill.equality import is_accepted
-from baldistill.errors import ConfigError
+from baldistill.errors import ConfigError, UserError
 from baldistill.method.plan import plan_all
 from baldistill.method.select import _score_by_own
-from baldistill.records import SCORED
+from baldistill.records import SCORED, Example
 from baldistill.storage import Storage
+from baldistill.student.answer import conclusion_of, mark
+from baldistill.teacher.acceptance import Acceptance
 from baldistill.teacher.judge import Judge
 from baldistill.teacher.parsing import NewExample
+from baldistill.teacher.prompts import load_prompts
+from baldistill.teacher.question import Answer
 
 COUNTS = {"a": 700, "b": 200, "c": 60, "d": 30, "e": 10}
 
@@ -182,6 +186,87 @@ def test_an_installed_score_ranks_candidates(kind: str, tmp_path: Path) -> None:
     }
     assert np.isnan(found["9"])
     assert np.isnan(found["failed"])
+
+
+class Raising:
+    """A part of each kind that has a defect."""
+
+    def __init__(self, **options: object) -> None:
+        if "made" in options:
+            raise RuntimeError("not made")
+
+    def quotas(self, stage: object) -> object:
+        raise KeyError("quotas")
+
+    def measure(self, scores: object, counts: object) -> object:
+        raise ZeroDivisionError("measure")
+
+    def score(self, candidate: object) -> object:
+        raise AttributeError("score")
+
+    def extract(self, text: str, choices: object, question: object) -> str | None:
+        if "harm" in text:
+            raise IndexError("extract")
+        return text
+
+    def equal(self, a: str, b: str) -> bool:
+        raise TypeError("equal")
+
+
+def told(name: str, method: str, kind: str) -> str:
+    """Return what must be said of an error: part, method, type, text, line and fix."""
+    return (
+        rf"{name}{__name__}:Raising: {method} raised {kind}: \W?{method}\W? "
+        rf"\(.*test_plugin\.py, line \d+\): mend the class, and give the same command again"
+    )
+
+
+def test_what_a_part_raises_is_an_error_for_the_user() -> None:
+    part = f"{__name__}:Raising"
+    config = load_config(None, [f"budget.policy={part}"])
+    with pytest.raises(ConfigError, match=told("budget.policy: ", "quotas", "KeyError")):
+        plan_all(config, COUNTS)
+    metrics = over_domains("accuracy", {"a": DomainScore(0.9, 10)}, 0.9, COUNTS, {"a"})
+    with pytest.raises(UserError, match=told("", "measure", "ZeroDivisionError")):
+        own_metrics({"mine": part}, metrics, COUNTS)
+    candidate = Candidate("e-7", "a", "Q?", "A", "R", 1, None, None, None, None)
+    with pytest.raises(UserError, match=told("example e-7: ", "score", "AttributeError")):
+        own_scores(OwnScore(part), [candidate])
+    options = f"{{kind: '{part}', options: {{made: 1}}}}"
+    config = load_config(None, [f"selection.metric={options}"])
+    with pytest.raises(
+        ConfigError, match=r"selection\.metric: .*__init__ raised RuntimeError: not"
+    ):
+        check_own_parts(config)
+
+
+def test_what_a_task_type_raises_names_the_example() -> None:
+    config = load_config(None, [f"data.task={__name__}:Raising"])
+    row = {"example_id": "e-7", "domain": "a", "question": "Q?", "answer": "A", "choices": None}
+    prompts = load_prompts("compact", model="bundled")
+    extracting = told("example e-7: ", "extract", "IndexError")
+    comparing = told("example e-7: ", "equal", "TypeError")
+    with pytest.raises(UserError, match=extracting):
+        conclusion_of(row, "harm", prompts, config)
+    with pytest.raises(UserError, match=comparing):
+        mark(row, "A", config)
+    example, acceptance = Example("e-7", "a", "Q?", "A"), Acceptance(config, prompts)
+    with pytest.raises(UserError, match=extracting):
+        acceptance.fault(example, Answer("r", "answered", "harm"))
+    with pytest.raises(UserError, match=comparing):
+        acceptance.fault(example, Answer("r", "answered", "Why.\nAnswer: A"))
+    with pytest.raises(UserError, match=comparing):
+        acceptance.compare(example, "A", "B")
+
+
+def test_what_its_module_raises_is_an_error_for_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "module_with_a_defect.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    with pytest.raises(ConfigError, match=r"its import raised ZeroDivisionError: .*, line 1"):
+        check_own_parts(load_config(None, ["data.task=module_with_a_defect:Name"]))
 
 
 class Broken:
