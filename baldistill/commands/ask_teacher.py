@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import ray
 
 from baldistill.answers.store import ResponseStore
-from baldistill.config import Config, StudentConfig
+from baldistill.config import Config
 from baldistill.config.loading import load_config
 from baldistill.core.ledger import Caps
 from baldistill.core.own_task import is_own_task
 from baldistill.data.labels import label_sets
+from baldistill.generation.pool import Pool
 from baldistill.placement.cluster import connected
-from baldistill.placement.engines import Engines
-from baldistill.placement.resources import place
+from baldistill.placement.engines import asked_alone
 from baldistill.placement.storage_check import check_storage_is_shared
 from baldistill.records import Example
 from baldistill.run_folder import layout
@@ -93,8 +93,6 @@ def opened_teacher(
     config = load_config(storage.uri_of(layout.CONFIG))
     if any(map(is_own_task, config.tasks)):
         check_code_is_safe(storage, config)
-    # where the student is, and what trained it, may be another machine's matter
-    alone = config.model_copy(update={"student": StudentConfig(num_workers=0)})
     with ExitStack() as stack:
         stack.enter_context(only_run_in(storage))
         answers = Storage.open(store) if store else storage.sub(layout.RESPONSES)
@@ -103,21 +101,26 @@ def opened_teacher(
         cluster = stack.enter_context(connected(address, verbose=verbose))
         check_storage_is_shared(storage)
         responses = ResponseStore(answers)
-        engines = stack.enter_context(closing(Engines(alone, place(alone, cluster), responses)))
+        tiers = range(len(config.teacher.tiers))
+        pools = stack.enter_context(asked_alone(config, cluster, responses, tiers))
         budget, prices = config.budget, tuple(tier.prices for tier in config.models_asked)
         caps = Caps(budget.total, budget.calls, budget.tokens, budget.cost)
         ledger = start_ledger(storage.sub(layout.LEDGER), responses, caps, prices)
         stack.callback(ray.kill, ledger)
-        yield RunTeacher(config, _teachers(config, folder, engines, ledger, responses))
+        yield RunTeacher(config, _teachers(config, folder, pools, ledger, responses))
 
 
 def _teachers(
-    config: Config, folder: RunFolder, engines: Engines, ledger: object, responses: ResponseStore
+    config: Config,
+    folder: RunFolder,
+    pools: Mapping[int, Pool],
+    ledger: object,
+    responses: ResponseStore,
 ) -> tuple[Teacher, ...]:
     labels = label_sets(config, folder.counts, folder.storage)
     return tuple(
         Teacher(
-            engines.teacher(number),
+            pools[number],
             ledger,
             responses,
             tier,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ from baldistill.core.agreement import Agreement, agreement
 from baldistill.core.ledger import Caps
 from baldistill.data.labelled import LabelledAnswer, read_labelled
 from baldistill.errors import ConfigError, UserError
+from baldistill.generation.pool import Pool
 from baldistill.placement.cluster import connected
-from baldistill.placement.engines import Engines
-from baldistill.placement.resources import place
+from baldistill.placement.engines import asked_alone
 from baldistill.placement.storage_check import check_storage_is_shared
 from baldistill.progress.display import Display
 from baldistill.run_folder import layout
@@ -105,8 +104,9 @@ def judge_check(
         with connected(address, verbose=verbose) as cluster:
             check_storage_is_shared(storage)
             responses = ResponseStore(storage.sub(layout.RESPONSES))
-            with closing(Engines(config, place(config, cluster), responses)) as engines:
-                verdicts = _judge(config, rubric, rows, storage, engines, display)
+            judge = len(config.models_asked) - 1
+            with asked_alone(config, cluster, responses, [judge]) as pools:
+                verdicts = _judge(config, rubric, rows, storage, pools[judge], display)
         result = _compare(config, storage, rows, verdicts)
     show(result, rubric, display)
     return result
@@ -117,7 +117,7 @@ def _judge(
     rubric: Rubric,
     rows: Sequence[LabelledAnswer],
     storage: Storage,
-    engines: Engines,
+    pool: Pool,
     display: Display,
 ) -> list[Verdict]:
     number = len(config.models_asked) - 1
@@ -128,7 +128,7 @@ def _judge(
     try:
         with display.task("judge", len(rows)) as task:
             teacher = Teacher(
-                engines.teacher(number).reporting_to(task.report),
+                pool.reporting_to(task.report),
                 ledger,
                 responses,
                 model,

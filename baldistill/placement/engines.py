@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from operator import attrgetter
 
@@ -15,7 +16,13 @@ from baldistill.errors import UserError
 from baldistill.generation.openai.key import check_key
 from baldistill.generation.pool import Pool, options_for_bundle, result_of
 from baldistill.generation.types import ModelRef
-from baldistill.placement.resources import PLACEMENT_KEYS, Placement, PoolShape
+from baldistill.placement.resources import (
+    PLACEMENT_KEYS,
+    Cluster,
+    Placement,
+    PoolShape,
+    place_asked,
+)
 from baldistill.storage import Storage
 from baldistill.student.packages import check_packages
 
@@ -115,10 +122,8 @@ class Engines:
         if self.placement.take_turns:
             self._close_student()
         if tier not in self._teachers:
-            teacher = self._config.models_asked[tier]
-            model = ModelRef("bundled-teacher" if teacher.model == "bundled" else teacher.model)
-            answers = None if self._responses is None else self._responses.for_engines()
-            self._teachers[tier] = _start(teacher, model, self.placement.teachers[tier], answers)
+            shape = self.placement.teachers[tier]
+            self._teachers[tier] = _start_teacher(self._config, tier, shape, self._responses)
         return self._teachers[tier]
 
     def make_room(self) -> None:
@@ -140,6 +145,30 @@ class Engines:
         if self._student is not None:
             self._student.close()
             self._student = None
+
+
+@contextmanager
+def asked_alone(
+    config: Config, cluster: Cluster, responses: ResponseStore, numbers: Iterable[int]
+) -> Iterator[dict[int, Pool]]:
+    """Start some of `config.models_asked` for a command that needs no other engine.
+
+    Yields:
+        The pools by number; the engines end with the block.
+
+    Raises:
+        UserError: They do not fit side by side, or have no key.
+    """
+    shapes = place_asked(config, cluster, numbers)
+    _check_keys([config.models_asked[number] for number in shapes], [*shapes.values()])
+    pools: dict[int, Pool] = {}
+    try:
+        for number, shape in shapes.items():
+            pools[number] = _start_teacher(config, number, shape, responses)
+        yield pools
+    finally:
+        for pool in pools.values():
+            pool.close()
 
 
 def _asked(config: Config) -> list[int]:
@@ -171,6 +200,16 @@ def _check_keys(teachers: Sequence[EngineConfig], shapes: Sequence[PoolShape]) -
     ]
     for check in checks:
         result_of(check)
+
+
+def _start_teacher(
+    config: Config, number: int, shape: PoolShape, responses: ResponseStore | None
+) -> Pool:
+    """Start one of `config.models_asked`."""
+    teacher = config.models_asked[number]
+    model = ModelRef("bundled-teacher" if teacher.model == "bundled" else teacher.model)
+    answers = None if responses is None else responses.for_engines()
+    return _start(teacher, model, shape, answers)
 
 
 def _start(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from baldistill.config import Config, StudentConfig
@@ -115,10 +115,7 @@ def place(config: Config, cluster: Cluster) -> Placement:
     """
     nodes = nodes_of(config, cluster)
     keys = _teacher_keys(config)
-    teachers = tuple(
-        _pool(key, tier.resources, tier, nodes, tier.model == "bundled")
-        for key, tier in zip(keys, config.models_asked, strict=True)
-    )
+    teachers = tuple(_teacher(config, nodes, number) for number in range(len(keys)))
     engine = _student_engine(config, nodes)
     student = _pool(
         "student.resources",
@@ -157,6 +154,25 @@ def place(config: Config, cluster: Cluster) -> Placement:
     )
 
 
+def place_asked(config: Config, cluster: Cluster, numbers: Iterable[int]) -> dict[int, PoolShape]:
+    """Return the pools of some of `config.models_asked`, where nothing else is to run.
+
+    Args:
+        config: Of a run, whose student and training are left out.
+        cluster: What Ray offers.
+        numbers: Which of `config.models_asked`, counted from 0.
+
+    Raises:
+        ResourceError: They do not fit side by side.
+    """
+    nodes, keys = nodes_of(config, cluster), _teacher_keys(config)
+    pools = {number: _teacher(config, nodes, number) for number in numbers}
+    needed = [pool.demand(keys[number], pool.replicas) for number, pool in pools.items()]
+    if not fits(nodes, needed):
+        raise ResourceError(why_it_does_not_fit(nodes, needed))
+    return pools
+
+
 def nodes_of(config: Config, cluster: Cluster) -> Sequence[Amounts]:
     """Return the nodes that there can be (`cluster.nodes`), or else the nodes that there are."""
     if config.cluster.nodes:
@@ -169,6 +185,12 @@ def _teacher_keys(config: Config) -> list[str]:
     keys = ["teacher.resources"] if len(keys) == 1 else keys
     keys += ["tail.verifier.resources"] * (config.tail.verifier is not None)
     return keys + ["judge.teacher.resources"] * (config.judge is not None)
+
+
+def _teacher(config: Config, nodes: Sequence[Amounts], number: int) -> PoolShape:
+    """Return the pool of one of `config.models_asked`."""
+    key, tier = _teacher_keys(config)[number], config.models_asked[number]
+    return _pool(key, tier.resources, tier, nodes, tier.model == "bundled")
 
 
 def _pool(

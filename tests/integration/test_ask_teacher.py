@@ -36,6 +36,7 @@ def test_it_is_asked_once_within_the_caps(
     shutil.copytree(model_dir("student"), run / "stages/02/student", dirs_exist_ok=True)
     paid = spent(run).total.calls
     options = ["teacher=transformers", "student.response.max_new_tokens=8", *ENGINES]
+    options += ["student.resources.num_cpus=1000"]  # of another machine: its engines are not needed
     config = load_config(run / "config.yaml", [*options, f"budget.calls={paid + 1}"])
     text = dump_config(config)
     (run / "config.yaml").write_text(text)

@@ -146,7 +146,9 @@ def test_a_judge_is_checked_beside_a_person(
     with pytest.raises(UserError, match=r"cap on calls(.|\n)*raise budget\.calls"):
         judge_check(few, path, run_dir=folder, quiet=True)
     assert serving.judged.total() == 3
-    result = judge_check(config(tmp_path, url), path, run_dir=folder, quiet=True)
+    elsewhere = "resources={replicas: 1, num_cpus: 1000}"  # the run itself is on another machine
+    whole = config(tmp_path, url, f"student.{elsewhere}", f"teacher.{elsewhere}")
+    result = judge_check(whole, path, run_dir=folder, quiet=True)
     assert serving.judged.total() == result.spent["calls"] == 5 + 5 + 2 * 5 + 2 * 5
     found = result.agreement
     assert (found.both, found.judge_alone, found.person_alone, found.neither) == (8, 2, 1, 4)

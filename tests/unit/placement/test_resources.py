@@ -11,7 +11,7 @@ import pytest
 from baldistill.config import Config
 from baldistill.config.loading import load_config
 from baldistill.errors import ConfigError, ResourceError
-from baldistill.placement.resources import Cluster, place
+from baldistill.placement.resources import Cluster, place, place_asked
 
 ROOT = Path(__file__).resolve().parents[3]
 A100 = {"CPU": 96.0, "GPU": 8.0, "teacher": 8.0, "accelerator_type:A100": 1.0}
@@ -260,3 +260,26 @@ def test_a_batch_api_is_given_its_rows_at_once() -> None:
     config = config_of("teacher.kind=openai", "teacher.batch_api.rows=5000")
     batch = place(config, Cluster.single(2)).teachers[0]
     assert (batch.batch_size, batch.replicas) == (5000, 1)
+
+
+def test_who_is_asked_alone_needs_no_room_for_anybody_else(tmp_path: Path) -> None:
+    (tmp_path / "rubric.md").write_text("Good is good.")
+    engine = "kind: transformers, model: some/model"
+    config = config_of(
+        f"teacher={{{engine}, resources: {{replicas: 1, num_cpus: 3}}}}",
+        f"judge={{teacher: {{{engine}, resources: {{replicas: 1, num_cpus: 2}}}}, "
+        f"rubric: {tmp_path}/rubric.md}}",
+        "data.task=judged",
+        "student.resources={replicas: 1, num_cpus: 64}",
+        "student.num_workers=64",
+    )
+    machine = Cluster.single(3)
+    with pytest.raises(ResourceError):
+        place(config, machine)
+    for number, cpus in enumerate((3, 2)):
+        pools = place_asked(config, machine, [number])
+        assert {n: (pool.replicas, pool.num_cpus) for n, pool in pools.items()} == {
+            number: (1, cpus)
+        }
+    with pytest.raises(ResourceError, match=r"judge\.teacher\.resources"):
+        place_asked(config, machine, [0, 1])
