@@ -199,12 +199,12 @@ class Example(_Row):
 
     @property
     def accepted(self) -> list[str]:
-        """The gold answer, and what counts as it."""
+        """Return the gold answer and the alternatives that count as correct."""
         return [self.answer, *(self.alternatives or ())]
 
     @property
     def whole_question(self) -> str:
-        """The question, behind what stands before it in a chat."""
+        """Return the question after the earlier turns of its chat."""
         return transcript(self.context, self.question)
 
 

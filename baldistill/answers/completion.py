@@ -58,7 +58,7 @@ class Completion:
 
     @property
     def completion_tokens(self) -> int:
-        """Tokens written, for the ledger."""
+        """Return the number of tokens written, which the ledger counts."""
         return len(self.token_ids) if self.billed_tokens is None else self.billed_tokens
 
     @classmethod

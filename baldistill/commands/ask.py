@@ -68,7 +68,7 @@ class RunStudent:
 
     @property
     def chats(self) -> bool:
-        """Whether earlier questions belong to a prompt: a chat model, or a corpus of chats."""
+        """Return whether a prompt holds earlier questions: of a chat model or a corpus of chats."""
         if self._config.data.columns.messages is not None:
             return True
         name = next(iter(self._counts))

@@ -31,7 +31,7 @@ class Repair:
 
     @property
     def losses(self) -> list[str]:
-        """What going on without the damaged files gives up, each once."""
+        """List, without repeats, what the run loses if it goes on without the damaged files."""
         return list(dict.fromkeys(damage.loss for damage in self.damage))
 
 

@@ -247,7 +247,7 @@ class Config(Section):
 
     @property
     def models_asked(self) -> tuple[TierConfig, ...]:
-        """Every model behind the ledger: the teachers, the verifier of new examples, the judge.
+        """Return every model whose calls the ledger counts: teachers, then verifier, then judge.
 
         The ledger counts them from 1, in this order.
         """
@@ -257,17 +257,17 @@ class Config(Section):
 
     @property
     def teacher_explains(self) -> bool:
-        """Whether a teacher is asked about real examples: for a rationale, or for an answer."""
+        """Return whether a teacher is asked for rationales or answers of real examples."""
         return self.student.target != "label" or self.rationale.accept != "gold"
 
     @property
     def tasks(self) -> tuple[AnyTask, ...]:
-        """All task types that a domain may have."""
+        """Return all task types that a domain may have."""
         return (self.data.task, *self.data.domain_tasks.values())
 
     @property
     def asks_about_evaluation(self) -> bool:
-        """Whether the teacher answers the evaluation set."""
+        """Return whether the teacher answers the evaluation set."""
         return self.evaluation.gold == "teacher" or self.evaluation.teacher
 
     def task_of(self, domain: str) -> AnyTask:

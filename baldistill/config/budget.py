@@ -159,12 +159,12 @@ class SelectionConfig(Section):
 
     @property
     def metric_name(self) -> str:
-        """What the score is called."""
+        """Return the name of the score."""
         return self.metric.kind if isinstance(self.metric, OwnScore) else self.metric
 
     @property
     def reads_states(self) -> bool:
-        """Whether the hidden states of the model that scores are needed."""
+        """Return whether the selection needs the hidden states of the model that scores."""
         return self.diversity not in ("none", "alps")
 
 
@@ -253,7 +253,7 @@ class TailConfig(Section):
 
     @property
     def fills(self) -> tuple[TailFill, ...]:
-        """What a domain gets, in order."""
+        """Return the ways to fill a domain's quota, in the order in which they are tried."""
         return (self.fill,) if isinstance(self.fill, str) else self.fill
 
 

@@ -229,7 +229,7 @@ class DataConfig(Section):
 
     @property
     def evaluates_on_gold(self) -> bool:
-        """Whether the evaluation set has gold answers, which the training rows may lack."""
+        """Return whether the evaluation set has gold answers; the training rows may lack them."""
         own_files = self.evaluation is not None or self.train == "bundled"
         return self.columns.answer is not None or (
             own_files and self.columns.evaluation_answer is not None
@@ -237,7 +237,7 @@ class DataConfig(Section):
 
     @property
     def domain_column(self) -> str | None:
-        """The column that has the domains or names them; None where the questions decide."""
+        """Return the column that decides a row's domain; None where the questions decide."""
         if self.domains is None:
             return self.columns.domain
         return None if self.domains.by == LIKELIHOOD else self.domains.by

@@ -31,7 +31,7 @@ class EngineOptions(Section):
 
     @property
     def gpus_per_replica(self) -> int:
-        """GPUs that one engine needs where the cluster has any."""
+        """Return the GPUs that one engine needs if the cluster has any."""
         return 0
 
     def threads(self, batch_size: int, *, on_gpu: bool) -> int:
@@ -48,7 +48,7 @@ class TransformersOptions(EngineOptions):
 
     @property
     def gpus_per_replica(self) -> int:
-        """GPUs that one engine needs where the cluster has any."""
+        """Return the GPUs that one engine needs if the cluster has any."""
         return 1
 
 
@@ -72,7 +72,7 @@ class VllmOptions(EngineOptions):
 
     @property
     def gpus_per_replica(self) -> int:
-        """GPUs that one engine needs where the cluster has any."""
+        """Return the GPUs that one engine needs if the cluster has any."""
         return self.tensor_parallel_size * self.pipeline_parallel_size
 
     def rows_at_once(self, *, on_gpu: bool) -> int:

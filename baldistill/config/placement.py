@@ -61,7 +61,7 @@ class EngineResources(NodeResources):
 
     @property
     def replica_range(self) -> tuple[int, int] | None:
-        """Fewest and most engines; None is `auto`."""
+        """Return the fewest and the most engines; None is `auto`."""
         if self.replicas == "auto":
             return None
         if isinstance(self.replicas, ReplicaRange):

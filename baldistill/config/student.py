@@ -120,7 +120,7 @@ class StudentConfig(Section):
 
     @property
     def asked(self) -> dict[str, str]:
-        """What decides the student's prompts, for the keys of steps that only ask it."""
+        """Return what decides the student's prompts, for the keys of steps that only ask it."""
         return {"prompts": self.prompts} | ({"target": "both"} if self.target == "both" else {})
 
     @model_validator(mode="after")

@@ -48,22 +48,22 @@ class TeacherOptions(Section):
 
     @property
     def tiers(self) -> tuple[TierConfig, ...]:
-        """The teachers to ask, one after the other while answers fail verification."""
+        """Return the teachers to ask, one after the other while answers fail verification."""
         return (self,)  # type: ignore[return-value]  # every subclass is a TierConfig
 
     @property
     def recorded(self) -> bool:
-        """Whether the teacher only repeats recorded answers, which costs nothing."""
+        """Return whether the teacher only repeats recorded answers, which costs nothing."""
         return False
 
     @property
     def finds_again(self) -> bool:
-        """Whether the engine finds calls again that a crash cut off, so that they are made once."""
+        """Return whether the engine finds calls that a crash cut off and makes none twice."""
         return False
 
     @property
     def identity(self) -> tuple[str, str]:
-        """Engine and model as they stand in a request's id: with all that decides the answers."""
+        """Return engine and model for a request's id; subclasses add what decides answers."""
         return str(getattr(self, "kind", "")), self.model
 
     def signature(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class LocalTeacher(TeacherOptions):
 
     @property
     def identity(self) -> tuple[str, str]:
-        """Engine and model; another chat makes another teacher of it."""
+        """Return engine and model; another chat makes another teacher."""
         kind, model = super().identity
         if not self.chat_template_kwargs:
             return kind, model
@@ -105,7 +105,7 @@ class VllmTeacher(LocalTeacher, VllmOptions):
 
     @property
     def identity(self) -> tuple[str, str]:
-        """Engine and model; an adapter, or no chat template, makes another teacher of it."""
+        """Return engine and model; an adapter, or no chat template, makes another teacher."""
         kind, model = super().identity
         lora = f"+{self.lora}" if self.lora else ""
         plain = "" if self.chat_template else " without chat template"
@@ -129,12 +129,12 @@ class OpenAITeacher(TeacherOptions, OpenAIOptions):
 
     @property
     def finds_again(self) -> bool:
-        """True for the Batch API, which keeps batches and their answers for later."""
+        """Return true for the Batch API, which keeps batches and their answers for later."""
         return self.batch_api is not None
 
     @property
     def identity(self) -> tuple[str, str]:
-        """Engine and model; another server's model of the same name is another teacher."""
+        """Return engine and model; another server's model of the same name is another teacher."""
         model = f"{self.model}@{self.base_url}" if self.base_url else self.model
         decisive = {"api", "bos", "extra_body"}
         changed = self.model_dump(mode="json", include=decisive, exclude_defaults=True)
@@ -146,12 +146,12 @@ class ReplayTeacher(TeacherOptions, ReplayOptions):
 
     @property
     def recorded(self) -> bool:
-        """It costs no call, no token and no money, only units of B."""
+        """Return true: a recording costs no call, no token and no money, only units of B."""
         return True
 
     @property
     def identity(self) -> tuple[str, str]:
-        """Engine and recording; which columns are read decides the answers too."""
+        """Return engine and recording; the columns that are read decide the answers too."""
         columns = self.columns.model_dump(exclude_defaults=True)
         return self.kind, f"{self.path} {columns}" if columns else self.path
 

@@ -85,7 +85,7 @@ def _check(names: Iterable[str], known: frozenset[str], problem: str) -> None:
 
 @functools.cache
 def _known() -> tuple[frozenset[str], frozenset[str]]:
-    """Fields of TrainingArguments, and names of optimisers; empty without transformers."""
+    """Return TrainingArguments' fields and the optimisers' names; empty without transformers."""
     package = importlib.util.find_spec("transformers")
     if package is None or package.origin is None:
         return frozenset(), frozenset()

@@ -25,7 +25,7 @@ class Agreement:
 
     @property
     def count(self) -> int:
-        """How many answers were rated."""
+        """Return the number of rated answers."""
         return self.both + self.judge_alone + self.person_alone + self.neither
 
     @property
@@ -35,7 +35,7 @@ class Agreement:
 
     @property
     def kappa(self) -> float | None:
-        """Cohen's kappa (1960): agreement beyond what two raters of these rates have by chance.
+        """Return Cohen's kappa (1960): agreement beyond what two such raters reach by chance.
 
         1 is full agreement, 0 is chance. None where it is undefined: chance alone agrees fully,
         because both gave one and the same answer throughout.

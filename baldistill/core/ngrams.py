@@ -44,12 +44,12 @@ class HashLists:
 
     @property
     def sizes(self) -> Integers:
-        """The number of hashes of each text, shape (n,)."""
+        """Return the number of hashes of each text, shape (n,)."""
         return np.diff(self.offsets)
 
     @property
     def owners(self) -> Integers:
-        """The text of each hash, shape (k,)."""
+        """Return the index of each hash's text, shape (k,)."""
         return np.repeat(np.arange(len(self)), self.sizes)
 
     def __iter__(self) -> Iterator[list[int]]:

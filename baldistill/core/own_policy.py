@@ -33,7 +33,7 @@ class OwnPolicy:
 
     @property
     def questions(self) -> int:
-        """Real examples of each domain that the student is to answer; 0 asks it nothing."""
+        """Return how many real examples of each domain the student is to answer; 0 for none."""
         return int(self.options.get("questions", 0))
 
 

@@ -40,7 +40,7 @@ class TwoParts:
 
     @property
     def plain_head(self) -> torch.nn.Linear | None:
-        """The head, if it is a linear layer whose output the model leaves as it is."""
+        """Return the head if it is a linear layer whose output the model does not change."""
         config, head = self._model.config.get_text_config(), self._model.get_output_embeddings()
         changed = any(getattr(config, name, None) for name in _CHANGES)
         return head if self.is_split and type(head) is torch.nn.Linear and not changed else None

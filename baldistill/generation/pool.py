@@ -147,7 +147,7 @@ class Pool:
 
     @property
     def feed_size(self) -> int:
-        """Rows that a feeding function should bring at once to keep all engines busy."""
+        """Return how many rows a feeding function should bring at once to keep all engines busy."""
         return 2 * (self.threads + 1) * self.batch_size * len(self.actors)
 
     def feed_sizes(self) -> Iterator[int]:

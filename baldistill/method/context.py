@@ -57,7 +57,7 @@ class Context:
 
     @property
     def response(self) -> Sampling:
-        """How the student writes."""
+        """Return the sampling of the student's responses."""
         chosen = self.config.student.response
         return Sampling(chosen.max_new_tokens, chosen.temperature, chosen.top_p)
 
@@ -67,13 +67,13 @@ class Context:
 
     @property
     def caps(self) -> Caps:
-        """What may be spent."""
+        """Return the caps on what the run may spend."""
         budget = self.config.budget
         return Caps(budget.total, budget.calls, budget.tokens, budget.cost)
 
     @property
     def prices(self) -> tuple[Prices, ...]:
-        """What each teacher costs, the verifier and the judge."""
+        """Return the prices of each teacher, the verifier and the judge."""
         return tuple(model.prices for model in self.config.models_asked)
 
     def teachers(self, on_progress: OnProgress) -> tuple[Teacher, ...]:
@@ -112,7 +112,10 @@ class Context:
 
     @property
     def workers(self) -> Workers:
-        """Who trains. They stay for the next stage where engines may stay beside them."""
+        """Return the workers that train.
+
+        They stay for the next stage where engines may stay beside them.
+        """
         if self._workers is None:
             placement = self.engines.placement
             this = ray.get_runtime_context()

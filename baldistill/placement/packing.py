@@ -38,7 +38,7 @@ class Demand:
 
     @property
     def group(self) -> dict[str, float]:
-        """What one group reserves."""
+        """Return the resources that one group reserves."""
         return {name: amount * self.size for name, amount in self.bundle.items()}
 
 
@@ -117,7 +117,7 @@ class _FreeNode:
 
     @property
     def left(self) -> tuple[float, float]:
-        """GPUs, then CPUs: a process without a GPU goes to nodes without one first."""
+        """Return GPUs, then CPUs: a process without a GPU first goes to nodes without one."""
         return sum(self.gpus), self.rest.get("CPU", 0.0)
 
     def reserve(self, bundle: Amounts) -> bool:

@@ -33,12 +33,12 @@ class Cluster:
 
     @property
     def num_cpus(self) -> float:
-        """CPUs of all nodes."""
+        """Return the CPUs of all nodes."""
         return sum(node.get("CPU", 0.0) for node in self.nodes)
 
     @property
     def num_gpus(self) -> float:
-        """GPUs of all nodes."""
+        """Return the GPUs of all nodes."""
         return sum(node.get("GPU", 0.0) for node in self.nodes)
 
 
@@ -65,12 +65,12 @@ class PoolShape:
 
     @property
     def num_cpus(self) -> float:
-        """CPUs of one engine."""
+        """Return the CPUs of one engine."""
         return self.bundle.get("CPU", 0.0) * self.size
 
     @property
     def num_gpus(self) -> float:
-        """GPUs of one engine."""
+        """Return the GPUs of one engine."""
         return self.bundle.get("GPU", 0.0) * self.size
 
     def demand(self, key: str, count: int) -> Demand:

@@ -46,7 +46,7 @@ class Outcome:
 
     @property
     def calls(self) -> int:
-        """Teacher calls that the run paid for."""
+        """Return the teacher calls that the run paid for."""
         return int(self.metrics["budget"]["total"]["calls"])
 
     def figure(self, name: str) -> float | None:

@@ -47,7 +47,7 @@ class SweepTrial:
 
     @property
     def score(self) -> float:
-        """The mean of the sweep's metrics, by which trials are compared."""
+        """Return the mean of the sweep's metrics, by which trials are compared."""
         return sum(self.scores) / len(self.scores) if self.scores else float("-inf")
 
 

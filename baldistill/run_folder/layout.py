@@ -154,12 +154,12 @@ class StageLayout:
 
     @property
     def annotation(self) -> tuple[str, ...]:
-        """All that the step `annotated` writes."""
+        """Return all files that the step `annotated` writes."""
         return (self.annotated, self.synthesized, self.rejected, self.dropped, self.caps)
 
     @property
     def evaluation(self) -> tuple[str, ...]:
-        """All that the step `metrics` writes."""
+        """Return all files that the step `metrics` writes."""
         return (self.responses, self.metrics)
 
     def step(self, name: StepName) -> str:

@@ -46,7 +46,7 @@ class StageFolder:
 
     @property
     def by_source(self) -> dict[str, int]:
-        """Annotated rows of each source."""
+        """Return the annotated rows of each source."""
         return dict(self.annotation.get("by_source", {}))
 
 
@@ -75,13 +75,13 @@ class RunFolder:
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        """Domain -> examples of the corpus, largest first."""
+        """Return the corpus's examples of each domain, largest domain first."""
         counts = self.corpus.get("counts", {})
         return {domain: counts[domain] for domain in by_size(counts)}
 
     @cached_property
     def head(self) -> frozenset[str]:
-        """The largest domains that together hold `evaluation.head_mass` of the corpus."""
+        """Return the largest domains that together hold `evaluation.head_mass` of the corpus."""
         mass = self.setting("evaluation.head_mass", 0.8)
         return head_domains(self.counts, mass) if self.counts else frozenset()
 
@@ -96,27 +96,27 @@ class RunFolder:
 
     @property
     def name(self) -> str:
-        """The run's name in the config."""
+        """Return the run's name in the config."""
         return str(self.setting("name", "run"))
 
     @property
     def finished(self) -> bool:
-        """Whether `metrics.json` is written."""
+        """Return whether `metrics.json` is written."""
         return bool(self.final)
 
     @property
     def budget(self) -> int:
-        """B, the budget of annotated examples."""
+        """Return B, the budget of annotated examples."""
         return int(self.setting("budget.total", 0))
 
     @property
     def num_stages(self) -> int:
-        """K, the number of stages; 0 if there is nothing to annotate."""
+        """Return K, the number of stages; 0 if there is nothing to annotate."""
         return int(self.setting("stages", 0)) if self.budget else 0
 
     @property
     def distilled(self) -> tuple[StageFolder, ...]:
-        """The stages that have begun, without stage 0."""
+        """Return the stages that have begun, without stage 0."""
         return tuple(stage for stage in self.stages if stage.stage > 0)
 
     def trained_stage(self, stage: int | None = None) -> int:
@@ -135,29 +135,29 @@ class RunFolder:
 
     @property
     def evaluated(self) -> dict[str, dict[str, Any]]:
-        """Metrics by title (`base`, `stage 1`, ...), in order."""
+        """Return the metrics by title (`base`, `stage 1`, ...), in order."""
         return {title(s.stage): s.metrics for s in self.stages if s.metrics}
 
     @property
     def annotated(self) -> int:
-        """Annotated examples of all committed stages, in units of B."""
+        """Return the annotated examples of all committed stages, in units of B."""
         return sum(stage.annotation.get("annotated", 0) for stage in self.stages)
 
     @property
     def seconds(self) -> float:
-        """Time of all committed steps together."""
+        """Return the time of all committed steps together."""
         return self.corpus_seconds + sum(sum(s.seconds.values()) for s in self.stages)
 
     @property
     def measure(self) -> str:
-        """What the evaluation measures: accuracy, F1 (of labels), word F1, or score for a mix."""
+        """Name the evaluation's measure: accuracy, F1 (of labels), word F1, or score for a mix."""
         named = {str(m.get("metric", "accuracy")) for m in self.evaluated.values()} or {"accuracy"}
         measure = _MEASURES.get(named.pop(), "score") if len(named) == 1 else "score"
         return against_teacher(measure) if self.against_teacher else measure
 
     @property
     def against_teacher(self) -> bool:
-        """Whether the teacher's answers stand in for the gold ones of the evaluation set."""
+        """Return whether the evaluation set takes the teacher's answers as gold ones."""
         return bool(self.setting("evaluation.gold", "corpus") == "teacher")
 
 

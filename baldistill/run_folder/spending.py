@@ -43,12 +43,12 @@ class Spending:
 
     @property
     def total(self) -> SpentFigures:
-        """What all requests spent together."""
+        """Return what all requests spent together."""
         return self.summary.total
 
     @property
     def by_teacher(self) -> dict[str, SpentFigures]:
-        """What each teacher spent, in the order of the cascade, without those never asked."""
+        """Return what each teacher that was asked has spent, in the order of the cascade."""
         tiers = self.summary.by_tier
         return {self.teacher(int(tier)): spent for tier, spent in tiers.items()}
 

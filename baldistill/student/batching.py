@@ -133,9 +133,10 @@ def _packed(rows: Sequence[Row], *, flash: bool) -> dict[str, Any]:
 def _targets(
     labels: torch.Tensor, rows: Sequence[Row], widths: Sequence[int]
 ) -> dict[str, torch.Tensor]:
-    """Targets, the flat index of the position that predicts each (the one before it), and weights.
+    """Return targets, the flat index of the position that predicts each, and weights.
 
-    There are weights only if some row has one. A row takes as many positions as its width.
+    The position before a target predicts the target. There are weights only if some row has one.
+    A row takes as many positions as its width.
     """
     following = torch.full_like(labels, IGNORED)
     following[:, :-1] = labels[:, 1:]

@@ -38,7 +38,7 @@ class Lesson:
 
     @property
     def pairs(self) -> list[tuple[Prompt, str]]:
-        """Prompt and target, then those of the explanation if there is one."""
+        """Return prompt and target, then those of the explanation if there is one."""
         first = (self.prompt, self.target)
         return [first] if self.explanation is None else [first, self.explanation]
 

@@ -75,7 +75,7 @@ class TargetLoss(nn.Module):
 
     @property
     def causal(self) -> Any:
-        """The model without peft's wrapper; adapters are modules within."""
+        """Return the model without peft's wrapper; adapters are modules inside the model."""
         model: Any = self.language_model
         return model.get_base_model() if hasattr(model, "get_base_model") else model
 

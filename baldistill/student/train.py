@@ -150,7 +150,7 @@ def _load(init: str, config: StudentConfig) -> tuple[Any, Any]:
 
 
 def _dtype_in_training(config: StudentConfig) -> torch.dtype:
-    """Full fine-tuning keeps float32 weights, and computes in bfloat16 (autocast)."""
+    """Return the weights' type; full fine-tuning keeps float32 (autocast computes in bfloat16)."""
     adapted_in_bf16 = uses_bf16(config) and config.lora is not None
     return torch.bfloat16 if adapted_in_bf16 else torch.float32
 

@@ -81,4 +81,4 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped her
         self._saving.load_random_state()
 
     def _load_scaler(self, checkpoint: str | None) -> None:
-        """There is none: bfloat16 needs no scaled loss."""
+        """Load nothing: bfloat16 needs no scaled loss."""

@@ -53,7 +53,7 @@ class Workers:
 
     @property
     def are_waiting(self) -> bool:
-        """Whether a job can begin without waiting for workers."""
+        """Return whether a job can begin without waiting for workers."""
         return self.number == 0 or (self._group is not None and self._group.is_alive)
 
     def do(self, job: Job) -> Any:

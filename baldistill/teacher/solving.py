@@ -29,7 +29,7 @@ class Solved:
 
     @property
     def left_out(self) -> str | None:
-        """Why there is no answer, for counting; None where there is one."""
+        """Return the reason for a missing answer, to be counted; None if there is an answer."""
         if self.answer.text:
             return None
         reason = str(self.answer.reason or "empty answer")

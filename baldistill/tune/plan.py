@@ -41,7 +41,7 @@ class SweepPlan:
 
     @property
     def num_trials(self) -> int:
-        """The most trials that there can be."""
+        """Return the largest possible number of trials."""
         if self.points is not None:
             return len(self.points)
         assert self.space.trials is not None, "checked by the space"
@@ -49,7 +49,7 @@ class SweepPlan:
 
     @property
     def shares_engines(self) -> bool:
-        """Whether all trials can use the same engines: no parameter changes what engines need."""
+        """Return whether all trials can share engines: no parameter changes what engines need."""
         return not any(
             _covers(key, placed) for key in self.space.parameters for placed in PLACEMENT_KEYS
         )

@@ -48,7 +48,7 @@ class TrialRecord:
 
     @property
     def is_final(self) -> bool:
-        """Whether a resumed sweep leaves the trial as it is; a failed one is tried again."""
+        """Return whether a resumed sweep leaves the trial as it is; it tries a failed one again."""
         return self.standing in ("done", "stopped")
 
 

@@ -1,4 +1,4 @@
-"""Files and functions stay of a size that a reader takes in at once."""
+"""Files and functions stay short enough for a reader; docstrings begin with verbs."""
 
 from __future__ import annotations
 
@@ -23,3 +23,16 @@ def test_no_file_and_no_function_is_too_long() -> None:
                 if lines > LONGEST_FUNCTION:
                     long.append(f"{name}: {node.name} has {lines} lines")
     assert long == []
+
+
+def test_docstrings_of_functions_say_what_to_do_and_not_what_there_is() -> None:
+    """A docstring begins with a verb, so that "Whether ..." and "The ..." are none."""
+    nouns = {"What", "Whether", "How", "Why", "Who", "Where", "Which", "The", "A", "An", "All"}
+    wrong = [
+        f"{path.relative_to(PACKAGE)}: {node.name}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (ast.get_docstring(node) or ".").split()[0] in nouns
+    ]
+    assert wrong == []

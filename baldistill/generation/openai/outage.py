@@ -37,7 +37,7 @@ class Outage:
 
     @property
     def is_down(self) -> bool:
-        """Whether no request is answered.
+        """Return whether the server answers no request.
 
         A server with more requests in flight than refusals since its last answer is only busy: of
         many requests that are sent at once it refuses some, and answers them later.
