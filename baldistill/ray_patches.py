@@ -21,19 +21,21 @@ DRIVER_SETTINGS = {
     # Ray prints "Unhandled error" for results that nobody waits for. Not needed once a run that
     # fails prints its own message alone without this setting.
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
-    # An actor that collects for Ray's makers which operators Ray Data runs: a further process, and
-    # a second or two of a CPU, at each start. Not needed once no `_UsageCollectionActor` appears.
+    # Ray Data starts an actor that reports to Ray's makers which operators are used. The actor
+    # costs a process, and a second or two of a CPU, at each start. Not needed once no
+    # `_UsageCollectionActor` appears.
     "RAY_DATA_USAGE_DISABLED": "1",
 }
 """Environment of the driver, set before it starts or joins a Ray."""
 
 LOCAL_RAY_SETTINGS = {
-    # How long Ray keeps a process without work. By itself Ray ends one after a second as soon as
-    # there are more processes, actors included, than CPUs. On a laptop the engines and the ledger
-    # alone are as many, so each pass over the corpus would start its processes anew: 9 to 25 s a
-    # pass on two busy CPUs, 1 to 3 s with this setting. Not needed once passes are as fast without.
+    # How long Ray keeps a process without work. By default Ray ends an idle process after a second
+    # if there are more processes (actors included) than CPUs. On a laptop the engines and the
+    # ledger are as many, so each pass over the corpus would start its processes anew. A pass took
+    # 9 to 25 s on two busy CPUs, and takes 1 to 3 s with this setting. Not needed once passes are
+    # as fast without.
     "RAY_idle_worker_killing_time_threshold_ms": "300000",
-    # What training workers and vLLM's processes listen on. Documented by torch, NCCL and vLLM.
+    # Training workers and vLLM's processes listen here. Documented by torch, NCCL and vLLM.
     "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
     "NCCL_SOCKET_IFNAME": "lo",
     "VLLM_HOST_IP": "127.0.0.1",
@@ -52,7 +54,7 @@ TUNE_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # documented: only the trackers of the space
     # Tune's newer output cannot be silenced. Not needed once `verbose=0` prints nothing.
     "RAY_AIR_NEW_OUTPUT": "0",
-    # How long Tune waits for a stopped trial, which closes its run before the next one starts.
+    # How long Tune waits until a stopped trial has closed its run; then the next trial starts.
     # Not needed once Tune waits without a limit.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
 }

@@ -94,7 +94,8 @@ def latex_equal(a: str, b: str) -> bool:
             " pip install 'baldistill[math]'",
             name="math_verify",
         ) from error
-    # Its time limits need signals, which only the main thread gets. Without limits it warns once.
+    # math-verify's time limits need signals, which only the main thread gets: we set no limits.
+    # math-verify warns of that, and the next line hides the warning.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     one, other = (
         math_verify.parse("$" + text.replace("π", r"\pi ") + "$", parsing_timeout=None)

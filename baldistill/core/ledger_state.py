@@ -240,7 +240,8 @@ class LedgerState:
         if call != entry.call:  # the settlement freed a call that was not sent: this was answered
             request.freed = call
         self._count_call(request, -1, OpenCall(-tokens, -cost))
-        # A named call is released although another call may have been made: that keeps the unit.
+        # Where a call is released by its name and other calls of the request are open, the request
+        # keeps its unit: one of those calls may have been made.
         is_only_call = not (entry.call and request.bounds)
         if is_only_call and not request.reason and not request.answered:
             request.released = True

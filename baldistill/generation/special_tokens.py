@@ -125,7 +125,8 @@ def _encode_spelling(tokenizer: Any, text: str) -> list[int]:
     ids = _encode(tokenizer, text, split_special_tokens=True)
     if forbidden.isdisjoint(ids):
         return ids
-    # The token is not flagged as special, or the vocabulary has its spelling as a piece of text.
+    # Encode sign by sign, as the whole spelling became a special token: the tokenizer does not flag
+    # the token as special, or the vocabulary has its spelling as a piece of text.
     return [i for sign in text for i in _encode(tokenizer, sign) if i not in forbidden]
 
 

@@ -79,7 +79,7 @@ class Engines:
             [config.models_asked[i] for i in asked], [self.placement.teachers[i] for i in asked]
         )
         teachers = [(config.models_asked[i], partial(self.teacher, i)) for i in asked]
-        # The pool that the run uses first comes last: where pools take turns, the last one stays.
+        # Start last the pool that the run uses first: where pools take turns, the last one stays.
         pools: list[tuple[EngineConfig, Callable[[], Pool]]]
         pools = [*teachers, student] if config.evaluation.base_student else [student, *teachers]
         if not self.placement.take_turns:
@@ -97,7 +97,8 @@ class Engines:
                 self._answer_without_vllm(error, say)
         scores = config.selection.metric != "random" or config.selection.diversity != "none"
         if config.selection.by != "student" and scores:
-            # a model that cannot be loaded is told now; the student's comes back with its first use
+            # Load this model now, so that the user learns at once if it cannot be loaded. The same
+            # engines load the student's model again when the student is first used.
             self.student(ModelRef(config.selection.by)).wait()
 
     def _answer_without_vllm(self, error: UserError, say: Callable[[str], None]) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 from baldistill.visible import visible
 
-# Spreadsheets compute a cell that begins like this, full-width forms too; a number is none of them.
+# A spreadsheet takes a cell for a formula if it begins with one of these signs, in full width too.
+# A number such as -1.5 is no formula.
 _FORMULA = re.compile(r"(?![+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\Z)[=+\-@\uff1d\uff0b\uff0d\uff20]")
 _MARKUP = re.compile(r"(\\*)([|<])")
 

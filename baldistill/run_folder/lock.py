@@ -259,8 +259,8 @@ class _Presence:
                     return
                 self._write("holds")
                 failing = False
-            # What a filesystem raises is its own affair. Others see this run as silent meanwhile;
-            # without this thread they would do so for ever.
+            # A filesystem may raise anything, and this thread must go on: other runs see this run
+            # as silent until the thread writes again.
             except Exception as error:  # noqa: BLE001
                 if not failing:
                     say(f"warning: cannot write to {self.storage.uri}, trying on: {error}")

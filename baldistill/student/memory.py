@@ -24,7 +24,8 @@ def tokens_per_batch(model: Any, config: StudentConfig) -> int:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     text = model.config.get_text_config()
     shards = num_shards() if config.parallel == "fsdp" else 1
-    # of a shared student: embeddings and two layers, whole, in 16 bits, with float32 gradients
+    # FSDP gathers the embeddings and two layers of a shared student as a whole: 2 bytes for each
+    # weight in 16 bits, and 4 for its float32 gradient.
     outside = 2 * text.vocab_size * text.hidden_size
     gathered = 6 * (outside + 2 * parameters // text.num_hidden_layers) if shards > 1 else 0
     return fitting_tokens(

@@ -64,8 +64,8 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped her
         # the mean over workers, which DDP takes of the gradients, becomes the sum
         return model(**inputs) * self.accelerator.num_processes / num_items_in_batch
 
-    # Trainer's own checkpoints pickle, and know no storage but a disk. It calls these at the right
-    # moments, also where it goes on from a folder.
+    # Trainer's own checkpoints use pickle and can only be on a disk. These methods replace them:
+    # Trainer calls them when it saves and when it resumes.
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         self._saving.save()

@@ -95,8 +95,9 @@ class _Group:
     def __init__(self, number: int, worker: Mapping[str, float], scratch: Storage) -> None:
         from ray.train.torch import TorchTrainer  # imports torch
 
-        # Beside the driver, so that it is lost with the driver alone. An actor that needs nothing
-        # is placed by any node, also by a new one that does not know the driver's node.
+        # Place the actor beside the driver, so that it is lost with the driver alone. It asks for a
+        # byte of memory: an actor that needs nothing is placed by any node, also by a new node that
+        # does not know the driver's node.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         jobs = ray.remote(num_cpus=0, memory=1)(_Jobs)
         self._jobs = jobs.options(scheduling_strategy=here).remote()

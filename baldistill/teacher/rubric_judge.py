@@ -179,7 +179,8 @@ class RubricJudge:
         return sampling
 
     def _read(self, answer: Answer) -> Score | None:
-        # an answer that was rejected before a resume is read as before; a failed call has no text
+        # After a resume, an answer that was rejected earlier is read again. The text of a failed
+        # call is empty.
         return read_verdict(answer.text, self.rubric.scale, cut=answer.cut)
 
     def _reject(self, answers: Sequence[Answer]) -> None:

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 ENGINE_DIED = "engine died"
 """The error of a request whose call may have been sent by an engine that died."""
 
-# Of engines that had a request in flight; then it gets no answer. A prompt may exhaust the memory
-# of a model in the engine's own process. The client of a server only waits: when it dies again and
-# again, the cause is mostly elsewhere, and many innocent requests are in flight each time.
+# A request gets no answer after so many engines have died with the request in flight. An engine
+# with the model in its own process may die of the prompt, which exhausts the memory. An engine that
+# only waits for a server seldom dies of a prompt, and many innocent requests are in flight each
+# time: it may die more often.
 _MOST_DEATHS, _MOST_DEATHS_OF_CLIENTS = 4, 10
 _INTERRUPTED_SECONDS = 3.0  # for engines to end, then for the ledger; SIGTERM ends us after 2 s
 

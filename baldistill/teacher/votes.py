@@ -55,7 +55,8 @@ class Poll:
             return
         self.answers.append(answer)
         conclusion = None
-        # an answer that was rejected before a resume is read as before; a failed call has no text
+        # After a resume, an answer that was rejected earlier is read again. A failed call has no
+        # text to read.
         if answer.outcome == "answered" or not answer.failure:
             self.holder = self.holder or answer
             reading = self.acceptance.read(self.example, answer)

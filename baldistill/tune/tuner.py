@@ -71,8 +71,8 @@ def is_finished(plan: SweepPlan, folder: Storage) -> bool:
 def _tuner(setup: Setup, search: RecordedSearch, width: int) -> tune.Tuner:
     """Set up Ray Tune; its state of an earlier start is deleted, and the record replayed."""
     setup.folder.delete(layout.TUNE_STATE)
-    # The process of a trial only waits: its pools and workers take the CPUs. But Ray refuses an
-    # empty placement group.
+    # The process of a trial only waits: the trial's pools and workers take the CPUs. Ray refuses an
+    # empty placement group, so the process asks for one byte of memory.
     nothing = tune.PlacementGroupFactory([{"memory": 1}])
     trainable = tune.with_parameters(run_trial, setup=setup)
     return tune.Tuner(
