@@ -163,7 +163,7 @@ def make(
 
 
 def _config_of(items: list[str] | None) -> Config:
-    """Load the config, or one that reads the data that stands in its place."""
+    """Load the config; where data are named instead, make a config that reads the data."""
     from baldistill.config.loading import load_config
 
     source, overrides = split_items(items)

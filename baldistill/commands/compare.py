@@ -121,7 +121,7 @@ def compare(
 def split_methods(
     config_of: Callable[[str], Config], methods: Sequence[str]
 ) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Tell methods that can run from those that cannot, each with the reason.
+    """Split the methods into those that can run and those that cannot, with the reasons.
 
     Options of the user and of a preset may exclude each other: without gold answers, for example,
     no method can teach labels.

@@ -39,7 +39,7 @@ def own_metrics(
 
 
 def check_own_metrics(wanted: Mapping[str, str]) -> None:
-    """Make each class once, so that one that cannot be made is told before anything is paid.
+    """Make each class once: a class that cannot be made fails before anything is paid.
 
     Raises:
         OwnPartError: As `own_metrics`.

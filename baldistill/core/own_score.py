@@ -67,7 +67,7 @@ def own_scores(score: OwnScore, candidates: Iterable[Candidate]) -> list[float]:
 
 
 def check_own_score(score: OwnScore) -> None:
-    """Make the class once, so that one that cannot be made is told before anything is paid.
+    """Make the class once: if it cannot be made, the user learns that before anything is paid.
 
     Raises:
         OwnPartError: As `own_scores`.

@@ -46,7 +46,7 @@ def own_equal(task: str, a: str, b: str) -> bool:
 
 
 def check_own_tasks(tasks: Iterable[str]) -> None:
-    """Make each class once, so that one that cannot be made is told before anything is paid.
+    """Make each class once: a class that cannot be made fails before anything is paid.
 
     Raises:
         OwnPartError: One of the task types that are users' cannot be used.

@@ -66,7 +66,7 @@ def questions_of_file(
 def evaluation_questions(
     storage: Storage, name: str, wanted: Integers, rule: DecontaminateConfig
 ) -> Iterator[Texts]:
-    """Yield the n-grams of those rows of a part that the evaluation set has."""
+    """Yield the n-grams of the rows of a part at wanted positions: those of the evaluation set."""
     for rows in batches_of(storage, name):
         rows = rows.filter(pa.array(np.isin(rows["position"].to_numpy(), wanted)))
         if len(rows):

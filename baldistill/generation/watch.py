@@ -44,7 +44,7 @@ class Watch:
         self._next, self._next_notice = now + ASK_EVERY, now + NOTICE_EVERY
 
     def look(self) -> bool:
-        """If it is time, read the reports that have come and ask for new ones; return if it was."""
+        """Read the reports that have come and ask for new ones, if it is time; return if it was."""
         now = time.monotonic()
         if now < self._next:
             return False

@@ -65,9 +65,9 @@ def most_embedded(config: Config, plans: Sequence[StagePlan]) -> int:
 
 
 def thin(context: Context, plan: StagePlan, ranked: pa.Table) -> tuple[pa.Table, int]:
-    """Put those of the best candidates of each head domain first that differ most.
+    """Move the most different of each head domain's best candidates to the front.
 
-    The others stay behind them in their order, as spares.
+    The other candidates follow in their order, as spares.
 
     Args:
         context: The run.

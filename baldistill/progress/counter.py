@@ -51,7 +51,7 @@ class Counter:
         self._failure: UserError | None = None
 
     def add(self, count: int, batch: str) -> None:
-        """Count a batch that has ended, instead of what `report` counted of it."""
+        """Count a batch that has ended; this replaces what `report` counted of the batch."""
         self._under_way.pop(batch, None)
         self._figures = replace(self._figures, done=self._figures.done + count)
 

@@ -50,7 +50,7 @@ class Outcome:
         return int(self.metrics["budget"]["total"]["calls"])
 
     def figure(self, name: str) -> float | None:
-        """Return a metric, or the calls of the run alone; None where the corpus has no such."""
+        """Return a metric, or the calls of the run alone; None where the run has no such metric."""
         if name == _CALLS:
             return float(self.calls + self.reused)
         value: float | None = self.metrics.get(name)

@@ -127,7 +127,7 @@ class Found:
 
     @contextmanager
     def local(self) -> Iterator[Path]:
-        """Yield it as a folder on this machine; a download is deleted after the block."""
+        """Yield the checkpoint as a local folder; a download is deleted after the block."""
         if self.storage.is_local:
             yield Path(self.storage.path(self.name))
             return

@@ -62,7 +62,7 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # transformers is untyped 
     # when
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Ask for a checkpoint, if it is time. Behind the last step the student itself is saved."""
+        """Ask for a checkpoint, if it is time. After the last step the student itself is saved."""
         if self._checkpoints is None or state.global_step >= state.max_steps:
             return
         if self._options.every_steps is not None:
@@ -133,7 +133,7 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # transformers is untyped 
             trainer._globalstep_last_logged = own["reported"]
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Let all workers draw the same order of examples, and remember what it is drawn from."""
+        """Let all workers draw the same order of examples, and remember its random state."""
         if self._resumed is not None and not self._epoch_start:
             _set_random_state(self._own()["epoch_start"])
         # dropout may have taken different amounts of random numbers from the workers

@@ -168,7 +168,7 @@ def _explain_by_majority(
     stage: int | None,
     on_answers: Callable[[int], None] | None,
 ) -> Explained:
-    """Let each teacher answer the examples several times that those before it did not agree on.
+    """Let each teacher answer several times what the teachers before it did not agree on.
 
     An example that a cap refused keeps the unit that one of its calls holds: with a higher cap the
     run goes on with its votes. Without a stage, the examples are those of the evaluation set.

@@ -62,7 +62,7 @@ class UnfinishedCalls:
         return [known.get(request.request_id) for request in requests]
 
     def release_unsent(self, calls: Mapping[str, str], charged: Iterable[Request]) -> None:
-        """Give back calls, by request id, but for those that were sent among the charged ones."""
+        """Give back calls, by request id, except charged calls that may have been sent."""
         sent = self._teacher.store.sent() if self._teacher.pool.notes_calls else None
         spent = {
             request.request_id

@@ -31,7 +31,7 @@ class Rate:
         self._then = -math.inf
 
     def take(self, amount: float, now: float) -> float:
-        """Take an amount, maybe more than is there; return the seconds to wait for it."""
+        """Take an amount, also more than is there; return how many seconds to wait for it."""
         self._fill(now)
         # An amount above the capacity waits for a full bucket only.
         missing = min(amount, self._capacity) - self._level

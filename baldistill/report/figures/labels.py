@@ -29,7 +29,7 @@ class Box(NamedTuple):
         )
 
     def is_within(self, other: Box) -> bool:
-        """Tell whether no part of it is outside the other."""
+        """Tell whether no part of this box is outside the other."""
         return (
             other.left <= self.left
             and other.bottom <= self.bottom

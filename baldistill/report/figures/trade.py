@@ -58,7 +58,7 @@ def _place(row: Mapping[str, Any]) -> tuple[float, float] | None:
 
 
 def _near_and_far(rows: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """Tell methods that are drawn from those that are named below the picture."""
+    """Split the methods into those that are drawn and those that are named below the picture."""
     limits = [
         statistics.median(row[name]["mean"] for row in rows) - _FAR for name in ("macro", "natural")
     ]
