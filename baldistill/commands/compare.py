@@ -224,8 +224,11 @@ def _is_complete(storage: Storage, config: Config) -> bool:
 
 
 def _line(outcome: Outcome, done: int, total: int) -> str:
-    metrics = outcome.metrics
+    macro, micro = (
+        "-" if (value := outcome.metrics[name]) is None else f"{value:.3f}"
+        for name in ("macro", "micro")
+    )
     return (
-        f"[{done}/{total}] {outcome.method}, seed {outcome.seed}: macro {metrics['macro']:.3f}, "
-        f"micro {metrics['micro']:.3f} ({outcome.seconds:.0f} s)"
+        f"[{done}/{total}] {outcome.method}, seed {outcome.seed}: macro {macro}, "
+        f"micro {micro} ({outcome.seconds:.0f} s)"
     )

@@ -102,6 +102,7 @@ def _verdicts(
     trained = config.stages if config.budget.total else 0
     times = trained if config.evaluation.every_stage else min(trained, 1)
     times += config.evaluation.base_student or not trained
+    times += config.evaluation.teacher
     for domain, count in evaluated.items():
         if config.is_judged(domain):
             expected[domain] += count * times

@@ -17,7 +17,13 @@ from baldistill.core.metrics import Metrics, against_teacher
 from baldistill.equality import NOT_COMPARED
 from baldistill.method.context import Context
 from baldistill.method.earlier import annotated_before
-from baldistill.method.evaluate import accuracy_table, evaluate, num_not_compared, whose_answers
+from baldistill.method.evaluate import (
+    accuracy_table,
+    evaluate_once,
+    num_not_compared,
+    told_left_out,
+    whose_answers,
+)
 from baldistill.method.evaluation_answers import answer_evaluation_set
 from baldistill.method.judgement import judged_by
 from baldistill.method.plan import plan_all, quota_table, teacher_warnings
@@ -255,8 +261,7 @@ def _evaluate_base(context: Context, chain: Chain) -> Metrics:
     student = context.config.student
     options = {"student": student.model, **student.asked} | judged_by(context.config)
     base = chain.branch(StageLayout(0).folder)
-    writes = StageLayout(0).evaluation
-    return base.step("metrics", options, lambda: evaluate(context, 0), Metrics, writes)
+    return evaluate_once(context, 0, base, options)
 
 
 def _finish(context: Context, stages: _Stages) -> RunResult:
@@ -290,9 +295,11 @@ def _finish(context: Context, stages: _Stages) -> RunResult:
         display.say(cap_reached(stages.stopped_by))
     measured = f"{against_teacher('accuracy')}: " * (context.config.evaluation.gold == "teacher")
     display.say(
-        f"{measured}macro {final['macro']:.3f}  micro {final['micro']:.3f}  "
+        f"{measured}macro {_figure(final['macro'])}  micro {_figure(final['micro'])}  "
         f"head {_figure(final['head'])}  tail {_figure(final['tail'])}"
     )
+    if left_out := final.get("left_out"):
+        display.say(told_left_out(left_out))
     if undecided:
         display.say(f"{undecided:,} answers were {NOT_COMPARED}, and count as wrong")
     if student:

@@ -224,7 +224,6 @@ class Config(Section):
              f"selection.metric={self.selection.metric}", "ifd"),
             (self.tail.seeds == "wrong", "tail.seeds=wrong", "random"),
             (self.tail.window is not None, "tail.window=true", "false"),
-            (self.evaluation.teacher, "evaluation.teacher=true", "false"),
             (bool(asks), f"budget.policy={policy.kind}", "adaptive"),
         )  # fmt: skip
         for given, option, instead in refused:

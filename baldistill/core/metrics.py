@@ -45,7 +45,8 @@ class Metrics:
     """A student's figures, all in [0, 1].
 
     Attributes:
-        macro: Mean over domains.
+        macro: Mean over domains. It, `micro`, `worst` and `accuracy` are None where no answer
+            counts: a cap refused the judge all verdicts.
         micro: Mean over evaluation examples.
         head: Mean over the head domains of the corpus; None without any.
         tail: Mean over the other domains; None without any.
@@ -62,10 +63,12 @@ class Metrics:
         accuracy: Share of right answers (mean word F1 for `qa`), whatever the metric is.
         per_domain: Each domain's figure, in order of name.
         own: Figures of users' own metrics, by name (`evaluation.metrics`).
+        left_out: Answers that count neither as right nor as wrong, by reason: those whose verdict
+            a cap refused.
     """
 
-    macro: float
-    micro: float
+    macro: float | None
+    micro: float | None
     head: float | None
     tail: float | None
     natural: float | None
@@ -73,16 +76,23 @@ class Metrics:
     entropy: float | None = field(default=None, kw_only=True)
     dodrans: float | None = field(default=None, kw_only=True)
     metric: Metric
-    accuracy: float
+    accuracy: float | None
     per_domain: dict[str, DomainScore]
     own: dict[str, float] = field(default_factory=dict, kw_only=True)
+    left_out: dict[str, int] = field(default_factory=dict, kw_only=True)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures as a JSON-ready dictionary, without `own` where there are none."""
+        """Return the figures as a JSON-ready dictionary; without `own` and `left_out` if empty."""
         figures = asdict(self)
-        if not self.own:
-            del figures["own"]
+        for name in ("own", "left_out"):
+            if not figures[name]:
+                del figures[name]
         return figures
+
+
+def without_figures(metric: Metric) -> Metrics:
+    """Return the figures of an evaluation in which no answer counts."""
+    return Metrics(None, None, None, None, None, metric=metric, accuracy=None, per_domain={})
 
 
 def mean_scores(responses: pa.Table) -> dict[str, DomainScore]:

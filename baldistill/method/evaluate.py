@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from rich.table import Table
 from baldistill.config import Config
 from baldistill.core.label_metrics import metrics_of_responses
 from baldistill.core.longtail import by_size, head_domains
-from baldistill.core.metrics import Metrics, against_teacher
+from baldistill.core.metrics import Metrics, against_teacher, without_figures
 from baldistill.core.own_metrics import own_metrics
 from baldistill.core.own_parts import OwnPartError
 from baldistill.data.corpus import read_corpus
@@ -22,15 +23,19 @@ from baldistill.equality import NOT_COMPARED
 from baldistill.errors import ConfigError
 from baldistill.method.context import Context
 from baldistill.method.evaluation_answers import evaluation_part
-from baldistill.method.judgement import judge_responses
+from baldistill.method.judgement import count_left_out, judge_responses
 from baldistill.method.select import WAITING_CPUS
 from baldistill.progress.counter import Report, counted
 from baldistill.records import EXAMPLES, RESPONSES, as_rows_of
 from baldistill.run_folder import layout
+from baldistill.run_folder.caps import CAPS
 from baldistill.run_folder.layout import StageLayout
+from baldistill.run_folder.steps import Chain
 from baldistill.student.answer import examine
 from baldistill.terminal import make_table
 
+_CAPS = "caps"
+"""In a stage's `metrics.json`, where answers are left out: the caps that refused their verdicts."""
 _TITLES = {
     "accuracy": "accuracy",
     "f1": "F1 of the labels",
@@ -40,23 +45,79 @@ _TITLES = {
 }
 
 
-def evaluate(context: Context, stage: int) -> Metrics:
-    """Examine the student of a stage; writes `responses.parquet` and `metrics.json`.
+def evaluate_once(
+    context: Context, stage: int, chain: Chain, options: Mapping[str, Any]
+) -> Metrics:
+    """Evaluate the student of a stage as the chain's next step.
+
+    Nothing is made from an evaluation. So one in which a cap refused verdicts is completed in its
+    place when the caps are others, and the steps behind it stay.
+    """
+    storage, names = context.storage, StageLayout(stage)
+    earlier: list[pa.Table] = []
+
+    def is_to_be_completed(metrics: Metrics) -> bool:
+        if not metrics.left_out or storage.read_json(names.metrics)[_CAPS] == _caps(context):
+            return False
+        parts = [storage.read_table(name) for name in (names.responses, names.unjudged)]
+        earlier.append(pa.concat_tables(parts).drop_columns("verdict"))
+        return True
+
+    metrics = chain.step(
+        "metrics",
+        options,
+        lambda: evaluate(context, stage, *earlier),
+        Metrics,
+        (*names.evaluation, *([names.unjudged] if "judged" in context.config.tasks else [])),
+        again=is_to_be_completed,
+    )
+    if metrics.left_out:
+        context.display.say(f"  warning: {told_left_out(metrics.left_out)}")
+    return metrics
+
+
+def evaluate(context: Context, stage: int, responses: pa.Table | None = None) -> Metrics:
+    """Examine the student of a stage; writes its answers, marked, and the figures.
 
     The evaluation set is at most `evaluation_max_per_domain` questions a domain, so its
     responses fit in one table whatever the size of the corpus.
+
+    Args:
+        context: The run.
+        stage: Whose student.
+        responses: Its answers, where only verdicts are missing.
     """
     config, storage, names = context.config, context.storage, StageLayout(stage)
-    part = evaluation_part(context)
-    total = len(storage.read_table(part, ["example_id"]))
-    responses = answers_of(
-        context, stage, read_corpus(storage, part), title="evaluate", total=total
-    )
-    responses = judge_responses(context, stage, responses)
+    if responses is None:
+        part = evaluation_part(context)
+        total = len(storage.read_table(part, ["example_id"]))
+        examples = read_corpus(storage, part)
+        responses = answers_of(context, stage, examples, title="evaluate", total=total)
+    order = [("domain", "ascending"), ("example_id", "ascending")]
+    responses, unjudged = judge_responses(context, stage, responses.sort_by(order))
     storage.write_table(names.responses, responses)
-    metrics = figures_of(context, responses)
-    storage.write_json(names.metrics, metrics.to_dict() | whose_answers(config))
+    if "judged" in config.tasks:
+        storage.write_table(names.unjudged, unjudged)
+    left_out = count_left_out(unjudged)
+    metrics = replace(figures_of(context, responses), left_out=left_out)
+    figures = metrics.to_dict() | whose_answers(config)
+    if left_out:
+        figures[_CAPS] = _caps(context)
+    storage.write_json(names.metrics, figures)
     return metrics
+
+
+def told_left_out(left_out: Mapping[str, int]) -> str:
+    """Say how many answers count in no figure, why, and what to do about it."""
+    reasons = ", ".join(f"{count:,} ({reason})" for reason, count in left_out.items())
+    return (
+        f"answers left out of the figures: {reasons}: raise the cap and run the same folder again, "
+        "so that these are judged, too; nothing is paid twice"
+    )
+
+
+def _caps(context: Context) -> dict[str, Any]:
+    return context.config.budget.model_dump(mode="json", include=set(CAPS))
 
 
 def figures_of(context: Context, responses: pa.Table) -> Metrics:
@@ -66,6 +127,8 @@ def figures_of(context: Context, responses: pa.Table) -> Metrics:
         ConfigError: A metric of a user's fails.
     """
     config = context.config
+    if not len(responses):
+        return without_figures("judged")
     head = head_domains(context.corpus.counts, config.evaluation.head_mass)
     metrics = metrics_of_responses(
         responses,

@@ -24,7 +24,7 @@ from baldistill.method.annotate import Annotation, annotate
 from baldistill.method.context import Context
 from baldistill.method.diversity import uses_diversity
 from baldistill.method.earlier import unused_before
-from baldistill.method.evaluate import evaluate
+from baldistill.method.evaluate import evaluate_once
 from baldistill.method.judgement import judged_by
 from baldistill.method.mistakes import Mistakes, find_mistakes, seeds_are_wrong_ones
 from baldistill.method.plan import StagePlan, StudentErrors, plan_stage
@@ -146,8 +146,7 @@ def evaluate_stage(context: Context, stage: int, chain: Chain) -> Metrics:
     """Evaluate the student that the chain's last step trained."""
     options = context.config.evaluation.model_dump(mode="json", exclude={"teacher"})
     options |= judged_by(context.config)
-    writes = StageLayout(stage).evaluation
-    return chain.step("metrics", options, lambda: evaluate(context, stage), Metrics, writes)
+    return evaluate_once(context, stage, chain, options)
 
 
 def balance(context: Context, stage: int, errors: StudentErrors) -> StagePlan:

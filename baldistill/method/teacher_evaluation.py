@@ -13,6 +13,7 @@ from baldistill.core.metrics import Metrics
 from baldistill.equality import NOT_COMPARED
 from baldistill.method.context import Context
 from baldistill.method.evaluate import figures_of
+from baldistill.method.judgement import count_left_out, judge_responses, judged_by
 from baldistill.records import RESPONSES, Example
 from baldistill.run_folder import layout
 from baldistill.run_folder.caps import CAPS
@@ -66,6 +67,8 @@ def evaluate_teacher(context: Context, chain: Chain) -> TeacherFigures:
         ),
         "caps": config.budget.model_dump(mode="json", include=set(CAPS)),
     }
+    if "judged" in config.tasks:
+        options |= judged_by(config)
     result = chain.branch(chain.folder).step(
         layout.TEACHER_STEP,
         options,
@@ -88,7 +91,8 @@ def _evaluate(context: Context) -> TeacherFigures:
             examples, context.teachers(task.report), context.config, "evaluation", task.advance
         )
     left_out = Counter(one.left_out for one in solved if one.left_out is not None)
-    responses = _marked(context, table, solved)
+    responses, unjudged = judge_responses(context, 0, _marked(context, table, solved))
+    left_out.update(count_left_out(unjudged))
     storage.write_table(layout.TEACHER_RESPONSES, responses)
     metrics = figures_of(context, responses) if len(responses) else None
     result = TeacherFigures(metrics, dict(sorted(left_out.items())))
@@ -99,7 +103,10 @@ def _evaluate(context: Context) -> TeacherFigures:
 def _marked(context: Context, table: pa.Table, solved: list[Solved]) -> pa.Table:
     """Return the answers as those of a student (`records.RESPONSES`), without those left out."""
     answered = [number for number, one in enumerate(solved) if one.left_out is None]
-    table, solved = table.take(answered), [solved[number] for number in answered]
+    table, solved = (
+        table.take(pa.array(answered, pa.int64())),
+        [solved[number] for number in answered],
+    )
     scores = [
         mark(row, one.conclusion, context.config)
         for row, one in zip(table.to_pylist(), solved, strict=True)

@@ -55,7 +55,8 @@ class Outcome:
             return float(self.calls + self.reused)
         value: float | None = self.metrics.get(name)
         if name == _WORST and value is None:  # of an earlier version
-            return min(float(domain["score"]) for domain in self.metrics["per_domain"].values())
+            figures = self.metrics["per_domain"].values()
+            return min((float(domain["score"]) for domain in figures), default=None)
         return value
 
 

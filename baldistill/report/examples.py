@@ -15,7 +15,7 @@ from baldistill.equality import NOT_COMPARED
 from baldistill.report.ranks import spread
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import StageLayout
-from baldistill.run_folder.reader import RunFolder
+from baldistill.run_folder.reader import RunFolder, title
 
 _MOST_QUARANTINED_READ = 200_000
 _MOST_REASONS = 6
@@ -133,6 +133,8 @@ def responses(run: RunFolder, most: int = 4) -> tuple[list[Example], str]:
             found.append(Example(tag, good, *asked, row["response"], note, whose))
     unread = int(table["prediction"].null_count)
     text = f"{len(table):,} questions; in {unread:,} responses no answer could be found."
+    for reason, count in run.evaluated[title(stage)].get("left_out", {}).items():
+        text += f" {count:,} more answers count in no figure: {reason}."
     if slow := table["error"].to_pylist().count(NOT_COMPARED):
         text += f" {slow:,} answers were {NOT_COMPARED}, and count as wrong."
     return found, text

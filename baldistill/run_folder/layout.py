@@ -129,6 +129,7 @@ class StageLayout:
         checkpoint_record: Says which checkpoint in that folder is whole.
         tracking: A folder for the files of experiment trackers, such as TensorBoard's.
         responses: The student's answers to the evaluation set.
+        unjudged: Those of them whose verdict a cap refused, which count in no figure.
     """
 
     def __init__(self, stage: int) -> None:
@@ -150,6 +151,7 @@ class StageLayout:
         self.checkpoint_record = f"{self.checkpoint}/latest.json"
         self.tracking = f"{folder}/tracking"
         self.responses = f"{folder}/responses.parquet"
+        self.unjudged = f"{folder}/unjudged.parquet"
         self.metrics = f"{folder}/metrics.json"
 
     @property
@@ -159,7 +161,7 @@ class StageLayout:
 
     @property
     def evaluation(self) -> tuple[str, ...]:
-        """Return all files that the step `metrics` writes."""
+        """Return all that the step `metrics` writes, but for `unjudged`, which needs a judge."""
         return (self.responses, self.metrics)
 
     def step(self, name: StepName) -> str:

@@ -72,6 +72,7 @@ class Chain:
         make: Callable[[], Result],
         result_type: type[Result],
         writes: Sequence[str] = (),
+        again: Callable[[Result], bool] | None = None,
     ) -> Result:
         """Make the next step, unless it is committed, and return its result.
 
@@ -81,15 +82,18 @@ class Chain:
             make: Writes the artifacts and returns the result.
             result_type: A frozen dataclass. Its fields are the figures in the marker.
             writes: The artifacts: files, and folders with all that is in them.
+            again: Whether a committed result is to be made again all the same, such as one that a
+                cap had cut short. No later step may be made from it: their keys stay.
 
         Raises:
             UserError: Another version of baldistill committed the step.
         """
         path, key = self._path(name), self.key_of(name, options)
         found = read_marker(self.storage, path) or {}
+        result: Result | None = None
         if found.get("key") == key:
             result = _read(found["figures"], result_type, self.storage, path)
-        else:
+        if result is None or (again is not None and again(result)):
             if found:  # it must not vouch for what is about to be written over
                 check_still_held(self.storage)
                 self.storage.delete(marker(path))

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -126,6 +127,56 @@ def test_a_run_teaches_what_the_judge_accepts(
     page = (folder / "report/index.html").read_text("utf-8")
     assert "share of the student&#39;s answers that it accepts" in page
     assert "judgement" in page
+
+
+def free_of_caps(folder: Path) -> dict[str, object]:
+    return {name: found for name, found in decided(folder).items() if "caps" not in name}
+
+
+def test_a_cap_leaves_answers_out_that_a_higher_one_lets_the_judge_read(
+    tmp_path: Path, server: tuple[JudgingServer, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    serving, url = server
+    more = ["stages=2", "budget.total=6", "evaluation.teacher=true"]
+    settings = config(tmp_path, url, *more)
+    placed = place(settings, Cluster.single(int(ray.cluster_resources()["CPU"])))
+    with closing(Engines(settings, placed)) as engines:
+
+        def done(folder: str, *caps: str) -> dict[str, Any]:
+            capped = config(tmp_path, url, *more, *caps)
+            return run(capped, run_dir=tmp_path / folder, engines=engines).metrics
+
+        whole = done("whole")
+        marked = pq.read_table(tmp_path / "whole/stages/01/responses.parquet")[
+            "verdict"
+        ].to_pylist()
+        spent = sum(1 + said.startswith(("4: Odd", "unreadable")) for said in marked)
+        spent -= marked.count("no answer")
+        before = whole["budget"]["by_stage"]["1"]["calls"] - spent
+        assert (whole["teacher"]["macro"], whole["teacher"]["left_out"]) == (0.5, {})
+        assert whole["budget"]["by_stage"]["0"]["calls"] == 8 + 8 + 2 + 2, "2 odd, 2 mad"
+        serving.judged.clear()  # as if nobody had asked
+        none = done("capped", f"budget.calls={before}")
+        assert none["left_out"] == {"verdict refused by the cap on calls": 8}
+        assert (none["macro"], none["per_domain"]) == (None, {})
+        assert "8 (verdict refused by the cap on calls): raise the cap" in capsys.readouterr().err
+        report(tmp_path / "capped")
+        some = done("capped", f"budget.calls={before + 4}")
+        left = some["left_out"]["verdict refused by the cap on calls"]
+        assert 1 <= left < 8
+        assert sum(domain["count"] for domain in some["per_domain"].values()) == 8 - left
+        assert some["stages"].keys() == {"stage 1"}
+        report(tmp_path / "capped")
+        page = (tmp_path / "capped/report/index.html").read_text("utf-8")
+        assert f"{left} more answers count in no figure" in page
+        first = (tmp_path / "capped/_commits/stages/01/student.json").read_bytes()
+        again = done("capped")
+    assert "left_out" not in again
+    assert (tmp_path / "capped/_commits/stages/01/student.json").read_bytes() == first
+    assert free_of_caps(tmp_path / "capped") == free_of_caps(tmp_path / "whole")
+    assert set(serving.judged.values()) <= {1, 2}, "no verdict is paid again in a folder"
+    assert again["stages"] == whole["stages"]
+    assert again["teacher"] == whole["teacher"]
 
 
 def test_a_judge_is_checked_beside_a_person(

@@ -459,6 +459,7 @@ def test_thoughts_are_taught_where_they_are_about_the_question() -> None:
         (["data.task=judged", JUDGE, "rationale={sees: question, accept: majority}"],
          r"set rationale\.accept=judge"),
         (["data.task=judged", JUDGE, "tail.seeds=wrong"], r"set tail\.seeds=random"),
+        (["data.task=judged", JUDGE, "tail.window=true"], r"set tail\.window=false"),
         (["data.task=judged", JUDGE, "selection.metric=wrong"], r"set selection\.metric=ifd"),
         (["data.task=judged", JUDGE, "budget.policy=errors"], r"set budget\.policy=adaptive"),
         (["data.task=judged", "judge={teacher: vllm, rubrik: r}"], "rubrik"),

@@ -290,6 +290,8 @@ def test_a_plan_counts_the_verdicts_of_a_judge() -> None:
     evaluations += 21 * config.evaluation.base_student
     assert judged == calls + plain.real + plain.new + evaluations
     assert judged_most == most + 2 * (most + evaluations), "each is asked for twice at most"
+    _, beside, _ = of("data.task=judged", judge, "tail.votes=0", "evaluation.teacher=true")
+    assert beside == judged + 21 + 21, "the teacher's answers, and a verdict about each"
     _, voted, _ = of("data.task=judged", judge, "tail.votes=3")
     assert voted == judged, "the judge decides in place of votes"
     _, mixed, _ = of("data.domain_tasks={e: judged}", judge)

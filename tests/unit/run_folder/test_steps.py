@@ -140,3 +140,17 @@ def test_a_folder_of_another_version_cannot_go_on(
         Chain(storage).step("a", {}, Work(), Done)
     assert "use another --run-dir, with --store" in str(raised.value)
     assert storage.uri_of("responses") in str(raised.value)
+
+
+def test_a_step_that_was_cut_short_is_completed_in_its_place(tmp_path: Path) -> None:
+    storage, work, later = Storage.open(tmp_path), Work(), Work()
+
+    def chain(is_short: bool) -> Done:
+        steps = Chain(storage, "a")
+        done = steps.step("b", {"seed": 0}, work, Done, again=lambda result: is_short)
+        steps.step("c", {}, later, Done)
+        return done
+
+    assert chain(False) == chain(False) == Done(1)
+    assert chain(True) == chain(False) == Done(2)
+    assert later.times == 1, "no step behind it is done again"
