@@ -10,43 +10,24 @@ preparation with clusters, and with the domains in a column. A line for each; JS
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from selection_scale import Memory, workers
+from preparation import measured, prepare, sizes_to_measure
 
 CLUSTERS = 12
-QUICK = "20000,80000"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK} rows")
-    parser.add_argument("--rows", default="250000,1000000", help="comma-separated")
-    parser.add_argument("--measure", nargs=2, metavar=("ROWS", "KIND"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.measure:
-        print(json.dumps(prepared(int(arguments.measure[0]), arguments.measure[1])))
+    sizes = sizes_to_measure(__doc__, prepared)
+    if sizes is None:
         return
     agreement = [agreed(seed) for seed in range(3)]
-    sizes = []
-    for rows in (QUICK if arguments.quick else arguments.rows).split(","):
-        for kind in ("clusters", "column"):
-            done = subprocess.run(
-                [sys.executable, __file__, "--measure", rows, kind],
-                check=True,
-                stdout=subprocess.PIPE,
-            )
-            sizes.append(json.loads(done.stdout.splitlines()[-1]))
-            print(json.dumps(sizes[-1]), flush=True)
-    ours, reference = (mean(found[key] for found in agreement) for key in ("ours", "kmeans"))
+    found = measured(__file__, sizes, ("clusters", "column"))
+    ours, reference = (mean(one[key] for one in agreement) for key in ("ours", "kmeans"))
     print(
         json.dumps(
             {
@@ -57,7 +38,7 @@ def main() -> None:
                 "unit": "adjusted mutual information with the hidden domains",
                 "what": f"bundled corpus, {CLUSTERS} clusters, three seeds; reference: k-means",
                 "agreement": agreement,
-                "sizes": sizes,
+                "sizes": found,
             }
         )
     )
@@ -92,30 +73,9 @@ def agreed(seed: int) -> dict[str, float]:
     return found
 
 
-class Use(Memory):
-    """Peak memory, and the CPU seconds of this process and its workers so far, by process."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cpu: dict[int, float] = {}
-
-    def look(self) -> float:
-        """Read the clocks; return their sum."""
-        for pid in (os.getpid(), *workers()):
-            try:
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            except OSError:  # ended since
-                continue
-            self.cpu[pid] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        return sum(self.cpu.values())
-
-
 def prepared(rows: int, kind: str) -> dict[str, Any]:
     """Prepare a corpus of so many short questions, with clusters or with a column of domains."""
     from baldistill.bundled.corpus import make_corpus
-    from baldistill.config import DataConfig
-    from baldistill.data.prepare import prepare_corpus
-    from baldistill.placement.cluster import connected
     from baldistill.storage import Storage
 
     table, _ = make_corpus(20_000, 60, 1.0, 0)
@@ -130,21 +90,8 @@ def prepared(rows: int, kind: str) -> dict[str, Any]:
         values: dict[str, Any] = {"train": str(corpus)}
         if kind == "clusters":
             values |= {"columns": {"domain": None}, "domains": {"clusters": CLUSTERS}}
-        use = Use()
-        with connected(), use:
-            before = use.look()
-            summary = prepare_corpus(
-                DataConfig.model_validate(values), 0, Storage.open(Path(scratch) / "run")
-            )
-            seconds = use.look() - before
-    return {
-        "rows": rows,
-        "domains_from": kind,
-        "cpu_seconds": round(seconds, 1),
-        "driver_peak_mib": use.driver,
-        "worker_peak_mib": use.worker,
-        "num_domains": len(summary.counts),
-    }
+        summary, cost = prepare(values, Storage.open(Path(scratch) / "run"))
+    return {"rows": rows, "domains_from": kind, **cost, "num_domains": len(summary.counts)}
 
 
 if __name__ == "__main__":

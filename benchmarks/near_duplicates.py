@@ -11,39 +11,24 @@ and, as the reference, without them. A line for each; JSON last.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from made_domains import Use
+from preparation import measured, prepare, sizes_to_measure
 
-QUICK = "20000,80000"
 NEAR, HELD = 0.05, 0.005
 _NUM_ASKED = 2_000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK} rows")
-    parser.add_argument("--rows", default="250000,1000000", help="comma-separated")
-    parser.add_argument("--measure", nargs=2, metavar=("ROWS", "KIND"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.measure:
-        print(json.dumps(prepared(int(arguments.measure[0]), arguments.measure[1])))
+    sizes = sizes_to_measure(__doc__, prepared)
+    if sizes is None:
         return
-    sizes = []
-    for rows in (QUICK if arguments.quick else arguments.rows).split(","):
-        for kind in ("cleaned", "plain"):
-            command = [sys.executable, __file__, "--measure", rows, kind]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-            sizes.append(json.loads(done.stdout.splitlines()[-1]))
-            print(json.dumps(sizes[-1]), flush=True)
-    ours, reference = sizes[-2]["cpu_seconds"], sizes[-1]["cpu_seconds"]
+    found = measured(__file__, sizes, ("cleaned", "plain"))
+    ours, reference = found[-2]["cpu_seconds"], found[-1]["cpu_seconds"]
     print(
         json.dumps(
             {
@@ -52,8 +37,8 @@ def main() -> None:
                 "reference": reference,
                 "ratio": ours / reference,
                 "unit": "CPU seconds of the preparation",
-                "what": f"{sizes[-1]['rows']} rows, both options; reference: without them",
-                "sizes": sizes,
+                "what": f"{found[-1]['rows']} rows, both options; reference: without them",
+                "sizes": found,
             }
         )
     )
@@ -109,9 +94,6 @@ def similarity(one: str, other: str) -> float:
 
 def prepared(rows: int, kind: str) -> dict[str, Any]:
     """Prepare a corpus of so many questions, cleaned or plain."""
-    from baldistill.config import DataConfig
-    from baldistill.data.prepare import prepare_corpus
-    from baldistill.placement.cluster import connected
     from baldistill.storage import Storage
 
     with tempfile.TemporaryDirectory(prefix="baldistill-cleaned-") as scratch:
@@ -120,24 +102,14 @@ def prepared(rows: int, kind: str) -> dict[str, Any]:
         if kind == "cleaned":
             values |= {"near_duplicates": True, "decontaminate": [str(made.benchmark)]}
         storage = Storage.open(Path(scratch) / "run")
-        use = Use()
-        with connected(), use:
-            before = use.look()
-            prepare_corpus(DataConfig.model_validate(values), 0, storage)
-            seconds = use.look() - before
+        _, cost = prepare(values, storage)
         found: dict[str, set[int]] = {"near_duplicate": set(), "contaminated": set()}
         for row in storage.read_table("quarantine").to_pylist():
             found.setdefault(row["reason"], set()).add(row["row"])
         evaluated = set(storage.read_table("corpus/evaluation")["question"].to_pylist())
     near, held = found["near_duplicate"], found["contaminated"]
     planted = {number for number, question in made.held.items() if question not in evaluated}
-    figures: dict[str, Any] = {
-        "rows": rows,
-        "kind": kind,
-        "cpu_seconds": round(seconds, 1),
-        "driver_peak_mib": use.driver,
-        "worker_peak_mib": use.worker,
-    }
+    figures: dict[str, Any] = {"rows": rows, "kind": kind, **cost}
     if kind == "cleaned":
         # "wrong" for the benchmark file: such a row may hold a question of the evaluation set
         figures |= {

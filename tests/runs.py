@@ -24,6 +24,8 @@ ENGINES = [
     "student.num_workers=0",
 ]
 """Config of a run that may use the fixture `engines`."""
+FINISHED = Path(__file__).resolve().parent / "run_folders" / "0.1.0" / "finished"
+"""A finished run of two stages; no student in it can be loaded."""
 WAIT_S = 1500.0  # for what a process brings about, on a machine however busy
 
 
@@ -60,6 +62,21 @@ def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     shown = capsys.readouterr().err
     assert "Traceback" not in shown
     return shown
+
+
+def without_login(*arguments: str, home: Path, **variables: str) -> tuple[int, str]:
+    """`baldistill` in a home without a login to the hub; its status, and all that it said."""
+    known = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "baldistill", *arguments],
+        env={**known, "HOME": str(home), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    assert "hf_" not in done.stdout + done.stderr, "tokens are not shown"
+    return done.returncode, done.stdout + done.stderr
 
 
 def wait_until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:

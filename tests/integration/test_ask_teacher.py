@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from runs import ENGINES, answered
+from runs import ENGINES, FINISHED, answered
 
 import baldistill
 from baldistill.bundled import model_dir
@@ -19,7 +19,6 @@ from baldistill.run_folder.spending import Spending
 
 pytestmark = pytest.mark.ray
 
-FINISHED = Path(__file__).resolve().parents[1] / "run_folders" / "0.1.0" / "finished"
 QUESTION = "What is 12 plus 30?"
 
 

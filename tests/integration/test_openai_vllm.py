@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from runs import ENGINES, WAIT_S, finish, start, wait_until
+from runs import ENGINES, FINISHED, WAIT_S, finish, start, wait_until
 from servers.asking import answers_to
 
 import baldistill
@@ -43,7 +43,6 @@ from baldistill.teacher.prompts import load_prompts
 pytest.importorskip("vllm")
 pytestmark = pytest.mark.slow
 
-FINISHED = Path(__file__).resolve().parents[1] / "run_folders" / "0.1.0" / "finished"
 TEACHER = Path(__file__).resolve().parents[2] / "baldistill" / "bundled" / "teacher"
 KEY = "sk-only-in-the-environment-7f3a9c"
 _ANSWERED = "vllm:request_success_total"

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from runs import mistake
+from runs import FINISHED, mistake
 
 import baldistill
 from baldistill.bundled import model_dir
@@ -21,7 +21,6 @@ from baldistill.generation.transformers import TransformersEngine
 from baldistill.generation.types import ModelRef, Prompt, Request, Sampling
 from baldistill.teacher.prompts import load_prompts
 
-FINISHED = Path(__file__).resolve().parents[2] / "run_folders" / "0.1.0" / "finished"
 QUESTIONS = ("What is 12 plus 30?", "Write the letters of dog backwards.", "Ann is 3. How old?")
 
 

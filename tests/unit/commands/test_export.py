@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from runs import mistake
+from runs import FINISHED, mistake, without_login
 from servers.hub import Hub, hub
 from transformers import AutoTokenizer
 
@@ -22,8 +19,6 @@ from baldistill.errors import UserError
 from baldistill.student.encode import Lesson, encode_examples
 from baldistill.teacher.parsing import target_text
 from baldistill.teacher.prompts import load_prompts
-
-FINISHED = Path(__file__).resolve().parents[2] / "run_folders" / "0.1.0" / "finished"
 
 
 @pytest.fixture
@@ -201,19 +196,7 @@ def test_an_export_replaces_an_export_and_nothing_else(
 
 
 def push(run: Path, home: Path, name: str, *options: str, **variables: str) -> tuple[int, str]:
-    """`baldistill export --push` in a home without a login."""
-    known = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
-    command = [sys.executable, "-m", "baldistill", "export", str(run), "--push", name, *options]
-    done = subprocess.run(
-        command,
-        env={**known, "HOME": str(home), **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr
-    assert "hf_" not in done.stdout + done.stderr, "tokens are not shown"
-    return done.returncode, done.stdout + done.stderr
+    return without_login("export", str(run), "--push", name, *options, home=home, **variables)
 
 
 def test_a_push_uploads_file_and_card_privately(run: Path, tmp_path: Path) -> None:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import peft
 import pytest
 import torch
-from runs import mistake
+from runs import FINISHED, mistake, without_login
 from servers.hub import Hub, hub
 from transformers import AutoModelForCausalLM
 
@@ -22,7 +19,6 @@ from baldistill.bundled import model_dir
 from baldistill.config.loading import dump_config, load_config
 from baldistill.errors import UserError
 
-FINISHED = Path(__file__).resolve().parents[2] / "run_folders" / "0.1.0" / "finished"
 MADE = {"README.md", "Modelfile"}
 
 
@@ -166,25 +162,12 @@ def test_a_folder_of_somebody_else_is_kept(run: Path, tmp_path: Path) -> None:
     assert "# me/other\n" in (run / "publish/README.md").read_text("utf-8")
 
 
-def publish(run: Path, home: Path, *options: str, **variables: str) -> tuple[int, str]:
-    """`baldistill publish` in a home without a login."""
-    known = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "baldistill", "publish", str(run), *options],
-        env={**known, "HOME": str(home), **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr
-    assert "hf_" not in done.stdout + done.stderr, "tokens are not shown"
-    return done.returncode, done.stdout + done.stderr
-
-
 def test_an_upload_is_private_and_whole(run: Path, tmp_path: Path) -> None:
     with hub() as server:
         here = {"HF_ENDPOINT": server.endpoint, "HF_TOKEN": Hub.token}
-        status, said = publish(run, tmp_path, "me/puzzles", "--json", **here)
+        status, said = without_login(
+            "publish", str(run), "me/puzzles", "--json", home=tmp_path, **here
+        )
         assert status == 0, said
         done = json.loads(said.splitlines()[-1])
         assert done["address"] == f"{server.endpoint}/me/puzzles"
@@ -192,7 +175,9 @@ def test_an_upload_is_private_and_whole(run: Path, tmp_path: Path) -> None:
         assert set(server.files) == {f"me/puzzles/{name}" for name in done["files"]}
         weights = (run / "stages/02/student/model.safetensors").read_bytes()
         assert server.files["me/puzzles/model.safetensors"] == weights
-        status, said = publish(run, tmp_path, "me/puzzles", **here | {"HF_TOKEN": Hub.reader})
+        status, said = without_login(
+            "publish", str(run), "me/puzzles", home=tmp_path, **here | {"HF_TOKEN": Hub.reader}
+        )
         assert status == 2
         assert "your token may not write to me/puzzles" in said
 

@@ -11,14 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from runs import mistake
+from runs import FINISHED, mistake
 from texts import HARMFUL
 
 import baldistill
 from baldistill.report.examples import whole_question
 from baldistill.visible import visible, visible_lines
-
-FINISHED = Path(__file__).resolve().parents[2] / "run_folders" / "0.1.0" / "finished"
 
 
 @pytest.fixture

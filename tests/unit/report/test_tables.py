@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+
+from runs import FINISHED
 
 from baldistill.report import tables
 from baldistill.run_folder.reader import read_run
-
-FINISHED = Path(__file__).resolve().parents[2] / "run_folders" / "0.1.0" / "finished"
 
 
 def test_the_teacher_stands_beside_the_last_student() -> None:
