@@ -48,6 +48,8 @@ _RETRIED = re.compile(r"the task will be retried|A worker died or was killed whi
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _TOKEN = "RAY_AUTH_TOKEN"
 AUTH_MODE = "RAY_AUTH_MODE"
+JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Variable that holds the environment of a submitted job, as JSON. Ray reads it in `ray.init`."""
 
 TUNE_SETTINGS = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # documented: Ctrl-C ends the sweep, which can be resumed

@@ -5,7 +5,7 @@
 the data set's card, or are known by their names, or are the hub's own conversion to Parquet.
 
 The commit is looked up once, so that all workers read the same files. HF_TOKEN or `hf auth login`
-says who reads, and HF_ENDPOINT names another hub, in each process for itself.
+says who reads, in each process for itself. HF_ENDPOINT names another hub; the driver's reaches all.
 """
 
 from __future__ import annotations

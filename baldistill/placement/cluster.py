@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
@@ -15,7 +16,12 @@ import ray.data
 from baldistill.errors import ResourceError
 from baldistill.placement.local_ray import local_ray, set_environment
 from baldistill.placement.resources import Cluster
-from baldistill.ray_patches import DRIVER_SETTINGS, hide_retries, keep_sigterm_handler
+from baldistill.ray_patches import (
+    DRIVER_SETTINGS,
+    JOB_CONFIG,
+    hide_retries,
+    keep_sigterm_handler,
+)
 
 _CONNECT_SECONDS = 10.0
 
@@ -61,12 +67,25 @@ def _nodes() -> Iterator[dict[str, float]]:
 def _join(address: str, level: int, verbose: bool) -> None:
     try:
         _check_listening(address)
-        ray.init(address=address, logging_level=level, log_to_driver=verbose)
+        variables = _variables_of_workers()
+        environment = {"runtime_env": {"env_vars": variables}} if variables else {}
+        ray.init(address=address, logging_level=level, log_to_driver=verbose, **environment)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ResourceError(
             f"no Ray cluster answers at {address!r} ({error.__cause__ or error}): check "
             "--address and RAY_ADDRESS, or unset both to run on this machine"
         ) from None
+
+
+def _variables_of_workers() -> dict[str, str]:
+    """Return the driver's variables that workers on other machines need: which hub to read.
+
+    A submitted job's own environment has reached them already, and Ray refuses to have it twice.
+    """
+    job = json.loads(os.environ.get(JOB_CONFIG, "{}"))
+    known = (job.get("runtime_env") or {}).get("env_vars") or {}
+    names = [name for name in ("HF_ENDPOINT",) if name not in known]
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
 
 
 def _check_listening(address: str) -> None:

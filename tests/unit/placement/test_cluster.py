@@ -18,6 +18,7 @@ from baldistill.placement.cluster import connected
 from baldistill.placement.local_ray import local_ray
 from baldistill.progress.counter import Figures, Report, counted, start_counter
 from baldistill.progress.display import Display
+from baldistill.ray_patches import JOB_CONFIG
 
 pytestmark = pytest.mark.ray
 
@@ -89,6 +90,33 @@ def test_an_address_where_no_cluster_answers_is_an_error() -> None:
     )
     assert "told: no Ray cluster answers at '127.0.0.1:1'" in done.stdout, done.stderr
     assert issubclass(ResourceError, UserError)
+
+
+MIRROR = """
+import os, sys, ray
+from baldistill.placement.cluster import connected
+
+with connected(sys.argv[1]):
+    print("told:", ray.get(ray.remote(num_cpus=0)(lambda: os.environ.get("HF_ENDPOINT")).remote()))
+"""
+
+
+@pytest.mark.parametrize(
+    "job", ["", '{"runtime_env": {"env_vars": {"HF_ENDPOINT": "http://a.job"}}}']
+)
+def test_workers_of_a_cluster_read_the_drivers_hub(ray_session: None, job: str) -> None:
+    """Also where a submitted job has named it."""
+    import ray
+
+    mirror = "http://a.job" if job else "http://a.mirror"
+    done = subprocess.run(
+        [sys.executable, "-c", MIRROR, ray.get_runtime_context().gcs_address],
+        env={**os.environ, "HF_ENDPOINT": mirror, **({JOB_CONFIG: job} if job else {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"told: {mirror}" in done.stdout, done.stderr
 
 
 LOOK = """
