@@ -15,6 +15,7 @@ from typing import Any
 
 def leave_out_the_student() -> None:
     """Replace what trains, asks and shows the student."""
+    import baldistill.method.evaluate
     import baldistill.method.stage
     from baldistill.core.metrics import DomainScore, Metrics
     from baldistill.method.context import Context
@@ -40,7 +41,8 @@ def leave_out_the_student() -> None:
     page = ModuleType("baldistill.report.page")
     vars(page).update(report=lambda run_dir: "left out")
     sys.modules[page.__name__] = page
-    vars(baldistill.method.stage).update(train_student=train, evaluate=evaluate)
+    vars(baldistill.method.stage).update(train_student=train)
+    vars(baldistill.method.evaluate).update(evaluate=evaluate)
     Engines.student = no_engine  # type: ignore[assignment, method-assign]
 
 
