@@ -111,7 +111,7 @@ def test_such_an_answer_is_rejected_or_wrong_and_says_why(
 ) -> None:
     monkeypatch.setattr(equality, "_comparer", comparer)
     config = load_config(overrides=["data.task=math"])
-    row = {"domain": "d", "answer": "1", "choices": None, "question": "?"}
+    row = {"example_id": "1", "domain": "d", "answer": "1", "choices": None, "question": "?"}
     assert mark(row, ENDLESS, config) is None
     assert mark(row, "1.0", config) == 1.0
     assert equality.same_answer("math", ENDLESS, ENDLESS) is True, "texts decide"
@@ -132,13 +132,13 @@ def test_one_of_several_answers_is_enough() -> None:
 @pytest.mark.parametrize("task", ["free_text", "qa"])
 def test_student_and_teacher_may_give_any_of_several_answers(task: str) -> None:
     config = load_config(overrides=[f"data.task={task}"])
-    row = {"domain": "d", "answer": "New York", "choices": None, "question": "?"}
+    row = {"example_id": "1", "domain": "d", "answer": "New York", "choices": None, "question": "?"}
     further = {"alternatives": ["Big Apple", "NYC"]}
     assert mark(row, "nyc", config) == 0.0
     assert mark(row | further, "nyc", config) == 1.0
     prompts = load_prompts("compact", model="m")
     answer = Answer("r", "answered", "It is large.\nAnswer: big apple")
-    example = Example("1", **row)
+    example = Example(**row)
     acceptance = Acceptance(config, prompts)
     assert acceptance.fault(example, answer) == "wrong conclusion"
     assert acceptance.fault(replace(example, **further), answer) is None
