@@ -176,19 +176,31 @@ def _evaluated(folder: RunFolder) -> Iterator[Row]:
     stages = [stage.stage for stage in folder.stages if stage.metrics]
     answers: dict[str, list[Row]] = {}
     for stage in stages:
-        for row in _batches(folder.storage.read_table(StageLayout(stage).responses)):
+        for row in _answered(folder.storage, stage):
             told = [title(stage), _shown(row["response"]), _shown(row["prediction"]), row["score"]]
             answers.setdefault(row["example_id"], []).append(told)
     if not stages:
         return
-    for row in _batches(folder.storage.read_table(StageLayout(stages[-1]).responses)):
+    for row in _answered(folder.storage, stages[-1]):
         all_stages = answers[row["example_id"]]
-        verdict = _verdict([answer[3] >= 0.5 for answer in all_stages])
+        scores = [answer[3] for answer in all_stages]
+        # without a verdict of the judge there is no score; its reason is a cap's
+        verdict = row["verdict"] if row["score"] is None else _verdict(scores)
         yield _row("evaluated", stages[-1], verdict, row, None, all_stages)
 
 
-def _verdict(right: list[bool]) -> str:
+def _answered(storage: Storage, stage: int) -> Iterator[dict[str, Any]]:
+    """Yield a stage's answers; those that a cap left without a verdict have no score."""
+    names = StageLayout(stage)
+    yield from _batches(storage.read_table(names.responses))
+    if storage.exists(names.unjudged):
+        for row in _batches(storage.read_table(names.unjudged)):
+            yield row | {"score": None}
+
+
+def _verdict(scores: list[float | None]) -> str:
     """Return how the answers of the stages went, in words to filter by."""
+    right = [score >= 0.5 for score in scores if score is not None]
     if right[-1]:
         return "right" if all(right) or len(right) == 1 else "became right"
     return "became wrong" if any(right) else "wrong"

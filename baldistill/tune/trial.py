@@ -104,6 +104,11 @@ def metric_of(name: str, metrics: Mapping[str, Any]) -> float:
             if is_domain
             else [metric for metric in METRIC_NAMES if metrics.get(metric) is not None]
         )
+        if not others and (left_out := metrics.get("left_out")):
+            raise UserError(
+                f"the metric {name} has no value: no answer was judged ({', '.join(left_out)}); "
+                "raise that cap in the config of the sweep"
+            )
         raise UserError(
             f"the metric {name} has no value on this evaluation set; there are {', '.join(others)}"
         )

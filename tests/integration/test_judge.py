@@ -26,6 +26,7 @@ from baldistill.config.loading import load_config
 from baldistill.errors import UserError
 from baldistill.placement.engines import Engines
 from baldistill.placement.resources import Cluster, place
+from baldistill.report.browse import browse
 from baldistill.report.page import report
 from baldistill.storage import Storage
 
@@ -167,6 +168,9 @@ def test_a_cap_leaves_answers_out_that_a_higher_one_lets_the_judge_read(
         assert sum(domain["count"] for domain in some["per_domain"].values()) == 8 - left
         assert some["stages"].keys() == {"stage 1"}
         report(tmp_path / "capped")
+        browse(tmp_path / "capped")
+        rows = (tmp_path / "capped/browse/rows-0000.js").read_text("ascii")
+        assert rows.count('"verdict refused by the cap on calls"') == left
         page = (tmp_path / "capped/report/index.html").read_text("utf-8")
         assert f"{left} more answers count in no figure" in page
         first = (tmp_path / "capped/_commits/stages/01/student.json").read_bytes()

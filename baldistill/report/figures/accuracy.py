@@ -133,7 +133,8 @@ def by_stage(run: RunFolder) -> Figure:
     axes.set_ylabel(run.measure)
     _from_zero(axes, drawn)
     after = f"stage {places[-1]}" if places[-1] else "no stage"
-    figure.legend(loc="outside right upper", title=f"after {after}")
+    if drawn:  # not where a cap refused all verdicts of a judge
+        figure.legend(loc="outside right upper", title=f"after {after}")
     return figure
 
 
