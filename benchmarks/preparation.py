@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from selection_scale import Memory, workers
 
 if TYPE_CHECKING:
+    from baldistill.data.named_domains import Namer
     from baldistill.data.summary import CorpusSummary
     from baldistill.storage import Storage
 
@@ -52,7 +53,9 @@ def measured(file: str, sizes: Sequence[str], kinds: Sequence[str]) -> list[dict
     return found
 
 
-def prepare(values: Mapping[str, Any], storage: Storage) -> tuple[CorpusSummary, dict[str, Any]]:
+def prepare(
+    values: Mapping[str, Any], storage: Storage, namer: Namer | None = None
+) -> tuple[CorpusSummary, dict[str, Any]]:
     """Prepare the corpus of a section `data`; return its summary, and what that cost."""
     from baldistill.config import DataConfig
     from baldistill.data.prepare import prepare_corpus
@@ -61,7 +64,7 @@ def prepare(values: Mapping[str, Any], storage: Storage) -> tuple[CorpusSummary,
     use = Use()
     with connected(), use:
         before = use.look()
-        summary = prepare_corpus(DataConfig.model_validate(values), 0, storage)
+        summary = prepare_corpus(DataConfig.model_validate(values), 0, storage, namer=namer)
         seconds = use.look() - before
     cost = {"cpu_seconds": round(seconds, 1)}
     return summary, cost | {"driver_peak_mib": use.driver, "worker_peak_mib": use.worker}

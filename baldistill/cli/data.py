@@ -73,18 +73,36 @@ def domains(
         Path | None,
         typer.Option("--out", help="Write the rows with their domain: .parquet or .jsonl."),
     ] = None,
+    run_dir: Annotated[
+        str | None,
+        typer.Option(
+            "--run-dir",
+            help="Of data.domains.names: folder or URI of the teacher's answers; `plan` and `run` "
+            "go on there.",
+        ),
+    ] = None,
     address: Address = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show the domains that a corpus has or is given (data.domains), with typical rows of each."""
+    """Show the domains that a corpus has or is given (data.domains), with typical rows of each.
+
+    Nobody is called, but for data.domains.names: then the teacher is asked about a sample.
+    """
     config = _config_of(items)
     from baldistill.commands.inspect_domains import inspect_domains, show_domains
     from baldistill.progress.display import Display
 
     display = Display()
-    found = inspect_domains(config, out=out, address=address, verbose=verbose, display=display)
+    found = inspect_domains(
+        config, out=out, run_dir=run_dir, address=address, verbose=verbose, display=display
+    )
     show_domains(found, config, display)
+    if found.run_dir is not None:
+        display.say(
+            f"next: baldistill plan or run with the same config and --run-dir {found.run_dir}: "
+            "no answer is paid again"
+        )
     if out is not None:
         chats = config.data.columns.messages is not None
         display.say(

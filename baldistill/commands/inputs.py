@@ -8,8 +8,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import Any
 
 from baldistill.answers.store import ResponseStore
+from baldistill.commands.domain_teacher import namer_of
 from baldistill.config import Config, DataConfig
 from baldistill.config.teachers import recorded_sources
 from baldistill.core.own_metrics import check_own_metrics
@@ -18,6 +20,7 @@ from baldistill.core.own_score import OwnScore, check_own_score
 from baldistill.core.own_task import check_own_tasks
 from baldistill.data.labels import label_sets
 from baldistill.data.likelihood_bins import Scorer
+from baldistill.data.named_domains import Namer
 from baldistill.data.prepare import prepare_corpus
 from baldistill.data.recorded_examples import RecordedSummary, find_recorded, prepare_recorded
 from baldistill.data.summary import CorpusSummary
@@ -55,7 +58,8 @@ def prepare(
     rubric = None if config.judge is None else load_rubric(config.judge, storage, RUBRIC)
     check_recordings(config)
     check_own_parts(config)
-    chain, corpus = validated_corpus(config, storage, display)
+    namer = namer_of(config, storage, responses, lambda: engines.teacher(0), display)
+    chain, corpus = validated_corpus(config, storage, display, namer)
     recorded = validated_recordings(config, chain, corpus, display)
     labels = label_sets(config, corpus.counts, storage)
     context = Context(
@@ -151,9 +155,12 @@ def scratch_folder(command: str) -> Iterator[Storage]:
 
 
 def validated_corpus(
-    config: Config, storage: Storage, display: Display
+    config: Config, storage: Storage, display: Display, namer: Namer | None = None
 ) -> tuple[Chain, CorpusSummary]:
     """Read, validate and split the corpus, once: the first step of the chain.
+
+    `namer` asks the teacher where domains are named; without it only a corpus that was prepared
+    before can have such domains.
 
     Raises:
         MissingPackageError: A package to compare answers with is missing.
@@ -165,9 +172,9 @@ def validated_corpus(
     chain = Chain(storage)
     corpus = chain.step(
         CORPUS_STEP,
-        {"data": config.data.model_dump(mode="json"), "seed": config.seed},
+        {"data": config.data.model_dump(mode="json"), "seed": config.seed} | _who_names(config),
         lambda: prepare_corpus(
-            config.data, config.seed, storage, partial(display.task, brief=True), scorer
+            config.data, config.seed, storage, partial(display.task, brief=True), scorer, namer
         ),
         CorpusSummary,
         writes=(*CORPUS, DOMAINS) if questions_decide else CORPUS,
@@ -182,6 +189,14 @@ def validated_corpus(
     for warning in corpus.warnings:
         display.say(f"  warning: {warning}")
     return chain, corpus
+
+
+def _who_names(config: Config) -> dict[str, Any]:
+    """Return what decides the domains that a teacher names."""
+    if config.data.domains is None or config.data.domains.names is None:
+        return {}
+    signature = config.teacher.tiers[0].signature()
+    return {"teacher": [signature[key] for key in ("identity", "prompts", "rationale")]}
 
 
 def judged_note(config: Config) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -14,20 +15,29 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from baldistill.commands.inputs import scorer_of, scratch_folder
+from baldistill.answers.store import ResponseStore
+from baldistill.commands.domain_teacher import namer_of
+from baldistill.commands.inputs import scorer_of, scratch_folder, validated_corpus
 from baldistill.commands.inspect_corpus import domain_table
 from baldistill.config import Config
 from baldistill.core.longtail import by_size, head_domains
 from baldistill.core.selection import hash_score, merge_top_k, partial_top_k
-from baldistill.data.clusters import ClusterModel
+from baldistill.data.clusters import ClusterModel, Floats
 from baldistill.data.corpus import read_corpus
+from baldistill.data.named_domains import Agreement, NamedDomains
 from baldistill.data.prepare import prepare_corpus
 from baldistill.data.summary import CorpusSummary
 from baldistill.errors import UserError
+from baldistill.generation.pool import Pool
 from baldistill.placement.cluster import connected
+from baldistill.placement.engines import asked_alone
+from baldistill.placement.resources import Cluster
+from baldistill.placement.storage_check import check_storage_is_shared
 from baldistill.progress.display import Display
 from baldistill.run_folder import layout
+from baldistill.run_folder.lock import only_run_in
 from baldistill.storage import Storage
+from baldistill.terminal import make_table
 
 ENDINGS = (".parquet", ".jsonl")
 _TYPICAL = 3  # rows of each domain
@@ -42,15 +52,19 @@ class Domains:
 
     Attributes:
         typical: Domain -> a few of its questions: those nearest to the centre of their cluster,
-            or any, where domains are no clusters.
+            or of whose domain the classifier is surest; any, where domains are neither.
+        agreement: Of the classifier with the teacher, where the domains are named.
+        run_dir: Where the teacher's answers are, if it was asked.
     """
 
     corpus: CorpusSummary
     typical: dict[str, list[str]]
+    agreement: Agreement | None = None
+    run_dir: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return sizes and questions as JSON values, the largest domain first."""
-        return {
+        found: dict[str, Any] = {
             "domains": [
                 {
                     "name": name,
@@ -61,33 +75,85 @@ class Domains:
                 for name in by_size(self.corpus.counts)
             ]
         }
+        if (agreed := self.agreement) is not None:
+            found["agreement"] = {
+                "accuracy": agreed.accuracy,
+                "count": agreed.count,
+                "unread": agreed.unread,
+                "domains": agreed.per_domain(),
+            }
+            found["run_dir"] = self.run_dir
+        return found
 
 
 def inspect_domains(
     config: Config,
     *,
     out: Path | None = None,
+    run_dir: str | Path | None = None,
     address: str | None = None,
     verbose: bool = False,
     display: Display,
 ) -> Domains:
     """Prepare a corpus as a run does, and look at its domains.
 
-    With `out`, the rows that a run would use are written there with their domain.
+    With `out`, the rows that a run would use are written there with their domain. Where the user
+    named the domains, the teacher is asked, and ledger, answers and corpus are in `run_dir`: by
+    default `runs/domains-NAME-TIMESTAMP`.
 
     Raises:
         DataError: The corpus cannot be used, or has no domains.
-        UserError: `out` is no file that can be written.
+        UserError: `out` is no file that can be written, or the teacher cannot be asked.
     """
     if out is not None and out.suffix not in ENDINGS:
         raise UserError(f"--out {out}: the ending says the format: {' or '.join(ENDINGS)}")
+    if config.data.domains is not None and config.data.domains.names is not None:
+        storage = Storage.open(run_dir or layout.new_folder(f"domains-{config.name}"))
+        with only_run_in(storage, display.say), connected(address, verbose=verbose) as cluster:
+            check_storage_is_shared(storage)
+            return _look(config, storage, _ask_and_prepare(config, storage, cluster, display), out)
+    if run_dir is not None:
+        raise UserError(
+            "--run-dir keeps what the teacher says, and without data.domains.names it is not "
+            "asked: leave --run-dir out"
+        )
     with scratch_folder("data") as storage, connected(address, verbose=verbose):
         track, scorer = partial(display.task, brief=True), scorer_of(config.data)
         corpus = prepare_corpus(config.data, config.seed, storage, track, scorer)
-        typical = _typical_rows(storage, config, corpus)
-        if out is not None:
-            write_rows(storage, out)
-        return Domains(corpus, typical)
+        return _look(config, storage, corpus, out)
+
+
+def _ask_and_prepare(
+    config: Config, storage: Storage, cluster: Cluster, display: Display
+) -> CorpusSummary:
+    """Do the first step of a run in its folder, with nobody but the teacher who names domains."""
+    responses = ResponseStore(storage.sub(layout.RESPONSES))
+    with ExitStack() as asked:
+
+        def teacher() -> Pool:  # the corpus is read first, or was prepared before
+            return asked.enter_context(asked_alone(config, cluster, responses, [0]))[0]
+
+        namer = namer_of(config, storage, responses, teacher, display)
+        return validated_corpus(config, storage, display, namer)[1]
+
+
+def _look(config: Config, storage: Storage, corpus: CorpusSummary, out: Path | None) -> Domains:
+    model = _model(config, storage)
+    typical = _typical_rows(storage, config, corpus, model)
+    if out is not None:
+        write_rows(storage, out)
+    if isinstance(model, NamedDomains):
+        return Domains(corpus, typical, model.agreement, storage.uri)
+    return Domains(corpus, typical)
+
+
+def _model(config: Config, storage: Storage) -> ClusterModel | NamedDomains | None:
+    """Return what decided the domains, if it can say how typical a question is."""
+    made = config.data.domains
+    if made is None or (made.clusters is None and made.names is None):
+        return None
+    model = ClusterModel if made.names is None else NamedDomains
+    return model.load(storage, layout.DOMAINS)
 
 
 def show_domains(found: Domains, config: Config, display: Display) -> None:
@@ -100,21 +166,45 @@ def show_domains(found: Domains, config: Config, display: Display) -> None:
             line = " ".join(question.split())
             short = line if len(line) <= _SHOWN_CHARS else f"{line[: _SHOWN_CHARS - 1]}…"
             display.say(f"    {short}")
+    if found.agreement is not None:  # the warnings were said when the corpus was prepared
+        _show_agreement(found.agreement, display)
+        return
     for warning in corpus.warnings:
         display.say(f"warning: {warning}")
 
 
-def _typical_rows(storage: Storage, config: Config, corpus: CorpusSummary) -> dict[str, list[str]]:
-    model, seed = None, config.seed
-    if config.data.domains is not None and config.data.domains.clusters is not None:
-        model = ClusterModel.load(storage, layout.DOMAINS)
+def _show_agreement(agreement: Agreement, display: Display) -> None:
+    """Print how far the classifier agrees with the teacher, on questions that it did not see."""
+    figures = agreement.per_domain()
+    rows = [
+        [one["name"], *(f"{one[key]:,}" for key in ("teacher", "found", "classifier"))]
+        for one in sorted(figures, key=lambda one: (-one["teacher"], one["name"]))
+    ]
+    columns = ["domain", "teacher", "of them alike", "classifier"]
+    display.show(make_table("questions that the teacher sorted", columns, rows, []))
+    display.say(
+        f"the classifier agrees with the teacher about {agreement.accuracy:.1%} of "
+        f"{agreement.count:,} questions that it did not see (cross-validation)"
+    )
+
+
+def _typical_rows(
+    storage: Storage,
+    config: Config,
+    corpus: CorpusSummary,
+    model: ClusterModel | NamedDomains | None,
+) -> dict[str, list[str]]:
+    seed = config.seed
     shared, wanted = ray.put(model), dict.fromkeys(corpus.counts, _TYPICAL)
 
     def best(block: pa.Table) -> pa.Table:
         block = block.select(["example_id", "domain", "question"])
         fitted = ray.get(shared)
         if fitted is None:
-            score = hash_score(seed, block["example_id"])
+            score: Floats = hash_score(seed, block["example_id"])
+        elif isinstance(fitted, NamedDomains):
+            columns = (block[name].to_pylist() for name in ("question", "domain"))
+            score = fitted.probability(*columns)
         else:
             score = fitted.assign(block["question"].to_pylist())[1]
         return partial_top_k(block.append_column("score", pa.array(score)), "score", wanted)

@@ -16,7 +16,11 @@ from baldistill.commands.inputs import (
     validated_corpus,
     validated_recordings,
 )
-from baldistill.commands.plan_notes import accepted_without_gold, thoughts_are_taught
+from baldistill.commands.plan_notes import (
+    accepted_without_gold,
+    domains_were_asked,
+    thoughts_are_taught,
+)
 from baldistill.commands.plan_usage import (
     PromptLengths,
     count_wanted,
@@ -221,6 +225,7 @@ def show(config: Config, result: RunPlan, display: Display) -> None:
         + (f", {result.further:,} real explained again" if result.further else "")
     )
     notes = (
+        domains_were_asked(config),
         _quotas_to_come(config),
         _chosen_to_differ(config, result),
         _answered_by_the_student(config, result),

@@ -17,6 +17,17 @@ def thoughts_are_taught(config: Config) -> str | None:
     )
 
 
+def domains_were_asked(config: Config) -> str | None:
+    """Say that the teacher was asked about domains before a plan could be made."""
+    made = config.data.domains
+    if made is None or made.names is None:
+        return None
+    return (
+        f"the teacher sorted {made.sample:,} questions at most into data.domains.names before: "
+        "these calls count for the caps of budget, and are not among those below"
+    )
+
+
 def accepted_without_gold(config: Config) -> str | None:
     """Say how answers are accepted where no gold answer decides."""
     rationale = config.rationale

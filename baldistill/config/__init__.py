@@ -17,9 +17,9 @@ from baldistill.config.data import (
     Columns,
     DataConfig,
     DecontaminateConfig,
-    DomainsConfig,
     NearDuplicatesConfig,
 )
+from baldistill.config.domains import DomainsConfig
 from baldistill.config.judge import JudgeConfig
 from baldistill.config.placement import ClusterConfig
 from baldistill.config.sections import Section
@@ -132,6 +132,20 @@ class Config(Section):
             raise ValueError(
                 f"budget.cost={self.budget.cost:g} caps money, and no teacher has a price: set "
                 "teacher.prices.prompt_per_million and completion_per_million, or remove the cap"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _somebody_names_domains(self) -> Config:
+        if self.data.domains is None or self.data.domains.names is None:
+            return self
+        first = self.teacher.tiers[0]
+        if first.recorded or first.model == "bundled":
+            whose = "a recording" if first.recorded else "the bundled teacher"
+            raise ValueError(
+                "data.domains.names asks the teacher which domain a question is of, and "
+                f"{whose} cannot say: set teacher to a model that follows instructions, such as "
+                "teacher={kind: openai, model: ...}, or data.domains={clusters: auto}"
             )
         return self
 

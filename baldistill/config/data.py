@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from baldistill.config.domains import LIKELIHOOD, DomainsConfig
 from baldistill.config.sections import Count, Section, Share, switch
 from baldistill.core.answers import AnyTask, Task
 from baldistill.core.own_task import is_own_task
@@ -65,46 +65,6 @@ class Columns(Section):
             raise ValueError(
                 f"with each_turn the answers are turns of the chats: leave answer={self.answer} out"
             )
-        return self
-
-
-LIKELIHOOD = "likelihood"
-"""The value of `domains.by` that is no column."""
-
-
-class DomainsConfig(Section):
-    """How domains are made where no column holds them: by `clusters` or by a column."""
-
-    clusters: Annotated[int, Field(ge=2, le=256)] | Literal["auto"] | None = None
-    """Groups of questions by their words (TF-IDF and k-means on a seeded sample), at most so many;
-    `auto` keeps apart what has few words in common, from 2 to 64."""
-    by: str | None = None
-    """A column that `pattern` finds the domain in; it may be mapped as something else, too. Or
-    `likelihood`: how likely `model` finds the question among those of its length."""
-    pattern: str | None = None
-    """A regular expression (Python's): its first group, or all that it matches, is the domain.
-    Rows in which it is not found are quarantined."""
-    bins: Annotated[int, Field(ge=2, le=100)] | None = None
-    """Of `by: likelihood`: domains of about the same size, from the most likely questions on."""
-    model: str | None = None
-    """Of `by: likelihood`: hub id, path or URI of a small causal language model; `bundled` is the
-    student inside the package. It runs on CPUs, in Ray Data tasks."""
-
-    @model_validator(mode="after")
-    def _one_way(self) -> DomainsConfig:
-        if (self.clusters is None) == (self.by is None):
-            raise ValueError("give one of clusters and by, such as {clusters: auto}")
-        if self.by == LIKELIHOOD:
-            if self.bins is None or self.model is None or self.pattern is not None:
-                raise ValueError("by: likelihood needs bins and model, and takes no pattern")
-        elif self.bins is not None or self.model is not None:
-            raise ValueError("bins and model are for by: likelihood")
-        if self.pattern is not None and self.by is None:
-            raise ValueError("pattern needs a column to look in: give by, too")
-        try:
-            re.compile(self.pattern or "")
-        except re.error as error:
-            raise ValueError(f"pattern is no regular expression: {error}") from None
         return self
 
 

@@ -11,11 +11,19 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 Purpose: TypeAlias = Literal[
-    "rationale", "vote", "synthesis", "verification", "evaluation", "judgement", "question"
+    "rationale",
+    "vote",
+    "synthesis",
+    "verification",
+    "evaluation",
+    "judgement",
+    "question",
+    "domain",
 ]
 """What a teacher call is for: `vote` asks again what a `rationale` answered, for a majority;
 `verification` does so with a new example; `evaluation` answers the evaluation set; `judgement`
-judges a text by a rubric; `question` is a user's, at the prompt of `baldistill ask`."""
+judges a text by a rubric; `question` is a user's, at the prompt of `baldistill ask`; `domain` asks
+which domain a question is of (`data.domains.names`)."""
 
 _PURPOSES = frozenset(get_args(Purpose))
 
@@ -27,7 +35,7 @@ class Reserve:
     Attributes:
         request_id: Identity of the call.
         purpose: What the call is for.
-        stage: The stage, from 1; 0 for the evaluation set.
+        stage: The stage, from 1; 0 for the evaluation set, and for domains.
         domain: The domain the example is in.
         units: 1 when the answer is to become one of the B annotated examples, else 0.
         max_tokens: Upper bound on the call's prompt and completion tokens together. Token and

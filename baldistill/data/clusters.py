@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -30,7 +31,9 @@ Whole: TypeAlias = npt.NDArray[np.int64]
 MAX_CHARS = 2000
 """The beginning of a question that decides its cluster. It bounds the memory of the sample."""
 
-_MAX_WORDS = 20_000
+MAX_WORDS = 20_000
+"""Words that count, at most: the most frequent ones."""
+
 _NUM_TOPICS = 100  # dimensions of the latent semantic analysis
 _GROUPS_PER_CLUSTER = 8
 _FEWEST_GROUPS, _MOST_GROUPS = 128, 512
@@ -80,17 +83,17 @@ class ClusterModel:
 
     @cached_property
     def _tfidf(self) -> Any:
-        vectorizer = _vectorizer(vocabulary=self.vocabulary)
-        vectorizer.idf_ = self.idf
-        return vectorizer
+        found = vectorizer(vocabulary=self.vocabulary)
+        found.idf_ = self.idf
+        return found
 
     def save(self, storage: Storage, name: str) -> None:
         """Write the model as a file of plain arrays (npz)."""
         data = io.BytesIO()
         np.savez_compressed(
             data,
-            names=_bytes(self.names),
-            vocabulary=_bytes(self.vocabulary),
+            names=as_bytes(self.names),
+            vocabulary=as_bytes(self.vocabulary),
             idf=self.idf,
             weights=self.weights,
             cluster=self.cluster,
@@ -102,8 +105,8 @@ class ClusterModel:
         """Read what `save` wrote."""
         with np.load(io.BytesIO(storage.read_bytes(name)), allow_pickle=False) as file:
             return cls(
-                _texts(file["names"]),
-                _texts(file["vocabulary"]),
+                as_texts(file["names"]),
+                as_texts(file["vocabulary"]),
                 file["idf"],
                 file["weights"],
                 file["cluster"],
@@ -117,17 +120,10 @@ def fit(questions: Sequence[str], clusters: int | Literal["auto"], seed: int) ->
         DataError: The questions have no words in common, or there are fewer than clusters.
         MissingPackageError: scikit-learn is not installed.
     """
-    try:
-        from threadpoolctl import threadpool_limits  # it comes with scikit-learn
-    except ImportError:  # an environment that was made for an earlier version
-        raise MissingPackageError(
-            "data.domains.clusters needs scikit-learn: pip install scikit-learn"
-        ) from None
-
-    with threadpool_limits(1):  # the order in which several threads add up is not fixed
-        vectorizer = _vectorizer(min_df=min(2, len(questions)), max_features=_MAX_WORDS)
+    with one_thread("clusters"):
+        known = vectorizer(min_df=min(2, len(questions)), max_features=MAX_WORDS)
         try:
-            tfidf = vectorizer.fit_transform(questions)
+            tfidf = known.fit_transform(questions)
         except ValueError:  # the vocabulary is empty
             raise DataError(
                 f"data.domains.clusters: no word is in two of the {len(questions)} questions that "
@@ -137,12 +133,30 @@ def fit(questions: Sequence[str], clusters: int | Literal["auto"], seed: int) ->
         basis, points = _project(tfidf, seed)
         centres, cluster = _groups(points, clusters, seed)
         weights = np.asarray(basis @ centres.T, np.float32)
-    vocabulary = tuple(vectorizer.get_feature_names_out().tolist())
-    draft = ClusterModel((), vocabulary, vectorizer.idf_, weights, cluster)
+    vocabulary = tuple(known.get_feature_names_out().tolist())
+    draft = ClusterModel((), vocabulary, known.idf_, weights, cluster)
     return _named(draft, questions, tfidf)
 
 
-def _vectorizer(**options: Any) -> Any:
+def one_thread(option: str) -> AbstractContextManager[Any]:
+    """Let scikit-learn compute in one thread: the order in which several add up is not fixed.
+
+    Raises:
+        MissingPackageError: scikit-learn, which `data.domains` needs for this option, is missing.
+    """
+    try:
+        from threadpoolctl import threadpool_limits  # it comes with scikit-learn
+    except ImportError:  # an environment that was made for an earlier version
+        raise MissingPackageError(
+            f"data.domains.{option} needs scikit-learn: pip install scikit-learn"
+        ) from None
+
+    limits: AbstractContextManager[Any] = threadpool_limits(1)
+    return limits
+
+
+def vectorizer(**options: Any) -> Any:
+    """Return what gives texts their TF-IDF, by `words`."""
     # sklearn takes a second to import, and most runs do not need it
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -229,10 +243,11 @@ def cluster_names(telling: Floats, vocabulary: Sequence[str]) -> tuple[str, ...]
     return tuple(names)
 
 
-def _bytes(texts: Sequence[str]) -> npt.NDArray[np.uint8]:
+def as_bytes(texts: Sequence[str]) -> npt.NDArray[np.uint8]:
     """Return texts without line ends as an array of bytes, for the file needs no pickle then."""
     return np.frombuffer("\n".join(texts).encode(), np.uint8)
 
 
-def _texts(data: npt.NDArray[np.uint8]) -> tuple[str, ...]:
+def as_texts(data: npt.NDArray[np.uint8]) -> tuple[str, ...]:
+    """Return what `as_bytes` was given."""
     return tuple(data.tobytes().decode().split("\n"))

@@ -60,6 +60,19 @@ def too_many_bad(
     return DataError(f"{listed}\nAll of them, with reasons: {where}\nTo do: {fix}")
 
 
+def check_namer(config: DataConfig, namer: object | None) -> None:
+    """Raise if the teacher is to name domains, and the command asks no teacher."""
+    made = config.domains
+    if made is not None and made.names is not None and namer is None:
+        raise DataError(
+            f"data.domains.names: the teacher has to sort {made.sample:,} questions first (as many "
+            "calls at most, and one more for each answer that names no domain), and this command "
+            "calls nobody. To do: `baldistill data domains CONFIG --run-dir DIR` asks it, once; "
+            "then give `plan` and `run` the same --run-dir. For other commands let it write a file "
+            "(--out)"
+        )
+
+
 def check_evaluation(num_evaluation: int, num_train: int, config: DataConfig) -> None:
     """Raise if the evaluation set is empty."""
     if num_evaluation:

@@ -5,7 +5,8 @@ They come after the reading pass, which stages rows without a domain:
 1. sample: each part gives the questions to train on whose seeded hash is low. The bound follows
    from the number of rows, so some `SAMPLE_ROWS` reach the driver, whatever the size of the corpus.
    The driver fits the model (`clusters.py`) and writes it to the run folder. By likelihood, this
-   pass scores all questions, and gives figures instead of texts (`likelihood_bins.py`).
+   pass scores all questions, and gives figures instead of texts (`likelihood_bins.py`). By names,
+   the teacher sorts the first of the sampled questions before (`named_domains.py`).
 2. assign: each part gets a file of domains and ids beside its staged rows, which the later passes
    lay over the rows.
 
@@ -15,7 +16,7 @@ The rows and the seed decide the sample and so the domains; their order and the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -24,10 +25,11 @@ import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 import ray
 
-from baldistill.config import DataConfig
+from baldistill.config import DataConfig, DomainsConfig
 from baldistill.core.selection import hash_score
 from baldistill.data.clusters import MAX_CHARS, ClusterModel, fit
 from baldistill.data.likelihood_bins import LikelihoodBins, Scorer, fit_bins
+from baldistill.data.named_domains import NamedDomains, Namer, fit_names
 from baldistill.data.ray_pass import Track, run_tasks
 from baldistill.data.text import example_ids
 from baldistill.data.validate import TRAIN
@@ -35,7 +37,7 @@ from baldistill.errors import DataError
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
 
-Model: TypeAlias = ClusterModel | LikelihoodBins
+Model: TypeAlias = ClusterModel | LikelihoodBins | NamedDomains
 """What decides the domain of a question."""
 
 SAMPLE_ROWS = 20_000
@@ -65,7 +67,8 @@ def make_domains(
     storage: Storage,
     track: Track,
     scorer: Scorer | None = None,
-) -> None:
+    namer: Namer | None = None,
+) -> list[str]:
     """Give every staged row its domain, if its question decides it (`data.domains`).
 
     Args:
@@ -76,18 +79,26 @@ def make_domains(
         storage: The run folder's.
         track: Shows progress.
         scorer: Of `by: likelihood`.
+        namer: Of `names`.
+
+    Returns:
+        What is doubtful about the domains.
 
     Raises:
         DataError: The questions cannot be grouped.
     """
     made = config.domains
     if made is None or config.domain_column is not None:
-        return
+        return []
     for folder in ("domains", "scores"):
         storage.fs.create_dir(storage.path(f"{layout.STAGING}/{folder}"), recursive=True)
     share = SAMPLE_ROWS / num_rows
     if made.clusters is not None:
-        model: Model = _fit_clusters(made.clusters, seed, share, parts, storage, track)
+        sample = _sample(seed, share, parts, storage, track)
+        model: Model = fit(sample["question"].to_pylist(), made.clusters, seed)
+    elif made.names is not None:
+        assert namer is not None, "`prepare_corpus` has looked"
+        model = _fit_names(made, _sample(seed, share, parts, storage, track), namer)
     else:
         assert made.bins is not None
         model = _fit_bins(made.bins, seed, share, parts, storage, track, scorer)
@@ -100,21 +111,26 @@ def make_domains(
         yield _assign_part(storage, parts[index], ray.get(shared), has_ids=has_ids)
 
     assert sum(run_tasks(assign, len(parts), "assign domains", track)) == num_rows
+    return model.agreement.warnings() if isinstance(model, NamedDomains) else []
 
 
-def _fit_clusters(
-    clusters: int | Literal["auto"],
-    seed: int,
-    share: float,
-    parts: Sequence[str],
-    storage: Storage,
-    track: Track,
-) -> ClusterModel:
+def _sample(
+    seed: int, share: float, parts: Sequence[str], storage: Storage, track: Track
+) -> pa.Table:
+    """Return questions to train on, in the order of their hashes, with their keys."""
+
     def look(index: int) -> Iterator[pa.Table]:
         yield _sample_part(storage, parts[index], seed, share)
 
-    sample = _gather(run_tasks(look, len(parts), "sample questions", track))
-    return fit(sample["question"].to_pylist(), clusters, seed)
+    return _gather(run_tasks(look, len(parts), "sample questions", track))
+
+
+def _fit_names(made: DomainsConfig, sample: pa.Table, namer: Namer) -> NamedDomains:
+    """Let the teacher sort the first of the sampled questions, and learn from that."""
+    assert made.names is not None
+    questions = sample["question"].to_pylist()
+    told = namer(questions[: made.sample])
+    return fit_names(questions, sample["question_key"].to_numpy(), told, list(made.names))
 
 
 def _fit_bins(
@@ -209,6 +225,8 @@ def _assign_part(storage: Storage, name: str, model: Model, *, has_ids: bool) ->
             questions = batch["question"].to_pylist()
             if isinstance(model, ClusterModel):
                 codes, _ = model.assign(questions)
+            elif isinstance(model, NamedDomains):
+                codes = model.assign(questions, batch["question_key"].to_numpy())
             else:
                 assert scores is not None
                 part = scores.slice(num_rows, len(batch))

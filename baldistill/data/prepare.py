@@ -36,6 +36,7 @@ from baldistill.data.corpus_checks import (
     check_domain_tasks,
     check_domains,
     check_evaluation,
+    check_namer,
     check_num_domains,
     check_share_bad,
     warnings_of,
@@ -44,6 +45,7 @@ from baldistill.data.duplicates import Duplicates, search_keys
 from baldistill.data.file_format import inspect_files
 from baldistill.data.likelihood_bins import Scorer
 from baldistill.data.made_domains import make_domains
+from baldistill.data.named_domains import Namer
 from baldistill.data.near_duplicates import Neighbours
 from baldistill.data.ray_pass import Track, run_tasks, untracked
 from baldistill.data.read_unit import ReadPlan, count_segment, read_unit
@@ -87,17 +89,20 @@ def prepare_corpus(
     storage: Storage,
     track: Track = untracked,
     scorer: Scorer | None = None,
+    namer: Namer | None = None,
 ) -> CorpusSummary:
     """Read, validate, quarantine, normalise and split the corpus.
 
     Writes `corpus/train`, `corpus/evaluation` (records.EXAMPLES) and `quarantine`
     (records.QUARANTINE), folders of Parquet files, and replaces what an earlier attempt left there.
     The files, the config and the seed fix the set of rows in each folder, but not their order.
-    `scorer` says how likely questions are, where domains are made of that (`data.domains`).
+    `scorer` says how likely questions are, where domains are made of that (`data.domains`), and
+    `namer` which of the named domains they are of.
 
     Raises:
         DataError: The corpus cannot be used; says what is wrong, where, and what to do.
     """
+    check_namer(config, namer)
     for name in (*_FOLDERS, layout.STAGING, layout.BUNDLED_SOURCE, layout.DOMAINS):
         storage.delete(name)
     for name in _FOLDERS:
@@ -105,20 +110,25 @@ def prepare_corpus(
     try:
         if config.train == "bundled":
             config = write_bundled(config, seed, storage)
-        return _prepare(config, seed, storage, track, scorer)
+        return _prepare(config, seed, storage, track, scorer, namer)
     finally:
         storage.delete(layout.STAGING)
 
 
 def _prepare(
-    config: DataConfig, seed: int, storage: Storage, track: Track, scorer: Scorer | None
+    config: DataConfig,
+    seed: int,
+    storage: Storage,
+    track: Track,
+    scorer: Scorer | None,
+    namer: Namer | None,
 ) -> CorpusSummary:
     plan = _plan(config, track)
     reports = _read(plan, storage, track)
     check_share_bad(reports, config, storage)
     parts = [report.name for report in reports if report.num_valid]
     num_valid = sum(report.num_valid for report in reports)
-    make_domains(config, seed, parts, num_valid, storage, track, scorer)
+    doubts = make_domains(config, seed, parts, num_valid, storage, track, scorer, namer)
     duplicates = search_keys(reports, storage, track, "group")
     near = ray.put(Neighbours.none())
     if config.near_duplicates is not None:
@@ -133,7 +143,7 @@ def _prepare(
 
     summary = summarise(reports, written)
     has_choices = any(report.num_with_choices for report in written)
-    warnings = [*warnings_of(summary, config, has_choices=has_choices), *odd]
+    warnings = [*warnings_of(summary, config, has_choices=has_choices), *odd, *doubts]
     summary = replace(summary, warnings=warnings)
     if not summary.quarantined:
         storage.write_table(f"{layout.QUARANTINE}/none.parquet", QUARANTINE.empty_table())

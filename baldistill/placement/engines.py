@@ -177,7 +177,8 @@ def _asked(config: Config) -> list[int]:
     writes = "synthesize" in config.tail.fills
     annotates = config.budget.total > 0 and (config.teacher_explains or writes)
     numbers: list[int] = []
-    if annotates or config.asks_about_evaluation:
+    names = config.data.domains is not None and config.data.domains.names is not None
+    if annotates or config.asks_about_evaluation or names:
         numbers += range(len(config.teacher.tiers))
         if writes and config.tail.verifier is not None:
             numbers.append(len(config.teacher.tiers))

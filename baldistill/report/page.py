@@ -176,6 +176,8 @@ def _made_domains(run: RunFolder) -> str | None:
     """Say what the domains are, where questions decide them."""
     if run.setting("data.domains.clusters", None):
         return "clusters of the questions by their words"
+    if run.setting("data.domains.names", None):
+        return "named by the user, and a classifier sorted questions as the teacher did a sample"
     if run.setting("data.domains.bins", None):
         return "bins of questions, by how likely a small model finds them"
     return None

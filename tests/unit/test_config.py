@@ -323,8 +323,17 @@ def test_options_that_came_later_do_not_show_in_old_folders() -> None:
         (["data.columns.domain=null"], "nothing makes domains: name their column, or set"),
         (["data.domains={clusters: 8}"], "columns.domain=domain and domains both give"),
         (["data.columns.domain=null", "data.domains={clusters: 1}"], "greater than or equal to 2"),
-        (["data.columns.domain=null", "data.domains={names: [a, b]}"], "names: unknown key"),
-        (["data.columns.domain=null", "data.domains={}"], "give one of clusters and by"),
+        (["data.columns.domain=null", "data.domains={name: [a, b]}"], "did you mean .*names"),
+        (["data.columns.domain=null", "data.domains={names: [a]}"], "1 names: give 2 to 256"),
+        (["data.columns.domain=null", "data.domains={names: [a, a]}"], "'a' is named twice"),
+        (["data.columns.domain=null", "data.domains={names: [a, 'A.']}"], "read as the same name"),
+        (["data.columns.domain=null", "data.domains={names: [a, '?']}"], "no letter or figure"),
+        (["data.columns.domain=null", "data.domains={names: [a, 1]}"], "1 is no text: put names"),
+        (["data.columns.domain=null", "data.domains={names: [a, b], by: id}"], "give one of"),
+        (["data.columns.domain=null", "data.domains={names: [a, b], sample: 9}"], "sample: Input"),
+        (["data.columns.domain=null", "data.domains={clusters: 3, sample: 99}"], "is for names"),
+        (["data.columns.domain=null", "data.domains={names: [a, b]}"], "bundled teacher cannot"),
+        (["data.columns.domain=null", "data.domains={}"], "give one of clusters, names and by"),
         (["data.columns.domain=null", "data.domains={clusters: 3, by: id}"], "give one of"),
         (["data.columns.domain=null", "data.domains={clusters: 3, pattern: x}"], "needs a column"),
         (["data.columns.domain=null", "data.domains={by: id, pattern: '('}"], "no regular express"),
@@ -343,6 +352,23 @@ def test_a_config_that_makes_domains_is_read_back() -> None:
     assert config.data.domains.clusters == "auto"
     assert load_config_text(dump_config(config)) == config
     assert "domains" not in load_config().model_dump(mode="json")["data"]
+
+
+def test_named_domains_are_read_back_in_their_order() -> None:
+    named = "data.domains={names: {returns: null, billing: invoices}}"
+    teacher = "teacher={kind: openai, model: m, base_url: http://127.0.0.1:1/v1}"
+    config = load_config(None, ["data.columns.domain=null", named, teacher])
+    again = load_config_text(dump_config(config))
+    assert again == config
+    assert again.data.domains is not None
+    assert list((again.data.domains.names or {}).items()) == [
+        ("returns", ""),
+        ("billing", "invoices"),
+    ]
+    plain = load_config(None, ["data.columns.domain=null", "data.domains={names: [b, a]}", teacher])
+    assert plain.data.domains is not None
+    assert plain.data.domains.names == {"b": "", "a": ""}
+    assert plain.data.domains.sample == 500
 
 
 UNLABELLED = ["data.columns.answer=null", "rationale.sees=question", "rationale.accept=majority"]

@@ -19,6 +19,7 @@ PURPOSES = {
     "evaluation": BLUE,
     "question": SILVER,
     "judgement": SILVER,
+    "domain": SILVER,
 }
 STEPS = {
     "corpus": ("corpus", SILVER),

@@ -18,7 +18,9 @@ from baldistill.generation.types import Message, Prompt
 from baldistill.records import transcript
 from baldistill.yaml12 import NotYamlError, read_yaml
 
-Purpose: TypeAlias = Literal["student", "rationale", "solve", "synthesis", "predict", "explain"]
+Purpose: TypeAlias = Literal[
+    "student", "rationale", "solve", "synthesis", "domain", "predict", "explain"
+]
 
 _QUESTION = "31415926"  # digits, which no filter of a template changes
 _VARIABLES: dict[Purpose, dict[str, Any]] = {
@@ -26,7 +28,10 @@ _VARIABLES: dict[Purpose, dict[str, Any]] = {
     "rationale": {"question": _QUESTION, "answer": "a"},
     "solve": {"question": _QUESTION},
     "synthesis": {"demonstrations": [{"question": _QUESTION, "answer": "a"}]},
+    "domain": {"question": _QUESTION, "names": [{"name": "n", "description": "d"}]},
 }
+_FROM_INSTRUCT: Final[frozenset[Purpose]] = frozenset({"domain"})
+"""Entries that a set takes from `instruct` if it has none of its own."""
 _FOR_BOTH: Final[dict[Purpose, Purpose]] = {"predict": "student", "explain": "student"}
 """Entries that only `student.target: both` needs, and the entry whose variables they have."""
 # What a template can raise: unknown or forbidden names, wrong types, division by zero, bad indices
@@ -148,6 +153,8 @@ def load_prompts(name: str, *, model: str) -> PromptSet:
     if name == "auto":
         name = "compact" if model == "bundled" else "instruct"
     values = _read(name)
+    if missing := _FROM_INSTRUCT - values.keys():
+        values |= {entry: _read("instruct")[entry] for entry in missing}
     prompts = PromptSet(name, {key: _template(name, key, values[key]) for key in values})
     for purpose in values:
         variables = _VARIABLES[_FOR_BOTH.get(purpose, purpose)]
@@ -173,10 +180,13 @@ def _read(name: str) -> dict[Purpose, Any]:
         values = read_yaml(text)
     except NotYamlError as error:
         raise ConfigError(f"prompts {name}: not valid YAML: {error}") from None
-    if not isinstance(values, dict) or set(values) - set(_FOR_BOTH) != set(_VARIABLES):
+    needed = [entry for entry in _VARIABLES if entry not in _FROM_INSTRUCT]
+    optional = _FROM_INSTRUCT | _FOR_BOTH.keys()
+    if not isinstance(values, dict) or set(values) - optional != set(needed):
         raise ConfigError(
-            f"prompts {name}: needs exactly the entries {', '.join(_VARIABLES)}, and for "
-            f"student.target=both {' and '.join(_FOR_BOTH)} "
+            f"prompts {name}: needs exactly the entries {', '.join(needed)}, for "
+            f"student.target=both {' and '.join(_FOR_BOTH)}, and if wanted "
+            f"{', '.join(sorted(_FROM_INSTRUCT))} "
             "(see baldistill/teacher/prompts/instruct.yaml)"
         )
     return values

@@ -52,7 +52,7 @@ def test_every_command_has_the_options_that_make_sense_for_it() -> None:
         assert "--json" in options, name
         assert ("--address" in options) == ("--verbose" in options) == (name in STARTS_RAY), name
         has_folder = name in ("run", "plan", "compare", "sweep", "preview", "evaluate", "doctor")
-        has_folder |= name == "judge check"
+        has_folder |= name in ("judge check", "data domains")
         assert ("--run-dir" in options) == has_folder, name
 
 

@@ -192,13 +192,26 @@ def test_calls_before_anything_is_annotated_are_drawn(write_run: WriteRun) -> No
     assert "rationale" in page.text
 
 
-def test_made_domains_are_said_to_be_made(write_run: WriteRun) -> None:
+@pytest.mark.parametrize(
+    ("domains", "said"),
+    [
+        ({"clusters": 8}, "they are clusters of the questions by their words"),
+        (
+            {"names": ["a", "b"]},
+            "they are named by the user, and a classifier sorted",
+        ),
+    ],
+)
+def test_made_domains_are_said_to_be_made(
+    write_run: WriteRun, domains: dict[str, object], said: str
+) -> None:
     run = write_run(budget=0)
     config = Path(run) / "config.yaml"
     values = read_yaml(config.read_text("utf-8"))
-    values["data"] |= {"columns": {"domain": None}, "domains": {"clusters": 8}}
+    values["data"] |= {"columns": {"domain": None}, "domains": domains}
+    values["teacher"] = {"kind": "openai", "model": "m"}
     config.write_text(dump_config(Config.model_validate(values)), "utf-8")
-    assert "they are clusters of the questions by their words" in page_of(run).text
+    assert said in page_of(run).text
 
 
 def test_one_domain_and_one_stage(write_run: WriteRun) -> None:
