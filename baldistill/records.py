@@ -137,6 +137,16 @@ RESPONSES = pa.schema(
 )
 """The student's response to a question of the evaluation set."""
 
+BENCHMARK_SCORES = pa.schema(
+    [
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("metric", pa.string(), nullable=False),
+        pa.field("example", pa.int64(), nullable=False),  # its number in the task
+        pa.field("score", pa.float64(), nullable=False),
+    ]
+)
+"""The score of a student's response to an example of a public benchmark."""
+
 STORED = pa.schema(
     [
         pa.field("request_id", pa.string(), nullable=False),

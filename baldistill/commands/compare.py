@@ -140,9 +140,11 @@ def on_equal_terms(config: Config, staged: Config) -> Config:
 
     The last student gets as many optimiser steps as the staged one's (`equal_steps`): otherwise
     the comparison would favour staged methods by mere training. To save time, only the last
-    student is evaluated.
+    student is evaluated, and on no benchmarks.
     """
-    evaluation = config.evaluation.model_copy(update={"every_stage": False, "base_student": False})
+    evaluation = config.evaluation.model_copy(
+        update={"every_stage": False, "base_student": False, "benchmarks": ()}
+    )
     return equal_steps(config, staged, any_start=True).model_copy(update={"evaluation": evaluation})
 
 

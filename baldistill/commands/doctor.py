@@ -31,6 +31,7 @@ from baldistill.placement.resources import Cluster, place
 from baldistill.placement.storage_check import check_storage_is_shared
 from baldistill.run_folder import layout
 from baldistill.storage import Storage
+from baldistill.student.benchmarks import check_benchmarks
 from baldistill.student.packages import check_packages
 from baldistill.uris import masked
 
@@ -115,6 +116,12 @@ def _packages(config: Config) -> Iterator[Finding]:
     with _problems("student's packages") as problems:
         check_packages(config.student)
     yield from problems
+    if config.evaluation.benchmarks:
+        with _problems("benchmarks") as problems:
+            check_benchmarks(config.evaluation.benchmarks)
+            tasks = ", ".join(config.evaluation.benchmarks)
+            yield Finding("benchmarks", "fine", f"lm-eval {metadata.version('lm-eval')}: {tasks}")
+        yield from problems
 
 
 def _corpus(config: Config) -> Iterator[Finding]:

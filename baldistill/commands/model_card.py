@@ -11,6 +11,7 @@ from baldistill.core.longtail import by_size
 from baldistill.generation.types import Message, Prompt
 from baldistill.report.formats import markdown_table, percent
 from baldistill.report.ranks import both_ends
+from baldistill.report.tables import score
 from baldistill.run_folder.layout import TABLE_METRICS
 from baldistill.run_folder.reader import RunFolder, title
 from baldistill.visible import visible
@@ -75,6 +76,7 @@ def model_card(
         "",
         *_figures(folder, stage),
         "",
+        *_benchmarks(folder, stage),
         "## Use",
         "",
         *(_use(name, prompting) if rank is None else _use_adapter(name, base, rank, prompting)),
@@ -136,6 +138,30 @@ def _figures(folder: RunFolder, stage: int) -> list[str]:
         "corpus does; `worst` is the lowest domain.",
         "",
         *markdown_table(["domain", "part", "in the corpus", *columns], rows, slice(2, None)),
+    ]
+
+
+def _benchmarks(folder: RunFolder, stage: int) -> list[str]:
+    """Return what the last student forgot of public benchmarks, where they were asked."""
+    if not folder.benchmarks or stage != folder.trained_stage():
+        return []
+    rows = [
+        [
+            row["task"],
+            row["metric"],
+            *(score(row[name]) for name in ("before", "after")),
+            row["verdict"] or "",
+        ]
+        for row in folder.benchmarks
+    ]
+    return [
+        "## What it forgot",
+        "",
+        f"Public benchmarks by lm-eval {folder.final['benchmarks']['lm_eval']}: the base model "
+        "before, this student after. Forgotten and gained: by over two standard errors.",
+        "",
+        *markdown_table(["benchmark", "metric", "before", "after", "verdict"], rows, slice(2, 4)),
+        "",
     ]
 
 

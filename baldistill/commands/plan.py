@@ -18,6 +18,7 @@ from baldistill.commands.inputs import (
 )
 from baldistill.commands.plan_notes import (
     accepted_without_gold,
+    benchmarks_are_asked,
     domains_were_asked,
     thoughts_are_taught,
 )
@@ -232,6 +233,7 @@ def show(config: Config, result: RunPlan, display: Display) -> None:
         accepted_without_gold(config),
         thoughts_are_taught(config),
         judged_note(config),
+        benchmarks_are_asked(config),
     )
     for note in filter(None, notes):
         display.say(note)

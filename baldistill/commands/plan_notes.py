@@ -1,4 +1,4 @@
-"""What `baldistill plan` says about the teacher's answers: which count."""
+"""What `baldistill plan` says about answers: which of the teacher's count, who is asked besides."""
 
 from __future__ import annotations
 
@@ -41,4 +41,17 @@ def accepted_without_gold(config: Config) -> str | None:
         "answers are accepted unchecked (rationale.accept=any)"
         if rationale.accept == "any"
         else None
+    )
+
+
+def benchmarks_are_asked(config: Config) -> str | None:
+    """Say who answers public benchmarks; they cost time of the student's, and no call."""
+    evaluation = config.evaluation
+    if not evaluation.benchmarks:
+        return None
+    limit = evaluation.lm_eval.limit
+    return (
+        f"lm-eval asks the base student and the last one {', '.join(evaluation.benchmarks)} "
+        f"(evaluation.benchmarks): {f'{limit:,} examples' if limit else 'all examples'} of each "
+        "task, and no teacher is asked"
     )

@@ -15,6 +15,7 @@ from baldistill.config import Config
 from baldistill.config.loading import load_config
 from baldistill.core.metrics import Metrics, against_teacher
 from baldistill.equality import NOT_COMPARED
+from baldistill.method.benchmarks import ask_benchmarks, forgotten
 from baldistill.method.context import Context
 from baldistill.method.earlier import annotated_before
 from baldistill.method.evaluate import (
@@ -43,8 +44,9 @@ from baldistill.run_folder.ledger_log import check_last_segment
 from baldistill.run_folder.leftovers import remove_leftovers
 from baldistill.run_folder.lock import check_still_held, only_run_in, only_user_of
 from baldistill.run_folder.log import RunLog
-from baldistill.run_folder.steps import Chain
+from baldistill.run_folder.steps import Chain, is_committed
 from baldistill.storage import Storage
+from baldistill.student.benchmarks import check_benchmarks
 
 OnStage = Callable[[int, dict[str, Any]], None]
 
@@ -73,12 +75,14 @@ class _Stages:
         stopped_by: The cap of the budget that was reached first.
         metrics: Figures of each evaluated stage, by its name in `metrics.json`.
         teacher: Those of the teacher by itself, where it was asked.
+        benchmarks: Those of public benchmarks, as they stand in `metrics.json`.
     """
 
     trained: int = 0
     stopped_by: str | None = None
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     teacher: TeacherFigures | None = None
+    benchmarks: dict[str, Any] | None = None
 
 
 def run(
@@ -144,6 +148,7 @@ def opened_run(
         _open_store(store, storage, say) as responses,
         RunLog(storage) as log,
     ):
+        _check_benchmarks(storage, config)
         _adopt(storage, config, responses)
         display = Display(log, quiet=quiet)
         start = time.monotonic()
@@ -164,6 +169,12 @@ def opened_run(
                 with closing(context):
                     yield context, chain
         display.say(f"done in {time.monotonic() - start:.0f} s")
+
+
+def _check_benchmarks(storage: Storage, config: Config) -> None:
+    """Check the tasks of lm-eval, unless the base student has answered them."""
+    if not is_committed(storage, StageLayout(0).step("benchmarks")):
+        check_benchmarks(config.evaluation.benchmarks)
 
 
 def _adopt(storage: Storage, config: Config, responses: ResponseStore) -> None:
@@ -218,6 +229,8 @@ def _run_stages(context: Context, chain: Chain, on_stage: OnStage | None) -> _St
     answer_evaluation_set(context, chain)
     if config.evaluation.base_student or num_stages == 0:
         stages.metrics["base"] = _evaluate_base(context, chain).to_dict()
+    before_any = ask_benchmarks(context, 0, Chain(context.storage))
+    last = chain
     for stage in range(1, num_stages + 1):
         before, chain = chain, chain.branch(StageLayout(stage).folder)
         result = run_stage(context, stage, chain)
@@ -225,10 +238,10 @@ def _run_stages(context: Context, chain: Chain, on_stage: OnStage | None) -> _St
         if not result.trained:
             display.say(f"the run ends with the student of stage {stages.trained}")
             if f"stage {stages.trained}" not in stages.metrics:
-                last = evaluate_stage(context, stages.trained, before)
-                stages.metrics[f"stage {stages.trained}"] = last.to_dict()
+                metrics = evaluate_stage(context, stages.trained, before)
+                stages.metrics[f"stage {stages.trained}"] = metrics.to_dict()
             break
-        stages.trained = stage
+        stages.trained, last = stage, chain
         if result.metrics is not None:
             stages.metrics[f"stage {stage}"] = figures = result.metrics.to_dict()
             by_teacher = config.evaluation.gold == "teacher"
@@ -237,6 +250,8 @@ def _run_stages(context: Context, chain: Chain, on_stage: OnStage | None) -> _St
             )
             if on_stage is not None:
                 on_stage(stage, figures)
+    if before_any is not None:
+        stages.benchmarks = forgotten(context, stages.trained, before_any, last)
     if config.evaluation.teacher:
         stages.teacher = evaluate_teacher(context, corpus)
         if stages.teacher.metrics is not None:
@@ -278,6 +293,8 @@ def _finish(context: Context, stages: _Stages) -> RunResult:
     metrics |= whose_answers(context.config)
     if stages.teacher is not None:
         metrics["teacher"] = stages.teacher.to_dict()
+    if stages.benchmarks is not None:
+        metrics["benchmarks"] = stages.benchmarks
     check_still_held(storage)
     storage.write_json(layout.METRICS, metrics)
     student = storage.uri_of(context.student(stages.trained).name) if stages.trained else None

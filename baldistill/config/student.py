@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from baldistill.config.benchmarks import BenchmarkNames, LmEvalConfig
 from baldistill.config.engines import AutoOptions, SamplingConfig, StudentEngine
 from baldistill.config.placement import EngineResources, WorkerResources
 from baldistill.config.sections import Count, OpenOptions, Section, Share, switch
@@ -154,7 +155,11 @@ class StudentConfig(Section):
 class EvaluationConfig(Section):
     """When the student is evaluated, and on whose answers."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"gold", "metrics", "teacher"})
+    added: ClassVar[frozenset[str]] = frozenset(
+        {"gold", "metrics", "teacher", "benchmarks", "lm_eval"}
+    )
+    beside: ClassVar[frozenset[str]] = frozenset({"teacher", "benchmarks", "lm_eval"})
+    """Options that decide nothing about the student's answers: they may be set at any time."""
 
     gold: Literal["corpus", "teacher"] = "corpus"
     """`corpus`: the gold answers of the evaluation set; `teacher`: it has none, and what most of
@@ -168,6 +173,12 @@ class EvaluationConfig(Section):
     metrics: dict[str, str] = Field(default={})
     """Metrics of your own, by name: `package.module:Name`, or an entry point of the group
     `baldistill.metrics`."""
+    benchmarks: BenchmarkNames = ()
+    """Public benchmarks that the base student and the last student answer through lm-eval (extra
+    `benchmarks`), to see what was forgotten: names of tasks or groups, such as `[hellaswag,
+    arc_easy]`, or paths of task files (YAML) of your own. `compare` and `sweep` leave them out."""
+    lm_eval: LmEvalConfig = LmEvalConfig()
+    """How these are asked."""
     every_stage: bool = True
     """Evaluate after each stage; otherwise after the last one only."""
     base_student: bool = True

@@ -47,7 +47,7 @@ from baldistill.ray_patches import CHILDREN_SEE_GPUS
 from baldistill.run_folder.lock import hold_of
 from baldistill.storage import Storage
 
-__all__ = ["EngineActor", "Pool", "options_for_bundle", "result_of"]
+__all__ = ["EngineActor", "Pool", "options_for_bundle", "result_of", "variables_for_bundle"]
 
 _FIRST_BATCHES = 8  # for each engine
 
@@ -277,10 +277,16 @@ def options_for_bundle(bundle: Mapping[str, float]) -> dict[str, Any]:
 def _variables(config: EngineConfig, bundle: Mapping[str, float], bundles: int) -> dict[str, str]:
     """Return the environment of an engine."""
     variables = environment() if config.kind == "vllm" else {}
-    variables["OMP_NUM_THREADS"] = str(max(1, int(bundle.get("CPU", 0.0) * bundles)))
-    if bundle.get("GPU", 0.0) <= 0:
-        variables["CUDA_VISIBLE_DEVICES"] = ""  # an engine that reserves no GPU sees none
+    variables |= variables_for_bundle(bundle, bundles)
     return variables | (CHILDREN_SEE_GPUS if bundles > 1 else {})
+
+
+def variables_for_bundle(bundle: Mapping[str, float], bundles: int = 1) -> dict[str, str]:
+    """Return the environment of a process that computes with what it reserves."""
+    variables = {"OMP_NUM_THREADS": str(max(1, int(bundle.get("CPU", 0.0) * bundles)))}
+    if bundle.get("GPU", 0.0) <= 0:
+        variables["CUDA_VISIBLE_DEVICES"] = ""  # a process that reserves no GPU sees none
+    return variables
 
 
 def _options_for_group(group: PlacementGroup) -> dict[str, Any]:

@@ -144,7 +144,8 @@ def choose_examples(context: Context, stage: int, chain: Chain) -> tuple[Student
 
 def evaluate_stage(context: Context, stage: int, chain: Chain) -> Metrics:
     """Evaluate the student that the chain's last step trained."""
-    options = context.config.evaluation.model_dump(mode="json", exclude={"teacher"})
+    evaluation = context.config.evaluation
+    options = evaluation.model_dump(mode="json", exclude=set(evaluation.beside))
     options |= judged_by(context.config)
     return evaluate_once(context, stage, chain, options)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from operator import attrgetter
+from typing import Any
 
 import ray
 
@@ -14,7 +15,12 @@ from baldistill.config import Config
 from baldistill.config.engines import EngineConfig, TransformersOptions
 from baldistill.errors import UserError
 from baldistill.generation.openai.key import check_key
-from baldistill.generation.pool import Pool, options_for_bundle, result_of
+from baldistill.generation.pool import (
+    Pool,
+    options_for_bundle,
+    result_of,
+    variables_for_bundle,
+)
 from baldistill.generation.types import ModelRef
 from baldistill.placement.resources import (
     PLACEMENT_KEYS,
@@ -126,6 +132,19 @@ class Engines:
             shape = self.placement.teachers[tier]
             self._teachers[tier] = _start_teacher(self._config, tier, shape, self._responses)
         return self._teachers[tier]
+
+    def lend_student(self) -> dict[str, Any]:
+        """Close the student's engines; return Ray's options for a process in the place of one.
+
+        Of an engine whose GPUs are on several nodes, the process takes those of one bundle.
+        """
+        self.make_room()
+        self._close_student()
+        shape = self.placement.student
+        size = shape.size if shape.one_node else 1
+        bundle = {name: amount * size for name, amount in shape.bundle.items()}
+        variables = variables_for_bundle(bundle)
+        return {**options_for_bundle(bundle), "runtime_env": {"env_vars": variables}}
 
     def make_room(self) -> None:
         """Close what would stand in the way of training."""

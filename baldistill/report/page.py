@@ -56,6 +56,7 @@ def report(run: str | Path) -> str:
         figures=[(figure, Markup(figure.svg)) for figure in figures],  # escaped by matplotlib
         accuracy=tables.accuracy(folder) if folder.evaluated else None,
         stages=tables.stages(folder) if folder.stages else None,
+        benchmarks=tables.benchmarks(folder),
         teacher=tables.teacher(spent) if spent else None,
         annotated=examples.annotated(folder),
         rejected=examples.rejected(folder),

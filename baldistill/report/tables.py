@@ -135,6 +135,35 @@ def teacher(spent: Spending) -> Table:
     return Table(columns, rows[:-1], rows[-1:], note=note)
 
 
+def benchmarks(run: RunFolder) -> Table | None:
+    """Show public benchmarks before and after; None where none was asked."""
+    if not run.benchmarks:
+        return None
+    rows = [
+        [
+            row["task"],
+            row["metric"],
+            row["verdict"] or "",
+            _count(row["num_examples"]),
+            _count(row["num_fewshot"]),
+            *(score(row[name]) for name in ("before", "before_stderr", "after", "after_stderr")),
+            change(row["before"], row["after"]),
+            score(row["difference_stderr"]),
+        ]
+        for row in run.benchmarks
+    ]
+    stderr = "±"
+    columns = ["benchmark", "metric", "verdict", "examples", "shots"]
+    columns += ["before", stderr, "after", stderr, "change", stderr]
+    note = (
+        f"Public benchmarks by lm-eval {run.final['benchmarks']['lm_eval']}: the base student "
+        "before the distillation, the last student after it. ± is a standard error; that of the "
+        "change goes by the differences of the single examples where it can. Forgotten and gained: "
+        "the change is over two of them."
+    )
+    return Table(columns, rows, [], words=3, note=note)
+
+
 def score(value: float | None) -> str:
     """Write a figure in [0, 1], or a loss."""
     return "-" if value is None else f"{value:.3f}"

@@ -137,7 +137,7 @@ def _decisive(config: Config, trained: bool) -> dict[str, Any]:
             "budget": set(CAPS),
             "student": student,
             "tail": {"verifier"},
-            "evaluation": {"teacher"},
+            "evaluation": set(config.evaluation.beside),
         },
     )
     if config.tail.verifier is not None:

@@ -19,6 +19,7 @@ from baldistill.storage import Storage
 
 _MOST_NAMED = 5
 _STUDENT: StepName = "student"
+_LAST: tuple[StepName, ...] = ("metrics", "benchmarks")
 _ORDER = {name: number for number, name in enumerate(get_args(StepName))}
 
 
@@ -114,9 +115,10 @@ def steps_without_record(storage: Storage) -> list[str]:
 def steps_made_from(step: str, steps: Sequence[str]) -> list[str]:
     """Return a step and those of `steps` behind it that depend on what it has written.
 
-    Nothing depends on an evaluation, and evaluations alone on the answers of the evaluation set.
+    Nothing depends on an evaluation or on benchmarks, and evaluations alone on the answers of the
+    evaluation set.
     """
-    if step.rpartition("/")[2] == "metrics":
+    if step.rpartition("/")[2] in _LAST:
         return [step]
     if step == layout.EVALUATION_ANSWERS_STEP:
         return [step, *(other for other in steps if other.rpartition("/")[2] == "metrics")]

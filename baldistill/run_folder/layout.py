@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 StepName: TypeAlias = Literal[
-    "errors", "plan", "scored", "selected", "mistakes", "annotated", "student", "metrics"
-]
+    "errors", "plan", "scored", "selected", "mistakes", "annotated", "student", "metrics",
+    "benchmarks",
+]  # fmt: skip
 """The steps of a stage, in their order."""
 
 ExportFormat: TypeAlias = Literal["messages", "prompt-completion", "alpaca", "parquet"]
@@ -129,6 +130,8 @@ class StageLayout:
         checkpoint_record: Says which checkpoint in that folder is whole.
         tracking: A folder for the files of experiment trackers, such as TensorBoard's.
         responses: The student's answers to the evaluation set.
+        benchmarks: What lm-eval says about the student (`evaluation.benchmarks`), as it says it.
+        benchmark_scores: The score of each example of these tasks.
         unjudged: Those of them whose verdict a cap refused, which count in no figure.
     """
 
@@ -153,6 +156,8 @@ class StageLayout:
         self.responses = f"{folder}/responses.parquet"
         self.unjudged = f"{folder}/unjudged.parquet"
         self.metrics = f"{folder}/metrics.json"
+        self.benchmarks = f"{folder}/benchmarks.json"
+        self.benchmark_scores = f"{folder}/benchmark-scores.parquet"
 
     @property
     def annotation(self) -> tuple[str, ...]:

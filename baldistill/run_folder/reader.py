@@ -21,6 +21,7 @@ from baldistill.yaml12 import NotYamlError, read_yaml
 _MEASURES = {"accuracy": "accuracy", "f1": "F1", "word_f1": "word F1", "judged": "share accepted"}
 _STEPS: tuple[StepName, ...] = (
     *("plan", "scored", "selected", "mistakes", "annotated", "student", "metrics"),
+    "benchmarks",
 )
 
 
@@ -98,6 +99,11 @@ class RunFolder:
     def name(self) -> str:
         """Return the run's name in the config."""
         return str(self.setting("name", "run"))
+
+    @property
+    def benchmarks(self) -> list[dict[str, Any]]:
+        """Return the figures of public benchmarks before and after, of a finished run."""
+        return list(self.final.get("benchmarks", {}).get("changes", ()))
 
     @property
     def finished(self) -> bool:

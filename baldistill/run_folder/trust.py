@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 
 from baldistill.config import Config
+from baldistill.config.benchmarks import is_task_file
 from baldistill.config.engines import OpenAIOptions
 from baldistill.core.own_policy import OwnPolicy
 from baldistill.core.own_score import OwnScore
@@ -61,6 +62,11 @@ def check_code_is_safe(storage: Storage, config: Config) -> None:
     named += [f"data.task runs the code {task}" for task in config.tasks if is_own_task(task)]
     named += [
         f"evaluation.metrics runs the code {kind}" for kind in config.evaluation.metrics.values()
+    ]
+    named += [
+        f"evaluation.benchmarks runs the code that {task} names"
+        for task in config.evaluation.benchmarks
+        if is_task_file(task)
     ]
     if named and (fault := _fault(storage)):
         file = storage.uri_of(layout.CONFIG)

@@ -123,7 +123,12 @@ def config_of(base: Config, space: Space, values: Mapping[str, Any], name: str) 
 
 
 def for_trial(config: Config, cap: int | None) -> Config:
-    """Return the config that a trial runs with: every stage is evaluated, under a cap on calls."""
-    evaluation = config.evaluation.model_copy(update={"every_stage": True, "base_student": False})
+    """Return the config that a trial runs with: every stage is evaluated, under a cap on calls.
+
+    Benchmarks are left out: a search does not look at them.
+    """
+    evaluation = config.evaluation.model_copy(
+        update={"every_stage": True, "base_student": False, "benchmarks": ()}
+    )
     budget = config.budget.model_copy(update={"calls": cap}) if cap else config.budget
     return config.model_copy(update={"evaluation": evaluation, "budget": budget})

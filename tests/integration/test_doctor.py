@@ -108,6 +108,17 @@ def test_all_problems_are_said_at_once(tmp_path: Path, capsys: pytest.CaptureFix
     assert "cannot load the model" in problems["student"]
 
 
+def test_benchmarks_are_looked_up(tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval")
+    missing = found(tmp_path, f"evaluation.benchmarks={tmp_path}/none.yaml")["benchmarks"]
+    assert missing.state == "problem"
+    assert "there is no file" in missing.text
+    (tmp_path / "own.yaml").write_text("task: own")
+    own = found(tmp_path, f"evaluation.benchmarks={tmp_path}/own.yaml")["benchmarks"]
+    assert own.state == "fine"
+    assert own.text.startswith("lm-eval 0.")
+
+
 def test_a_package_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(name: str) -> list[str]:
         raise metadata.PackageNotFoundError(name)

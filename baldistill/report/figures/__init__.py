@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from matplotlib.figure import Figure
 
-from baldistill.report.figures import accuracy, costs, domains
+from baldistill.report.figures import accuracy, benchmarks, costs, domains
 from baldistill.report.figures.style import Picture, styled
 from baldistill.report.ranks import MOST_ROWS
 from baldistill.run_folder.reader import RunFolder
@@ -17,7 +17,9 @@ from baldistill.run_folder.spending import Spending
 def draw_figures(run: RunFolder, spent: Spending | None) -> list[Picture]:
     """Draw every figure that the run has data for."""
     with styled():
-        figures = itertools.chain(_accuracy(run), _domains(run), _costs(run, spent))
+        figures = itertools.chain(
+            _accuracy(run), _benchmarks(run), _domains(run), _costs(run, spent)
+        )
         return [Picture.of(*figure) for figure in figures]
 
 
@@ -49,6 +51,18 @@ def _accuracy(run: RunFolder) -> Iterator[tuple[str, str, str, Figure]]:
 def _title(text: str) -> str:
     """Make the first letter a capital; `capitalize` would make "word F1" "Word f1"."""
     return text[:1].upper() + text[1:]
+
+
+def _benchmarks(run: RunFolder) -> Iterator[tuple[str, str, str, Figure]]:
+    if benchmarks.shown(run):
+        yield (
+            "benchmarks",
+            "What was forgotten",
+            "Public benchmarks before the distillation (hollow) and after it (filled), each with "
+            "its standard error; of each task the first metric between 0 and 1. Orange: forgotten, "
+            "green: gained, grey: within noise, by the standard error of the change.",
+            benchmarks.before_and_after(run),
+        )
 
 
 def _domains(run: RunFolder) -> Iterator[tuple[str, str, str, Figure]]:

@@ -27,6 +27,7 @@ STEPS = {
     "annotated": ("annotate (teacher)", PINK),
     "student": ("fine-tune", GREEN),
     "metrics": ("evaluate", ORANGE),
+    "benchmarks": ("benchmarks", BLUE),
     "other": ("plan, select", LIGHT),
 }
 """Label and colour of each step of a run."""

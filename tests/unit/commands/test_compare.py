@@ -38,6 +38,11 @@ def test_training_on_each_batch_alone_needs_no_correction() -> None:
     assert on_equal_terms(config, staged).student.epochs == config.student.epochs
 
 
+def test_benchmarks_are_left_out() -> None:
+    config = load_config(None, ["evaluation.benchmarks=[hellaswag]"])
+    assert on_equal_terms(config, config).evaluation.benchmarks == ()
+
+
 def test_a_folder_holds_one_subject(tmp_path: Path) -> None:
     (tmp_path / "subject.json").write_text("{}")
     with pytest.raises(ConfigError, match="another corpus"):

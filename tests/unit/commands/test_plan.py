@@ -12,6 +12,7 @@ import pytest
 
 from baldistill.commands.inputs import scratch_folder
 from baldistill.commands.plan import RunPlan, plan, plan_run, show
+from baldistill.commands.plan_notes import benchmarks_are_asked
 from baldistill.config import Config
 from baldistill.config.loading import dump_config, load_config
 from baldistill.errors import ConfigError, DataError, FolderInUseError, ResourceError
@@ -66,6 +67,9 @@ def test_a_plan_counts_the_calls() -> None:
     alone = load_config(None, ["budget.total=0", "evaluation.teacher=true"])
     beside = plan_run(alone, COUNTS, place(alone, cluster), evaluated={"a": 20, "b": 1})
     assert (beside.calls, beside.calls_at_most) == (21, 21)
+    assert benchmarks_are_asked(alone) is None
+    forgets = load_config(None, ["evaluation.benchmarks=hellaswag", "evaluation.lm_eval.limit=5"])
+    assert "hellaswag (evaluation.benchmarks): 5 examples" in str(benchmarks_are_asked(forgets))
     unlabelled = of(*solved, method="random-ft")
     assert unlabelled == (400, 0, 400 * 3, 1000 * 5), "labels are the teacher's, too"
 

@@ -49,6 +49,8 @@ def folder(path: Path, *done: str) -> Storage:
         "student.checkpoint={every_steps: 9}",
         "cluster.keep_warm=never",
         "evaluation.teacher=true",
+        "evaluation.benchmarks=[hellaswag]",
+        "evaluation.lm_eval.limit=5",
         "budget.calls=101",
         "budget.calls=null",
         "name=other",

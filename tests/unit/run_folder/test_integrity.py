@@ -278,3 +278,9 @@ def test_answers_of_the_evaluation_set_are_behind_evaluations_alone() -> None:
     steps = [*names, "stages/01/annotated", "stages/01/student", "stages/01/metrics"]
     lost = steps_made_from("evaluation_answers", steps)
     assert sorted(lost) == ["evaluation_answers", "stages/00/metrics", "stages/01/metrics"]
+
+
+def test_nothing_is_behind_benchmarks() -> None:
+    steps = ["corpus", "stages/00/benchmarks", "stages/01/student", "stages/01/benchmarks"]
+    assert steps_made_from("stages/00/benchmarks", steps) == ["stages/00/benchmarks"]
+    assert steps_made_from("stages/01/student", steps) == steps[2:], "they are the student's"

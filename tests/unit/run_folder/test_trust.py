@@ -11,6 +11,8 @@ from runs import mistake
 from baldistill.cli import options
 from baldistill.config.loading import dump_config, load_config
 from baldistill.errors import ConfigError
+from baldistill.run_folder.trust import check_code_is_safe
+from baldistill.storage import Storage
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="users and modes of POSIX")
 is_root = os.name == "posix" and os.geteuid() == 0
@@ -63,3 +65,16 @@ def test_without_a_server_of_its_own_nothing_is_said(
     (tmp_path / "config.yaml").chmod(0o666)
     options.config_of(None, str(tmp_path), None)
     assert capsys.readouterr().err == ""
+
+
+def test_code_of_a_task_file_is_not_run_for_somebody_else(tmp_path: Path) -> None:
+    config = load_config(None, ["evaluation.benchmarks=[hellaswag, theirs.yaml]"])
+    file = tmp_path / "config.yaml"
+    file.write_text(dump_config(config))
+    storage = Storage.open(tmp_path)
+    file.chmod(0o644)
+    check_code_is_safe(storage, config)
+    file.chmod(0o666)
+    with pytest.raises(ConfigError, match=r"runs the code that theirs\.yaml names"):
+        check_code_is_safe(storage, config)
+    check_code_is_safe(storage, load_config(None, ["evaluation.benchmarks=hellaswag"]))

@@ -136,6 +136,8 @@ def test_a_trial_reports_every_stage_and_keeps_its_part_of_the_cap() -> None:
     assert trial.evaluation.every_stage
     assert trial.budget.calls == 77
     assert for_trial(config, None).budget.calls is None
+    asked = load_config(None, ["evaluation.benchmarks=[hellaswag]"])
+    assert for_trial(asked, None).evaluation.benchmarks == ()
 
 
 def test_engines_are_shared_unless_the_space_reaches_into_them() -> None:

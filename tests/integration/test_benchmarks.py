@@ -1,0 +1,137 @@
+"""`evaluation.benchmarks`: lm-eval asks the base student and the last one, each once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from runs import ENGINES
+
+from baldistill.commands.run import RunResult, run
+from baldistill.config.loading import load_config
+from baldistill.errors import UserError
+from baldistill.placement.engines import Engines
+from baldistill.report.page import report
+from baldistill.run_folder.layout import StageLayout, marker
+from baldistill.run_folder.reader import read_run
+
+pytest.importorskip("lm_eval")
+pytestmark = pytest.mark.ray
+
+SMALL = [
+    *("budget.total=16", "stages=1", "data.bundled_rows=300", "student.epochs=1"),
+    *("data.bundled_evaluation_per_domain=1", "student.response.max_new_tokens=8"),
+    *("evaluation.base_student=false", "rationale.on_mismatch=label_only", "tail.fill=repeat"),
+    *ENGINES,
+]
+BEFORE, AFTER, STUDENT = (
+    marker(StageLayout(stage).step(name))
+    for stage, name in ((0, "benchmarks"), (1, "benchmarks"), (1, "student"))
+)
+CHOICES = """
+task: own_sums
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {rows}}}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}"
+doc_to_choice: "{{{{choices}}}}"
+doc_to_target: gold
+metric_list:
+  - {{metric: acc, aggregation: mean, higher_is_better: true}}
+"""
+WRITTEN = """
+task: own_answers
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {rows}}}}}
+test_split: test
+output_type: generate_until
+doc_to_text: "{{{{question}}}}"
+doc_to_target: "{{{{choices[gold]}}}}"
+generation_kwargs: {{until: ["\\n"], max_gen_toks: 4, do_sample: false}}
+metric_list:
+  - {{metric: exact_match, aggregation: mean, higher_is_better: true}}
+"""
+
+
+@pytest.fixture
+def tasks(tmp_path: Path) -> list[str]:
+    """A task of each kind, on sums in a file: nothing is downloaded."""
+    rows = tmp_path / "sums.jsonl"
+    sums = [
+        {"question": f"{a} + {b} = ", "choices": [str(a + b), str(a + b + 1), str(a)], "gold": 0}
+        for a in range(2, 6)
+        for b in range(3, 6)
+    ]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in sums))
+    for name, text in (("choices", CHOICES), ("written", WRITTEN)):
+        (tmp_path / f"{name}.yaml").write_text(text.format(rows=rows))
+    return [str(tmp_path / "choices.yaml"), str(tmp_path / "written.yaml")]
+
+
+def test_what_was_forgotten_is_measured_once(
+    tmp_path: Path, tasks: list[str], engines: Engines
+) -> None:
+    folder = tmp_path / "run"
+
+    def done(*more: str) -> RunResult:
+        config = load_config(None, [*SMALL, f"evaluation.benchmarks={json.dumps(tasks)}", *more])
+        return run(config, run_dir=folder, engines=engines, quiet=True)
+
+    first = done("evaluation.lm_eval.limit=8")
+    choices, written = first.metrics["benchmarks"]["changes"]
+    assert (choices["task"], choices["metric"], choices["num_examples"]) == ("own_sums", "acc", 8)
+    assert (written["task"], written["metric"]) == ("own_answers", "exact_match")
+    for stage, when in ((0, "before"), (1, "after")):
+        table = pq.read_table(folder / StageLayout(stage).benchmark_scores).to_pylist()
+        for change in (choices, written):
+            scores = [row["score"] for row in table if row["task"] == change["task"]]
+            assert len(scores) == 8
+            assert sum(scores) / 8 == pytest.approx(change[when])
+    assert choices["difference"] == pytest.approx(choices["after"] - choices["before"])
+    assert choices["difference_stderr"] is not None
+    assert (
+        json.loads((folder / "metrics.json").read_text())["benchmarks"]
+        == (first.metrics["benchmarks"])
+    )
+
+    kept = {name: (folder / name).read_bytes() for name in (BEFORE, AFTER, STUDENT)}
+    (folder / AFTER).unlink()  # as a kill before the step was committed leaves it
+    assert done("evaluation.lm_eval.limit=8").metrics == first.metrics
+    assert (folder / BEFORE).read_bytes() == kept[BEFORE], "it is not asked twice"
+    again = done("evaluation.lm_eval.limit=6", "evaluation.lm_eval.num_fewshot=2")
+    assert again.metrics["benchmarks"]["changes"][0]["num_examples"] == 6
+    assert again.metrics["benchmarks"]["changes"][0]["num_fewshot"] == 2
+    assert (folder / STUDENT).read_bytes() == kept[STUDENT], "nothing is trained again"
+
+    report(folder)
+    page = (folder / "report/index.html").read_text("utf-8")
+    assert "What was forgotten" in page
+    assert "own_answers" in page
+    assert (folder / "report/benchmarks.png").stat().st_size > 0
+    assert len(read_run(folder).benchmarks) == 2
+
+
+def test_a_task_that_cannot_be_used_is_said_before_a_teacher_is_asked(
+    tmp_path: Path, tasks: list[str], engines: Engines
+) -> None:
+    text = Path(tasks[0]).read_text()
+
+    def said(name: str, changed: str, *more: str) -> str:
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(changed)
+        config = load_config(None, [*SMALL, f"evaluation.benchmarks={path}", *more])
+        with pytest.raises(UserError) as error:
+            run(config, run_dir=tmp_path / "run", engines=engines, quiet=True)
+        assert not (tmp_path / "run/ledger").exists()
+        return str(error.value)
+
+    missing = said("missing", text.replace("sums.jsonl", "none.jsonl"))
+    assert "cannot prepare" in missing
+    assert "none.jsonl" in missing
+    unsafe = said("unsafe", text + "unsafe_code: true\n")
+    assert "own_sums runs code that the model writes" in unsafe
+    plain = said("chat", text, "evaluation.lm_eval.chat_template=true")
+    assert "has no chat template" in plain
