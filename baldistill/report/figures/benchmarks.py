@@ -12,6 +12,8 @@ from baldistill.report.figures.style import WIDTH, name_rows, short_name
 from baldistill.run_folder.reader import RunFolder
 
 _MOST_TASKS = 30
+_APART = 0.13
+_WHEN = ("before", "after")
 _COLOURS = {"forgotten": ORANGE, "gained": GREEN}
 _PREFERRED = ("acc_norm", "acc", "exact_match")
 
@@ -20,7 +22,7 @@ def shown(run: RunFolder) -> list[dict[str, Any]]:
     """Return one row of each task that is drawn: the metric that is quoted most often."""
     tasks: dict[str, dict[str, Any]] = {}
     for row in run.benchmarks:
-        if not all(_is_share(row[name]) for name in ("before", "after")):
+        if not all(_is_share(row[name]) for name in _WHEN):
             continue
         known = tasks.get(row["task"])
         if known is None or _rank(row) < _rank(known):
@@ -44,11 +46,12 @@ def before_and_after(run: RunFolder) -> Figure:
     axes = figure.add_subplot()
     for number, row in enumerate(rows):
         colour = _COLOURS.get(row["verdict"], GREY)
-        axes.plot([row["before"], row["after"]], [number, number], color=colour, lw=2.2, zorder=1)
-        for name, filling, lift in (("before", "white", -0.13), ("after", colour, 0.13)):
+        heights = [number - _APART, number + _APART]
+        axes.plot([row["before"], row["after"]], heights, color=colour, lw=2.2, zorder=1)
+        for name, filling, height in zip(_WHEN, ("white", colour), heights, strict=True):
             axes.errorbar(
                 row[name],
-                number + lift,
+                height,
                 xerr=row[f"{name}_stderr"] or 0.0,
                 color=colour,
                 lw=0.9,
