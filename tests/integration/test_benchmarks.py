@@ -26,6 +26,7 @@ SMALL = [
     *("evaluation.base_student=false", "rationale.on_mismatch=label_only", "tail.fill=repeat"),
     *ENGINES,
 ]
+ASKED = ["evaluation.lm_eval.limit=8", "evaluation.lm_eval.num_fewshot=2"]
 BEFORE, AFTER, STUDENT = (
     marker(StageLayout(stage).step(name))
     for stage, name in ((0, "benchmarks"), (1, "benchmarks"), (1, "student"))
@@ -76,13 +77,17 @@ def test_what_was_forgotten_is_measured_once(
 ) -> None:
     folder = tmp_path / "run"
 
-    def done(*more: str) -> RunResult:
-        config = load_config(None, [*SMALL, f"evaluation.benchmarks={json.dumps(tasks)}", *more])
+    def done() -> RunResult:
+        config = load_config(None, [*SMALL, f"evaluation.benchmarks={json.dumps(tasks)}", *ASKED])
         return run(config, run_dir=folder, engines=engines, quiet=True)
 
-    first = done("evaluation.lm_eval.limit=8")
+    run(load_config(None, SMALL), run_dir=folder, engines=engines, quiet=True)
+    trained = (folder / STUDENT).read_bytes()
+    first = done()  # the benchmarks may be added when all else is done
+    assert (folder / STUDENT).read_bytes() == trained, "nothing is trained again"
     choices, written = first.metrics["benchmarks"]["changes"]
     assert (choices["task"], choices["metric"], choices["num_examples"]) == ("own_sums", "acc", 8)
+    assert choices["num_fewshot"] == 2
     assert (written["task"], written["metric"]) == ("own_answers", "exact_match")
     for stage, when in ((0, "before"), (1, "after")):
         table = pq.read_table(folder / StageLayout(stage).benchmark_scores).to_pylist()
@@ -97,14 +102,10 @@ def test_what_was_forgotten_is_measured_once(
         == (first.metrics["benchmarks"])
     )
 
-    kept = {name: (folder / name).read_bytes() for name in (BEFORE, AFTER, STUDENT)}
+    kept = (folder / BEFORE).read_bytes()
     (folder / AFTER).unlink()  # as a kill before the step was committed leaves it
-    assert done("evaluation.lm_eval.limit=8").metrics == first.metrics
-    assert (folder / BEFORE).read_bytes() == kept[BEFORE], "it is not asked twice"
-    again = done("evaluation.lm_eval.limit=6", "evaluation.lm_eval.num_fewshot=2")
-    assert again.metrics["benchmarks"]["changes"][0]["num_examples"] == 6
-    assert again.metrics["benchmarks"]["changes"][0]["num_fewshot"] == 2
-    assert (folder / STUDENT).read_bytes() == kept[STUDENT], "nothing is trained again"
+    assert done().metrics == first.metrics
+    assert (folder / BEFORE).read_bytes() == kept, "it is not asked twice"
 
     report(folder)
     page = (folder / "report/index.html").read_text("utf-8")
@@ -117,21 +118,9 @@ def test_what_was_forgotten_is_measured_once(
 def test_a_task_that_cannot_be_used_is_said_before_a_teacher_is_asked(
     tmp_path: Path, tasks: list[str], engines: Engines
 ) -> None:
-    text = Path(tasks[0]).read_text()
-
-    def said(name: str, changed: str, *more: str) -> str:
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(changed)
-        config = load_config(None, [*SMALL, f"evaluation.benchmarks={path}", *more])
-        with pytest.raises(UserError) as error:
-            run(config, run_dir=tmp_path / "run", engines=engines, quiet=True)
-        assert not (tmp_path / "run/ledger").exists()
-        return str(error.value)
-
-    missing = said("missing", text.replace("sums.jsonl", "none.jsonl"))
-    assert "cannot prepare" in missing
-    assert "none.jsonl" in missing
-    unsafe = said("unsafe", text + "unsafe_code: true\n")
-    assert "own_sums runs code that the model writes" in unsafe
-    plain = said("chat", text, "evaluation.lm_eval.chat_template=true")
-    assert "has no chat template" in plain
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(Path(tasks[0]).read_text().replace("sums.jsonl", "none.jsonl"))
+    config = load_config(None, [*SMALL, f"evaluation.benchmarks={broken}"])
+    with pytest.raises(UserError, match=r"(?s)cannot prepare .*none\.jsonl"):
+        run(config, run_dir=tmp_path / "run", engines=engines, quiet=True)
+    assert not (tmp_path / "run/ledger").exists()
