@@ -70,9 +70,10 @@ class BenchmarkChange:
     @property
     def verdict(self) -> Verdict | None:
         """Return whether more than chance changed: two standard errors; None if nobody knows."""
-        if self.difference is None or not self.difference_stderr or self.higher_is_better is None:
+        error = self.difference_stderr
+        if self.difference is None or error is None or self.higher_is_better is None:
             return None
-        if abs(self.difference) <= _CLEAR * self.difference_stderr:
+        if abs(self.difference) <= _CLEAR * error:
             return "within noise"
         return "gained" if (self.difference > 0) == self.higher_is_better else "forgotten"
 

@@ -57,6 +57,12 @@ def test_only_a_clear_change_has_a_verdict(
     assert found.to_dict()["verdict"] == verdict
 
 
+def test_students_that_answer_alike_forgot_nothing() -> None:
+    found = change(0.5, 0.5, [1.0, 0.0], [1.0, 0.0])
+    assert (found.difference, found.difference_stderr) == (0.0, 0.0)
+    assert found.verdict == "within noise"
+
+
 def test_what_was_asked_only_once_has_no_difference() -> None:
     (alone,) = benchmark_changes([figure(0.5)], [], {}, {})
     assert (alone.before, alone.after, alone.difference) == (0.5, None, None)
