@@ -47,7 +47,7 @@ POLICY = st.one_of(
     st.just(Naive()),
     st.just(Adaptive()),
     st.builds(Schedule, w_first=SHARE, w_last=SHARE, power=st.floats(0.1, 5)),
-    st.builds(Split, st.tuples(SHARE), head_mass=st.floats(0.05, 1)),
+    st.builds(Split, st.tuples(SHARE), head_mass=st.floats(0.05, 1, exclude_max=True)),
     st.builds(Errors, SHARE),
     st.builds(MeasuredErrors, SHARE, ANSWERS),
     GAIN,
