@@ -83,9 +83,7 @@ class ClusterModel:
 
     @cached_property
     def _tfidf(self) -> Any:
-        found = vectorizer(vocabulary=self.vocabulary)
-        found.idf_ = self.idf
-        return found
+        return known_vectorizer(self.vocabulary, self.idf)
 
     def save(self, storage: Storage, name: str) -> None:
         """Write the model as a file of plain arrays (npz)."""
@@ -153,6 +151,13 @@ def one_thread(option: str) -> AbstractContextManager[Any]:
 
     limits: AbstractContextManager[Any] = threadpool_limits(1)
     return limits
+
+
+def known_vectorizer(vocabulary: Sequence[str], idf: Floats) -> Any:
+    """Return what gives texts the TF-IDF of a fitted model."""
+    found = vectorizer(vocabulary=vocabulary)
+    found.idf_ = idf
+    return found
 
 
 def vectorizer(**options: Any) -> Any:

@@ -30,6 +30,7 @@ from baldistill.data.clusters import (
     Whole,
     as_bytes,
     as_texts,
+    known_vectorizer,
     one_thread,
     vectorizer,
 )
@@ -158,9 +159,7 @@ class NamedDomains:
 
     @cached_property
     def _tfidf(self) -> Any:
-        found = vectorizer(vocabulary=self.vocabulary)
-        found.idf_ = self.idf
-        return found
+        return known_vectorizer(self.vocabulary, self.idf)
 
     def save(self, storage: Storage, name: str) -> None:
         """Write the model as a file of plain arrays (npz)."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from lm_eval_tasks import CHOICES, WRITTEN
 from runs import ENGINES
 
 from baldistill.commands.run import RunResult, run
@@ -31,30 +32,6 @@ BEFORE, AFTER, STUDENT = (
     marker(StageLayout(stage).step(name))
     for stage, name in ((0, "benchmarks"), (1, "benchmarks"), (1, "student"))
 )
-CHOICES = """
-task: own_sums
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {rows}}}}}
-test_split: test
-output_type: multiple_choice
-doc_to_text: "{{{{question}}}}"
-doc_to_choice: "{{{{choices}}}}"
-doc_to_target: gold
-metric_list:
-  - {{metric: acc, aggregation: mean, higher_is_better: true}}
-"""
-WRITTEN = """
-task: own_answers
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {rows}}}}}
-test_split: test
-output_type: generate_until
-doc_to_text: "{{{{question}}}}"
-doc_to_target: "{{{{choices[gold]}}}}"
-generation_kwargs: {{until: ["\\n"], max_gen_toks: 4, do_sample: false}}
-metric_list:
-  - {{metric: exact_match, aggregation: mean, higher_is_better: true}}
-"""
 
 
 @pytest.fixture

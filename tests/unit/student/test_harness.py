@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from lm_eval_tasks import CHOICES
 
 from baldistill.config.benchmarks import LmEvalConfig
 from baldistill.errors import UserError
@@ -16,18 +17,6 @@ pytest.importorskip("lm_eval")
 pytestmark = pytest.mark.slow
 
 STUDENT = ModelRef("bundled-student")
-TASK = """
-task: own_sums
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {rows}}}}}
-test_split: test
-output_type: multiple_choice
-doc_to_text: "{{{{question}}}}"
-doc_to_choice: "{{{{choices}}}}"
-doc_to_target: gold
-metric_list:
-  - {{metric: acc, aggregation: mean, higher_is_better: true}}
-"""
 
 
 @pytest.fixture
@@ -36,7 +25,7 @@ def task(tmp_path: Path) -> Path:
     sums = [{"question": f"{n} + 2 = ", "choices": [f"{n + 2}", f"{n}"], "gold": 0} for n in (3, 4)]
     rows.write_text("".join(json.dumps(row) + "\n" for row in sums))
     path = tmp_path / "sums.yaml"
-    path.write_text(TASK.format(rows=rows))
+    path.write_text(CHOICES.format(rows=rows))
     return path
 
 
