@@ -70,9 +70,10 @@ def with_chats(block: RawBlock, config: DataConfig, role: Role) -> RawBlock:
     chats: list[str] = []
     turns: list[int] = []
     bad = list(block.bad)
-    for index, text in enumerate(block.columns[MESSAGES].to_pylist()):
+    for index, chat in enumerate(read_chats(block.columns[MESSAGES].to_pylist())):
         try:
-            chat = read_chat(text)
+            if isinstance(chat, ChatError):
+                raise chat
             examples = examples_of(chat, each=columns.each_turn, needs_answer=from_chat)
         except ChatError as error:
             content = block.content(index)
@@ -103,12 +104,34 @@ def with_chats(block: RawBlock, config: DataConfig, role: Role) -> RawBlock:
     )
 
 
-def read_chat(text: str | None) -> list[Turn]:
-    """Return the turns of a chat: system at most at the beginning, then user and assistant in turn.
+def read_chats(texts: Sequence[str | None]) -> list[list[Turn] | ChatError]:
+    """Return the turns of each chat, or why it is none.
 
-    Raises:
-        ChatError: It is no such chat.
+    A chat has a system text at most at the beginning, then user and assistant take turns.
     """
+    found: list[list[Turn] | ChatError] = []
+    for text in texts:
+        try:
+            found.append(_parsed(text))
+        except ChatError as error:
+            found.append(error)
+    # all texts at once: a call of Arrow's costs more than what it does to one text
+    chats = [chat for chat in found if not isinstance(chat, ChatError)]
+    contents = normalise(pa.array([t["content"] for chat in chats for t in chat], pa.string()))
+    blank = iter(pc.match_substring_regex(contents, BLANK).to_pylist())
+    clean = iter(contents.to_pylist())
+    for number, chat in enumerate(found):
+        if isinstance(chat, ChatError):
+            continue
+        turns = [{"role": turn["role"], "content": next(clean)} for turn in chat]
+        is_blank = [next(blank) for _ in turns]
+        if turns[0] == {"role": "system", "content": ""}:  # many chats have none, and say it so
+            del turns[0], is_blank[0]
+        found[number] = _problem(turns, is_blank) or turns
+    return found
+
+
+def _parsed(text: str | None) -> list[Turn]:
     if text is None or not text.strip():
         raise ChatError("the chat is missing or null", "missing")
     try:
@@ -119,25 +142,11 @@ def read_chat(text: str | None) -> list[Turn]:
         raise ChatError(f"no list of turns but {_kind(value)}")
     if not value:
         raise ChatError("a chat without turns", "empty")
-    contents = []
-    roles = []
-    for number, turn in enumerate(value, 1):
-        role, content = _turn(turn, number)
-        roles.append(role)
-        contents.append(content)
-    try:
-        texts = normalise(pa.array(contents, pa.string())).to_pylist()
-    except UnicodeEncodeError:
-        raise ChatError("a turn holds half of a surrogate pair", "invalid_utf8") from None
-    turns = [{"role": r, "content": c} for r, c in zip(roles, texts, strict=True)]
-    if turns[0] == {"role": "system", "content": ""}:  # many chats have none, and say so like this
-        del turns[0], roles[0]
-    _check_order(roles, turns)
-    return turns
+    return [_turn(turn, number) for number, turn in enumerate(value, 1)]
 
 
-def _turn(turn: Any, number: int) -> tuple[str, str]:
-    if not isinstance(turn, Mapping):
+def _turn(turn: Any, number: int) -> Turn:
+    if not isinstance(turn, dict):
         raise ChatError(f"turn {number} is {_kind(turn)}, not an object with role and content")
     keys = ("role", "content") if "role" in turn else ("from", "value")
     if not set(keys) <= turn.keys():
@@ -151,7 +160,13 @@ def _turn(turn: Any, number: int) -> tuple[str, str]:
         content = _joined(content, number)
     if not isinstance(content, str):
         raise ChatError(f"turn {number} ({role}) has no text but {_kind(content)}")
-    return role, content
+    if not content.isascii():
+        try:
+            content.encode()
+        except UnicodeEncodeError:
+            detail = "a turn holds half of a surrogate pair"
+            raise ChatError(detail, "invalid_utf8") from None
+    return {"role": role, "content": content}
 
 
 def _joined(parts: Sequence[Any], number: int) -> str:
@@ -165,21 +180,25 @@ def _joined(parts: Sequence[Any], number: int) -> str:
     return "\n".join(texts)
 
 
-def _check_order(roles: Sequence[str], turns: Sequence[Turn]) -> None:
+def _problem(turns: Sequence[Turn], is_blank: Sequence[bool]) -> ChatError | None:
+    """Return what is wrong with the order of the turns, or that one of them is empty."""
     expected = "user"
-    for number, role in enumerate(roles, 1):
+    for number, turn in enumerate(turns, 1):
+        role = turn["role"]
         if role == "system" and number == 1:
             continue
         if role != expected:
             where = f"turn {number} is the {role}'s"
-            raise ChatError(f"{where} where the {expected}'s should be: user and assistant in turn")
+            return ChatError(
+                f"{where} where the {expected}'s should be: user and assistant in turn"
+            )
         expected = "assistant" if role == "user" else "user"
-    if "user" not in roles:
-        raise ChatError("a chat without a turn of the user")
-    blank = pc.match_substring_regex(pa.array([t["content"] for t in turns]), BLANK)
-    for turn, is_blank in zip(turns, blank.to_pylist(), strict=True):
-        if is_blank:
-            raise ChatError(f"a turn of the {turn['role']} is empty", "empty")
+    if not any(turn["role"] == "user" for turn in turns):
+        return ChatError("a chat without a turn of the user")
+    for turn, empty in zip(turns, is_blank, strict=True):
+        if empty:
+            return ChatError(f"a turn of the {turn['role']} is empty", "empty")
+    return None
 
 
 def examples_of(chat: Sequence[Turn], *, each: bool, needs_answer: bool) -> list[Example]:

@@ -26,7 +26,7 @@ from baldistill.data.gold_answers import (
     further_answers,
     split_lists,
 )
-from baldistill.data.rows import BadRow, RawBlock, cut
+from baldistill.data.rows import BadRow, RawBlock, Reason, cut
 from baldistill.data.text import NotTextError, text_of
 
 _FEW_LINES = 64
@@ -162,11 +162,12 @@ def _parse_slowly(
     lines: list[bytes] = []
     values: dict[str, list[Any]] = {name: [] for name in columns}
     bad: list[BadRow] = []
+    readers = readers_of(columns)
     for row, (start, stop) in enumerate(pairwise(bounds), first_row):
         line = data[start:stop]
         if not line.strip():
             continue
-        found = parse_line(line, row, columns)
+        found = parse_line(line, row, columns, readers)
         if isinstance(found, BadRow):
             bad.append(found)
             continue
@@ -186,7 +187,7 @@ def _parse_slowly(
     )
 
 
-def _readers(columns: Mapping[str, str]) -> dict[str, Callable[[Any], Any]]:
+def readers_of(columns: Mapping[str, str]) -> dict[str, Callable[[Any], Any]]:
     """Return what reads a value, by our name of the column."""
     readers: dict[str, Callable[[Any], Any]] = dict.fromkeys(columns, text_of)
     if ALTERNATIVES in columns:
@@ -195,27 +196,32 @@ def _readers(columns: Mapping[str, str]) -> dict[str, Callable[[Any], Any]]:
     return readers | {name: read for name, read in special.items() if name in columns}
 
 
-def parse_line(line: bytes, row: int, columns: Mapping[str, str]) -> dict[str, Any] | BadRow:
-    """Parse a line to our name -> text (`choices` and such: a list of them), or to a bad row."""
-    content = cut(line.decode("utf-8", "replace"))
+def parse_line(
+    line: bytes, row: int, columns: Mapping[str, str], readers: Mapping[str, Callable[[Any], Any]]
+) -> dict[str, Any] | BadRow:
+    """Parse a line to our name -> text (`choices` and such: a list of them), or to a bad row.
+
+    `columns` maps our names to keys of the object, `readers` to what reads a value.
+    """
+
+    def bad(reason: Reason, detail: str) -> BadRow:
+        return BadRow(row, reason, detail, cut(line.decode("utf-8", "replace")))
+
     try:
         value = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
-        return BadRow(row, "invalid_utf8", str(error), content)
+        return bad("invalid_utf8", str(error))
     except (ValueError, RecursionError) as error:
-        return BadRow(row, "malformed_json", str(error), content)
+        return bad("malformed_json", str(error))
     if not isinstance(value, dict):
-        kind = type(value).__name__
-        return BadRow(row, "not_an_object", f"a JSON {kind}, not an object", content)
+        return bad("not_an_object", f"a JSON {type(value).__name__}, not an object")
     found: dict[str, Any] = {}
-    readers = _readers(columns)
     for ours, theirs in columns.items():
         try:
             found[ours] = readers[ours](value.get(theirs))
             json.dumps(found[ours], ensure_ascii=False).encode("utf-8")
         except NotTextError as error:
-            return BadRow(row, "wrong_type", f"`{theirs}` is {error}", content)
+            return bad("wrong_type", f"`{theirs}` is {error}")
         except UnicodeEncodeError:
-            detail = f"`{theirs}` holds half of a surrogate pair"
-            return BadRow(row, "invalid_utf8", detail, content)
+            return bad("invalid_utf8", f"`{theirs}` holds half of a surrogate pair")
     return found

@@ -144,14 +144,17 @@ def benchmark_table(changes: Sequence[BenchmarkChange]) -> Table:
             f"{change.num_examples:,}",
             _figure(change.before),
             _figure(change.after),
-            _figure(change.difference, "+"),
-            _figure(change.difference_stderr),
+            _figure(change.difference, "+") + _error(change.difference_stderr),
         ]
         for change in changes
     ]
-    columns = ["benchmark", "metric", "verdict", "examples", "before", "after", "change", "stderr"]
+    columns = ["benchmark", "metric", "verdict", "examples", "before", "after", "change ± stderr"]
     return make_table("what was forgotten", columns, rows, [], words=3)
 
 
 def _figure(value: float | None, sign: str = "") -> str:
     return "-" if value is None else f"{value:{sign}.3f}"
+
+
+def _error(value: float | None) -> str:
+    return "" if value is None else f" ± {value:.3f}"

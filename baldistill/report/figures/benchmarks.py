@@ -59,6 +59,7 @@ def before_and_after(run: RunFolder) -> Figure:
                 ms=6,
                 mfc=filling,
                 zorder=2,
+                clip_on=False,  # a circle at 0 or 1 is whole
             )
     name_rows(
         axes, [f"{short_name(row['task'], 40)} ({short_name(row['metric'], 24)})" for row in rows]

@@ -104,7 +104,7 @@ objects = st.fixed_dictionaries(
 def test_the_fast_way_equals_the_slow_way(items: list[Any], few: int) -> None:
     data = "\n".join(json.dumps(item) for item in items).encode()
     slow = {
-        number: json_lines.parse_line(line, number, COLUMNS)
+        number: json_lines.parse_line(line, number, COLUMNS, json_lines.readers_of(COLUMNS))
         for number, line in enumerate(data.split(b"\n"), 1)
         if line
     }
