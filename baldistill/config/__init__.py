@@ -63,7 +63,8 @@ class Config(Section):
     rationale: RationaleConfig = RationaleConfig()
     teacher: TeacherConfig = TransformersTeacher()
     judge: JudgeConfig | None = None
-    """Who decides whether texts are good, for `data.task: judged` and `rationale.accept: judge`."""
+    """The judge of whether texts are good, for `data.task: judged` and `rationale.accept:
+    judge`."""
     student: StudentConfig = StudentConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     cluster: ClusterConfig = ClusterConfig()

@@ -28,7 +28,7 @@ BenchmarkNames: TypeAlias = Annotated[
 
 
 class LmEvalConfig(Section):
-    """How lm-eval asks the tasks of `evaluation.benchmarks`."""
+    """Options with which lm-eval asks the tasks of `evaluation.benchmarks`."""
 
     limit: Count | None = None
     """Examples of each task: so many of its first; `null` for all."""

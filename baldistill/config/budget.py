@@ -62,7 +62,7 @@ PolicyConfig: TypeAlias = Annotated[
 
 
 class BudgetConfig(Section):
-    """What may be spent, and how it is shared among the domains."""
+    """Limits on what may be spent, and the policy that shares the budget among the domains."""
 
     total: Annotated[int, Field(ge=0)] = 1200
     """B: annotated examples over all stages. 0 evaluates the base student (zero-shot)."""
@@ -103,7 +103,7 @@ ScoreConfig: TypeAlias = Annotated[
 
 
 class SelectionConfig(Section):
-    """Which real examples the head domains annotate."""
+    """Rules that choose which real examples of the head domains are annotated."""
 
     added: ClassVar[frozenset[str]] = frozenset(
         {"samples", "text", "by", "ceiling", "diversity", "diversity_pool"}
@@ -117,15 +117,15 @@ class SelectionConfig(Section):
     text: Literal["own", "gold"] = "own"
     """The response that is scored: the student's own, or the gold answer."""
     by: str = "student"
-    """Whose scores: the current student's, or another model's (hub id or path), which is asked by
-    the student's prompts: a small one may choose for a large one."""
+    """Model whose scores count: the current student, or another model (hub id or path), which is
+    asked with the student's prompts: a small one may choose for a large one."""
     ceiling: Annotated[float, Field(gt=0.0)] | None = None
     """Candidates whose IFD (or ratio of losses) is above rank last. Above 1 the question makes the
     response less likely: Cherry and Superfiltering drop such rows as misaligned."""
     samples: Annotated[int, Field(ge=2, le=32)] = 5
     """For `disagreement`: the student's responses to each candidate, at temperature 0.7 or more."""
     diversity: Diversity = "none"
-    """How the best candidates of a domain are thinned to its quota, so that they differ: k-means,
+    """Method that thins the best candidates of a domain to its quota, so that they differ: k-means,
     greedy k-center, BADGE, contrast with what was annotated (CAL), or surprisal (ALPS). All but
     `alps` read hidden states, which vLLM does not give. In stage 1 as `first_stage` says."""
     diversity_pool: Annotated[float, Field(ge=1.0)] = 2.0
@@ -169,11 +169,11 @@ class SelectionConfig(Section):
 
 
 TailFill: TypeAlias = Literal["rationales", "synthesize", "repeat", "none"]
-"""What a tail domain gets when its real examples ran out."""
+"""A way to fill a tail domain whose real examples ran out."""
 
 
 class WindowConfig(Section):
-    """How hard a new example may be for the current student."""
+    """Bounds on how hard a new example may be for the current student."""
 
     low: Share = 0.125
     """Fewest of the student's answers that are right, as a share: below, the example is too hard,
@@ -195,7 +195,7 @@ class WindowConfig(Section):
 
 
 class TailConfig(Section):
-    """How tail domains reach their quota when their real examples run out."""
+    """Options for tail domains whose real examples run out before their quota is met."""
 
     added: ClassVar[frozenset[str]] = frozenset({"seeds", "verifier", "window"})
 
@@ -206,8 +206,9 @@ class TailConfig(Section):
     demonstrations: Annotated[int, Field(ge=1, le=32)] = 3
     """Real examples of the domain shown in the prompt."""
     seeds: Literal["random", "wrong"] = "random"
-    """Which they are: a seeded sample of the domain, or of what the current student gets wrong in
-    it (LLM2LLM). Random ones fill up where it gets fewer wrong, and are all in the first stage."""
+    """Choice of the demonstrations: a seeded sample of the domain, or of what the current student
+    gets wrong in it (LLM2LLM). Random ones fill up where it gets fewer wrong, and are all in the
+    first stage."""
     max_attempts_per_example: Annotated[float, Field(ge=1.0)] = 4.0
     """Most calls for each new example or further rationale that a domain needs. A domain that still
     lacks examples then is dry, and the other domains get what it could not fill."""
@@ -215,9 +216,10 @@ class TailConfig(Section):
     """A new question at least this similar (normalised Indel similarity of RapidFuzz) to a known
     one of its domain, or of the evaluation set, is rejected; 1 rejects equal ones only."""
     votes: Annotated[int, Field(ge=0, le=15)] = 0
-    """How often the teacher solves its own new question again without seeing its answer, a call
-    each: the first with the sampling of rationales, the others at temperature 0.7. The example is
-    rejected unless more than half of the votes reach its answer. 0 accepts it unverified."""
+    """Number of times that the teacher solves its own new question again without seeing its answer,
+    a call each: the first with the sampling of rationales, the others at temperature 0.7. The
+    example is rejected unless more than half of the votes reach its answer. 0 accepts it
+    unverified."""
     window: Annotated[WindowConfig | None, BeforeValidator(switch)] = None
     """Keeps new examples that the current student solves sometimes, from stage 2 on, and rejects
     the others before any vote; `true` by the defaults. All are kept by default."""
@@ -274,8 +276,8 @@ class RationaleConfig(Section):
     sampling of rationales, the others at temperature 0.7. More than half of `votes` must agree.
     An answer that can no longer change the outcome is not asked for."""
     keep: Literal["answer", "thoughts"] = "answer"
-    """What a teacher that thinks aloud teaches: the steps of its answer, or its thoughts, which
-    stand in `<think>` or in its server's `reasoning_content`. Those that were cut off are
+    """Text that is taught where the teacher thinks aloud: the steps of its answer, or its thoughts,
+    which stand in `<think>` or in its server's `reasoning_content`. Thoughts that were cut off are
     rejected."""
     max_attempts: Annotated[int, Field(ge=1, le=20)] = 2
     """Most calls for one example until an answer is accepted (for `majority`, `votes` says it)."""

@@ -16,7 +16,7 @@ from baldistill.uris import holds_secret, masked
 
 
 class Columns(Section):
-    """Which column of the user's files holds what."""
+    """Mapping from the parts of an example to the columns of the user's files."""
 
     added: ClassVar[frozenset[str]] = frozenset({"evaluation_answer", "messages", "each_turn"})
 
@@ -69,7 +69,7 @@ class Columns(Section):
 
 
 class NearDuplicatesConfig(Section):
-    """Which rows are near duplicates: those whose sets of n-grams of words overlap."""
+    """Rule for near duplicates: rows whose sets of n-grams of words overlap."""
 
     threshold: Annotated[float, Field(ge=0.5, le=1.0)] = 0.8
     """Jaccard similarity, |A & B| / |A | B|, from which on two questions are near duplicates."""
@@ -90,7 +90,7 @@ def _refuse_credentials(uris: Iterable[str]) -> None:
 
 
 class DecontaminateConfig(Section):
-    """Which rows hold a question that the student is marked on."""
+    """Rule that finds the rows that hold a question that the student is marked on."""
 
     files: tuple[str, ...] = ()
     """Further files, globs or URIs of questions, such as benchmarks: what stands in them is not
@@ -156,8 +156,8 @@ class DataConfig(Section):
     domains: DomainsConfig | None = None
     """Makes domains, where `columns.domain` is null."""
     task: TaskName = "free_text"
-    """How answers are extracted and compared: free_text | multiple_choice | classification | math |
-    qa, or one of your own as `package.module:Name`."""
+    """Task type: the way that answers are extracted and compared: free_text | multiple_choice |
+    classification | math | qa, or one of your own as `package.module:Name`."""
     domain_tasks: dict[str, TaskName] = Field(default_factory=dict)
     """The task of single domains, where it differs from `task`."""
     evaluation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
@@ -178,8 +178,8 @@ class DataConfig(Section):
     """Leaves out rows to train on that hold most of a question of the evaluation set (`true`), and
     of further files (a list of them)."""
     bundled_level: Literal[1, 2] = 1
-    """How hard the questions of the bundled corpus are. Those of 2 have longer sums, more steps and
-    rarer words; the bundled teacher explains some 80 % of them as they should be."""
+    """Difficulty of the questions of the bundled corpus. Those of 2 have longer sums, more steps
+    and rarer words; the bundled teacher explains some 80 % of them as they should be."""
     bundled_rows: Annotated[int, Field(ge=100)] = 4000
     """Training rows of the bundled corpus."""
     bundled_alpha: Annotated[float, Field(ge=0.0, le=4.0)] = 2.0

@@ -37,7 +37,7 @@ NAMED_ROWS = 500
 
 
 class DomainsConfig(Section):
-    """How domains are made where no column holds them: `clusters`, `names`, or `by` a column."""
+    """Ways to make domains where no column holds them: `clusters`, `names`, or `by` a column."""
 
     added: ClassVar[frozenset[str]] = frozenset({"names", "sample"})
 

@@ -16,7 +16,7 @@ _MOST_THREADS = 2048  # of one actor; they sleep while their rows are answered
 
 
 class SamplingConfig(Section):
-    """How a model writes."""
+    """Options with which a model samples its texts."""
 
     max_new_tokens: Annotated[int, Field(ge=1, le=32_768)] = 96
     """Longest response, in tokens."""
@@ -27,7 +27,7 @@ class SamplingConfig(Section):
 
 
 class EngineOptions(Section):
-    """What every engine says about itself."""
+    """Base class of engines' options, with the needs that every engine states: GPUs and threads."""
 
     @property
     def gpus_per_replica(self) -> int:
@@ -105,8 +105,8 @@ class BatchApi(Section):
     """OpenAI's Batch API: requests as files, answered within a day, at a lower price."""
 
     completion_window: Annotated[str, Field(pattern=r"^[1-9][0-9]*[hd]$")] = "24h"
-    """How long the server may take for a batch, as it names it: OpenAI has `24h` only. What it has
-    not answered by then is sent again."""
+    """Time that the server may take for a batch, as the server names it: OpenAI has `24h` only.
+    Requests that it has not answered by then are sent again."""
     poll_s: Annotated[float, Field(gt=0.0, le=3600.0)] = 30.0
     """Seconds between two looks at a batch."""
     rows: Annotated[int, Field(ge=1, le=50_000)] = 1000
@@ -190,7 +190,7 @@ class OpenAIOptions(EngineOptions):
 
 
 class ReplayColumns(Section):
-    """Which column of a table of recorded completions holds what."""
+    """Mapping from the parts of a recorded completion to the columns of its table."""
 
     id: str | None = None
     """The example's id as in the corpus (`data.columns.id`); by default the question is the key."""
@@ -225,11 +225,11 @@ class ReplayOptions(EngineOptions):
 
 
 EngineConfig: TypeAlias = TransformersOptions | VllmOptions | OpenAIOptions | ReplayOptions
-"""What `generation.factory.build_engine` builds."""
+"""Options from which `generation.factory.build_engine` builds an engine."""
 
 StudentEngine: TypeAlias = Annotated[
     AutoOptions | TransformersOptions | VllmOptions,
     Field(discriminator="kind"),
     BeforeValidator(engine_shorthand),
 ]
-"""What runs the student when it responds; it is trained through transformers."""
+"""Options of the engine that runs the student when it responds. Training uses transformers."""

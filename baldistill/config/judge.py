@@ -14,8 +14,8 @@ class JudgeConfig(Section):
     """A model that gives texts a score by a rubric, for domains of the task `judged`."""
 
     teacher: Annotated[TierConfig, Field(discriminator="kind"), BeforeValidator(engine_shorthand)]
-    """Who judges, with the options of a teacher and its own prices. Its `rationale` is the sampling
-    of verdicts. The caps of `budget` hold for all models together."""
+    """The model that judges, with the options of a teacher and its own prices. Its `rationale` is
+    the sampling of verdicts. The caps of `budget` hold for all models together."""
     rubric: Annotated[str, Field(min_length=1)]
     """A text file that says what a good answer is, in your words."""
     scale: tuple[int, int] = (1, 5)

@@ -26,7 +26,7 @@ class ReplicaRange(Section):
 
 
 class NodeResources(Section):
-    """Which nodes a process may run on, and what it reserves there."""
+    """Nodes that a process may run on, and the resources that it reserves there."""
 
     accelerator_type: str | None = None
     """Only nodes with this accelerator, as Ray names it: `A100`, `H100`, `L4`, ..."""
@@ -82,18 +82,20 @@ class NodeConfig(Section):
     """Equal nodes of a cluster."""
 
     count: Count = 1
-    """How many there can be."""
+    """Number of these nodes that the cluster can have."""
     resources: dict[str, Annotated[float, Field(ge=0.0)]]
-    """What each has, as Ray names it: `CPU`, `GPU`, `accelerator_type:A100`, custom resources."""
+    """Resources of each node, as Ray names them: `CPU`, `GPU`, `accelerator_type:A100`, custom
+    resources."""
 
 
 class ClusterConfig(Section):
     """The cluster that the run attaches to; a machine without one needs nothing here."""
 
     nodes: tuple[NodeConfig, ...] = ()
-    """What a cluster with an autoscaler can have, head included. Checks and `auto` then go by this
-    instead of the nodes that are there now, and the run waits for the nodes that it asks for."""
+    """Nodes that a cluster with an autoscaler can have, head included. Checks and `auto` then go by
+    this instead of the nodes that are there now, and the run waits for the nodes that it asks
+    for."""
     keep_warm: Literal["auto", "always", "never"] = "auto"
-    """Whether teacher and student engines stay while the other works and while the student is
-    trained. `auto`: if all fit side by side; `always`: or the run does not start; `never`. Training
-    workers stay between stages where they fit beside engines that stay and one CPU."""
+    """Keep teacher and student engines while the other works and while the student is trained.
+    `auto`: if all fit side by side; `always`: or the run does not start; `never`. Training workers
+    stay between stages where they fit beside engines that stay and one CPU."""

@@ -1,4 +1,4 @@
-"""What all parts of the config share: the base class, bounds, shorthands."""
+"""Base class, bounds and shorthands that all parts of the config share."""
 
 from __future__ import annotations
 

@@ -60,19 +60,19 @@ class StudentConfig(Section):
     """For `target: both`: w of the loss w * (mean over label tokens) + (1 - w) * (mean over
     rationale tokens)."""
     domain_weights: DomainWeights = "none"
-    """How much an example counts in the loss, by the n of the N training examples that its domain
-    has: `inverse` 1 / n, `sqrt` 1 / sqrt(n), `class_balanced` 0.1 / (1 - 0.9^n), `disco`
-    ln(1 + N / n), each scaled to a mean of 1. The default counts all alike: quotas balance."""
+    """Weight of an example in the loss, by the n of the N training examples that its domain has:
+    `inverse` 1 / n, `sqrt` 1 / sqrt(n), `class_balanced` 0.1 / (1 - 0.9^n), `disco` ln(1 + N / n),
+    each scaled to a mean of 1. The default counts all alike: quotas balance."""
     data: Literal["cumulative", "stage"] = "cumulative"
-    """Whether a stage trains on all that was annotated so far, or on its own batch alone."""
+    """Training data of a stage: all that was annotated so far, or its own batch alone."""
     init: Literal["base", "previous"] = "base"
-    """Whether a stage starts from the base student, or from the student of the stage before."""
+    """Weights that a stage starts from: the base student, or the student of the stage before."""
     epochs: Annotated[float, Field(gt=0.0, le=1000.0)] = 3.0
     """Passes over the stage's training data."""
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 2e-5
     """Peak of the schedule."""
     lr_schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """How the rate decays after the warm-up."""
+    """Decay of the rate after the warm-up."""
     warmup_ratio: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.03
     """Share of the steps over which the rate rises."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
@@ -107,13 +107,13 @@ class StudentConfig(Section):
     num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Ray Train workers; 0 trains in the driver; `auto`: one for each GPU, 0 without one."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
-    """How several workers train: with `ddp` each holds the whole training; with `fsdp` (PyTorch's
-    FSDP2) they share out weights, gradients and optimiser."""
+    """Parallelism of several workers: with `ddp` each holds the whole training; with `fsdp`
+    (PyTorch's FSDP2) they share out weights, gradients and optimiser."""
     worker_resources: WorkerResources = WorkerResources()
-    """What each training worker reserves, and on which nodes."""
+    """Resources that each training worker reserves, and the nodes that it may run on."""
     engine: StudentEngine = AutoOptions()
-    """What runs the student when it responds and is evaluated: auto | transformers | vllm. `auto`
-    is vllm where it is installed and there is a GPU, else transformers."""
+    """Engine that runs the student when it responds and is evaluated: auto | transformers | vllm.
+    `auto` is vllm where it is installed and there is a GPU, else transformers."""
     response: SamplingConfig = SamplingConfig()
     """Sampling for the student's responses, in selection and in evaluation."""
     resources: EngineResources = EngineResources()
@@ -153,7 +153,7 @@ class StudentConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """When the student is evaluated, and on whose answers."""
+    """Options of the student's evaluations: their times, gold answers, metrics and benchmarks."""
 
     added: ClassVar[frozenset[str]] = frozenset(
         {"gold", "metrics", "teacher", "benchmarks", "lm_eval"}
@@ -178,7 +178,7 @@ class EvaluationConfig(Section):
     `benchmarks`), to see what was forgotten: names of tasks or groups, such as `[hellaswag,
     arc_easy]`, or paths of task files (YAML) of your own. `compare` and `sweep` leave them out."""
     lm_eval: LmEvalConfig = LmEvalConfig()
-    """How these are asked."""
+    """Options with which lm-eval asks `benchmarks`."""
     every_stage: bool = True
     """Evaluate after each stage; otherwise after the last one only."""
     base_student: bool = True

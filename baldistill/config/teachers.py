@@ -26,7 +26,7 @@ use_as_section(Prices)
 
 
 class TeacherOptions(Section):
-    """What every teacher has, whatever runs it."""
+    """Options that every teacher has, whatever runs it."""
 
     model: str = "bundled"
     """Hub id or path of a Hugging Face model, or the server's name for it; `bundled` is the small

@@ -1,4 +1,4 @@
-"""What `student.trainer` and `student.optimizer` may hold, read from transformers' source.
+"""Check `student.trainer` and `student.optimizer` against transformers' source.
 
 Importing transformers takes seconds and torch, which the config does without: its file of training
 arguments is parsed instead.

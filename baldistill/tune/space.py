@@ -142,7 +142,7 @@ class WandbLog(Section):
 
 
 class Space(Section):
-    """What a sweep tries, and how."""
+    """A sweep: its parameters, and the search, the metric and the stopping rule that it uses."""
 
     search: Search = "random"
     """All points of a grid, a seeded random sample, or Optuna's TPE sampler (extra `sweep`)."""
@@ -151,7 +151,7 @@ class Space(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of the search. The seed of the trials is the config's own."""
     metric: tuple[str, ...] = ("macro",)
-    """What to make high: macro, micro, natural, head, tail, or `domain/NAME`. Two of them are a
+    """Metric to maximise: macro, micro, natural, head, tail, or `domain/NAME`. Two of them are a
     trade-off: the Pareto front is shown, and stopping and `best.yaml` go by their mean."""
     stopping: Stopping = Asha()
     """asha | median | none."""
@@ -167,7 +167,7 @@ class Space(Section):
     fixed: dict[str, Any] = Field(default_factory=dict)
     """Config keys that are the same in all trials, set before the parameters."""
     parameters: Annotated[dict[str, Parameter], Field(min_length=1)]
-    """What varies, by dotted config key."""
+    """Parameters that vary, by dotted config key."""
     tensorboard: bool = True
     """Write TensorBoard files, under `tune/` in the sweep's folder."""
     mlflow: MlflowLog | None = None

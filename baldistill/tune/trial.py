@@ -34,7 +34,7 @@ _PATIENCE = 60.0  # seconds for the process of a killed sweep to end
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What all trials share, sent to their processes.
+    """Inputs that all trials share, sent to their processes.
 
     Attributes:
         folder: The sweep's.
