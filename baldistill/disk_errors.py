@@ -1,4 +1,4 @@
-"""What is wrong with a disk or a path, said to the person who can mend it.
+"""Explain the error of a disk or a path to the person who can mend it.
 
 Python, pyarrow, Rust libraries and Ray each report a full disk in their own way: with or without
 the system's number of the error, with or without the file, and wrapped in errors of theirs.

@@ -27,7 +27,7 @@ from baldistill.core.answers import AnyTask, equal
 
 CPU_SECONDS = 2.0
 NOT_COMPARED = f"not compared within {CPU_SECONDS:g} s"
-"""Why an answer that took too long to compare counts as different."""
+"""Reason for which an answer that took too long to compare counts as different."""
 
 _MEMORY_BYTES = 2**30
 _SERVE = "import sys; from baldistill.equality import serve; serve(float(sys.argv[1]))"

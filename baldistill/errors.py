@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class UserError(ValueError):
-    """What is wrong, where, and what to do about it.
+    """An error that a user can mend. It says what is wrong, where, and what to do about it.
 
     Raised for a config, data, resource or credential problem. The command line prints the
     message alone and exits with status 2; the Python API raises it as it is.

@@ -111,7 +111,7 @@ DIFFICULTY = pa.schema(
         pa.field("solved", pa.float64(), nullable=False),  # share of the student's right answers
     ]
 )
-"""How hard a new example is for the student before the stage."""
+"""The difficulty of a new example for the student before the stage."""
 
 REJECTED = pa.schema(
     [

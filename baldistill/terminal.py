@@ -1,4 +1,4 @@
-"""What leaves for a terminal: text through `visible`, never read as Rich's markup or emoji codes.
+"""Send text to a terminal through `visible`, never as Rich's markup or emoji codes.
 
 No other module makes a Rich console, text or table (`tests/unit/test_terminal.py`).
 """

@@ -1,1 +1,1 @@
-"""What teachers answered, on disk."""
+"""Keep teachers' answers on disk."""

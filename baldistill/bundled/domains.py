@@ -14,7 +14,7 @@ from baldistill.bundled.harder import HARDER
 from baldistill.bundled.questions import Domain, Example
 
 Level: TypeAlias = Literal[1, 2]
-"""How hard the questions are."""
+"""Difficulty of the questions."""
 BY_NAME: Final[Mapping[str, Domain]] = {
     domain.name: domain
     for domain in (

@@ -1,4 +1,4 @@
-"""How a domain of the embedded corpus writes, reads and answers its questions.
+"""Write, read and answer the questions of a domain of the embedded corpus.
 
 A domain owns templates such as `"What is {a} plus {b}?"`. The same template writes a question
 from slots and reads the slots back from a question's text. So whatever can be generated can also

@@ -1,1 +1,1 @@
-"""What the command line and the Python API call."""
+"""Functions that the command line and the Python API call."""

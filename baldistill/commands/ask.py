@@ -31,7 +31,7 @@ Turn = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the student said to a question.
+    """The student's reply to a question.
 
     Attributes:
         text: All that it wrote.

@@ -34,7 +34,7 @@ from baldistill.teacher.teacher import Teacher
 
 @dataclass(frozen=True, slots=True)
 class TeacherReply:
-    """What the teacher said to a question.
+    """The teacher's reply to a question.
 
     Attributes:
         text: All that it wrote; empty if there is no answer.

@@ -1,4 +1,4 @@
-"""What the cards of data sets and models say of the run that made them."""
+"""Facts about a run, for the cards of its data sets and models."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ _GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, what was found, and what to do about it.
+    """One finding: what was looked at, what was found, and what to do about it.
 
     Attributes:
         fix: Empty if nothing is to be done.

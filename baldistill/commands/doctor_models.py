@@ -1,4 +1,4 @@
-"""How much memory the models of a config need, by arithmetic (docs/students.md)."""
+"""Estimate the memory that the models of a config need, by arithmetic (docs/students.md)."""
 
 from __future__ import annotations
 

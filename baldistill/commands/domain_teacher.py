@@ -1,4 +1,4 @@
-"""Who says the domains of questions where the user named them, behind the ledger of a folder."""
+"""Ask the teacher for questions' domains where the user named them, on the ledger of a folder."""
 
 from __future__ import annotations
 

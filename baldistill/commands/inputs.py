@@ -1,4 +1,4 @@
-"""What a run reads before its first stage: prompts, recordings and the corpus."""
+"""Read what a run needs before its first stage: prompts, recordings and the corpus."""
 
 from __future__ import annotations
 

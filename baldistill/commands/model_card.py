@@ -21,7 +21,7 @@ _MOST_DOMAINS = 100
 
 @dataclass(frozen=True, slots=True)
 class Prompting:
-    """How a student was asked in its evaluations.
+    """The prompt and the sampling of a student in its evaluations.
 
     Attributes:
         prompt: With QUESTION where the question stands.

@@ -54,7 +54,7 @@ _SAMPLE_ROWS = 400  # of the corpus, to measure prompts on
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What a run would do and spend. `plan_usage.py` says what the estimates mean.
+    """A forecast of a run's work and costs. `plan_usage.py` says what the estimates mean.
 
     Attributes:
         examples: Annotated examples in all (B).

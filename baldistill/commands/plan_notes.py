@@ -1,4 +1,4 @@
-"""What `baldistill plan` says about answers: which of the teacher's count, who is asked besides."""
+"""Notes of `baldistill plan` on answers: which of the teacher's count, who is asked besides."""
 
 from __future__ import annotations
 

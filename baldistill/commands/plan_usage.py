@@ -49,7 +49,7 @@ class PlannedCalls:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What calls use, all together; tokens and cost are 0 where no prompts were measured."""
+    """Total usage of calls; tokens and cost are 0 where no prompts were measured."""
 
     calls: float
     tokens: float

@@ -16,7 +16,7 @@ from baldistill.storage import Storage
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What a look at a run folder found.
+    """Findings of a check of a run folder.
 
     Attributes:
         run_dir: Path or URI of the run folder.

@@ -18,7 +18,7 @@ _SHORT: Final[dict[Any, list[dict[str, Any]]]] = {
     switch: [{"type": "boolean"}],
     files_alone: [{"type": "boolean"}, _FILES],
 }
-"""What is done to a section before it is validated, and the short forms that stand for it."""
+"""Short forms that stand for a section, by the validator that expands them."""
 _ABOUT = ("default", "description", "title")
 
 

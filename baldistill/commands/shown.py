@@ -1,4 +1,4 @@
-"""What the student of a run was shown, for commands that show it again."""
+"""Rebuild what the student of a run was shown, for commands that show it again."""
 
 from __future__ import annotations
 

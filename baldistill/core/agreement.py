@@ -1,4 +1,4 @@
-"""How far a judge and a person agree about the same answers."""
+"""Measure how far a judge and a person agree about the same answers."""
 
 from __future__ import annotations
 

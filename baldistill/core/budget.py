@@ -43,7 +43,7 @@ from baldistill.core.policies import (
 
 @dataclass(frozen=True, slots=True)
 class TailQuota:
-    """How a tail domain's quota is met: all unused real examples, then synthesised ones."""
+    """A tail domain's quota: all unused real examples, then synthesised ones."""
 
     real: int
     synthetic: int

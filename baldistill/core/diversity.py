@@ -36,7 +36,7 @@ _NEVER = 1e-12  # added to probabilities, so that a logarithm is finite
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """What a model makes of N prompts.
+    """A model's hidden states and next-token probabilities for N prompts.
 
     Attributes:
         mean: Mean last hidden state of each prompt; shape [N, hidden].

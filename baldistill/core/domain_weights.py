@@ -1,4 +1,4 @@
-"""How much a training row counts in the loss, by how many rows its domain has.
+"""Weigh a training row in the loss by how many rows its domain has.
 
 For those who may not balance by new examples, or only in part: what the budget's policy leaves
 unequal, the weights even out.

@@ -27,7 +27,7 @@ _HALVINGS = 80
 
 
 class Expected(NamedTuple):
-    """What is expected of a domain.
+    """The figures that decide the expected error of a domain.
 
     Attributes:
         weight: Its error now, times how much it counts; 0 or more.

@@ -20,7 +20,7 @@ Purpose: TypeAlias = Literal[
     "question",
     "domain",
 ]
-"""What a teacher call is for: `vote` asks again what a `rationale` answered, for a majority;
+"""Purpose of a teacher call: `vote` asks again what a `rationale` answered, for a majority;
 `verification` does so with a new example; `evaluation` answers the evaluation set; `judgement`
 judges a text by a rubric; `question` is a user's, at the prompt of `baldistill ask`; `domain` asks
 which domain a question is of (`data.domains.names`)."""
@@ -79,7 +79,7 @@ class Reserve:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """What a call really cost, known with its response.
+    """The true usage of a call, known with its response.
 
     Attributes:
         request_id: Identity of the call.

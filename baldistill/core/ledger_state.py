@@ -29,7 +29,7 @@ class OpenCall(NamedTuple):
 
 @dataclass(slots=True)
 class Request:
-    """Where one request stands.
+    """The state of one request.
 
     Attributes:
         group: First reservation's group; counts calls and tokens.

@@ -21,7 +21,7 @@ DomainCounts: TypeAlias = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Imbalance:
-    """How unequal the domains of a corpus are.
+    """Figures of how unequal the domains of a corpus are.
 
     Attributes:
         num_domains: Domains l, empty ones included.
@@ -104,7 +104,7 @@ def head_domains(counts: DomainCounts, head_mass: float = 0.8) -> frozenset[str]
 
 
 Weighting: TypeAlias = Literal["macro", "natural", "entropy", "dodrans"]
-"""How much a domain of n of the N examples counts: 1, n, -n log(n / N) or n^(3/4).
+"""Weight of a domain that has n of the N examples: 1, n, -n log(n / N) or n^(3/4).
 
 The last two lie between macro and natural.
 Source: Harbecke et al. 2022, "Why only Micro-F1? Class Weighting of Measures for Relation

@@ -1,4 +1,4 @@
-"""How good a student is: per domain, and over domains and examples.
+"""Measure how good a student is: per domain, and over domains and examples.
 
 Source: BalDistill (arXiv 2406.13114), section 4: macro is the mean over domains, micro the mean
 over examples. Accuracy for multiple choice and math, F1 for classification, word-level F1 for

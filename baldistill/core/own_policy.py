@@ -20,8 +20,8 @@ class OwnPolicy:
     kind: str
     """`package.module:Name`, or the name of an entry point of the group `baldistill.policies`."""
     options: dict[str, Any] = field(default_factory=dict)
-    """What the class is made with. Its option `questions`, if it has one, is how many real examples
-    of each domain the student answers before a stage."""
+    """Keyword arguments with which the class is made. Its option `questions`, if it has one, is the
+    number of real examples of each domain that the student answers before a stage."""
 
     def __post_init__(self) -> None:
         """Raise ValueError on a number of questions that cannot be asked."""
@@ -48,7 +48,7 @@ class MeasuredOwn:
 
 @dataclass(frozen=True, slots=True)
 class StageFacts:
-    """What a user's policy is told about a stage.
+    """Facts about a stage that a user's policy is told.
 
     Attributes:
         counts: Examples n_d of each domain in the whole corpus.

@@ -17,12 +17,12 @@ class OwnScore:
     kind: str
     """`package.module:Name`, or the name of an entry point of the group `baldistill.scores`."""
     options: dict[str, Any] = field(default_factory=dict)
-    """What the class is made with."""
+    """Keyword arguments with which the class is made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What a user's score is told of a candidate.
+    """Facts about a candidate that a user's score is told.
 
     Attributes:
         answer: The gold answer; empty where the corpus has none.

@@ -110,7 +110,7 @@ class Errors:
 
 
 class Asked(NamedTuple):
-    """How a student did on questions of one domain."""
+    """Counts of questions of one domain: those that a model was asked, those it got wrong."""
 
     asked: int
     wrong: int
@@ -156,15 +156,16 @@ class Gain:
 
     kind: Literal["gain"] = field(default="gain", kw_only=True)
     objective: float | Aim = 0.5
-    """What is to be small: a number m in [0, 1] weighs a domain by (1 - m) n_d / N + m / l, so
-    that `natural` is 0 and `macro` is 1. `entropy` weighs by -n_d log(n_d / N), `dodrans` by
-    n_d^(3/4). `worst`: the largest expected error of all domains, whatever their size; a domain
-    that cannot be learnt then takes all but the floor."""
+    """Error to minimise: a number m in [0, 1] weighs a domain by (1 - m) n_d / N + m / l, so that
+    `natural` is 0 and `macro` is 1. `entropy` weighs by -n_d log(n_d / N), `dodrans` by n_d^(3/4).
+    `worst`: the largest expected error of all domains, whatever their size; a domain that cannot be
+    learnt then takes all but the floor."""
     floor: float = 0.1
     """Part of the stage's budget, in [0, 1], that all domains share equally before the rest goes
     where it helps most."""
     exponent: float = 0.5
-    """How fast errors fall: above 0, at most 4. Greater ones spread the budget more evenly."""
+    """Speed at which errors fall: above 0, at most 4. Greater ones spread the budget more
+    evenly."""
     n0: float = 10.0
     """Examples that a domain is taken to have had before the first, above 0: what the base student
     knows, and what other domains teach."""

@@ -54,7 +54,7 @@ def words(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class ClusterModel:
-    """What decides the cluster of a question.
+    """A model that decides the cluster of a question.
 
     Attributes:
         names: Of the clusters, the largest of the sample first.

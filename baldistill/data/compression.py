@@ -10,7 +10,7 @@ import pyarrow.fs as pafs
 Compression: TypeAlias = Literal["gzip", "bz2", "zstd", "xz"]
 
 ENDINGS = (".gz", ".bz2", ".zst", ".zstd", ".xz")
-"""What may follow the ending of a text file."""
+"""Endings of compressed files, which may follow the ending of a text file."""
 
 _BEGINNINGS: dict[bytes, Compression] = {
     b"\x1f\x8b": "gzip",

@@ -28,7 +28,7 @@ _ROWS_PER_BIN = 20
 
 @dataclass(frozen=True)
 class LikelihoodBins:
-    """What decides the bin of a question.
+    """The bounds that decide the bin of a question.
 
     Attributes:
         names: Of the bins, the most likely questions first.

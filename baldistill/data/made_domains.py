@@ -38,7 +38,7 @@ from baldistill.run_folder import layout
 from baldistill.storage import Storage
 
 Model: TypeAlias = ClusterModel | LikelihoodBins | NamedDomains
-"""What decides the domain of a question."""
+"""A model that decides the domain of a question."""
 
 SAMPLE_ROWS = 20_000
 """About so many questions decide the domains; the rest is only assigned."""

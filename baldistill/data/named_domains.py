@@ -50,7 +50,7 @@ _STRENGTH = 10.0
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often the classifier says of a question that it did not see what the teacher says.
+    """Agreement of classifier and teacher on questions that the classifier did not see.
 
     Attributes:
         names: Of the domains, as the user gave them.
@@ -113,7 +113,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class NamedDomains:
-    """What decides the domain of a question.
+    """The teacher's answers and the classifier that decide the domain of a question.
 
     Attributes:
         agreement: How far to trust the classifier; has the names.

@@ -34,7 +34,7 @@ _COLUMNS = {name: name for name in ("domain", "question", "answer", "rationale")
 
 @dataclass(frozen=True, slots=True)
 class RecordedSummary:
-    """How many recorded new examples there are.
+    """Counts of recorded new examples, usable or left out.
 
     Attributes:
         counts: Usable ones, by domain.

@@ -38,8 +38,8 @@ Reason: TypeAlias = Literal[
     "near_duplicate",
     "contaminated",
 ]
-"""Why a row is in quarantine. Those from `duplicate` on are no faults of a row and do not count
-against `max_bad_fraction`."""
+"""Reason for which a row is in quarantine. Reasons from `duplicate` on are no faults of a row and
+do not count against `max_bad_fraction`."""
 
 CONTENT_CHARS = 500
 

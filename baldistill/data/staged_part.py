@@ -46,7 +46,7 @@ class ReadReport:
 
 @dataclass(slots=True)
 class KeyCount:
-    """How many keys a key file has, and of how many n-grams; `name` is that of `key_file`."""
+    """Numbers of the keys in a key file, and of their n-grams; `name` is that of `key_file`."""
 
     name: str
     num_keys: int = 0

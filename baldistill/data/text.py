@@ -16,7 +16,7 @@ from baldistill.data.rows import Reason
 
 Value = TypeVar("Value")
 Problem: TypeAlias = tuple[Reason, str]
-"""Why a value cannot be read, and what the value is."""
+"""Reason for which a value cannot be read, and a description of the value."""
 
 BLANK = r"\A[\s\pC]*\z"
 """An RE2 pattern of texts with nothing but whitespace, control and invisible characters."""

@@ -42,7 +42,7 @@ class WriteReport:
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """What options of cleaning found.
+    """Rows that the cleaning options found.
 
     Attributes:
         near: Rows near an earlier one.
@@ -57,7 +57,7 @@ class Cleaned:
 
 @dataclass(frozen=True, slots=True)
 class _Passes:
-    """What the passes before found, and the files' names by index."""
+    """Findings of the earlier passes, and the files' names by index."""
 
     file_names: Mapping[int, str]
     duplicates: Duplicates

@@ -1,4 +1,4 @@
-"""Which device a process computes on."""
+"""Decide which device a process computes on."""
 
 from __future__ import annotations
 

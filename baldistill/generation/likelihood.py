@@ -1,4 +1,4 @@
-"""How likely a causal language model finds a text, computed in the process that asks."""
+"""Compute how likely a causal language model finds a text, in the process that asks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every generation engine takes and gives."""
+"""Types that every generation engine takes and gives."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Prompt: TypeAlias = str | tuple[Message, ...]
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a model writes.
+    """Options with which a model samples its texts.
 
     Attributes:
         max_new_tokens: Longest response.
@@ -93,7 +93,7 @@ class Continuation:
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """What a model makes of a prompt, before it writes a token.
+    """A model's hidden states and next-token probabilities for a prompt.
 
     Attributes:
         mean: Mean last hidden state, float32; shape [hidden].
@@ -110,7 +110,7 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """Where a model is: a name (hub id, path or URI), or a folder in a run's storage."""
+    """A reference to a model: a name (hub id, path or URI), or a folder in a run's storage."""
 
     name: str
     storage: Storage | None = None

@@ -18,7 +18,7 @@ _log = logging.getLogger("baldistill")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an engine is doing.
+    """An engine's report of what it is doing.
 
     Attributes:
         status: What the engine does before it can answer, such as `loading the model`; empty while

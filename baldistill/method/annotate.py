@@ -40,7 +40,7 @@ from baldistill.teacher.synthesis import TailDomain, synthesize
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What a stage annotated, in figures.
+    """Figures of what a stage annotated.
 
     Attributes:
         annotated: Accepted examples; with `unfilled` they are `budget`.

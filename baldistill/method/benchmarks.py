@@ -27,7 +27,7 @@ from baldistill.terminal import make_table
 
 @dataclass(frozen=True, slots=True)
 class Benchmarks:
-    """How a student did on the benchmarks of the config.
+    """A student's figures on the benchmarks of the config.
 
     Attributes:
         figures: Of each task.

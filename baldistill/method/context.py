@@ -1,4 +1,4 @@
-"""What every step of a run needs at hand."""
+"""The context of a run: what every step needs at hand."""
 
 from __future__ import annotations
 

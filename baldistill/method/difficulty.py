@@ -33,7 +33,7 @@ def uses_window(config: Config, stage: int) -> bool:
 
 
 class Difficulty:
-    """How often the student before a stage solves the stage's new examples."""
+    """Measures how often the student before a stage solves the stage's new examples."""
 
     def __init__(self, context: Context, stage: int) -> None:
         """Begin with what the stage found out before it was interrupted."""

@@ -1,4 +1,4 @@
-"""What the earlier stages of a run annotated, and which real examples they used up."""
+"""Read what earlier stages of a run annotated, and which real examples they used up."""
 
 from __future__ import annotations
 

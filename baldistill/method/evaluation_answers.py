@@ -17,7 +17,7 @@ from baldistill.teacher.rationale import answer_by_majority
 
 @dataclass(frozen=True, slots=True)
 class EvaluationAnswers:
-    """How many questions of the evaluation set the teacher answered.
+    """Counts of evaluation questions: those that the teacher answered, and those left out.
 
     Attributes:
         counts: Questions with a majority, by domain.

@@ -1,4 +1,4 @@
-"""What the current student gets wrong in tail domains: seeds of new examples (`tail.seeds`).
+"""Find the current student's mistakes in tail domains: seeds of new examples (`tail.seeds`).
 
 LLM2LLM (Lee et al. 2024): the student answers the examples that it learnt from, and the teacher
 writes new ones after those that the student gets wrong. Gold answers decide, so that no teacher is
@@ -25,7 +25,7 @@ from baldistill.student.score import RIGHT
 
 @dataclass(frozen=True, slots=True)
 class Mistakes:
-    """How many real examples of tail domains the student answered, and how many wrongly."""
+    """Counts of the tail domains' real examples that the student answered, and got wrong."""
 
     asked: int
     wrong: int

@@ -23,7 +23,7 @@ _MOST_CANDIDATES = 1_000_000  # half a gigabyte of rows of 500 bytes
 
 @dataclass(frozen=True, slots=True)
 class StudentErrors:
-    """How the last student did on real examples of each domain.
+    """The last student's errors on real examples of each domain.
 
     Empty for policies other than `errors` and `gain`, and before there is a student.
     """
@@ -33,7 +33,7 @@ class StudentErrors:
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
-    """What one stage sets out to annotate.
+    """A stage's plan: the examples that it sets out to annotate.
 
     Attributes:
         budget: B_i.

@@ -41,7 +41,7 @@ WAITING_CPUS = 0.25  # of a task that only waits for engines
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """How many candidates a stage has.
+    """Counts of a stage's candidates.
 
     Attributes:
         candidates: Rows that were sampled.
@@ -64,7 +64,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """How many candidates were ranked, and how many of them fill the quotas.
+    """Counts of the candidates that were ranked, and of those that fill the quotas.
 
     Attributes:
         embedded: Of the best, those among which `selection.diversity` chose.

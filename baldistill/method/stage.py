@@ -40,7 +40,7 @@ from baldistill.student.training import TrainingResult
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
-    """How a stage ended.
+    """The outcome of a stage.
 
     Attributes:
         trained: Whether it left a student. It leaves none where a cap of the budget left nothing

@@ -1,4 +1,4 @@
-"""What a policy asks for before a stage: how the current student does, domain by domain."""
+"""Measure how the current student does, domain by domain, for policies that ask for it."""
 
 from __future__ import annotations
 

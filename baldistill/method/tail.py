@@ -1,4 +1,4 @@
-"""What fills a domain whose real examples ran out: material for new examples, or repeated ones."""
+"""Find what fills a domain whose real examples ran out: material for new ones, or repeated ones."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from baldistill.teacher.solving import Solved, solve
 
 @dataclass(frozen=True, slots=True)
 class TeacherFigures:
-    """How good the teacher is by itself.
+    """The teacher's own figures on the evaluation set.
 
     Attributes:
         metrics: Its figures, as a student's; None where it answered nothing.

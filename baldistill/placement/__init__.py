@@ -1,1 +1,1 @@
-"""Which processes of a run get which CPUs and GPUs of the cluster."""
+"""Decide which processes of a run get which CPUs and GPUs of the cluster."""

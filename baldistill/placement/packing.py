@@ -109,7 +109,7 @@ def describe_amounts(amounts: Amounts) -> str:
 
 
 class _FreeNode:
-    """What is left of a node: each GPU by itself, the rest as amounts."""
+    """The free part of a node: each GPU by itself, the rest as amounts."""
 
     def __init__(self, node: Amounts) -> None:
         self.gpus = [1.0] * int(node.get("GPU", 0.0))

@@ -80,7 +80,7 @@ class PoolShape:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Who gets which resources.
+    """The assignment of resources to the processes of a run.
 
     Attributes:
         teachers: The pool of each of `config.models_asked`.
@@ -104,7 +104,7 @@ class Placement:
 _ROWS, _ROWS_ON_GPU = 64, 512
 
 RAY_DATA = Demand("Ray Data", {"CPU": 1.0})
-"""What Ray Data needs to make any progress."""
+"""The least that Ray Data needs to make any progress."""
 
 
 def place(config: Config, cluster: Cluster) -> Placement:

@@ -1,1 +1,1 @@
-"""What a person sees while a run is at work."""
+"""Show a person what a run at work is doing."""

@@ -1,4 +1,4 @@
-"""What workers report to the driver while they work: how much is done, and what went wrong."""
+"""Let workers report to the driver while they work: how much is done, and what went wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Report: TypeAlias = Callable[[int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a `Counter` knows.
+    """A snapshot of a `Counter`.
 
     Attributes:
         done: How many are done.

@@ -1,4 +1,4 @@
-"""What the user sees while a run is at work: bars on a terminal, plain lines in a job's log."""
+"""Show the user a run at work: bars on a terminal, plain lines in a job's log."""
 
 from __future__ import annotations
 

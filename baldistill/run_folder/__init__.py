@@ -1,1 +1,1 @@
-"""What a run leaves on its storage: one owner for every path of the contract."""
+"""Own what a run leaves on its storage, and every path of that contract."""

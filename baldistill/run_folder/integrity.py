@@ -1,4 +1,4 @@
-"""Whether the files of a run folder are still as its markers recorded them.
+"""Check that the files of a run folder are still as its markers recorded them.
 
 Whoever relies on markers (a resumed run, a report, a comparison, a sweep) looks here first, before
 anything is paid. `commands/repair.py` gives up what was lost, if the user wants that.

@@ -1,4 +1,4 @@
-"""Where everything stands in the folder of a run, of a comparison and of a sweep.
+"""Name every file in the folder of a run, of a comparison and of a sweep.
 
 Scripts and people rely on these names. No other module spells them
 (`tests/unit/run_folder/test_layout.py`). All are relative to the folder, with forward slashes.
@@ -17,7 +17,7 @@ StepName: TypeAlias = Literal[
 """The steps of a stage, in their order."""
 
 ExportFormat: TypeAlias = Literal["messages", "prompt-completion", "alpaca", "parquet"]
-"""How `baldistill export` writes an example.
+"""Format in which `baldistill export` writes an example.
 
 messages: `messages`, a chat whose last turn is the target (TRL, Axolotl, LLaMA-Factory, OpenAI).
 prompt-completion: `prompt` and `completion`, as texts or as turns, whichever was shown (TRL).
@@ -43,7 +43,7 @@ QUARANTINE = "quarantine"
 BUNDLED_SOURCE = "corpus/source"
 """The bundled corpus as files."""
 CORPUS = (TRAIN, EVALUATION, QUARANTINE)
-"""What the step of the corpus writes for the others."""
+"""Folders that the step of the corpus writes for the other steps."""
 EVALUATION_ANSWERS = "corpus/answered"
 """The evaluation set with the teacher's answers, where it has none of its own."""
 EVALUATION_REJECTED = "corpus/unanswered.parquet"

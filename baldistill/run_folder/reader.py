@@ -169,7 +169,7 @@ class RunFolder:
 
 @dataclass(frozen=True, slots=True)
 class _Marker:
-    """What a committed step reports, and how long it took."""
+    """The figures that a committed step reports, and the time that it took."""
 
     figures: dict[str, Any]
     seconds: float

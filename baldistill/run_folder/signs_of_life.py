@@ -1,4 +1,4 @@
-"""What the signs of life in a run folder on an object store say; `lock.py` writes them."""
+"""Read the signs of life in a run folder on an object store; `lock.py` writes them."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _MOST_SUGGESTED = 3
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """How a model did.
+    """A model's results on benchmarks.
 
     Attributes:
         figures: Of each task that was asked for; of a group without a figure of its own, of each

@@ -22,7 +22,7 @@ EXPLAINED = "explained"
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What one example teaches.
+    """The prompts and targets that one example teaches.
 
     Attributes:
         prompt: What the student is asked.

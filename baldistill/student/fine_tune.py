@@ -39,7 +39,7 @@ _ATTEMPTS = 3  # of a training that loses workers, as by preemption, before its 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What each worker needs to train; see `fine_tune`."""
+    """Everything that a worker needs to train; see `fine_tune`."""
 
     annotated: ray.ObjectRef[pa.Table]
     init: ModelRef

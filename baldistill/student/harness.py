@@ -37,7 +37,7 @@ _SHOW_SECONDS = 0.5
 _ROWS_ON_CPU = 16
 _BOOTSTRAP = 1000  # for metrics without a formula of their standard error
 _UNFIT = (DatasetsError, OSError, ValueError, KeyError, TypeError, AttributeError, ImportError)
-"""What lm-eval raises for tasks that it cannot prepare."""
+"""Errors that lm-eval raises for tasks that it cannot prepare."""
 
 
 def examine_benchmarks(

@@ -1,4 +1,4 @@
-"""What an annotated example teaches: prompts, and what the student learns to write to them."""
+"""Turn an annotated example into prompts, and what the student learns to write to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many tokens go through the model at once, by what the GPU's memory holds."""
+"""Decide how many tokens go through the model at once, by what the GPU's memory holds."""
 
 from __future__ import annotations
 

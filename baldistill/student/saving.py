@@ -1,4 +1,4 @@
-"""When a training under way writes a checkpoint, what it writes, and how it goes on from one.
+"""Decide when a training under way writes a checkpoint, write it, and go on from one.
 
 The state is all that decides the steps to come: weights that are trained, optimiser, scheduler,
 random state of each worker, position in the data; and the losses that are not reported yet.

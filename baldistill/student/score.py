@@ -27,7 +27,7 @@ RIGHT = 0.5  # an answer with at least this mark is right; between 0 and 1 are m
 
 @dataclass(frozen=True, slots=True)
 class _Responses:
-    """What is scored of each candidate.
+    """The responses from which candidates are scored.
 
     Attributes:
         texts: The response y.

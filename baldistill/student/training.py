@@ -1,4 +1,4 @@
-"""What a training tells: how far it is, and how it ended. Needs no torch."""
+"""Reports of a training: its progress, and how it ended. Needs no torch."""
 
 from __future__ import annotations
 

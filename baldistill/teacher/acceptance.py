@@ -1,4 +1,4 @@
-"""What counts as a good answer to a real example: `rationale.accept`."""
+"""Decide what counts as a good answer to a real example: `rationale.accept`."""
 
 from __future__ import annotations
 

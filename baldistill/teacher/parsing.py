@@ -48,7 +48,7 @@ class Solution:
 
 @dataclass(frozen=True, slots=True)
 class Thoughts:
-    """What a model thought before it answered, if anything; `cut` if that has no end."""
+    """The thoughts of a model before its answer, if any; `cut` if they have no end."""
 
     text: str | None
     cut: bool = False

@@ -13,7 +13,7 @@ from baldistill.teacher.parsing import NO_THOUGHTS, Thoughts
 Outcome: TypeAlias = Literal["answered", "rejected", "refused"]
 
 UNCHECKED = "a cap refused its check"
-"""Why an answer is neither accepted nor rejected: with a higher cap its check is made."""
+"""Reason for an answer neither accepted nor rejected: with a higher cap its check is made."""
 RETRY_TEMPERATURE = 0.7  # asking a greedy teacher again would give the same answer
 
 
@@ -38,7 +38,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a question.
+    """The outcome of a question.
 
     Attributes:
         request_id: Identity of the call.

@@ -30,7 +30,7 @@ __all__ = ["RETRY_TEMPERATURE", "Explained", "explain", "label_only", "rationale
 
 @dataclass(slots=True)
 class Explained:
-    """What the teacher made of real examples.
+    """The outcome of explaining real examples.
 
     Attributes:
         annotated: Accepted examples.

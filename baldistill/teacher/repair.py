@@ -19,7 +19,7 @@ MOST_BRACKETS = 500
 """Bounds of the time: json-repair takes some 20 ms for so many brackets, and their square."""
 
 FAILURES = (AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What json-repair raises on noise."""
+"""Errors that json-repair raises on noise."""
 
 _QUOTE = "[\"'`\u2018\u2019\u201c\u201d]"
 _OPENING = re.compile(rf"\{{\s*{_QUOTE}?{NAMES[0]}")

@@ -31,7 +31,7 @@ _MOST_CHARS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Rubric:
-    """What a good answer is, and from which score on one is accepted."""
+    """A description of a good answer, and the lowest score that is accepted."""
 
     text: str
     scale: tuple[int, int]
@@ -72,7 +72,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of a text.
+    """The outcome of judging a text.
 
     Attributes:
         score: None if no verdict could be read, or a cap refused the call.

@@ -17,7 +17,7 @@ from baldistill.teacher.teacher import Teacher
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """What a teacher wrote about a question.
+    """The outcome of asking teachers to solve a question.
 
     Attributes:
         answer: Of the last teacher that wrote anything; a refusal or a failure if none did.

@@ -48,7 +48,7 @@ __all__ = ["Synthesized", "TailDomain", "synthesize"]
 
 @dataclass(slots=True)
 class Synthesized:
-    """What the teacher wrote.
+    """The outcome of writing new examples.
 
     Attributes:
         annotated: New examples.

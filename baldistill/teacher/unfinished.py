@@ -1,4 +1,4 @@
-"""What becomes of calls that got no answer, because an engine died, stopped, or was interrupted.
+"""Settle calls that got no answer, because an engine died, stopped, or was interrupted.
 
 A call that was certainly not sent is given back to the ledger. A call that may have been sent stays
 on it, and its request is asked again as a further call.

@@ -23,7 +23,7 @@ _NUMBER = re.compile(r"(?P<score>-?\d+(?:\.\d+)?)(?:\s*/\s*(?P<of>\d+))?")
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a judge said of a text."""
+    """A judge's score of a text, and the reason for it."""
 
     value: float
     reason: str

@@ -12,10 +12,10 @@ from baldistill.data.recipes.source import PARQUET, Source
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to make a corpus.
+    """A recipe for a corpus.
 
-    `budgets` are the paper's two (B). How the training rows are cut, where the source's own tail is
-    not kept: `sizes` to so many of each domain, `shares` to these shares with as many rows as the
+    `budgets` are the paper's two (B). The training rows are cut where the source's own tail is not
+    kept: `sizes` to so many of each domain, `shares` to these shares with as many rows as the
     scarcest domain allows, `drawn` by drawing so many of all at random (evaluation rows, too).
     """
 

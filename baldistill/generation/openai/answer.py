@@ -1,4 +1,4 @@
-"""What a server says becomes a completion of valid types here, or it is no answer.
+"""Turn a server's reply into a completion of valid types, or find no answer in it.
 
 Nothing that comes later checks again: texts can be written as UTF-8, counts are whole numbers that
 the call could have had, and no field is of another type.

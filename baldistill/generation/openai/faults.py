@@ -1,4 +1,4 @@
-"""What went wrong with a request, and what to do: ask again, wait, give the row up, or stop.
+"""Decide what to do after a failed request: ask again, wait, give the row up, or stop.
 
 The table in docs/teachers-http.md says the same in words.
 """

@@ -1,4 +1,4 @@
-"""When the next request may go out: slots, rates, and the waits that a server asks for."""
+"""Decide when the next request goes out, by slots, rates, and waits that a server asks for."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _LOST_ROWS = 10  # given up in a row: the engine stops
 
 
 class Outage:
-    """Whether a server can be asked. Not thread-safe: the object belongs to one event loop.
+    """Record of whether a server answers. Not thread-safe: a record belongs to one event loop.
 
     Attributes:
         answers: How many rows were answered, or refused for their content.

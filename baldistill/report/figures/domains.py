@@ -17,7 +17,7 @@ from baldistill.run_folder.reader import RunFolder, StageFolder
 
 _LONGEST_NAME = 24
 _FLOOR = 0.7
-"""Where bars on a log scale begin, so that a domain of one example has one."""
+"""Start of the bars on a log scale, so that a domain of one example has a bar, too."""
 _CORNER = Path([(-0.5, -0.5), (-0.5, 0.3), (0.6, -0.5), (-0.5, -0.5)])
 
 
