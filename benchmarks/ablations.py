@@ -1,4 +1,4 @@
-"""What each option of the method does on the quickstart corpus: BalDistill-A with one change.
+"""Compare BalDistill-A on the quickstart corpus with variants that change one option.
 
     python benchmarks/ablations.py [--seeds 0,1,2] [--only NAME,...] [--out DIR] [--quick]
 

@@ -1,4 +1,4 @@
-"""What the ledger and the response store cost at 1,000 teacher requests a second.
+"""Measure what the ledger and the response store cost at 1,000 teacher requests a second.
 
     python benchmarks/ledger.py [--quick] [--requests 10000] [--batch-size 64]
 

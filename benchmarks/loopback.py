@@ -1,4 +1,4 @@
-"""What the benchmarks of HTTP teachers share: a server process, and a teacher that asks it."""
+"""A server process, and a teacher that asks it, for the benchmarks of HTTP teachers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SAMPLING = Sampling(max_new_tokens=96)
 
 @contextmanager
 def server(latency: float, refuse: float = 0.0, spread: float = 0.0) -> Iterator[str]:
-    """The tests' loopback server in a process of its own; gives its base URL."""
+    """Run the tests' loopback server in a process of its own; yield its base URL."""
     script = ROOT / "tests" / "servers" / "fault_server.py"
     options = {"--latency": latency, "--refuse": refuse, "--spread": spread}
     arguments = [text for name, value in options.items() for text in (name, str(value))]
@@ -43,14 +43,14 @@ def server(latency: float, refuse: float = 0.0, spread: float = 0.0) -> Iterator
 
 
 def counts(url: str) -> dict[str, dict[str, int]]:
-    """How often each prompt was received and answered."""
+    """Return how often each prompt was received and answered."""
     with urllib.request.urlopen(url.removesuffix("/v1") + "/counts") as answer:
         return json.load(answer)  # type: ignore[no-any-return]
 
 
 @contextmanager
 def teacher(folder: Path, url: str, *, concurrency: int, replicas: int = 1) -> Iterator[Teacher]:
-    """A teacher with ledger, store and pool, as a run has it; its actors are up."""
+    """Yield a teacher with ledger, store and pool, as a run has it; its actors are up."""
     config = OpenAITeacher(model="m", base_url=url, concurrency=concurrency)
     storage = Storage.open(folder)
     store = ResponseStore(storage.sub("store"))
@@ -69,15 +69,15 @@ def teacher(folder: Path, url: str, *, concurrency: int, replicas: int = 1) -> I
 
 
 def prompt(number: int) -> str:
-    """A prompt like those of the quickstart."""
+    """Return a prompt like those of the quickstart."""
     return f"Question: {number} apples and {number + 7} pears are how many?\nGold answer: 7\n"
 
 
 def questions(number: int) -> Iterator[Question]:
-    """As many different ones."""
+    """Yield `number` different questions."""
     return (Question(prompt(i), "rationale", f"domain-{i % 50}") for i in range(number))
 
 
 def connect() -> None:
-    """A local Ray, quiet."""
+    """Start a local Ray, quietly."""
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")

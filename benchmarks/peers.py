@@ -82,7 +82,7 @@ def start_peer(
 def run_peers(
     number: int, concurrency: int, say: Callable[[str], None]
 ) -> dict[str, dict[str, float | None]]:
-    """Requests a second of each, with and without refusals."""
+    """Return the requests a second of each peer, with and without refusals."""
     rates: dict[str, dict[str, float | None]] = {}
     for name in SCRIPTS:
         rates[name] = {}
@@ -100,7 +100,7 @@ def run_peers(
 
 
 def _result(process: subprocess.Popen[str]) -> float | None:
-    """The rate that it printed last; None if it gave up or took over five minutes."""
+    """Return the rate that a peer printed last; None if it gave up or took over five minutes."""
     try:
         output, _ = process.communicate(timeout=300)
     except subprocess.TimeoutExpired:

@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def ask(folder: str, url: str, number: int, concurrency: int) -> None:
-    """A run: begun, or begun again in its folder."""
+    """Begin a run, or begin it again in its folder."""
     connect()
     with teacher(Path(folder) / "run", url, concurrency=concurrency) as asked:
         answers = asked.ask(questions(number), SAMPLING, stage=1)
@@ -106,7 +106,7 @@ def ask(folder: str, url: str, number: int, concurrency: int) -> None:
 
 
 def stored_answers(folder: str) -> int:
-    """Answers that the killed run had made durable."""
+    """Count the answers that the killed run had made durable."""
     store = ResponseStore(Storage.open(Path(folder) / "run" / "store"))
     return len(store.index(store.segments()))
 
@@ -168,7 +168,7 @@ def with_group_gone(group: int) -> None:
 
 
 def quiet(url: str) -> dict[str, dict[str, int]]:
-    """The counts once no more requests come."""
+    """Return the counts once no more requests come."""
     seen = counts(url)
     while True:
         time.sleep(_GONE)

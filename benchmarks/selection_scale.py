@@ -182,7 +182,7 @@ class Memory(threading.Thread):
 
 
 def workers() -> list[int]:
-    """Processes named `ray::...` below this one."""
+    """Return the ids of processes named `ray::...` below this one."""
     parents: dict[int, int] = {}
     named: list[int] = []
     for folder in Path("/proc").glob("[0-9]*"):

@@ -124,7 +124,7 @@ def main() -> None:
 def ours(
     number: int, concurrency: int, *, latency: float, refuse: float = 0.0, replicas: int = 1
 ) -> float:
-    """Requests a second of Teacher.ask."""
+    """Return the requests a second of `Teacher.ask`."""
     with (
         tempfile.TemporaryDirectory(prefix="baldistill-http-") as folder,
         server(latency, refuse) as url,
@@ -138,7 +138,7 @@ def ours(
 
 
 def bare(number: int, concurrency: int, *, latency: float) -> dict[str, float]:
-    """Requests a second of the client alone, and its processor time for each."""
+    """Return the requests a second of the client alone, and its processor time for each."""
     with server(latency) as url:
         done = subprocess.run(
             [sys.executable, "-c", BARE, url, str(concurrency)],
@@ -161,7 +161,7 @@ class Echo:
     def generate(
         self, requests: Sequence[Request], sampling: Sampling, on_ended: OnEnded = ignore_ended
     ) -> list[Completion]:
-        """A rationale of 200 letters."""
+        """Answer each request with a rationale of some 200 letters."""
         tokens, logprobs = np.zeros(50, np.int32), np.zeros(50, np.float32)
         return [
             Completion(r.request_id, f"{r.request_id} {'so ' * 55}", tokens, logprobs, 40)
@@ -178,7 +178,7 @@ class EchoActor(EngineActor):
 
 
 def memory(number: int) -> dict[str, float | str]:
-    """What that many questions, all answered, add to the driver's resident memory."""
+    """Measure what so many questions, all answered, add to the driver's resident memory."""
     remote = ray.remote(concurrency_groups={"reports": 1})(EchoActor)
     actors = tuple(remote.options(num_cpus=0.25, max_concurrency=8).remote() for _ in range(2))
     pool = Pool(actors, ModelRef("m"), batch_size=64, threads=8)
@@ -214,13 +214,13 @@ def memory(number: int) -> dict[str, float | str]:
 
 
 def resident() -> float:
-    """MiB of this process."""
+    """Return the resident memory of this process in MiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096 / 2**20
 
 
 def say(text: str) -> None:
-    """A line that is no result."""
+    """Print a line that is no result."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def measure(prompts: list[str], starts: int, rounds: int, with_ray_data: bool) -> dict[str, Any]:
-    """Tokens per second of both: medians of the rounds of each start, and of the starts."""
+    """Return tokens per second of both: medians of each start's rounds, and of the starts."""
     import ray
     import torch
 
@@ -174,7 +174,7 @@ def ray_data_llm(prompts: list[str], gpus: int) -> list[float]:
 
 
 def start_bare(context: Any, prompts: list[str], own_steps: bool) -> tuple[Connection, Any]:
-    """A process that runs `serve_bare`, and the pipe to it."""
+    """Start a process that runs `serve_bare`, and return the pipe to it, and the process."""
     here, there = context.Pipe()
     process = context.Process(target=serve_bare, args=(there, prompts, own_steps), daemon=True)
     process.start()
@@ -182,13 +182,13 @@ def start_bare(context: Any, prompts: list[str], own_steps: bool) -> tuple[Conne
 
 
 def again(pipe: Connection) -> tuple[float, float, list[list[int]]]:
-    """Tokens per second of another pass, the same per second of processor time, and the tokens."""
+    """Return tokens per second of another pass, per second of processor time, and the tokens."""
     pipe.send("again")
     return pipe.recv()  # type: ignore[no-any-return]
 
 
 def serve_bare(pipe: Connection, prompts: list[str], own_steps: bool = False) -> None:
-    """The class `LLM` as its documentation shows it; answers with rates and tokens."""
+    """Run the class `LLM` as its documentation shows it; answer with rates and tokens."""
     from vllm import LLM, SamplingParams
 
     from baldistill.bundled import model_dir

@@ -1,4 +1,4 @@
-"""What verification is worth when the teacher errs: BalDistill-A on the quickstart.
+"""Measure what verification is worth when the teacher errs: BalDistill-A on the quickstart.
 
     python benchmarks/verification.py [--errors 0.1,0.2,0.4] [--seeds 0,1,2] [--out DIR] [--quick]
 
@@ -72,7 +72,7 @@ class ErringPool(Pool):
             yield [self.spoil(completion) for completion in batch]
 
     def spoil(self, completion: Completion) -> Completion:
-        """A wrong conclusion for a fixed share of the answers, and the step that leads to it."""
+        """Spoil the conclusion of a fixed share of the answers, and the steps that lead to it."""
         rng = random.Random(f"err {completion.request_id}")
         steps, marker, conclusion = completion.text.rpartition("Answer: ")
         if rng.random() >= self.errors or not marker or not conclusion.strip():
@@ -85,7 +85,7 @@ class ErringPool(Pool):
 
 
 def spoilt_working(working: str, rng: random.Random) -> str:
-    """The same steps, with about half of what their second half says mistaken."""
+    """Return the same steps, with about half of what their second half says mistaken."""
     parts = re.split(r"(\w+)", working)
     for number in range(len(parts) // 2, len(parts)):
         says = re.fullmatch(r"\d+|[a-z]", parts[number]) or parts[number].lower() in _NAMES
@@ -95,7 +95,7 @@ def spoilt_working(working: str, rng: random.Random) -> str:
 
 
 def mistaken(answer: str, rng: random.Random) -> str:
-    """Another answer of the same form: a number nearby, another day or letter, another order."""
+    """Return another answer of the same form: a number nearby, another day, letter or order."""
     if group := _NAMES.get(answer.lower()):
         wrong = rng.choice([name for name in group if name != answer.lower()])
         return wrong.capitalize() if answer[0].isupper() else wrong
@@ -116,7 +116,7 @@ class ErringEngines(Engines):
     errors = 0.0
 
     def teacher(self, tier: int = 0) -> Pool:
-        """The teacher's engines, erring, or the verifier's."""
+        """Return the teacher's engines, erring, or the verifier's."""
         pool = super().teacher(tier)
         if tier > 0:
             return pool

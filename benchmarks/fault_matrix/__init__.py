@@ -1,1 +1,1 @@
-"""What `benchmarks/faults.py` does: runs under faults, watched by a server that counts."""
+"""Parts of `benchmarks/faults.py`: runs under faults, watched by a server that counts."""

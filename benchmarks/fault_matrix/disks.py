@@ -53,7 +53,7 @@ class IoFaults:
 
     @property
     def calls(self) -> int:
-        """How many calls there were since `arm`."""
+        """Return the number of calls since `arm`."""
         return int(_PLAN.unpack(self._plan)[1])
 
 

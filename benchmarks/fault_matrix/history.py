@@ -1,4 +1,4 @@
-"""What a run promises about its teacher, checked against what a server and the run folder saw.
+"""Check a run's promises about its teacher against what a server and the run folder saw.
 
 A history is what happened to one run: every request that the server received, each crash, and what
 ledger, response store and tables hold at the end. `violations` names each promise that a history
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Outcome = Literal["served", "failed", "refused", "rejected", "unknown"]
-"""What the server did with a request.
+"""The server's reaction to a request.
 
 served: It answered. failed: It may have worked on the request, and gave no usable answer (500, a
 connection that broke, a client that died). refused: It did no work and wants to be asked later
@@ -39,7 +39,7 @@ class Call:
 
     @property
     def counts(self) -> bool:
-        """Whether the server may charge for the request."""
+        """Return whether the server may charge for the request."""
         return self.outcome in ("served", "failed")
 
 
@@ -69,7 +69,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What the ledger says at the end; `tokens` includes what open calls hold."""
+    """The ledger's sums at the end; `tokens` includes what open calls hold."""
 
     examples: int
     calls: int
@@ -78,7 +78,7 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What happened to one run.
+    """The events of one run, and what it left.
 
     Attributes:
         calls: In the order in which the server received them.

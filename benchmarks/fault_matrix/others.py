@@ -28,7 +28,7 @@ _HOSTILE = 20  # questions that are answered with a bad reply first
 
 @dataclass(slots=True)
 class Outcome:
-    """What one program made of one kind of fault."""
+    """The outcome of one kind of fault for one program."""
 
     program: str
     fault: str

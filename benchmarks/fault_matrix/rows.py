@@ -19,7 +19,7 @@ COLUMNS = (
 
 @dataclass(slots=True)
 class Row:
-    """What came of one kind of fault.
+    """The outcome of one kind of fault.
 
     Attributes:
         name: Of the fault.
@@ -76,7 +76,7 @@ class Row:
 
     @property
     def is_green(self) -> bool:
-        """Whether every promise was kept."""
+        """Return whether every promise was kept."""
         return not self.problems
 
     def cells(self) -> list[str]:

@@ -37,7 +37,7 @@ _BOUND = 800  # tokens that one open call can hold at most
 
 @dataclass(slots=True)
 class Matrix:
-    """What all scenarios share.
+    """State that all scenarios share.
 
     Attributes:
         folder: Where all rounds are.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parents[2] / "baldistill"
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "baldistill"
+QUESTION_WORDS = {"What", "Whether", "How", "Why", "Who", "Whose", "Where", "Which", "When"}
 LONGEST_FILE = 330
 LONGEST_FUNCTION = 60
 
@@ -27,7 +29,7 @@ def test_no_file_and_no_function_is_too_long() -> None:
 
 def test_docstrings_of_functions_say_what_to_do_and_not_what_there_is() -> None:
     """A docstring begins with a verb, so that "Whether ..." and "The ..." are none."""
-    nouns = {"What", "Whether", "How", "Why", "Who", "Where", "Which", "The", "A", "An", "All"}
+    nouns = QUESTION_WORDS | {"The", "A", "An", "All"}
     wrong = [
         f"{path.relative_to(PACKAGE)}: {node.name}"
         for path in sorted(PACKAGE.rglob("*.py"))
@@ -36,3 +38,20 @@ def test_docstrings_of_functions_say_what_to_do_and_not_what_there_is() -> None:
         and (ast.get_docstring(node) or ".").split()[0] in nouns
     ]
     assert wrong == []
+
+
+def test_no_docstring_begins_with_a_question_word() -> None:
+    """A clause such as "What a stage left" hides whether it names a thing or an action."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{statement.lineno}"
+        for folder in ("baldistill", "benchmarks", "tools")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        for statement in node.body  # docstrings, and the strings below assignments
+        if isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(text := statement.value.value, str)
+        and (text.split() or [""])[0] in QUESTION_WORDS
+    ]
+    assert not wrong, "\n".join(wrong)

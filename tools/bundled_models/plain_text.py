@@ -61,7 +61,7 @@ def _copied(rng: random.Random) -> str:
 
 
 def _repeated(rng: random.Random) -> str:
-    """The same line of mixed words three times."""
+    """Repeat a line of mixed words three times."""
     words = (*NAMES, *ITEMS, *COLOURS, *DAYS, *MONTHS, *LETTERS, *map(str, range(100)))
     line = " ".join(rng.choices(words, k=rng.randint(4, 8)))
     return f"{line}. {line}. {line}."
@@ -93,7 +93,7 @@ def _spelled(rng: random.Random) -> str:
 
 
 def _notes(rng: random.Random) -> str:
-    """Some facts, and the same facts in another order."""
+    """State some facts, and the same facts in another order."""
     names = rng.sample(NAMES, rng.randint(2, 3))
     facts = {
         name: rng.choice(
