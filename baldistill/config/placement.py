@@ -97,5 +97,6 @@ class ClusterConfig(Section):
     for."""
     keep_warm: Literal["auto", "always", "never"] = "auto"
     """Keep teacher and student engines while the other works and while the student is trained.
-    `auto`: if all fit side by side; `always`: or the run does not start; `never`. Training workers
-    stay between stages where they fit beside engines that stay and one CPU."""
+    `auto`: if all fit side by side; `always`: they must fit, or the run does not start; `never`:
+    they take turns. Training workers stay between stages where they fit beside engines that stay
+    and one CPU."""

@@ -64,9 +64,11 @@ class StudentConfig(Section):
     `inverse` 1 / n, `sqrt` 1 / sqrt(n), `class_balanced` 0.1 / (1 - 0.9^n), `disco` ln(1 + N / n),
     each scaled to a mean of 1. The default counts all alike: quotas balance."""
     data: Literal["cumulative", "stage"] = "cumulative"
-    """Training data of a stage: all that was annotated so far, or its own batch alone."""
+    """Training data of a stage: all that was annotated so far (`cumulative`), or its own batch
+    alone (`stage`)."""
     init: Literal["base", "previous"] = "base"
-    """Weights that a stage starts from: the base student, or the student of the stage before."""
+    """Weights that a stage starts from: the base student (`base`), or the student of the stage
+    before (`previous`)."""
     epochs: Annotated[float, Field(gt=0.0, le=1000.0)] = 3.0
     """Passes over the stage's training data."""
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 2e-5
