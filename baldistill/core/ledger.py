@@ -212,11 +212,15 @@ class Ledger:
         return tuple(entry for entry in batch if self._state.apply(entry))
 
     def open_calls(self) -> Iterator[Release]:
-        """Yield what would release each named call that may have been made and is not settled."""
+        """Yield what would release each named call that may have been made and is not settled.
+
+        Nobody can tell which of several calls of a request was answered: while one of them is open,
+        the call that the settlement freed is among them.
+        """
         for name, request in self._state.requests.items():
-            for open_call in request.bounds:
-                if open_call.call:
-                    yield Release(name, open_call.call)
+            calls = [open_call.call for open_call in request.bounds]
+            for call in filter(None, [*calls, request.freed if calls else ""]):
+                yield Release(name, call)
 
     def status(self, request_id: str) -> Status | None:
         """Return where a request stands, or None for one that was never granted."""

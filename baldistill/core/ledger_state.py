@@ -38,7 +38,7 @@ class Request:
         calls: Calls made for it or possibly under way.
         bounds: Each call that may run or be charged, ascending by its bound. A settlement frees
             one of them; of the others only those with names can still be released.
-        freed: The name of the call that the settlement freed.
+        freed: The name of the call that the settlement took for the answered one.
         stored: Its last reservation said that its answer is stored, and counted no call; so
             settling it as reused takes no call back.
         answered: Its settlement; None while it has none.
@@ -197,10 +197,11 @@ class LedgerState:
         request.answered = entry
         spent = self._spent(request.group)
         used = entry.prompt_tokens + entry.completion_tokens, self.cost(request.group.tier, entry)
-        if request.bounds and not (entry.reused and request.stored):
-            place = _answered(request.bounds, (0, 0) if entry.reused else used)
-            tokens, cost, request.freed = request.bounds.pop(place)
-            self._count_call(request, -1 if entry.reused else 0, OpenCall(-tokens, -cost))
+        if entry.reused:
+            self._take_back_unmade(request)
+        elif request.bounds:
+            tokens, cost, request.freed = request.bounds.pop(_answered(request.bounds, used))
+            self._count_call(request, 0, OpenCall(-tokens, -cost))
         request.bounds = [open_call for open_call in request.bounds if open_call.call]
         if entry.reused:
             spent.reused += 1
@@ -211,6 +212,17 @@ class LedgerState:
         self.totals.cost += used[1]
         spent.cost += used[1]
         return True
+
+    def _take_back_unmade(self, request: Request) -> None:
+        """Take back the call that was reserved and not made, as an answer was stored already.
+
+        Of several calls with names any may have been made: each is released by its name.
+        """
+        if request.stored or not request.bounds:
+            return
+        if len(request.bounds) == 1 or not all(open_call.call for open_call in request.bounds):
+            tokens, cost, _ = request.bounds.pop(0)
+            self._count_call(request, -1, OpenCall(-tokens, -cost))
 
     def _reject(self, entry: Reject) -> bool:
         """Apply a rejection; return False when the request was rejected before."""

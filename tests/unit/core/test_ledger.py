@@ -186,12 +186,24 @@ def test_a_call_that_was_not_sent_is_released_although_another_was_answered(unse
     ledger.reserve([ask("a", max_tokens=30, call="second")])
     ledger.settle([Settle("a", 2, 3)])
     assert total(ledger).calls == 2
+    assert {release.call for release in ledger.open_calls()} == {"first", "second"}
     assert ledger.release([Release("a")]) == ()
     assert ledger.release([Release("a", unsent)]) == (Release("a", unsent),)
+    assert list(ledger.open_calls()) == []
     assert ledger.release([Release("a", unsent)]) == ()
     spent = total(ledger)
     assert (spent.calls, spent.units, spent.held_tokens, spent.held_cost) == (1, 1, 0, 0)
     assert ledger.status("a") == "settled"
+
+
+def test_a_call_that_was_sent_stays_counted_where_another_found_a_stored_answer():
+    ledger = Ledger(Caps())
+    ledger.reserve([ask("a", max_tokens=30, call="sent")])
+    ledger.reserve([ask("a", max_tokens=10, call="unsent")])
+    ledger.settle([Settle("a", reused=True)])
+    assert ledger.release([Release("a", "unsent")]) == (Release("a", "unsent"),)
+    assert list(ledger.open_calls()) == [Release("a", "sent")]
+    assert (total(ledger).calls, total(ledger).held_tokens) == (1, 30)
 
 
 def test_a_reservation_that_is_sent_again_after_another_call_was_answered_calls_nobody():
