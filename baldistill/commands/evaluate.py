@@ -75,6 +75,10 @@ def evaluate(
         )
     elif stage is not None:
         raise UserError(f"--stage {stage} is of a run, and {model} is no run folder")
+    elif model.startswith(("/", ".", "~")) and not Path(model).is_dir():
+        raise UserError(
+            f"there is no folder {model}: give a run folder, a model's folder or hub id"
+        )
     chosen = _only_evaluated(config or load_config(), model)
     target = run_dir or layout.new_folder(f"evaluate-{chosen.name}")
     return run(chosen, run_dir=target, address=address, verbose=verbose, quiet=quiet, **options)

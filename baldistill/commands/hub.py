@@ -33,6 +33,7 @@ def upload(
     """
     from huggingface_hub import CommitOperationAdd, HfApi  # which transformers needs, too
 
+    check_name(name)
     with _errors_of_the_hub(name):
         api = HfApi()
         made = api.create_repo(name, repo_type=kind, private=not public, exist_ok=True)
@@ -43,6 +44,16 @@ def upload(
             commit_message=f"Upload with baldistill {command}",
         )
         return str(made)
+
+
+def check_name(name: str) -> None:
+    """Raise UserError for what cannot be the name of a repository, as OWNER/NAME is."""
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    if name.count("/") != 1:
+        raise UserError(f"{name!r} is no name on the hub, as OWNER/NAME is")
+    with _errors_of_the_hub(name):
+        validate_repo_id(name)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from baldistill.commands.card_facts import model_name
-from baldistill.commands.hub import upload
+from baldistill.commands.hub import check_name, upload
 from baldistill.commands.model_card import Prompting, model_card, modelfile
 from baldistill.commands.shown import start_text, student_prompts
 from baldistill.errors import UserError
@@ -68,6 +68,7 @@ def publish(
         UserError: There is no such run, student or adapter, the folder holds something else, or
             the hub refuses the upload.
     """
+    check_name(name)
     folder = read_run(run)
     chosen = folder.trained_stage(stage)
     files = (_adapter_files if adapter else _files)(folder, chosen, name)

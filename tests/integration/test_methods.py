@@ -180,3 +180,11 @@ def test_evaluate_finds_what_the_run_found(
 def test_a_stage_is_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = mistake(capsys, "evaluate", str(tmp_path), "--stage", "2")
     assert f"--stage 2 is of a run, and {tmp_path} is no run folder" in said
+
+
+def test_a_path_that_is_not_there_is_said_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = mistake(capsys, "evaluate", str(tmp_path / "nowhere"))
+    assert f"there is no folder {tmp_path}/nowhere" in said
+    assert "Ray:" not in said

@@ -186,5 +186,7 @@ def test_what_a_user_can_mend(run: Path, capsys: pytest.CaptureFixture[str]) -> 
     # this process is offline
     assert "HF_HUB_OFFLINE is set" in mistake(capsys, "publish", str(run), "me/puzzles")
     assert "no name on the hub" in mistake(capsys, "publish", str(run), "my puzzles")
+    for name in ("puzzles", "me/my/puzzles", "me/-puzzles"):
+        assert "no name on the hub" in mistake(capsys, "publish", str(run), name, "--dry-run")
     said = mistake(capsys, "publish", str(run), "me/puzzles", "--stage", "1", "--dry-run")
     assert "holds no weights" in said  # the fixture's first student has none
