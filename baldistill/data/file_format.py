@@ -23,6 +23,12 @@ from baldistill.errors import DataError
 _HEAD_BYTES = 64 << 10
 _HEAD_LINES = 100
 _NUM_THREADS = 16
+_WITHOUT = {
+    "answer": ", or data.columns.answer=null where there are none: examples/bare-questions.yaml has "
+    "what goes with it",
+    "domain": ", or data.columns.domain=null and data.domains={clusters: auto}, which makes them",
+}
+"""Tells, by our name of a column, how to do without it."""
 _CHATS = frozenset({"messages", "conversations", "conversation", "chat", "dialog", "turns"})
 
 
@@ -199,6 +205,8 @@ def check_columns(
             if mapped
             else f"Name it `{theirs}` in the file"
         )
+        if mapped and option is None and not near:
+            fix += _WITHOUT.get(ours, "")
         raise DataError(
             f"{shown}: no column `{theirs}` for the {ours}{hint} The columns are: {listed}. {fix}"
         )
