@@ -55,6 +55,7 @@ app.command()(ask.ask)
 app.command()(publish.publish)
 app.command()(repair.repair)
 app.command()(schema.schema)
+app.add_typer(schema.config, hidden=True)
 app.add_typer(data.app)
 app.add_typer(judge.app)
 

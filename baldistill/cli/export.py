@@ -33,7 +33,7 @@ def export(
         typer.Option("--push", metavar="OWNER/NAME", help="Upload it to the Hugging Face hub."),
     ] = None,
     public: Annotated[
-        bool, typer.Option("--public", help="A data set that --push makes can be seen by all.")
+        bool, typer.Option("--public/--private", help="Who can see a data set that --push makes.")
     ] = False,
     as_json: Json = False,
 ) -> None:

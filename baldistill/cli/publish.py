@@ -21,7 +21,7 @@ def publish(
         bool, typer.Option("--adapter", help="Its LoRA adapter alone (student.lora.keep).")
     ] = False,
     public: Annotated[
-        bool, typer.Option("--public", help="A model that is made there can be seen by all.")
+        bool, typer.Option("--public/--private", help="Who can see a model that is made there.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Write the folder instead, and call nobody.")

@@ -8,11 +8,13 @@ import typer
 
 from baldistill.cli import options
 from baldistill.processes import without_collector
-from baldistill.visible import visible, visible_lines
+from baldistill.shipped import shipped
+from baldistill.visible import visible_lines
 
 _NEXT = """next:
+  baldistill report {run}      pictures and tables: {page}
   baldistill ask {run}      the student at a prompt
-  baldistill data describe my.yaml      your own data: start from examples/own-data.yaml"""
+  baldistill data describe my.yaml      your own data: start from {example}"""
 
 
 def run(
@@ -33,9 +35,13 @@ def run(
     result = run_distillation(
         config, run_dir=run_dir, address=address, store=store, verbose=verbose
     )
-    typer.echo(visible(f"report: {write_report(result.run_dir)}"), err=True)
+    page = write_report(result.run_dir)
+    said = f"report: {page}"
     if config.data.train == "bundled":
-        typer.echo(visible_lines(_NEXT.format(run=shlex.quote(result.run_dir))), err=True)
+        said = _NEXT.format(
+            run=shlex.quote(result.run_dir), page=page, example=shipped("examples/own-data.yaml")
+        )
+    typer.echo(visible_lines(said), err=True)
     options.print_json(as_json, {"run_dir": result.run_dir, **result.metrics})
 
 

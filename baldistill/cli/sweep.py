@@ -9,6 +9,7 @@ import typer
 from baldistill.cli import options
 from baldistill.errors import ConfigError
 from baldistill.processes import without_collector
+from baldistill.shipped import shipped
 
 if TYPE_CHECKING:
     from baldistill.config import Config
@@ -110,6 +111,8 @@ def _load(
     from baldistill.tune.space import load_space
 
     if space is None:
-        raise ConfigError("--space FILE says what varies: see tune_spaces/ for some to begin with")
+        raise ConfigError(
+            f"--space FILE says what varies: see {shipped('tune_spaces')}/ for some to begin with"
+        )
     source, overrides = options.split_items(items)
     return load_config(source, overrides, method), load_space(space, changes)

@@ -75,13 +75,27 @@ def evaluate(
         )
     elif stage is not None:
         raise UserError(f"--stage {stage} is of a run, and {model} is no run folder")
-    elif model.startswith(("/", ".", "~")) and not Path(model).is_dir():
-        raise UserError(
-            f"there is no folder {model}: give a run folder, a model's folder or hub id"
-        )
+    else:
+        _check_is_model(model)
     chosen = _only_evaluated(config or load_config(), model)
     target = run_dir or layout.new_folder(f"evaluate-{chosen.name}")
     return run(chosen, run_dir=target, address=address, verbose=verbose, quiet=quiet, **options)
+
+
+def _check_is_model(model: str) -> None:
+    """Raise UserError for a folder without a model, and for a path where nothing is."""
+    place = Path(model)
+    if place.is_dir() and not (place / "config.json").exists():
+        raise UserError(
+            f"{model} is neither a run folder (it has no {layout.CONFIG}) nor a model's (no "
+            "config.json)"
+        )
+    near = place.parent != Path() and place.parent.is_dir()
+    if (near or model.startswith(("/", ".", "~"))) and "://" not in model and not place.is_dir():
+        raise UserError(
+            f"there is no folder {model}: give that of a run or of a model, or a hub id (from "
+            "another folder, if this one happens to hold one of its owner's name)"
+        )
 
 
 def _with_rubric_of(folder: RunFolder, config: Config) -> Config:

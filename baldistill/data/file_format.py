@@ -24,8 +24,8 @@ _HEAD_BYTES = 64 << 10
 _HEAD_LINES = 100
 _NUM_THREADS = 16
 _WITHOUT = {
-    "answer": ", or data.columns.answer=null where there are none: examples/bare-questions.yaml has "
-    "what goes with it",
+    "answer": ", or data.columns.answer=null where there are none: examples/bare-questions.yaml "
+    "has what goes with it",
     "domain": ", or data.columns.domain=null and data.domains={clusters: auto}, which makes them",
 }
 """Tells, by our name of a column, how to do without it."""

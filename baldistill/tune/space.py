@@ -16,6 +16,7 @@ from baldistill.config.loading import read_mapping, set_value, validate, validat
 from baldistill.config.sections import Count, Section
 from baldistill.errors import ConfigError
 from baldistill.run_folder.layout import METRIC_NAMES
+from baldistill.shipped import shipped
 from baldistill.yaml12 import write_yaml
 
 Search: TypeAlias = Literal["grid", "random", "optuna"]
@@ -210,7 +211,9 @@ def load_space(source: str | Path, changes: Mapping[str, Any] | None = None) -> 
     """
     path = Path(source)
     if not path.is_file():
-        raise ConfigError(f"space {path} does not exist: see tune_spaces/ for some to begin with")
+        raise ConfigError(
+            f"space {path} does not exist: see {shipped('tune_spaces')}/ for some to begin with"
+        )
     return parse_space(path.read_text("utf-8"), str(path), changes)
 
 

@@ -188,3 +188,5 @@ def test_a_path_that_is_not_there_is_said_at_once(
     said = mistake(capsys, "evaluate", str(tmp_path / "nowhere"))
     assert f"there is no folder {tmp_path}/nowhere" in said
     assert "Ray:" not in said
+    said = mistake(capsys, "evaluate", str(tmp_path))
+    assert f"{tmp_path} is neither a run folder (it has no config.yaml) nor a model's" in said

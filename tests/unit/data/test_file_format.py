@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import lzma
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -131,6 +132,18 @@ def test_a_missing_column_of_parquet(tmp_path: Path) -> None:
         inspect(
             tmp_path / "a.parquet", parquet_bytes(pa.table({"question": ["q"], "answer": ["a"]}))
         )
+
+
+@pytest.mark.parametrize(
+    ("data", "without"),
+    [
+        (b'{"question": "q", "domain": "d"}\n', "data.columns.answer=null where there are none"),
+        (b'{"question": "q", "answer": "a"}\n', "data.domains={clusters: auto}, which makes them"),
+    ],
+)
+def test_what_a_corpus_may_lack_is_said(tmp_path: Path, data: bytes, without: str) -> None:
+    with pytest.raises(DataError, match=re.escape(without)):
+        inspect(tmp_path / "a.jsonl", data)
 
 
 def test_another_delimiter(tmp_path: Path) -> None:
