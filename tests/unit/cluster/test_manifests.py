@@ -32,6 +32,7 @@ from baldistill.yaml12 import read_yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 CLUSTER = ROOT / "cluster"
+TOOL = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SCHEMA = json.loads((Path(__file__).parent / "kuberay_v1_6_2.schema.json").read_text())
 LAUNCHED, KUBERAY = ["aws", "gcp"], ["raycluster", "rayjob"]
@@ -259,6 +260,23 @@ def test_the_images_requirements_are_those_of_pyproject() -> None:
     )
     extras = PROJECT["optional-dependencies"]
     assert done.stdout.splitlines() == [*PROJECT["dependencies"], *extras["jobs"], *extras["math"]]
+
+
+def test_the_image_has_what_the_package_is_built_from() -> None:
+    copied = re.findall(r"^COPY --chown=ray (.+) \S+$", (CLUSTER / "Dockerfile").read_text(), re.M)
+    wheel = TOOL["hatch"]["build"]["targets"]["wheel"]
+    needed = {*wheel["packages"], *wheel["shared-data"], PROJECT["readme"], "LICENSE"}
+    assert needed <= {name for names in copied for name in names.split()}
+
+
+def test_hadolint_finds_nothing() -> None:
+    linter = Path(sys.prefix) / "bin" / "hadolint"
+    if not linter.exists():
+        pytest.skip("hadolint has no build for this machine")
+    done = subprocess.run(
+        [linter, CLUSTER / "Dockerfile"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_ray_and_image_versions_agree_everywhere() -> None:
