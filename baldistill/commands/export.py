@@ -18,7 +18,7 @@ from baldistill.commands.hub import upload
 from baldistill.commands.shown import start_text, student_prompts
 from baldistill.errors import UserError
 from baldistill.generation.types import Message, Prompt, plain_text
-from baldistill.records import ANNOTATED
+from baldistill.records import ANNOTATED, with_optional
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import ExportFormat, StageLayout
 from baldistill.run_folder.reader import RunFolder, read_run
@@ -96,8 +96,9 @@ def export(
     with tempfile.TemporaryDirectory(prefix="baldistill-export-") as scratch:
         start = "" if is_chat else start_text(folder.storage, last)
         examples = _examples(folder, stages, prompts, start)
-        written = _write_parquet if chosen == "parquet" else _write_lines(chosen)
-        written(examples, Path(scratch, file))
+        is_table = chosen == "parquet"
+        write = _write_parquet(_columns(folder, stages)) if is_table else _write_lines(chosen)
+        write(examples, Path(scratch, file))
         counts = _counts(folder, stages)
         card = dataset_card(folder, last, chosen, file, counts, is_chat=is_chat)
         Path(scratch, CARD).write_text(card, "utf-8")
@@ -208,29 +209,40 @@ def _write_lines(format: ExportFormat) -> Callable[[Iterator[dict[str, Any]], Pa
     return write
 
 
-def _write_parquet(examples: Iterator[dict[str, Any]], path: Path) -> None:
-    """Write all columns, in row groups: only one of them is in memory."""
-    first = next(examples, None)
-    if first is None:
-        raise UserError("there is nothing to export: no answer of the teacher was accepted")
-    turns = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-    prompt = pa.string() if isinstance(first["prompt"], str) else turns
-    schema = pa.schema(
-        [
-            pa.field("prompt", prompt),
-            pa.field("completion", pa.string()),
-            pa.field("stage", pa.int32()),
-            *ANNOTATED,
-        ]
-    )
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        rows: list[dict[str, Any]] = []
-        for example in (one for part in ([first], examples) for one in part):
-            if not isinstance(example["prompt"], str):
-                example["prompt"] = _turns(example["prompt"])
-            rows.append(example)
-            if len(rows) == _BATCH:
+def _columns(folder: RunFolder, stages: range) -> pa.Schema:
+    """Return the columns of annotated examples, and the optional ones that a stage's table has."""
+    storage = folder.storage
+    names: set[str] = set()
+    for number in stages:
+        path = storage.path(StageLayout(number).annotated)
+        names.update(pq.read_schema(path, filesystem=storage.fs).names)
+    return with_optional(ANNOTATED, names)
+
+
+def _write_parquet(columns: pa.Schema) -> Callable[[Iterator[dict[str, Any]], Path], None]:
+    """Return what writes these columns of examples, in row groups: only one of them is in memory.
+
+    An example has nulls where the table of its stage lacks an optional column.
+    """
+
+    def write(examples: Iterator[dict[str, Any]], path: Path) -> None:
+        first = next(examples, None)
+        if first is None:
+            raise UserError("there is nothing to export: no answer of the teacher was accepted")
+        turns = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+        prompt = pa.string() if isinstance(first["prompt"], str) else turns
+        shown = [("prompt", prompt), ("completion", pa.string()), ("stage", pa.int32())]
+        schema = pa.schema([*(pa.field(*column) for column in shown), *columns])
+        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+            rows: list[dict[str, Any]] = []
+            for example in (one for part in ([first], examples) for one in part):
+                if not isinstance(example["prompt"], str):
+                    example["prompt"] = _turns(example["prompt"])
+                rows.append(example)
+                if len(rows) == _BATCH:
+                    writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+                    rows.clear()
+            if rows:
                 writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-                rows.clear()
-        if rows:
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+
+    return write

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from runs import FINISHED, mistake, without_login
@@ -16,6 +17,7 @@ from transformers import AutoTokenizer
 import baldistill
 from baldistill.bundled import model_dir
 from baldistill.errors import UserError
+from baldistill.records import OPTIONAL
 from baldistill.student.encode import Lesson, encode_examples
 from baldistill.teacher.parsing import target_text
 from baldistill.teacher.prompts import load_prompts
@@ -155,6 +157,30 @@ def test_parquet_has_the_columns_of_the_run_too(chat_run: Path) -> None:
         assert source.items() <= row.items()
         assert row["prompt"][-1]["role"] == "user"
     assert {row["stage"] for row in rows} == {1, 2}
+
+
+def test_parquet_has_the_optional_columns_that_a_stage_has(run: Path) -> None:
+    path = run / "stages/02/annotated.parquet"
+    table = pq.read_table(path)
+    values = {
+        "alternatives": ["four", "IV"],
+        "context": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}],
+    }
+    for name, value in values.items():
+        column = pa.array([value] + [None] * (len(table) - 1), OPTIONAL.field(name).type)
+        table = table.append_column(OPTIONAL.field(name), column)
+    pq.write_table(table, path)
+    baldistill.export(run, format="parquet")
+    exported = pq.read_table(run / "export/parquet/train.parquet")
+    assert exported.schema.names[-2:] == ["alternatives", "context"]
+    before, rows = len(annotated(run, 1)), exported.to_pylist()
+    for row, source in zip(rows[before:], annotated(run, 2), strict=True):
+        assert source.items() <= row.items()
+    assert values.items() <= rows[before].items()
+    assert {row["context"] is None for row in rows[:before]} == {True}, "stage 1 has no such column"
+    baldistill.export(run, format="parquet", stage=1)
+    first = pq.read_schema(run / "export/parquet/train.parquet")
+    assert not {"alternatives", "context"} & set(first.names)
 
 
 def test_a_stage_and_what_its_student_learnt_from(run: Path, tmp_path: Path) -> None:
