@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from baldistill.data.hub import SCHEME
+from baldistill.masking import masked_text
 from baldistill.report.formats import markdown_table
 from baldistill.run_folder.reader import RunFolder
 from baldistill.uris import masked
@@ -20,7 +22,7 @@ def facts(folder: RunFolder, *more: tuple[str, str]) -> list[str]:
     verifier = folder.setting("tail.verifier", None)
     judge = folder.setting("judge", None)
     rows = [
-        ("corpus", ", ".join(_last_name(str(name)) for name in files)),
+        ("corpus", ", ".join(_corpus_name(str(name)) for name in files)),
         ("teacher", ", ".join(_teachers(folder.setting("teacher", {})))),
         *([("verifier", _teachers(verifier)[0])] if verifier else []),
         *([("judge", _teachers(judge["teacher"])[0])] if judge else []),
@@ -50,6 +52,11 @@ def model_name(name: Any) -> str:
     """Return a hub id, or the last name of a path: a card may be public, and a disk is not."""
     is_path = str(name).startswith(("/", "~", ".")) or "://" in str(name)
     return _last_name(str(name)) if is_path else str(name)
+
+
+def _corpus_name(source: str) -> str:
+    """Return all of a source on the hub, which anyone can look up, or the last name of a path."""
+    return masked_text(source) if source.startswith(SCHEME) else _last_name(source)
 
 
 def _last_name(path: str) -> str:

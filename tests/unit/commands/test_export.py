@@ -16,11 +16,16 @@ from transformers import AutoTokenizer
 
 import baldistill
 from baldistill.bundled import model_dir
+from baldistill.commands.card_facts import facts
 from baldistill.errors import UserError
 from baldistill.records import OPTIONAL
+from baldistill.run_folder.reader import read_run
 from baldistill.student.encode import Lesson, encode_examples
 from baldistill.teacher.parsing import target_text
 from baldistill.teacher.prompts import load_prompts
+from baldistill.yaml12 import read_yaml
+
+TOKEN = f"hf_{'a1b2' * 6}"
 
 
 @pytest.fixture
@@ -205,6 +210,30 @@ def test_the_card_says_what_it_is(run: Path) -> None:
     for domain, count in counts.items():
         assert f"| {domain} | {count} |" in card
     assert "127.0.0.1" not in card, "addresses of servers are nobody's business"
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("hf://datasets/al/tulu@v1.0/data/train-*.parquet", None),
+        ("hf://datasets/al/tulu?config=main&split=train", None),
+        (f"hf://datasets/al/tulu?split=train&token={TOKEN}", "tulu?split=train&token=*** |"),
+        (f"hf://me:{TOKEN}@datasets/al/tulu/rows.jsonl", "@datasets/al/tulu/rows.jsonl |"),
+        ("/home/me/secret/rows.jsonl", "| corpus | rows.jsonl |"),
+        ("s3://me:password@bucket/rows.jsonl?region=x", "| corpus | rows.jsonl |"),
+    ],
+)
+def test_a_card_names_a_corpus_of_the_hub_in_full_without_secrets(
+    run: Path, source: str, shown: str | None
+) -> None:
+    config = run / "config.yaml"
+    values = read_yaml(config.read_text())
+    values["data"]["train"] = source
+    config.write_text(json.dumps(values))
+    card = "\n".join(facts(read_run(run)))
+    assert (shown or f"| corpus | {source} |") in card
+    for secret in (TOKEN, "/home/me", "password"):
+        assert secret not in card
 
 
 def test_an_export_replaces_an_export_and_nothing_else(
