@@ -32,7 +32,7 @@ evaluated row: of each stage its title, the response, the answer read in it, and
 
 _ROWS_IN_FILE = 5_000
 _BATCH = 1_024
-_RIGHT_OR_WRONG = ("accuracy", against_teacher("accuracy"), "share accepted")
+_BINARY = ("accuracy", against_teacher("accuracy"), "share accepted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,16 @@ class Browser:
 
     page: str
     num_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """Words for how the answers to a question went: in the last stage, and beside earlier ones."""
+
+    good: str
+    bad: str
+    became_good: str
+    became_bad: str
 
 
 def browse(run: str | Path, *, out: str | Path | None = None) -> Browser:
@@ -72,7 +82,8 @@ def browse(run: str | Path, *, out: str | Path | None = None) -> Browser:
     page = environment.get_template("browse.html.j2").render(
         name=visible(folder.name),
         files=names,
-        is_right_or_wrong=folder.measure in _RIGHT_OR_WRONG,
+        is_binary=folder.measure in _BINARY,
+        words=_words(folder),
         gold="the teacher's answer" if folder.against_teacher else "gold answer",
     )
     target.write_text(layout.BROWSE_PAGE, page)
@@ -185,7 +196,7 @@ def _evaluated(folder: RunFolder) -> Iterator[Row]:
         all_stages = answers[row["example_id"]]
         scores = [answer[3] for answer in all_stages]
         # without a verdict of the judge there is no score; its reason is a cap's
-        verdict = row["verdict"] if row["score"] is None else _verdict(scores)
+        verdict = row["verdict"] if row["score"] is None else _verdict(scores, _words(folder))
         yield _row("evaluated", stages[-1], verdict, row, None, all_stages)
 
 
@@ -198,9 +209,16 @@ def _answered(storage: Storage, stage: int) -> Iterator[dict[str, Any]]:
             yield row | {"score": None}
 
 
-def _verdict(scores: list[float | None]) -> str:
+def _words(folder: RunFolder) -> _Words:
+    """Return the words of the report: agreement with a teacher is not being right."""
+    if folder.against_teacher:
+        return _Words("agrees", "differs", "came to agree", "came to differ")
+    return _Words("right", "wrong", "became right", "became wrong")
+
+
+def _verdict(scores: list[float | None], words: _Words) -> str:
     """Return how the answers of the stages went, in words to filter by."""
     right = [score >= 0.5 for score in scores if score is not None]
     if right[-1]:
-        return "right" if all(right) or len(right) == 1 else "became right"
-    return "became wrong" if any(right) else "wrong"
+        return words.good if all(right) or len(right) == 1 else words.became_good
+    return words.became_bad if any(right) else words.bad

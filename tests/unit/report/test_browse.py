@@ -17,6 +17,7 @@ from texts import HARMFUL
 import baldistill
 from baldistill.report.examples import whole_question
 from baldistill.visible import visible, visible_lines
+from baldistill.yaml12 import read_yaml
 
 
 @pytest.fixture
@@ -66,6 +67,31 @@ def test_every_row_is_there_once(run: Path) -> None:
         right = [score >= 0.5 for *_, score in row[9]]
         assert row[3].endswith("right") == right[-1]
         assert row[3].startswith("became") == (len(set(right)) > 1)
+
+
+def verdicts(run: Path) -> list[str]:
+    return [row[3] for row in rows_of(run / "browse") if row[0] == "evaluated"]
+
+
+def test_an_answer_agrees_with_a_teacher_where_its_answers_are_the_gold_ones(run: Path) -> None:
+    for stage, scores in ((1, [1.0, 0.0, 1.0, 0.0]), (2, [1.0, 1.0, 0.0, 0.0])):
+        path = run / f"stages/{stage:02d}/responses.parquet"
+        asked = pq.read_table(path).sort_by("example_id").slice(0, 4)
+        place = asked.schema.get_field_index("score")
+        pq.write_table(asked.set_column(place, asked.schema.field("score"), [scores]), path)
+    baldistill.browse(run)
+    assert verdicts(run) == ["right", "became right", "became wrong", "wrong"]
+    assert 'const GOOD = "right", BAD = "wrong";' in (run / "browse/index.html").read_text("utf-8")
+    config = run / "config.yaml"
+    values = read_yaml(config.read_text())
+    values["evaluation"]["gold"] = "teacher"
+    config.write_text(json.dumps(values))
+    baldistill.browse(run)
+    assert verdicts(run) == ["agrees", "came to agree", "came to differ", "differs"]
+    page = (run / "browse/index.html").read_text("utf-8")
+    assert 'const GOOD = "agrees", BAD = "differs";' in page
+    assert "IS_BINARY = true" in page
+    assert not re.search(r"\b(right|wrong)\b", page.partition("<script>")[2])
 
 
 @pytest.mark.parametrize("harm", HARMFUL)
