@@ -45,9 +45,11 @@ folders of earlier versions, have the tables that they always had.
 """
 
 
-def with_optional(schema: pa.Schema, names: Collection[str]) -> pa.Schema:
+def with_optional(
+    schema: pa.Schema, names: Collection[str], optional: pa.Schema = OPTIONAL
+) -> pa.Schema:
     """Return a schema of examples with those of the optional columns that are among the names."""
-    return pa.schema([*schema, *(field for field in OPTIONAL if field.name in names)])
+    return pa.schema([*schema, *(field for field in optional if field.name in names)])
 
 
 def as_rows_of(schema: pa.Schema, table: pa.Table) -> pa.Table:
@@ -103,6 +105,14 @@ ANNOTATED = pa.schema(
     ]
 )
 """An example that the student learns from: one unit of the budget B."""
+
+OPTIONAL_OF_ANNOTATED = pa.schema(
+    [
+        *OPTIONAL,
+        pa.field("repaired", pa.bool_()),  # true if the teacher wrote it as malformed JSON
+    ]
+)
+"""The optional columns of `ANNOTATED`: those of an example, and what no corpus has."""
 
 DIFFICULTY = pa.schema(
     [
@@ -164,20 +174,22 @@ class _Row:
 
     __slots__ = ()
     schema: ClassVar[pa.Schema]
+    optional: ClassVar[pa.Schema] = OPTIONAL
 
     @classmethod
     def to_table(cls, rows: Iterable[Self]) -> pa.Table:
         """Return rows as a table."""
         rows = list(rows)
-        used = [n for n in OPTIONAL.names if any(getattr(row, n, None) is not None for row in rows)]
-        schema = with_optional(cls.schema, used)
+        names = cls.optional.names
+        used = [n for n in names if any(getattr(row, n, None) is not None for row in rows)]
+        schema = with_optional(cls.schema, used, cls.optional)
         values = [{name: getattr(row, name) for name in schema.names} for row in rows]
         return pa.Table.from_pylist(values, schema=schema)
 
     @classmethod
     def from_table(cls, table: pa.Table) -> list[Self]:
         """Return the rows of a table, which may have further columns."""
-        names = with_optional(cls.schema, table.column_names).names
+        names = with_optional(cls.schema, table.column_names, cls.optional).names
         return [cls(**row) for row in table.select(names).to_pylist()]
 
 
@@ -223,12 +235,14 @@ class AnnotatedExample(Example):
     """A row of `ANNOTATED`."""
 
     schema = ANNOTATED
+    optional = OPTIONAL_OF_ANNOTATED
 
     source: str
     rationale: str | None
     verified: bool | None
     attempts: int
     request_id: str | None
+    repaired: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

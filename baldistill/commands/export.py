@@ -18,7 +18,7 @@ from baldistill.commands.hub import upload
 from baldistill.commands.shown import start_text, student_prompts
 from baldistill.errors import UserError
 from baldistill.generation.types import Message, Prompt, plain_text
-from baldistill.records import ANNOTATED, with_optional
+from baldistill.records import ANNOTATED, OPTIONAL_OF_ANNOTATED, with_optional
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import ExportFormat, StageLayout
 from baldistill.run_folder.reader import RunFolder, read_run
@@ -216,7 +216,7 @@ def _columns(folder: RunFolder, stages: range) -> pa.Schema:
     for number in stages:
         path = storage.path(StageLayout(number).annotated)
         names.update(pq.read_schema(path, filesystem=storage.fs).names)
-    return with_optional(ANNOTATED, names)
+    return with_optional(ANNOTATED, names, OPTIONAL_OF_ANNOTATED)
 
 
 def _write_parquet(columns: pa.Schema) -> Callable[[Iterator[dict[str, Any]], Path], None]:

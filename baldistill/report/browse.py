@@ -157,6 +157,7 @@ def _annotated(storage: Storage, stage: StageFolder) -> Iterator[Row]:
     """Yield what the student learnt from; the verdict is where the row comes from."""
     for row in _batches(storage.read_table(StageLayout(stage.stage).annotated)):
         verdict = row["source"] + (", not verified" if row["verified"] is False else "")
+        verdict += ", repaired" if row.get("repaired") else ""
         yield _row("learnt from", stage.stage, verdict, row, row["rationale"])
 
 

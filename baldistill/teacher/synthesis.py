@@ -275,6 +275,7 @@ class _Writer:
             verified=True if votes or self.config.is_judged(domain) else None,
             attempts=1,
             request_id=answer.request_id,
+            repaired=example.repaired or None,
         )
 
 

@@ -418,6 +418,7 @@ def test_new_examples_are_unlike_all_that_is_known(lab: Lab) -> None:
     assert len({row.example_id for row in result.annotated}) == 35
     assert {row.source for row in result.annotated} == {"synthetic"}
     assert {row.verified for row in result.annotated} == {None}
+    assert {row.repaired for row in result.annotated} == {None}
     assert {row.reason for row in result.rejected} == {
         "malformed", "duplicate", "near-duplicate"
     }  # fmt: skip
@@ -429,6 +430,7 @@ def test_new_examples_are_unlike_all_that_is_known(lab: Lab) -> None:
 def test_malformed_json_is_repaired_and_counted_and_what_was_cut_off_is_not(lab: Lab) -> None:
     result = synthesized(lab, {"slips": 12}, config())
     assert (len(result.annotated), result.repaired) == (12, 12)
+    assert {row.repaired for row in result.annotated} == {True}
     assert all(re.fullmatch(r"Is \d+ big\?", row.question) for row in result.annotated)
     assert {row.rationale for row in result.annotated} == {"So."}
     assert {row.reason for row in result.rejected} == {"malformed, cut at max_new_tokens"}

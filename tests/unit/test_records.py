@@ -26,14 +26,25 @@ def test_rows_come_back_from_their_table(rows: list[Example]) -> None:
     assert as_rows_of(EXAMPLES, table.append_column("more", [[1] * len(rows)])).equals(table)
 
 
-@given(st.lists(st.lists(examples, max_size=3), min_size=1, max_size=4))
-def test_tables_with_and_without_an_optional_column_are_joined(parts: list[list[Example]]) -> None:
-    def annotated(row: Example) -> AnnotatedExample:
+marked = st.tuples(examples, st.sampled_from([None, True]))
+
+
+@given(st.lists(st.lists(marked, max_size=3), min_size=1, max_size=4))
+def test_tables_with_and_without_an_optional_column_are_joined(
+    parts: list[list[tuple[Example, bool | None]]],
+) -> None:
+    def annotated(row: Example, repaired: bool | None) -> AnnotatedExample:
         known: dict[str, Any] = {name: getattr(row, name) for name in EXAMPLES.names}
         further = {name: getattr(row, name) for name in OPTIONAL.names}
         work = {"source": "real", "rationale": None, "verified": None, "attempts": 0}
-        return AnnotatedExample(**known, **further, **work, request_id=None)
+        return AnnotatedExample(**known, **further, **work, request_id=None, repaired=repaired)
 
-    rows = [[annotated(row) for row in part] for part in parts]
-    table = joined([ANNOTATED.empty_table(), *map(AnnotatedExample.to_table, rows)])
+    rows = [[annotated(*row) for row in part] for part in parts]
+    tables = [AnnotatedExample.to_table(part) for part in rows]
+    for part, one in zip(rows, tables, strict=True):
+        assert ("repaired" in one.column_names) == any(row.repaired for row in part)
+    table = joined([ANNOTATED.empty_table(), *tables])
     assert AnnotatedExample.from_table(table) == [row for part in rows for row in part]
+    assert [row.question for row in Example.from_table(table)] == [
+        row.question for part in rows for row in part
+    ]

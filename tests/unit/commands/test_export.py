@@ -18,7 +18,7 @@ import baldistill
 from baldistill.bundled import model_dir
 from baldistill.commands.card_facts import facts
 from baldistill.errors import UserError
-from baldistill.records import OPTIONAL
+from baldistill.records import OPTIONAL_OF_ANNOTATED
 from baldistill.run_folder.reader import read_run
 from baldistill.student.encode import Lesson, encode_examples
 from baldistill.teacher.parsing import target_text
@@ -167,17 +167,18 @@ def test_parquet_has_the_columns_of_the_run_too(chat_run: Path) -> None:
 def test_parquet_has_the_optional_columns_that_a_stage_has(run: Path) -> None:
     path = run / "stages/02/annotated.parquet"
     table = pq.read_table(path)
-    values = {
+    values: dict[str, Any] = {
         "alternatives": ["four", "IV"],
         "context": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}],
+        "repaired": True,
     }
-    for name, value in values.items():
-        column = pa.array([value] + [None] * (len(table) - 1), OPTIONAL.field(name).type)
-        table = table.append_column(OPTIONAL.field(name), column)
+    for field in OPTIONAL_OF_ANNOTATED:
+        column = pa.array([values[field.name]] + [None] * (len(table) - 1), field.type)
+        table = table.append_column(field, column)
     pq.write_table(table, path)
     baldistill.export(run, format="parquet")
     exported = pq.read_table(run / "export/parquet/train.parquet")
-    assert exported.schema.names[-2:] == ["alternatives", "context"]
+    assert exported.schema.names[-3:] == list(values)
     before, rows = len(annotated(run, 1)), exported.to_pylist()
     for row, source in zip(rows[before:], annotated(run, 2), strict=True):
         assert source.items() <= row.items()
@@ -185,7 +186,7 @@ def test_parquet_has_the_optional_columns_that_a_stage_has(run: Path) -> None:
     assert {row["context"] is None for row in rows[:before]} == {True}, "stage 1 has no such column"
     baldistill.export(run, format="parquet", stage=1)
     first = pq.read_schema(run / "export/parquet/train.parquet")
-    assert not {"alternatives", "context"} & set(first.names)
+    assert not values.keys() & set(first.names)
 
 
 def test_a_stage_and_what_its_student_learnt_from(run: Path, tmp_path: Path) -> None:

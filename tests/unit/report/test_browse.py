@@ -69,6 +69,17 @@ def test_every_row_is_there_once(run: Path) -> None:
         assert row[3].startswith("became") == (len(set(right)) > 1)
 
 
+def test_a_row_says_that_its_json_was_repaired(run: Path) -> None:
+    path = run / "stages/01/annotated.parquet"
+    rows = pq.read_table(path)
+    marks = pa.array([True] + [None] * (len(rows) - 1), pa.bool_())
+    pq.write_table(rows.append_column("repaired", marks), path)
+    baldistill.browse(run)
+    first, *others = [row[3] for row in rows_of(run / "browse") if row[0] == "learnt from"]
+    assert first == f"{rows['source'][0]}, repaired"
+    assert not any("repaired" in verdict for verdict in others)
+
+
 def verdicts(run: Path) -> list[str]:
     return [row[3] for row in rows_of(run / "browse") if row[0] == "evaluated"]
 
