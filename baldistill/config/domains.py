@@ -76,8 +76,7 @@ class DomainsConfig(Section):
         if self.names is None and self.sample != NAMED_ROWS:
             raise ValueError("sample is for names: give names, or leave it out")
         if self.by == LIKELIHOOD:
-            if self.bins is None or self.model is None or self.pattern is not None:
-                raise ValueError("by: likelihood needs bins and model, and takes no pattern")
+            self._check_likelihood()
         elif self.bins is not None or self.model is not None:
             raise ValueError("bins and model are for by: likelihood")
         if self.pattern is not None and self.by is None:
@@ -87,6 +86,19 @@ class DomainsConfig(Section):
         except re.error as error:
             raise ValueError(f"pattern is no regular expression: {error}") from None
         return self
+
+    def _check_likelihood(self) -> None:
+        """Say which key is missing, with a value to give it."""
+        # the bundled student is no default: it knows the words of the bundled corpus alone
+        examples = {
+            "bins": "data.domains.bins=8",
+            "model": "data.domains.model=HuggingFaceTB/SmolLM2-135M, or any small causal language "
+            "model (bundled knows the words of the bundled corpus alone)",
+        }
+        if missing := [f"set {how}" for key, how in examples.items() if getattr(self, key) is None]:
+            raise ValueError(f"by: likelihood needs bins and model: {'; '.join(missing)}")
+        if self.pattern is not None:
+            raise ValueError("by: likelihood takes no pattern: leave pattern out")
 
     @field_validator("names")
     @classmethod

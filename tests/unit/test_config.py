@@ -337,7 +337,15 @@ def test_options_that_came_later_do_not_show_in_old_folders() -> None:
         (["data.columns.domain=null", "data.domains={clusters: 3, by: id}"], "give one of"),
         (["data.columns.domain=null", "data.domains={clusters: 3, pattern: x}"], "needs a column"),
         (["data.columns.domain=null", "data.domains={by: id, pattern: '('}"], "no regular express"),
-        (["data.columns.domain=null", "data.domains={by: likelihood}"], "needs bins and model"),
+        (["data.columns.domain=null", "data.domains={by: likelihood}"], "set data.domains.bins=8"),
+        (
+            ["data.columns.domain=null", "data.domains={by: likelihood, bins: 3}"],
+            "likelihood needs bins and model: set data.domains.model=HuggingFaceTB/SmolLM2-135M",
+        ),
+        (
+            ["data.domains={by: likelihood, bins: 3, model: bundled, pattern: x}"],
+            "takes no pattern: leave pattern out",
+        ),
         (["data.columns.domain=null", "data.domains={by: id, bins: 3}"], "are for by: likelihood"),
     ],
 )
