@@ -93,3 +93,31 @@ def test_the_evaluation_set_may_be_the_teacher_s_too(tmp_path: Path, engines: En
     page = (tmp_path / "report/index.html").read_text("utf-8")
     assert "Agreement with the teacher per domain and stage" in page
     assert "Accuracy" not in page.partition("Config and versions")[0]
+
+
+def test_bare_questions_are_enough(tmp_path: Path, engines: Engines) -> None:
+    """As examples/bare-questions.yaml: nobody named a domain or an answer, to train or to mark."""
+    questions = make_corpus(300, 2, 1.0)[0]["question"].to_pylist()
+    corpus = tmp_path / "questions.jsonl"
+    corpus.write_text("".join(json.dumps({"question": text}) + "\n" for text in questions))
+    own = [
+        f"data.train={corpus}",
+        "data.columns={answer: null, domain: null}",
+        "data.domains={clusters: 6}",
+        "data.evaluation_max_per_domain=3",
+        "evaluation.gold=teacher",
+        "budget={total: 48, policy: adaptive}",
+        "stages=2",
+    ]
+    kept = [option for option in HIDDEN if not option.startswith(("data.", "budget", "stages"))]
+    result = run(load_config(None, [*kept, *own]), run_dir=tmp_path / "run", engines=engines)
+    assert len(result.metrics["per_domain"]) == 6
+    assert result.metrics["budget"]["total"]["units"] == 48
+    marked = pq.read_table(tmp_path / "run/stages/02/responses.parquet")
+    assert "" not in marked["answer"].to_pylist(), "the teacher's majority"
+    assert {"evaluation", "rationale", "vote"} <= set(result.metrics["budget"]["by_purpose"])
+    report(tmp_path / "run")
+    page = (tmp_path / "run/report/index.html").read_text("utf-8")
+    assert (
+        "The evaluation set has no gold answers: figures say how often the student agrees" in page
+    )
