@@ -11,6 +11,7 @@ from rich.table import Table
 
 from baldistill.commands.inputs import judged_note, left_out, scorer_of, scratch_folder
 from baldistill.config import Config
+from baldistill.core.corpus_notes import corpus_notes
 from baldistill.core.longtail import by_size, head_domains, imbalance
 from baldistill.data.prepare import prepare_corpus
 from baldistill.data.summary import CorpusSummary
@@ -64,7 +65,7 @@ def inspect_corpus(
 
 
 def describe(inspection: Inspection, config: Config, display: Display) -> None:
-    """Print the domains, largest first, and how unequal they are."""
+    """Print the domains, largest first, how unequal they are, and how the corpus was read."""
     corpus, mass = inspection.corpus, config.evaluation.head_mass
     figures = imbalance(corpus.counts, mass)
     display.show(domain_table(corpus, head_domains(corpus.counts, mass)))
@@ -77,10 +78,17 @@ def describe(inspection: Inspection, config: Config, display: Display) -> None:
         f"head: {figures.num_head_domains} domains hold {figures.head_share:.0%} of them "
         f"(evaluation.head_mass={mass:g}); tail: {figures.num_domains - figures.num_head_domains}"
     )
+    for about in corpus_notes(config.data.model_dump(), several_answers=corpus.several_answers):
+        display.say(about)
     if config.data.columns.answer is None:
         display.say(
             "no training row has a gold answer (data.columns.answer=null): the teacher's are taken "
             f"(rationale.accept={config.rationale.accept})"
+        )
+    if config.evaluation.gold == "teacher":
+        display.say(
+            "the evaluation set has no gold answers (evaluation.gold=teacher): the student is "
+            "marked against the teacher's, by how often the two agree"
         )
     if note := judged_note(config):
         display.say(note)

@@ -20,6 +20,8 @@ from baldistill.commands.plan_notes import (
     accepted_without_gold,
     benchmarks_are_asked,
     domains_were_asked,
+    quotas_to_come,
+    teacher_answers_evaluation,
     thoughts_are_taught,
 )
 from baldistill.commands.plan_usage import (
@@ -31,8 +33,8 @@ from baldistill.commands.plan_usage import (
 )
 from baldistill.config import Config
 from baldistill.config.loading import dump_config, load_config
+from baldistill.core.corpus_notes import corpus_notes
 from baldistill.core.longtail import imbalance
-from baldistill.core.policies import Errors, Gain
 from baldistill.data.corpus import sample
 from baldistill.errors import ConfigError
 from baldistill.method.diversity import most_embedded
@@ -134,7 +136,7 @@ def plan(
     result = plan_run(
         config, corpus.counts, placement, examples, recorded.counts, corpus.evaluation_counts
     )
-    show(config, result, display)
+    show(config, result, display, several_answers=corpus.several_answers)
     return result
 
 
@@ -212,8 +214,10 @@ def plan_run(
     )
 
 
-def show(config: Config, result: RunPlan, display: Display) -> None:
-    """Print a plan."""
+def show(
+    config: Config, result: RunPlan, display: Display, *, several_answers: bool = False
+) -> None:
+    """Print a plan; `several_answers` says whether rows have more than one gold answer."""
     figures = imbalance(result.counts)
     display.say(
         f"long tail: {figures.num_domains} domains, largest {figures.largest:,}, "
@@ -226,27 +230,19 @@ def show(config: Config, result: RunPlan, display: Display) -> None:
         + (f", {result.further:,} real explained again" if result.further else "")
     )
     notes = (
+        *corpus_notes(config.data.model_dump(), several_answers=several_answers),
         domains_were_asked(config),
-        _quotas_to_come(config),
+        quotas_to_come(config),
         _chosen_to_differ(config, result),
         _answered_by_the_student(config, result),
         accepted_without_gold(config),
         thoughts_are_taught(config),
         judged_note(config),
         benchmarks_are_asked(config),
+        teacher_answers_evaluation(config),
     )
     for note in filter(None, notes):
         display.say(note)
-    if config.evaluation.gold == "teacher":
-        display.say(
-            "the teacher answers the evaluation set, too, before the first stage (evaluation.gold="
-            f"teacher): {config.rationale.votes} calls for a question at most"
-        )
-    if config.evaluation.teacher:
-        display.say(
-            "the teacher answers the evaluation set, too, after the last stage "
-            "(evaluation.teacher=true): one call for a question, as far as the caps allow"
-        )
     display.say(
         f"estimated teacher calls: {result.calls:,}, at most {result.calls_at_most:,}; "
         f"tokens: {_about(result.tokens)}, at most {_about(result.tokens_at_most)}"
@@ -270,18 +266,6 @@ def show(config: Config, result: RunPlan, display: Display) -> None:
         + " and ".join(_pool(teacher) for teacher in placement.teachers)
         + f", student {_pool(placement.student)}, training "
         + (f"{placement.num_workers} workers" if placement.num_workers else "in the driver")
-    )
-
-
-def _quotas_to_come(config: Config) -> str | None:
-    """Say that the quotas of later stages are not known yet, where the student decides them."""
-    policy = config.budget.policy
-    if not isinstance(policy, Errors | Gain) or config.stages == 1:
-        return None
-    return (
-        f"from stage 2 on the quotas follow the student's errors (budget.policy={policy.kind}): "
-        f"before each stage it answers up to {policy.questions} real examples of each domain, and "
-        "no teacher is asked; those shown are a guess without its errors"
     )
 
 

@@ -1,9 +1,22 @@
-"""Notes of `baldistill plan` on answers: which of the teacher's count, who is asked besides."""
+"""Notes of `baldistill plan`: quotas to come, answers that count, who is asked besides."""
 
 from __future__ import annotations
 
 from baldistill.config import Config
 from baldistill.core.majority import quorum
+from baldistill.core.policies import Errors, Gain
+
+
+def quotas_to_come(config: Config) -> str | None:
+    """Say that the quotas of later stages are not known yet, where the student decides them."""
+    policy = config.budget.policy
+    if not isinstance(policy, Errors | Gain) or config.stages == 1:
+        return None
+    return (
+        f"from stage 2 on the quotas follow the student's errors (budget.policy={policy.kind}): "
+        f"before each stage it answers up to {policy.questions} real examples of each domain, and "
+        "no teacher is asked; those shown are a guess without its errors"
+    )
 
 
 def thoughts_are_taught(config: Config) -> str | None:
@@ -54,4 +67,19 @@ def benchmarks_are_asked(config: Config) -> str | None:
         f"lm-eval asks the base student and the last one {', '.join(evaluation.benchmarks)} "
         f"(evaluation.benchmarks): {f'{limit:,} examples' if limit else 'all examples'} of each "
         "task, and no teacher is asked"
+    )
+
+
+def teacher_answers_evaluation(config: Config) -> str | None:
+    """Say when the teacher answers the evaluation set, and how often it is asked."""
+    if config.evaluation.gold == "teacher":
+        return (
+            "the teacher answers the evaluation set, too, before the first stage (evaluation.gold="
+            f"teacher): {config.rationale.votes} calls for a question at most"
+        )
+    return (
+        "the teacher answers the evaluation set, too, after the last stage "
+        "(evaluation.teacher=true): one call for a question, as far as the caps allow"
+        if config.evaluation.teacher
+        else None
     )

@@ -43,6 +43,7 @@ from baldistill.data.corpus_checks import (
 )
 from baldistill.data.duplicates import Duplicates, search_keys
 from baldistill.data.file_format import inspect_files
+from baldistill.data.gold_answers import ALTERNATIVES
 from baldistill.data.likelihood_bins import Scorer
 from baldistill.data.made_domains import make_domains
 from baldistill.data.named_domains import Namer
@@ -144,7 +145,7 @@ def _prepare(
     summary = summarise(reports, written)
     has_choices = any(report.num_with_choices for report in written)
     warnings = [*warnings_of(summary, config, has_choices=has_choices), *odd, *doubts]
-    summary = replace(summary, warnings=warnings)
+    summary = replace(summary, warnings=warnings, several_answers=ALTERNATIVES in optional)
     if not summary.quarantined:
         storage.write_table(f"{layout.QUARANTINE}/none.parquet", QUARANTINE.empty_table())
     check_domains(summary)

@@ -24,6 +24,7 @@ class CorpusSummary:
         num_capped: Evaluation rows beyond `evaluation_max_per_domain`: neither trained on, nor
             evaluated on, nor in quarantine.
         warnings: What is odd about a corpus that can be used.
+        several_answers: Whether rows have more than one acceptable gold answer.
     """
 
     num_rows_read: int
@@ -32,6 +33,7 @@ class CorpusSummary:
     quarantined: dict[str, int]
     num_capped: int
     warnings: list[str] = field(default_factory=list)
+    several_answers: bool = False  # earlier versions did not record it
 
 
 def summarise(read: Sequence[ReadReport], written: Sequence[WriteReport]) -> CorpusSummary:

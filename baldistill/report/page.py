@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from baldistill.core.corpus_notes import corpus_notes
 from baldistill.core.majority import DEFAULT_VOTES, quorum
 from baldistill.report import examples, tables
 from baldistill.report.figures import draw_figures
@@ -140,11 +141,11 @@ def _what_counted(run: RunFolder) -> list[str]:
 def _notes(run: RunFolder) -> list[str]:
     """Collect what a person should know before reading the figures."""
     notes = list(run.corpus.get("warnings", []))
-    if kind := _made_domains(run):
-        notes.append(
-            f"No column holds the domains: they are {kind} (data.domains), and so are those that "
-            "macro is the mean of."
-        )
+    several = bool(run.corpus.get("several_answers"))
+    about = corpus_notes(run.setting("data", {}), several_answers=several)
+    notes += [f"{note[0].upper()}{note[1:]}." for note in about]
+    if run.setting("data.domains", None):
+        notes.append("Macro is the mean over the domains that data.domains made.")
     if run.finished and run.num_stages == 0:
         notes.append("budget.total is 0: nothing was annotated, only the base student evaluated.")
     if run.against_teacher:
@@ -171,17 +172,6 @@ def _notes(run: RunFolder) -> list[str]:
                     f"examples were {what} to fit student.max_length."
                 )
     return notes
-
-
-def _made_domains(run: RunFolder) -> str | None:
-    """Say what the domains are, where questions decide them."""
-    if run.setting("data.domains.clusters", None):
-        return "clusters of the questions by their words"
-    if run.setting("data.domains.names", None):
-        return "named by the user, and a classifier sorted questions as the teacher did a sample"
-    if run.setting("data.domains.bins", None):
-        return "bins of questions, by how likely a small model finds them"
-    return None
 
 
 def _scores(run: RunFolder) -> list[Tile]:

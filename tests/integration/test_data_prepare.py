@@ -382,6 +382,7 @@ def test_lists_of_acceptable_answers(tmp_path: Path, storage: Storage) -> None:
     sources = [str(tmp_path / "lists.parquet"), str(tmp_path / "texts.jsonl")]
     summary = prepare_corpus(DataConfig(train=sources), 0, storage)
     assert summary.quarantined == {"wrong_type": 1}
+    assert summary.several_answers
     expected = with_optional(EXAMPLES, ["alternatives"])
     found: list[dict[str, Any]] = []
     for part in ("corpus/train", "corpus/evaluation"):

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -193,24 +194,50 @@ def test_calls_before_anything_is_annotated_are_drawn(write_run: WriteRun) -> No
 
 
 @pytest.mark.parametrize(
-    ("domains", "said"),
+    ("data", "said"),
     [
-        ({"clusters": 8}, "they are clusters of the questions by their words"),
         (
-            {"names": ["a", "b"]},
-            "they are named by the user, and a classifier sorted",
+            {"columns": {"domain": None}, "domains": {"clusters": 8}},
+            "Domains are clusters of the questions by their words (data.domains.clusters).",
+        ),
+        (
+            {"columns": {"domain": None}, "domains": {"names": ["a", "b"]}},
+            "Domains are named by the user, and a classifier sorted questions as the teacher",
+        ),
+        (
+            {"columns": {"messages": "talks"}},
+            "Questions are the last turn of the user in each chat of `talks`, and the gold answer",
+        ),
+        (
+            {"columns": {"messages": "talks", "each_turn": True}},
+            "Questions are all turns of the user that the assistant answers in the chats of",
         ),
     ],
 )
-def test_made_domains_are_said_to_be_made(
-    write_run: WriteRun, domains: dict[str, object], said: str
+def test_the_reading_of_the_corpus_is_said_once(
+    write_run: WriteRun, data: dict[str, Any], said: str
 ) -> None:
     run = write_run(budget=0)
     config = Path(run) / "config.yaml"
     values = read_yaml(config.read_text("utf-8"))
-    values["data"] |= {"columns": {"domain": None}, "domains": domains}
+    values["data"] |= data
     values["teacher"] = {"kind": "openai", "model": "m"}
     config.write_text(dump_config(Config.model_validate(values)), "utf-8")
+    text = page_of(run).text
+    assert text.count(said) == 1
+    assert ("Macro is the mean over the domains that data.domains made" in text) == (
+        "domains" in data
+    )
+
+
+def test_lists_of_answers_are_said_to_count(write_run: WriteRun) -> None:
+    run = write_run(budget=0)
+    said = "Some rows have several acceptable answers: any of them counts"
+    assert said not in page_of(run).text
+    marker = Path(run) / "_commits/corpus.json"
+    values = json.loads(marker.read_text())
+    values["figures"]["several_answers"] = True
+    marker.write_text(json.dumps(values))
     assert said in page_of(run).text
 
 
