@@ -24,12 +24,12 @@ from baldistill.commands.plan_notes import (
     teacher_answers_evaluation,
     thoughts_are_taught,
 )
+from baldistill.commands.plan_prompts import prompt_lengths
 from baldistill.commands.plan_usage import (
     PromptLengths,
     count_wanted,
     estimate_usage,
     planned_calls,
-    prompt_lengths,
 )
 from baldistill.config import Config
 from baldistill.config.loading import dump_config, load_config

@@ -3,33 +3,27 @@
 There are two figures of each kind. *Expected*: every first answer is accepted (for a majority: the
 first answers agree), a recording has every example, and a response is half as long as allowed.
 *At most*: every allowed attempt of every teacher is needed for every example that may be tried, and
-every response is as long as allowed. Quota that a dry domain gives to others, and requests that a
-server fails, count in neither. Prompts are measured on a sample of the corpus, so both figures are
-estimates. Only the caps of `budget` are never exceeded.
+every response is as long as allowed. A judge reads responses, so the same lengths hold for the
+texts in its prompts. Quota that a dry domain gives to others, and requests that a server fails,
+count in neither. Prompts are measured on a sample of the corpus (`plan_prompts.py`), so both
+figures are estimates. Only the caps of `budget` are never exceeded.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from baldistill.config import Config
 from baldistill.config.teachers import TierConfig
 from baldistill.core.ledger import Purpose
 from baldistill.core.majority import quorum
-from baldistill.generation.encoding import encode_prompt
-from baldistill.generation.types import ModelRef, Prompt
 from baldistill.method.plan import StagePlan
 from baldistill.method.select import candidate_counts
-from baldistill.records import transcript
-from baldistill.teacher.prompts import PromptSet
-from baldistill.teacher.rubric_judge import Rubric
 
-_BYTES_PER_TOKEN = 4.0  # English prose under the tokenizers of large models
 _RESPONSE_SHARE = 0.5  # expected length of a response, as a share of the longest
 
 PromptLengths: TypeAlias = Mapping[tuple[int, Purpose, str], float]
@@ -38,13 +32,17 @@ PromptLengths: TypeAlias = Mapping[tuple[int, Purpose, str], float]
 
 @dataclass(frozen=True, slots=True)
 class PlannedCalls:
-    """Calls of one kind to one teacher for one domain: expected, and at most."""
+    """Calls of one kind to one teacher for one domain: expected, and at most.
+
+    Of a judge's calls, `longest_read` is the most tokens that the response in its prompt may have.
+    """
 
     tier: int
     purpose: Purpose
     domain: str
     expected: int
     at_most: int
+    longest_read: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,25 +89,31 @@ def _verdicts(
     evaluated: Mapping[str, int],
 ) -> Iterator[PlannedCalls]:
     """Yield the judge's calls: for each text that is to be judged, and at most two for each."""
-    expected, most = Counter[str](), Counter[str]()
+    tiers = config.teacher.tiers
+    expected, most = Counter[tuple[str, int]](), Counter[tuple[str, int]]()
     for part in calls:
         real = part.purpose == "rationale"
         if part.purpose in ("rationale", "synthesis") and config.is_judged(part.domain, real=real):
-            expected[part.domain] += part.expected
-            most[part.domain] += part.at_most
+            key = part.domain, _longest_response(config, part)
+            expected[key] += part.expected
+            most[key] += part.at_most
     if "synthesize" in config.tail.fills:
-        most.update({d: n for d, n in recorded.items() if config.is_judged(d)})
+        longest = max(tier.synthesis.max_new_tokens for tier in tiers)
+        most.update({(d, longest): n for d, n in recorded.items() if config.is_judged(d)})
     trained = config.stages if config.budget.total else 0
     times = trained if config.evaluation.every_stage else min(trained, 1)
     times += config.evaluation.base_student or not trained
-    times += config.evaluation.teacher
+    answers = Counter({config.student.response.max_new_tokens: times})
+    answers[max(tier.rationale.max_new_tokens for tier in tiers)] += config.evaluation.teacher
     for domain, count in evaluated.items():
         if config.is_judged(domain):
-            expected[domain] += count * times
-            most[domain] += count * times
-    for domain, count in sorted(most.items()):
-        judge = len(config.models_asked) - 1
-        yield PlannedCalls(judge, "judgement", domain, expected[domain], 2 * count)
+            judged = Counter({(domain, longest): count * n for longest, n in answers.items()})
+            expected += judged
+            most += judged
+    judge = len(config.models_asked) - 1
+    for (domain, longest), count in sorted(most.items()):
+        first = expected[domain, longest]
+        yield PlannedCalls(judge, "judgement", domain, first, 2 * count, longest)
 
 
 def _calls_to_teachers(
@@ -224,88 +228,18 @@ def estimate_usage(
     expected, most = [], []
     for part in calls:
         tier = config.models_asked[part.tier]
-        chosen = tier.synthesis if part.purpose == "synthesis" else tier.rationale
         prompt = lengths.get((part.tier, part.purpose, part.domain), 0.0)
-        longest = chosen.max_new_tokens if lengths else 0
-        expected.append(_used(tier, part.expected, prompt, longest * _RESPONSE_SHARE))
-        most.append(_used(tier, part.at_most, prompt, longest))
+        longest, read = (_longest_response(config, part), part.longest_read) if lengths else (0, 0)
+        half_read, half = read * _RESPONSE_SHARE, longest * _RESPONSE_SHARE
+        expected.append(_used(tier, part.expected, prompt + half_read, half))
+        most.append(_used(tier, part.at_most, prompt + read, longest))
     return _sum(expected), _sum(most)
 
 
-def prompt_lengths(
-    config: Config,
-    prompts: Sequence[PromptSet],
-    calls: Sequence[PlannedCalls],
-    sample: Mapping[str, Sequence[Mapping[str, Any]]],
-    rubric: Rubric | None = None,
-) -> PromptLengths:
-    """Return the mean prompt tokens of the planned calls.
-
-    They are measured on a sample: some examples (question, answer) of each domain. A judge is
-    expected to read texts as long as the gold answers.
-    """
-    counters = [_token_counter(tier) for tier in config.models_asked]
-    return {
-        (part.tier, part.purpose, part.domain): fmean(
-            counters[part.tier](prompt)
-            for prompt in (
-                _to_judge(rubric, sample.get(part.domain) or next(iter(sample.values())))
-                if part.purpose == "judgement" and rubric is not None
-                else _rendered(config, prompts[part.tier], part, sample[part.domain])
-            )
-        )
-        for part in calls
-    }
-
-
-def _to_judge(rubric: Rubric, examples: Sequence[Mapping[str, Any]]) -> list[Prompt]:
-    return [rubric.prompt(e["question"], e["answer"], e["answer"]) for e in examples]
-
-
-def _rendered(
-    config: Config, prompts: PromptSet, part: PlannedCalls, examples: Sequence[Mapping[str, Any]]
-) -> list[Prompt]:
-    domain = part.domain
-    if part.purpose == "synthesis":
-        shown = [
-            {**example, "question": transcript(example.get("context"), example["question"])}
-            for example in examples[: config.tail.demonstrations]
-        ]
-        structured = config.models_asked[part.tier].structured
-        return [
-            prompts.render("synthesis", domain=domain, demonstrations=shown, structured=structured)
-        ]
-    asked = [
-        {"question": e["question"], "domain": domain, "context": e.get("context")} for e in examples
-    ]
-    if part.purpose != "rationale" or config.rationale.sees == "question":
-        return [prompts.render("solve", **one) for one in asked]
-    return [
-        prompts.render("rationale", **one, answer=e["answer"])
-        for one, e in zip(asked, examples, strict=True)
-    ]
-
-
-def _token_counter(tier: TierConfig) -> Callable[[Prompt], float]:
-    """Count with the model's own tokenizer if it is on this machine, else by a rule of thumb."""
-    if tier.kind in ("transformers", "vllm"):
-        from transformers import AutoTokenizer  # heavy, and not needed by a sweep without a cap
-
-        name = "bundled-teacher" if tier.model == "bundled" else tier.model
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                ModelRef(name).resolve(), local_files_only=True, trust_remote_code=False
-            )
-        except (OSError, ValueError):  # not on this machine, or no model: the run itself reports it
-            return _rule_of_thumb
-        variables = tier.chat_template_kwargs
-        return lambda prompt: len(encode_prompt(tokenizer, prompt, variables))
-    return _rule_of_thumb
-
-
-def _rule_of_thumb(prompt: Prompt) -> float:
-    texts = [prompt] if isinstance(prompt, str) else [turn.content for turn in prompt]
-    return sum(len(text.encode()) for text in texts) / _BYTES_PER_TOKEN
+def _longest_response(config: Config, part: PlannedCalls) -> int:
+    tier = config.models_asked[part.tier]
+    chosen = tier.synthesis if part.purpose == "synthesis" else tier.rationale
+    return chosen.max_new_tokens
 
 
 def _used(tier: TierConfig, calls: int, prompt: float, response: float) -> Usage:

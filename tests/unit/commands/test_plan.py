@@ -300,3 +300,62 @@ def test_a_plan_counts_the_verdicts_of_a_judge() -> None:
     assert voted == judged, "the judge decides in place of votes"
     _, mixed, _ = of("data.domain_tasks={e: judged}", judge)
     assert mixed == calls + 80, "domain e alone, which has no evaluation question"
+
+
+def test_a_judge_is_estimated_to_read_responses_as_long_as_they_are_written(
+    tmp_path: Path,
+) -> None:
+    rubric = tmp_path / "rubric.md"
+    rubric.write_text("Is it kind?")
+    price = "{prompt_per_million: 1000000, completion_per_million: 0}"
+    options = [
+        *("budget.total=400", "data.task=judged", "data.columns.answer=null"),
+        *("rationale.sees=question", "rationale.accept=judge"),
+        f"judge={{teacher: {{kind: openai, model: m, prices: {price}}}, rubric: {rubric}}}",
+    ]
+    unlabelled = {domain: [row | {"answer": ""} for row in rows] for domain, rows in ROWS.items()}
+
+    def of(*more: str) -> RunPlan:
+        config = load_config(None, [*options, *more], "balance-ft-cot")
+        placement = place(config, Cluster.single(2))
+        return plan_run(config, COUNTS, placement, unlabelled, evaluated={"a": 20, "b": 1})
+
+    def longer(key: str, *more: str) -> tuple[float, float]:
+        """Return how many more tokens the judge reads, whose price is 1 a token."""
+        short, long = (of(f"{key}.max_new_tokens={length}", *more) for length in (100, 300))
+        assert (short.calls, short.calls_at_most) == (long.calls, long.calls_at_most)
+        return long.cost - short.cost, long.cost_at_most - short.cost_at_most
+
+    evaluations = 21 * 2  # of the base student, and after the one stage
+    plain = of()
+    assert longer("student.response") == pytest.approx((evaluations * 100, 2 * evaluations * 200))
+    assert longer("teacher.synthesis")[0] == pytest.approx(plain.new * 100)
+    real_only = "tail.fill=none"
+    alone = of(real_only)
+    rationales = (alone.calls_at_most - 2 * evaluations) // 3  # a call, and two verdicts, for each
+    expected, most = longer("teacher.rationale", real_only)
+    assert expected == pytest.approx(alone.real * 100)
+    assert most == pytest.approx(2 * rationales * 200)
+    beside, _ = longer("teacher.rationale", real_only, "evaluation.teacher=true")
+    assert beside == pytest.approx((alone.real + 21) * 100), "the teacher's answers are read, too"
+
+
+def test_a_judge_reads_the_turns_before_the_question(tmp_path: Path) -> None:
+    rubric = tmp_path / "rubric.md"
+    rubric.write_text("Is it kind?")
+    price = "{prompt_per_million: 1000000, completion_per_million: 0}"
+    config = load_config(
+        None,
+        [
+            *("budget.total=0", "data.task=judged"),
+            f"judge={{teacher: {{kind: openai, model: m, prices: {price}}}, rubric: {rubric}}}",
+        ],
+    )
+
+    def cost(rows: Any) -> float:
+        placement = place(config, Cluster.single(2))
+        return plan_run(config, COUNTS, placement, rows, evaluated={"a": 10}).cost
+
+    before = [{"role": "user", "content": "x" * 400}]
+    chats = {domain: [row | {"context": before} for row in rows] for domain, rows in ROWS.items()}
+    assert cost(chats) > cost(ROWS) + 10 * 100, "four letters are a token"
