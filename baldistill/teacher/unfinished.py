@@ -27,9 +27,10 @@ ENGINE_DIED = "engine died"
 """The error of a request whose call may have been sent by an engine that died."""
 
 # A request gets no answer after so many engines have died with the request in flight. An engine
-# with the model in its own process may die of the prompt, which exhausts the memory. An engine that
-# only waits for a server seldom dies of a prompt, and many innocent requests are in flight each
-# time: it may die more often.
+# that only waits for a server seldom dies of a prompt, and many innocent requests are in flight
+# each time. Where no note tells these from others (engines of a server without a response store),
+# every request of a batch counts as in flight, and fewer deaths end it. An engine with the model in
+# its own process sends nothing: `generation/dispatcher.py` stops the work when it dies too often.
 _MOST_DEATHS, _MOST_DEATHS_OF_CLIENTS = 4, 10
 _INTERRUPTED_SECONDS = 3.0  # for engines to end, then for the ledger; SIGTERM ends us after 2 s
 
