@@ -39,11 +39,25 @@ def imports(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
-            if (node.module or "").startswith("baldistill."):
+            if node.module == "baldistill":  # parts, or names of the Python API, which lead upwards
+                found |= {alias.name for alias in node.names if alias.name != "__version__"}
+            elif (node.module or "").startswith("baldistill."):
                 found.add(str(node.module).split(".")[1])
         elif isinstance(node, ast.Import):
             found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("baldistill.")}
     return found
+
+
+def test_every_way_to_import_is_seen(tmp_path: Path) -> None:
+    code = """
+import baldistill.tune.sweep, baldistill
+from baldistill import __version__, cli, run as start
+from baldistill.core import gain
+def later():
+    from baldistill.report.page import report
+"""
+    (tmp_path / "one.py").write_text(code)
+    assert imports(tmp_path / "one.py") == {"tune", "cli", "run", "core", "report"}
 
 
 def test_every_part_has_its_row() -> None:
