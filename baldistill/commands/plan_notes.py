@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from baldistill.config import Config
 from baldistill.core.majority import quorum
-from baldistill.core.policies import Errors, Gain
 
 
 def quotas_to_come(config: Config) -> str | None:
     """Say that the quotas of later stages are not known yet, where the student decides them."""
     policy = config.budget.policy
-    if not isinstance(policy, Errors | Gain) or config.stages == 1:
+    if not policy.questions or config.stages == 1:
         return None
     return (
         f"from stage 2 on the quotas follow the student's errors (budget.policy={policy.kind}): "

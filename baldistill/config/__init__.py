@@ -26,8 +26,7 @@ from baldistill.config.sections import Section
 from baldistill.config.student import EvaluationConfig, LoraConfig, StudentConfig
 from baldistill.config.teachers import TeacherConfig, TierConfig, TransformersTeacher
 from baldistill.core.answers import AnyTask, Task
-from baldistill.core.own_policy import OwnPolicy
-from baldistill.core.policies import Errors, Gain, Schedule, Split
+from baldistill.core.policies import Schedule, Split
 from baldistill.uris import holds_secret, masked
 
 __all__ = [
@@ -188,10 +187,7 @@ class Config(Section):
                 f"{without}, and tail.seeds=wrong marks the student's answers to them: set "
                 "tail.seeds=random"
             )
-        policy = self.budget.policy
-        if isinstance(policy, Errors | Gain) or (
-            isinstance(policy, OwnPolicy) and policy.questions
-        ):
+        if self.budget.policy.questions:
             raise ValueError(
                 f"{without}, and budget.policy={self.budget.policy.kind} marks the student's "
                 "answers to training rows: set budget.policy=adaptive, or another"
@@ -229,9 +225,6 @@ class Config(Section):
         if "judged" not in self.tasks:
             return self
         policy = self.budget.policy
-        asks = isinstance(policy, Errors | Gain) or (
-            isinstance(policy, OwnPolicy) and policy.questions
-        )
         refused = (
             (self.rationale.accept == "majority", "rationale.accept=majority", "judge"),
             (self.evaluation.gold == "teacher", "evaluation.gold=teacher", "corpus"),
@@ -239,7 +232,7 @@ class Config(Section):
              f"selection.metric={self.selection.metric}", "ifd"),
             (self.tail.seeds == "wrong", "tail.seeds=wrong", "random"),
             (self.tail.window is not None, "tail.window=true", "false"),
-            (bool(asks), f"budget.policy={policy.kind}", "adaptive"),
+            (policy.questions > 0, f"budget.policy={policy.kind}", "adaptive"),
         )  # fmt: skip
         for given, option, instead in refused:
             if given:

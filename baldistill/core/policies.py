@@ -1,7 +1,8 @@
 """Balancing policies: a user chooses one to share the budget among domains.
 
 `core.budget` turns a policy into quotas. The config reads these classes from YAML, so each has a
-`kind`, and its docstrings describe options.
+`kind`, and its docstrings describe options. Each has `questions`, too: how many real examples of
+each domain the student answers before a stage but the first. A policy with 0 asks for none.
 
 Source: BalDistill (arXiv 2406.13114), section 3, "Naive Balancing" (BalDistill-N: B / (K l)
 examples of a domain) and "Adaptive Balancing" (BalDistill-A: (n_d / N) (B / K) (K - i) / K
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeAlias
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 from baldistill.core.own_policy import MeasuredOwn, OwnPolicy
 
@@ -22,6 +23,7 @@ class Natural:
     """Every stage follows the corpus: w_i = 0. Random sampling gives the same on average."""
 
     kind: Literal["natural"] = field(default="natural", kw_only=True)
+    questions: ClassVar[int] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Naive:
     """Every stage is fully balanced: w_i = 1. The paper's BalDistill-N."""
 
     kind: Literal["naive"] = field(default="naive", kw_only=True)
+    questions: ClassVar[int] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class Adaptive:
     """From nearly natural to fully balanced: w_i = i / K. The paper's BalDistill-A."""
 
     kind: Literal["adaptive"] = field(default="adaptive", kw_only=True)
+    questions: ClassVar[int] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class Schedule:
     """Any balance weights w_i in [0, 1]: a list, or a curve from the first stage to the last."""
 
     kind: Literal["schedule"] = field(default="schedule", kw_only=True)
+    questions: ClassVar[int] = 0
     weights: tuple[float, ...] | None = None
     """w of each stage, each in [0, 1]. If it is given, the other options are not used."""
     w_first: float = 0.0
@@ -69,6 +74,7 @@ class Split:
     """Head/tail split: s_i B_i shared equally by the tail domains, the rest by the head."""
 
     kind: Literal["split"] = field(default="split", kw_only=True)
+    questions: ClassVar[int] = 0
     tail_shares: tuple[float, ...] = (0.5,)
     """s of each stage, each in [0, 1], or one number for all stages. The tail shares it equally;
     the head shares the rest as in the corpus."""

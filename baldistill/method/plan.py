@@ -25,7 +25,7 @@ _MOST_CANDIDATES = 1_000_000  # half a gigabyte of rows of 500 bytes
 class StudentErrors:
     """The last student's errors on real examples of each domain.
 
-    Empty for policies other than `errors` and `gain`, and before there is a student.
+    Empty for policies without `questions`, and before there is a student.
     """
 
     answers: dict[str, Asked] = field(default_factory=dict)

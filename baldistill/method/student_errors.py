@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import ray.data
 
 from baldistill.core.own_policy import OwnPolicy
-from baldistill.core.policies import Asked, Errors, Gain, Policy
+from baldistill.core.policies import Asked, Gain, Policy
 from baldistill.data.corpus import sample
 from baldistill.method.context import Context
 from baldistill.method.earlier import (
@@ -33,7 +33,7 @@ def ask_student(context: Context, stage: int) -> StudentErrors:
     makes too few errors.
     """
     policy = context.config.budget.policy
-    if not isinstance(policy, Errors | Gain | OwnPolicy) or stage == 1 or not policy.questions:
+    if not policy.questions or stage == 1:
         return StudentErrors()
     examples = questions_for_student(
         context.storage,

@@ -55,6 +55,15 @@ def test_a_preset_of_another_kind_of_policy_takes_no_options_of_it(tmp_path: Pat
     assert load_config(path, [], "baldistill-a-code").budget.policy.power == 2.0  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("kind", ["natural", "naive", "adaptive", "schedule", "split"])
+def test_a_policy_that_asks_no_student_has_no_key_for_it(kind: str) -> None:
+    config = load_config(None, [f"budget.policy={kind}"])
+    assert config.budget.policy.questions == 0
+    assert "questions" not in read_yaml(dump_config(config))["budget"]["policy"]
+    with pytest.raises(ConfigError, match=r"budget\.policy\.questions: unknown key"):
+        load_config(None, [f"budget.policy={{kind: {kind}, questions: 3}}"])
+
+
 def test_overrides_are_typed_and_nested() -> None:
     config = load_config(
         None,

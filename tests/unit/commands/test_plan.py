@@ -15,6 +15,7 @@ from baldistill.commands.plan import RunPlan, plan, plan_run, show
 from baldistill.commands.plan_notes import benchmarks_are_asked
 from baldistill.config import Config
 from baldistill.config.loading import dump_config, load_config
+from baldistill.core.own_policy import StageFacts
 from baldistill.errors import ConfigError, DataError, FolderInUseError, ResourceError
 from baldistill.method.plan import teacher_warnings
 from baldistill.method.select import candidate_counts
@@ -177,6 +178,16 @@ def test_a_plan_estimates_tokens_and_money() -> None:
     assert longer.calls == free.calls
 
 
+class AllToTheLargest:
+    """A policy of a user's, which may ask for the student's answers."""
+
+    def __init__(self, questions: int) -> None:
+        self.questions = questions
+
+    def quotas(self, stage: StageFacts) -> dict[str, int]:
+        return {max(stage.counts, key=lambda domain: stage.counts[domain]): stage.budget}
+
+
 def test_a_plan_says_that_quotas_will_follow_the_students_errors(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -190,6 +201,11 @@ def test_a_plan_says_that_quotas_will_follow_the_students_errors(
         told = said(f"budget.policy={kind}")
         assert f"follow the student's errors (budget.policy={kind})" in told
         assert "up to 40 real examples of each domain" in told
+    own = f"{__name__}:AllToTheLargest"
+    told = said(f"budget.policy={{kind: '{own}', options: {{questions: 7}}}}")
+    assert f"from stage 2 on the quotas follow the student's errors (budget.policy={own})" in told
+    assert "up to 7 real examples of each domain" in told
+    assert "errors" not in said(f"budget.policy={{kind: '{own}', options: {{questions: 0}}}}")
     assert "errors" not in said("budget.policy=adaptive")
 
 
