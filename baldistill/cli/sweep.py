@@ -21,7 +21,7 @@ SpaceFile = Annotated[
 ]
 Resume = Annotated[
     str | None,
-    typer.Option("--resume", metavar="DIR", help="Go on with the sweep in this folder."),
+    typer.Option("--resume", metavar="DIR", help="As --run-dir DIR alone: go on with its sweep."),
 ]
 Search = Annotated[
     str | None, typer.Option("--search", help="How to search: grid, random or optuna.")
@@ -42,6 +42,7 @@ ValidateSeeds = Annotated[
     str | None,
     typer.Option(
         "--validate-seeds",
+        "--seeds",
         help="Then the best against CONFIG on these seeds, comma-separated, beside --calls.",
     ),
 ]
@@ -74,19 +75,16 @@ def sweep(
         "calls": calls,
     }
     changes = {key: value for key, value in changes.items() if value is not None}
-    if resume is None:
-        config, chosen = _load(items, method, space, changes)
-    elif items or method or space or run_dir:
+    if resume is not None and (items or method or space or run_dir):
         raise ConfigError(
             "--resume takes config and space from the sweep's folder: leave out CONFIG, "
             "KEY=VALUE, --method, --space and --run-dir"
         )
+    alone = not (items or method or space)
+    if resume is not None or (alone and run_dir is not None and _holds_sweep(run_dir)):
+        config, chosen = _read(str(resume or run_dir), changes)
     else:
-        from baldistill.storage import Storage
-        from baldistill.tune.sweep import read_sweep
-
-        config, chosen = read_sweep(resume, changes)
-        options.say_where_keys_go(Storage.open(resume), config)
+        config, chosen = _load(items, method, space, changes)
 
     with without_collector():
         from baldistill.tune.sweep import sweep as run_sweep
@@ -101,6 +99,30 @@ def sweep(
         verbose=verbose,
     )
     options.print_json(as_json, result)
+
+
+def _holds_sweep(run_dir: str) -> bool:
+    from baldistill.run_folder import layout
+    from baldistill.storage import Storage
+
+    return Storage.open(run_dir).exists(layout.SPACE)
+
+
+def _read(folder: str, changes: dict[str, Any]) -> tuple[Config, Space]:
+    """Read the config and the space of the sweep that a folder holds; change keys of the space.
+
+    Raises:
+        ConfigError: There is none, or another user may have named code or a server in it.
+    """
+    from baldistill.run_folder.trust import check_code_is_safe
+    from baldistill.storage import Storage
+    from baldistill.tune.sweep import read_sweep
+
+    config, space = read_sweep(folder, changes)
+    storage = Storage.open(folder)
+    check_code_is_safe(storage, config)
+    options.say_where_keys_go(storage, config)
+    return config, space
 
 
 def _load(

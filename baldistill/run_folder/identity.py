@@ -105,7 +105,7 @@ def adopt_sweep(
         if not (is_same_space(folder.read_text(layout.SPACE)) and same_config):
             raise ConfigError(
                 f"{folder.uri} holds a sweep of another config or space: use another --run-dir, or "
-                f"go on with that one by --resume {folder.uri}"
+                f"go on with that one by --run-dir {folder.uri} alone"
             )
     folder.write_text(layout.SPACE, space)
     folder.write_text(layout.CONFIG, dump_config(config))

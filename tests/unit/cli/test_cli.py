@@ -26,6 +26,8 @@ STARTS_RAY = (
     "judge check",
 )
 
+SPACE = "{{search: grid, parameters: {{student.lora.rank: {{kind: choice, values: [4, {rank}]}}}}}}"
+
 
 def commands() -> dict[str, dict[str, Any]]:
     """Options of each command, by their first name."""
@@ -63,6 +65,54 @@ def test_the_folder_of_many_runs_keeps_its_old_name_too(command: str) -> None:
     option = commands()[command]["--run-dir"]
     assert option.name == "run_dir"
     assert option.opts == ["--run-dir", "--out"]
+
+
+@pytest.fixture
+def swept(tmp_path: Path) -> Path:
+    """The folder of a sweep, as it is before its first trial."""
+    folder = tmp_path / "swept"
+    folder.mkdir()
+    (folder / "config.yaml").write_text(dump_config(load_config(None, ["stages=3"])))
+    (folder / "space.yaml").write_text(SPACE.format(rank=8))
+    return folder
+
+
+@pytest.mark.parametrize("option", ["--run-dir", "--out", "--resume"])
+@pytest.mark.parametrize("seeds", ["--seeds", "--validate-seeds"])
+def test_the_folder_of_a_sweep_names_its_config_and_space(
+    swept: Path, capsys: pytest.CaptureFixture[str], option: str, seeds: str
+) -> None:
+    said = mistake(capsys, "sweep", option, str(swept), seeds, "0", "--parallel", "1")
+    assert "seed 0 was used by the sweep" in said
+
+
+def test_a_folder_without_a_sweep_needs_a_space(
+    swept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("config.yaml", "space.yaml"):
+        said = mistake(capsys, "sweep", "--run-dir", str(swept), "seed=3")
+        assert "--space FILE says what varies" in said, "a config of one's own is not set aside"
+        (swept / name).unlink()
+    assert "--space FILE says what varies" in mistake(capsys, "sweep", "--run-dir", str(swept))
+
+
+def test_a_folder_holds_the_sweep_of_one_space(
+    swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(SPACE.format(rank=16))
+    said = mistake(capsys, "sweep", "stages=3", "--space", str(other), "--run-dir", str(swept))
+    assert f"go on with that one by --run-dir {swept} alone" in " ".join(said.split())
+
+
+def test_code_that_a_sweeps_folder_names_is_not_run_for_somebody_else(
+    swept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = swept / "config.yaml"
+    file.write_text(dump_config(load_config(None, ["budget.policy.kind='theirs:Policy'"])))
+    file.chmod(0o666)
+    said = " ".join(mistake(capsys, "sweep", "--run-dir", str(swept)).split())
+    assert "its budget.policy runs the code theirs:Policy" in said
 
 
 @pytest.mark.parametrize(
