@@ -239,7 +239,7 @@ def _cluster(
 def _memory(config: Config, cluster: Cluster) -> Iterator[Finding]:
     """Compare what the models need with this machine's GPUs, or its memory without GPUs."""
     room, name = _room(cluster)
-    for need in memory_needs(config, on_gpu=cluster.num_gpus > 0):
+    for need in memory_needs(config, num_gpus=cluster.num_gpus):
         if isinstance(need, Need):
             fits = room is None or need.total <= room
             have = "" if room is None else f"; {name} has {room / _GIB:,.1f} GiB"

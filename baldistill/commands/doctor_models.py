@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from baldistill.config import Config
+from baldistill.config import Config, StudentConfig
 from baldistill.generation.types import ModelRef
+from baldistill.student.memory import activations
 from baldistill.uris import masked
 
 _BESIDE = 2 * 2**30  # a chunk's logits, CUDA's context, what the allocator cannot use
@@ -27,26 +29,45 @@ class Need:
     fix: str
 
 
-def memory_needs(config: Config, *, on_gpu: bool) -> Iterator[Need | tuple[str, str]]:
-    """Yield what student and local teachers need, or the subject and why that is unknown."""
-    yield _student(config, on_gpu=on_gpu)
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """A model as its config describes it.
+
+    Attributes:
+        count: Parameters.
+        linear: Those of them in linear layers. The head is not counted among those: it stays as
+            it is where the layers are quantised.
+        text: The config of the part that reads and writes text.
+    """
+
+    count: int
+    linear: int
+    text: Any
+
+
+def memory_needs(config: Config, *, num_gpus: float) -> Iterator[Need | tuple[str, str]]:
+    """Yield what student and local teachers need, or the subject and why that is unknown.
+
+    Args:
+        config: Of the run.
+        num_gpus: Those of the cluster; without any, models are in the memory of a machine.
+    """
+    yield _student(config.student, num_gpus)
     for number, tier in enumerate(config.models_asked, start=1):
         if tier.kind not in ("transformers", "vllm") or tier.model == "bundled":
             continue
         subject = subject_of(config, number)
-        count = _parameters(tier.model)
-        if isinstance(count, str):
-            yield subject, count
+        shape = _shape(tier.model)
+        if isinstance(shape, str):
+            yield subject, shape
             continue
-        width = _WIDTH.get(tier.dtype, 2 if on_gpu else 4)
-        cards = getattr(tier, "tensor_parallel_size", 1) * getattr(
-            tier, "pipeline_parallel_size", 1
-        )
-        text = f"{_size(count)} to answer" + (f", on {cards} GPUs" if cards > 1 else "")
+        width = _WIDTH.get(tier.dtype, 2 if num_gpus else 4)
+        cards = max(1, tier.gpus_per_replica)
+        text = f"{_size(shape.count)} to answer" + (f", on {cards} GPUs" if cards > 1 else "")
         fix = (
             "more GPUs for it (teacher.tensor_parallel_size with vllm), or a smaller teacher.model"
         )
-        yield Need(subject, count * width // cards + _BESIDE, text, fix)
+        yield Need(subject, shape.count * width // cards + _BESIDE, text, fix)
 
 
 def subject_of(config: Config, number: int) -> str:
@@ -58,27 +79,77 @@ def subject_of(config: Config, number: int) -> str:
     return "teacher" if len(config.teacher.tiers) == 1 else f"teacher {number}"
 
 
-def _student(config: Config, *, on_gpu: bool) -> Need | tuple[str, str]:
-    student = config.student
-    model = "bundled-student" if student.model == "bundled" else student.model
-    found = _weights(model)
-    if isinstance(found, str):
-        return "student", found
-    count, linear = found
-    if student.lora is None:
-        fix = "student.lora={rank: 16}, or a smaller student.model"
-        return Need("student", 16 * count + _BESIDE, f"{_size(count)}, full fine-tuning", fix)
-    answering = (2 if on_gpu else 4) * count
-    if student.quantization is None:
-        fix = "student.quantization=4bit, or a smaller student.model"
-        return Need("student", answering + _BESIDE, f"{_size(count)}, LoRA", fix)
-    training = int(_NF4 * linear) + (2 if on_gpu else 4) * (count - linear)
-    text, fix = f"{_size(count)}, LoRA on 4 bits", "a smaller student.model"
-    if "quantization" in getattr(student.engine, "engine_kwargs", {}):
-        return Need("student", training + _BESIDE, text, fix)
-    text += f", {(training + _BESIDE) / 2**30:,.1f} GiB to train; to answer"
+def _student(student: StudentConfig, num_gpus: float) -> Need | tuple[str, str]:
+    """Return the need of training or of answering, whichever is more."""
+    shape = _shape("bundled-student" if student.model == "bundled" else student.model)
+    if isinstance(shape, str):
+        return "student", shape
+    width = 2 if num_gpus else 4
+    parts, method, fixes = _training(student, shape, num_gpus)
+    training = sum(parts.values()) + _BESIDE
+    text = f"{_size(shape.count)}, {method}"
+    if len(parts) > 1:
+        text += f", {', '.join(f'{_gib(size)} {name}' for name, size in parts.items())}"
+    answering = width * shape.count + _BESIDE
+    if training >= answering or "quantization" in getattr(student.engine, "engine_kwargs", {}):
+        return Need("student", training, text, ", ".join([*fixes, "or a smaller student.model"]))
+    text += f", {_gib(training)} to train; to answer"
     fix = "student.engine={kind: vllm, engine_kwargs: {quantization: fp8}}, or a smaller model"
-    return Need("student", answering + _BESIDE, text, fix)
+    return Need("student", answering, text, fix)
+
+
+def _training(
+    student: StudentConfig, shape: _Shape, num_gpus: float
+) -> tuple[dict[str, int], str, list[str]]:
+    """Return what a worker's training keeps, in bytes by name, its method, and how to keep less."""
+    width = 2 if num_gpus else 4
+    held = {}
+    if student.lora is None:
+        states, method, fixes = 16 * shape.count, "full fine-tuning", ["student.lora={rank: 16}"]
+        name = "of weights, gradients and optimiser"
+    elif student.quantization is None:
+        states, method, fixes = width * shape.count, "LoRA", ["student.quantization=4bit"]
+        name = "of weights"
+    else:
+        states = int(_NF4 * shape.linear) + width * (shape.count - shape.linear)
+        method, fixes, name = "LoRA on 4 bits", [], "of weights"
+    if (shares := _num_shares(student, num_gpus)) > 1:
+        method += f" by {shares} workers"
+        fixes = ["more student.num_workers", *fixes]
+        held[name + " on each"] = states // shares
+        held["gathered"] = width * _gathered(shape)
+    else:
+        held[name] = states
+    if student.tokens_per_batch != "auto":  # auto takes what is left
+        size = student.tokens_per_batch * _activations(student, shape)
+        held["of activations"] = size if num_gpus and student.precision != "float32" else 2 * size
+        fixes = ["a lower student.tokens_per_batch", *fixes]
+        if not student.gradient_checkpointing:
+            fixes = ["student.gradient_checkpointing=true", *fixes]
+    return held, method, fixes
+
+
+def _num_shares(student: StudentConfig, num_gpus: float) -> int:
+    """Return among how many cards the training's states are shared out.
+
+    Workers without GPUs may be on one machine, whose memory holds all shares.
+    """
+    if student.parallel != "fsdp" or not num_gpus:
+        return 1
+    return int(num_gpus) if student.num_workers == "auto" else student.num_workers
+
+
+def _gathered(shape: _Shape) -> int:
+    """Return the weights that FSDP gathers as a whole at a time: two layers, and the embeddings."""
+    outside = 2 * shape.text.vocab_size * shape.text.hidden_size
+    return int(outside + 2 * shape.count // shape.text.num_hidden_layers)
+
+
+def _activations(student: StudentConfig, shape: _Shape) -> int:
+    text = shape.text
+    inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
+    checkpointed = student.gradient_checkpointing
+    return activations(text.num_hidden_layers, text.hidden_size, inner, checkpointed=checkpointed)
 
 
 def _size(count: int) -> str:
@@ -89,18 +160,12 @@ def _size(count: int) -> str:
     return f"{count / 1000:.3g} K parameters"
 
 
-def _parameters(model: str) -> int | str:
-    """Return the number of a model's parameters, or why its config cannot be read."""
-    found = _weights(model)
-    return found if isinstance(found, str) else found[0]
+def _gib(size: int) -> str:
+    return f"{size / 2**30:,.1f} GiB"
 
 
-def _weights(model: str) -> tuple[int, int] | str:
-    """Return how many parameters a model has, and how many of them are in linear layers.
-
-    The head is not counted among those: it stays as it is where the layers are quantised. Where
-    the model's config cannot be read, return why.
-    """
+def _shape(model: str) -> _Shape | str:
+    """Return what a model's config says, or why it cannot be read."""
     try:
         config = AutoConfig.from_pretrained(ModelRef(model).resolve(), trust_remote_code=False)
         with torch.device("meta"):
@@ -111,4 +176,5 @@ def _weights(model: str) -> tuple[int, int] | str:
     head = made.get_output_embeddings()
     layers = [layer for layer in made.modules() if isinstance(layer, torch.nn.Linear)]
     linear = sum(layer.weight.numel() for layer in layers if layer is not head)
-    return int(sum(parameter.numel() for parameter in made.parameters())), linear
+    count = int(sum(parameter.numel() for parameter in made.parameters()))
+    return _Shape(count, linear, config.get_text_config())

@@ -52,12 +52,19 @@ def fitting_tokens(
 ) -> int:
     """Return the tokens whose activations fit beside weights and optimiser (all in bytes).
 
-    A layer keeps some 34 bytes for each hidden unit of a token and 8 for each unit of the MLP (16
-    bits, attention that keeps no scores; Korthikanti et al. 2022, arXiv 2205.05198); a checkpointed
-    one its input alone, while one layer at a time is computed. Float32 wants twice as much, which
-    the half that is left free covers.
+    Float32 wants twice as much as `activations` says, which the half that is left free covers.
     """
-    whole = 34 * hidden + 8 * inner
-    token = layers * 4 * hidden + whole if checkpointed else layers * whole
+    token = activations(layers, hidden, inner, checkpointed=checkpointed)
     room = (memory - states - _RESERVE) // 2
     return int(min(MOST, max(256, room // token)))
+
+
+def activations(layers: int, hidden: int, inner: int, *, checkpointed: bool) -> int:
+    """Return the bytes that a token's activations take in 16 bits until the backward pass.
+
+    A layer keeps some 34 bytes for each hidden unit of a token and 8 for each unit of the MLP
+    (attention that keeps no scores; Korthikanti et al. 2022, arXiv 2205.05198); a checkpointed one
+    its input alone, while one layer at a time is computed.
+    """
+    whole = 34 * hidden + 8 * inner
+    return layers * 4 * hidden + whole if checkpointed else layers * whole
