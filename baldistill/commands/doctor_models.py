@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from baldistill.config import Config, StudentConfig
+from baldistill.config.teachers import TransformersTeacher, VllmTeacher
 from baldistill.generation.types import ModelRef
 from baldistill.student.memory import activations
 from baldistill.uris import masked
@@ -61,13 +62,7 @@ def memory_needs(config: Config, *, num_gpus: float) -> Iterator[Need | tuple[st
         if isinstance(shape, str):
             yield subject, shape
             continue
-        width = _WIDTH.get(tier.dtype, 2 if num_gpus else 4)
-        cards = max(1, tier.gpus_per_replica)
-        text = f"{_size(shape.count)} to answer" + (f", on {cards} GPUs" if cards > 1 else "")
-        fix = (
-            "more GPUs for it (teacher.tensor_parallel_size with vllm), or a smaller teacher.model"
-        )
-        yield Need(subject, shape.count * width // cards + _BESIDE, text, fix)
+        yield _teacher(subject, tier, shape, num_gpus)
 
 
 def subject_of(config: Config, number: int) -> str:
@@ -77,6 +72,47 @@ def subject_of(config: Config, number: int) -> str:
     if number > len(config.teacher.tiers):
         return "verifier"
     return "teacher" if len(config.teacher.tiers) == 1 else f"teacher {number}"
+
+
+def _teacher(
+    subject: str, tier: TransformersTeacher | VllmTeacher, shape: _Shape, num_gpus: float
+) -> Need:
+    """Return the need of one card; vLLM starts only with room for one longest prompt."""
+    width = _WIDTH.get(tier.dtype, 2 if num_gpus else 4)
+    cards = max(1, tier.gpus_per_replica)
+    weights = shape.count * width // cards
+    text = f"{_size(shape.count)} to answer" + (f", on {cards} GPUs" if cards > 1 else "")
+    fix = "more GPUs for it (teacher.tensor_parallel_size with vllm), or a smaller teacher.model"
+    if isinstance(tier, TransformersTeacher):
+        return Need(subject, weights + _BESIDE, text, fix)
+    longest = tier.engine_kwargs.get("max_model_len", tier.max_model_len)
+    if not isinstance(longest, int) or longest <= 0:
+        longest = getattr(shape.text, "max_position_embeddings", None) or 0  # vLLM's default
+    narrow = "fp8" in str(tier.engine_kwargs.get("kv_cache_dtype", ""))
+    cache = _keys_and_values(shape.text, longest, 1 if narrow else width, tier)
+    text += f", {_gib(weights)} of weights, {_gib(cache)} of keys and values for one prompt of "
+    text += f"{longest:,} tokens"
+    return Need(subject, weights + cache + _BESIDE, text, f"a smaller max_model_len, {fix}")
+
+
+def _keys_and_values(text: Any, longest: int, width: int, tier: VllmTeacher) -> int:
+    """Return the bytes of a prompt's keys and values on each of the model's cards.
+
+    A layer with a window keeps that many tokens, one of linear attention none. Each card of
+    `tensor_parallel_size` has some of the heads, at least one; a latent (DeepSeek's) it has whole.
+    """
+    window = getattr(text, "sliding_window", None)
+    whole = "sliding_attention" if window else "full_attention"
+    kinds = getattr(text, "layer_types", None) or [whole] * text.num_hidden_layers
+    short = min(longest, window or longest)
+    kept = {"full_attention": longest, "sliding_attention": short, "chunked_attention": short}
+    tokens = sum(kept.get(kind, 0) for kind in kinds)
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    numbers = 2 * size * max(1, heads // tier.tensor_parallel_size)
+    if latent := getattr(text, "kv_lora_rank", None):
+        numbers = latent + text.qk_rope_head_dim
+    return int(tokens * numbers * width // tier.pipeline_parallel_size)
 
 
 def _student(student: StudentConfig, num_gpus: float) -> Need | tuple[str, str]:

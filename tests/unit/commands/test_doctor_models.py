@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -66,6 +67,51 @@ def test_workers_without_gpus_share_the_memory_of_a_machine(llama_8b: Path) -> N
     (need,) = memory_needs(load_config(None, options), num_gpus=0)
     assert isinstance(need, Need)
     assert need.total / 1e9 == pytest.approx(130.6, abs=0.1)
+
+
+VLLM = ("teacher.kind=vllm", "teacher.max_model_len=32768")
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "gib", "told"),
+    [
+        # 32 layers x 2 x 8 heads x 128 x 2 bytes: 128 KiB a token
+        (VLLM, {}, 4.0, "one prompt of 32,768 tokens"),
+        ((*VLLM, "teacher.max_model_len=null"), {}, 0.5, "one prompt of 4,096 tokens"),
+        ((*VLLM, "teacher.engine_kwargs={max_model_len: 8192}"), {}, 1.0, "one prompt of 8,192"),
+        ((*VLLM, "teacher.engine_kwargs={kv_cache_dtype: fp8}"), {}, 2.0, "32,768 tokens"),
+        ((*VLLM, "teacher.tensor_parallel_size=2"), {}, 2.0, "on 2 GPUs, 7.5 GiB of weights"),
+        ((*VLLM, "teacher.tensor_parallel_size=16"), {}, 0.5, "on 16 GPUs"),
+        ((*VLLM, "teacher.pipeline_parallel_size=2"), {}, 2.0, "on 2 GPUs"),
+        (VLLM, {"sliding_window": 4096}, 0.5, "32,768 tokens"),
+        (VLLM, {"sliding_window": 4096, "layer_types":
+                ["sliding_attention"] * 24 + ["full_attention"] * 8}, 1.4, "32,768 tokens"),
+        (VLLM, {"kv_lora_rank": 512, "qk_rope_head_dim": 64}, 1.1, "32,768 tokens"),
+    ],
+)  # fmt: skip
+def test_vllm_needs_room_for_one_longest_prompt(
+    llama_8b: Path, tmp_path: Path, options: tuple[str, ...], shape: dict[str, object], gib: float,
+    told: str,
+) -> None:  # fmt: skip
+    said = json.loads((llama_8b / "config.json").read_text())
+    said |= {"max_position_embeddings": 4096, **shape}
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    config = load_config(None, [f"teacher.model={tmp_path}", *options])
+    _, need = memory_needs(config, num_gpus=1)
+    assert isinstance(need, Need)
+    cards = max(1, config.teacher.tiers[0].gpus_per_replica)
+    assert need.total / 2**30 == pytest.approx(14.96 / cards + gib + 2, abs=0.05)
+    assert f"{gib} GiB of keys and values for one" in need.text
+    assert told in need.text
+    assert need.fix.startswith("a smaller max_model_len")
+
+
+def test_transformers_needs_no_room_for_a_longest_prompt(llama_8b: Path) -> None:
+    options = ["teacher.kind=transformers", f"teacher.model={llama_8b}"]
+    _, need = memory_needs(load_config(None, options), num_gpus=1)
+    assert isinstance(need, Need)
+    assert need.text == "8.03 B parameters to answer"
+    assert need.total / 2**30 == pytest.approx(14.96 + 2, abs=0.05)
 
 
 @pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
