@@ -41,6 +41,7 @@ _PROBE = "_doctor"
 _LEAST_DISK = 5 * 2**30
 _ASK_SECONDS = 15.0
 _GIB = 2**30
+_ELSEWHERE = "use a --run-dir where you may write and read, and check a bucket's credentials"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +114,13 @@ def _packages(config: Config) -> Iterator[Finding]:
             yield Finding("vllm", "problem", "the config wants it, and it is not installed", fix)
         else:
             yield Finding("vllm", "fine", "installed")
-    with _problems("student's packages") as problems:
+    fix = "install it on every node that trains, or leave the option out"
+    with _problems("student's packages", fix) as problems:
         check_packages(config.student)
     yield from problems
     if config.evaluation.benchmarks:
-        with _problems("benchmarks") as problems:
+        fix = "pip install 'baldistill[benchmarks]', or correct evaluation.benchmarks"
+        with _problems("benchmarks", fix) as problems:
             check_benchmarks(config.evaluation.benchmarks)
             tasks = ", ".join(config.evaluation.benchmarks)
             yield Finding("benchmarks", "fine", f"lm-eval {metadata.version('lm-eval')}: {tasks}")
@@ -131,26 +134,29 @@ def _corpus(config: Config) -> Iterator[Finding]:
     for role, source in sources:
         if source is None or source == "bundled":
             continue
-        with _problems(f"data.{role}") as problems:
+        fix = f"set data.{role} to files that are there, and data.format if their names do not say"
+        with _problems(f"data.{role}", fix) as problems:
             files = find_files(source, role, data.format)
             size = sum(file.size for file in files)
             yield Finding(f"data.{role}", "fine", f"{len(files):,} files, {size / 2**20:,.1f} MiB")
         yield from problems
-    with _problems("recorded answers") as problems:
+    fix = "set path, and synthetic, of the teacher of kind replay to tables that are there"
+    with _problems("recorded answers", fix) as problems:
         check_recordings(config)
     yield from problems
 
 
 def _storage(run_dir: str | Path | None) -> Iterator[Finding]:
     """Write a file where the run would, read it, remove it."""
-    with _problems("storage") as problems:
+    with _problems("storage", _ELSEWHERE) as problems:
         storage = Storage.open(run_dir or Path(layout.new_folder("run")).parent)
         made = _missing_folders(storage) if storage.is_local else []
         storage.write_text(_PROBE, "x")
         same = storage.read_text(_PROBE) == "x"
         storage.delete(_PROBE)
         if not same:
-            yield Finding("storage", "problem", f"{storage.uri} gives back another text")
+            text = f"{storage.uri} gives back another text"
+            yield Finding("storage", "problem", text, _ELSEWHERE)
         elif storage.is_local:
             free = shutil.disk_usage(storage.path()).free
             state: State = "fine" if free >= _LEAST_DISK else "warning"
@@ -186,7 +192,8 @@ def _server(subject: str, options: OpenAIOptions, model: str) -> Iterator[Findin
     import openai
 
     server = options.base_url or OPENAI_URL
-    with _problems(subject) as problems:
+    fix = f"set {options.api_key_env} where Ray runs, or check base_url"
+    with _problems(subject, fix) as problems:
         key = read_key(options)
         said = f"a key in {options.api_key_env}" if key else f"no key in {options.api_key_env}"
         client = openai.OpenAI(
@@ -219,15 +226,17 @@ def _cluster(
     config: Config, run_dir: str | Path | None, address: str | None, verbose: bool
 ) -> Iterator[Finding]:
     """Start or join Ray, and look whether models and actors fit."""
-    with _problems("Ray") as problems, connected(address, verbose=verbose) as cluster:
+    fix = "start Ray at that address (`ray start --head`), or leave --address and RAY_ADDRESS out"
+    with _problems("Ray", fix) as problems, connected(address, verbose=verbose) as cluster:
         nodes = len(cluster.nodes)
         text = f"{nodes} node{'s' * (nodes > 1)}, {cluster.num_cpus:g} CPUs, "
         yield Finding("Ray", "fine", text + f"{cluster.num_gpus:g} GPUs")
         if run_dir is not None:
-            with _problems("storage") as unseen:
+            fix = "use a --run-dir that every node sees: a shared disk, or a bucket"
+            with _problems("storage", fix) as unseen:
                 check_storage_is_shared(Storage.open(run_dir))
             yield from unseen
-        with _problems("resources") as short:
+        with _problems("resources", "ask for less with that key, or add nodes") as short:
             placement = place(config, cluster)
             how = "take turns" if placement.take_turns else "stay side by side"
             yield Finding("resources", "fine", f"engines and training fit, and {how}")
@@ -248,7 +257,7 @@ def _memory(config: Config, cluster: Cluster) -> Iterator[Finding]:
                 need.subject, "fine" if fits else "problem", text, "" if fits else need.fix
             )
         else:
-            yield Finding(need[0], "problem", need[1])
+            yield Finding(need.subject, "problem", need.reason, need.fix)
 
 
 def _room(cluster: Cluster) -> tuple[int | None, str]:
@@ -265,14 +274,19 @@ def _room(cluster: Cluster) -> tuple[int | None, str]:
 
 
 @contextmanager
-def _problems(subject: str) -> Iterator[list[Finding]]:
-    """Turn an error that the user can mend into a finding, in the list that is given."""
+def _problems(subject: str, fix: str) -> Iterator[list[Finding]]:
+    """Turn an error that the user can mend into a finding, in the list that is given.
+
+    Args:
+        subject: Of the finding.
+        fix: The way out of most errors of this subject; an error may name a nearer one.
+    """
     found: list[Finding] = []
     try:
         yield found
     except (UserError, OSError) as error:
         text = masked_text(str(error)).removeprefix(f"{subject}: ")
-        found.append(Finding(subject, "problem", text))
+        found.append(Finding(subject, "problem", text, fix))
 
 
 def worst(findings: Iterable[Finding]) -> State:

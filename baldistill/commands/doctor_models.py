@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +32,15 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
+class Unknown:
+    """The reason why a model's need is not known, and the way out."""
+
+    subject: str
+    reason: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Shape:
     """A model as its config describes it.
 
@@ -46,8 +56,8 @@ class _Shape:
     text: Any
 
 
-def memory_needs(config: Config, *, num_gpus: float) -> Iterator[Need | tuple[str, str]]:
-    """Yield what student and local teachers need, or the subject and why that is unknown.
+def memory_needs(config: Config, *, num_gpus: float) -> Iterator[Need | Unknown]:
+    """Yield what student and local teachers need, or why that is unknown.
 
     Args:
         config: Of the run.
@@ -60,7 +70,7 @@ def memory_needs(config: Config, *, num_gpus: float) -> Iterator[Need | tuple[st
         subject = subject_of(config, number)
         shape = _shape(tier.model)
         if isinstance(shape, str):
-            yield subject, shape
+            yield Unknown(subject, shape, _fix(tier.model, subject))
             continue
         yield _teacher(subject, tier, shape, num_gpus)
 
@@ -115,11 +125,12 @@ def _keys_and_values(text: Any, longest: int, width: int, tier: VllmTeacher) -> 
     return int(tokens * numbers * width // tier.pipeline_parallel_size)
 
 
-def _student(student: StudentConfig, num_gpus: float) -> Need | tuple[str, str]:
+def _student(student: StudentConfig, num_gpus: float) -> Need | Unknown:
     """Return the need of training or of answering, whichever is more."""
-    shape = _shape("bundled-student" if student.model == "bundled" else student.model)
+    model = "bundled-student" if student.model == "bundled" else student.model
+    shape = _shape(model)
     if isinstance(shape, str):
-        return "student", shape
+        return Unknown("student", shape, _fix(model, "student"))
     width = 2 if num_gpus else 4
     parts, method, fixes = _training(student, shape, num_gpus)
     training = sum(parts.values()) + _BESIDE
@@ -214,3 +225,14 @@ def _shape(model: str) -> _Shape | str:
     linear = sum(layer.weight.numel() for layer in layers if layer is not head)
     count = int(sum(parameter.numel() for parameter in made.parameters()))
     return _Shape(count, linear, config.get_text_config())
+
+
+def _fix(model: str, subject: str) -> str:
+    """Return the way out where a model's config cannot be read."""
+    if model.startswith((".", "/", "~")) or Path(model).exists():
+        return f"give the {subject}'s model as the folder of a causal language model (config.json)"
+    return (
+        f"check the name; without a network `hf download {masked(model)}` first, or give a folder; "
+        "for a gated model accept its terms on the hub and set HF_TOKEN; for a new kind of model "
+        "pip install -U transformers"
+    )

@@ -106,6 +106,7 @@ def test_all_problems_are_said_at_once(tmp_path: Path, capsys: pytest.CaptureFix
     assert "does not exist" in problems["data.train"]
     assert "student.resources.num_cpus" in problems["resources"]
     assert "cannot load the model" in problems["student"]
+    assert all(one["fix"] for one in said["findings"] if one["state"] != "fine")
 
 
 def test_benchmarks_are_looked_up(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from transformers import LlamaConfig
 
-from baldistill.commands.doctor import _packages
-from baldistill.commands.doctor_models import Need, memory_needs
+from baldistill.commands.doctor import _corpus, _packages, _storage, _teachers
+from baldistill.commands.doctor_models import Need, Unknown, memory_needs
 from baldistill.config.loading import load_config
 
 FSDP = ("student.parallel=fsdp",)
@@ -114,6 +114,34 @@ def test_transformers_needs_no_room_for_a_longest_prompt(llama_8b: Path) -> None
     assert need.total / 2**30 == pytest.approx(14.96 + 2, abs=0.05)
 
 
+def test_a_model_that_cannot_be_read_comes_with_the_way_out(tmp_path: Path) -> None:
+    options = ["student.model=meta-llama/Nope", "teacher.kind=vllm", f"teacher.model={tmp_path}"]
+    student, teacher = memory_needs(load_config(None, options), num_gpus=0)
+    assert isinstance(student, Unknown)
+    assert student.reason.startswith("cannot load the model 'meta-llama/Nope': ")
+    assert "`hf download meta-llama/Nope` first, or give a folder" in student.fix
+    assert "gated model accept its terms on the hub and set HF_TOKEN" in student.fix
+    assert isinstance(teacher, Unknown)
+    assert teacher.fix.startswith("give the teacher's model as the folder of a causal language")
+
+
+def test_each_failing_line_has_a_fix(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    options = [f"data.train={tmp_path}/none.jsonl", f"data.evaluation={tmp_path}/none.jsonl"]
+    options += ["teacher.kind=replay", f"teacher.path={tmp_path}/none.jsonl"]
+    config = load_config(None, options)
+    asks = load_config(None, ["teacher.kind=openai", "teacher.api_key_env=NO_SUCH_KEY"])
+    findings = [*_corpus(config), *_storage(tmp_path / "file"), *_teachers(asks)]
+    wrong = {one.subject: one.fix for one in findings if one.state == "problem"}
+    subjects = {"data.train", "data.evaluation", "recorded answers", "storage", "teacher"}
+    assert set(wrong) == subjects
+    assert wrong["data.train"].startswith("set data.train to files that are there")
+    assert wrong["storage"].startswith("use a --run-dir where you may write")
+    assert wrong["teacher"].startswith("set NO_SUCH_KEY where Ray runs")
+    assert wrong["recorded answers"].startswith("set path, and synthetic")
+    assert all(wrong.values())
+
+
 @pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
 def test_a_package_of_the_student_that_is_missing_is_a_problem() -> None:
     assert all(one.subject != "student's packages" for one in _packages(load_config()))
@@ -121,3 +149,4 @@ def test_a_package_of_the_student_that_is_missing_is_a_problem() -> None:
     *_, finding = _packages(config)
     assert (finding.subject, finding.state) == ("student's packages", "problem")
     assert "pip install 'baldistill[qlora]'" in finding.text
+    assert finding.fix.startswith("install it on every node that trains")
