@@ -77,6 +77,31 @@ def test_a_write_that_fails_names_the_file_and_leaves_nothing(tmp_path: Path) ->
     assert list((tmp_path / "run").iterdir()) == []
 
 
+@pytest.mark.skipif(os.name != "posix", reason="rights of POSIX")
+def test_a_folder_without_rights_is_named_by_every_writer(tmp_path: Path) -> None:
+    disk, rows = pafs.LocalFileSystem(), pa.table({"a": [1]})
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    folder.chmod(0o500)
+    user = os.geteuid()
+    if user == 0:  # root may write everywhere; for the block this process is nobody
+        os.seteuid(65_534)
+    try:
+        said = {
+            "python": problem_of(lambda: (folder / "x").write_text("x")),
+            "mkdir": problem_of(lambda: (folder / "x").mkdir()),
+            "arrow": problem_of(lambda: disk.open_output_stream(f"{folder}/x")),
+            "parquet": problem_of(lambda: pq.write_table(rows, f"{folder}/x")),
+            "storage": problem_of(lambda: Storage.open(folder).write_text("x", "")),
+        }
+    finally:
+        os.seteuid(user)
+    for writer, told in said.items():
+        assert told.startswith(str(folder)), (writer, told)
+        assert "you have no permission for that: change it, or use a folder of" in told, writer
+    assert list(folder.iterdir()) == []
+
+
 def test_what_no_disk_did_stays_a_defect(tmp_path: Path) -> None:
     def handle() -> None:
         try:
