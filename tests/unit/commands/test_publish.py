@@ -180,6 +180,11 @@ def test_an_upload_is_private_and_whole(run: Path, tmp_path: Path) -> None:
         )
         assert status == 2
         assert "your token may not write to me/puzzles" in said
+    # its server has gone
+    status, said = without_login("publish", str(run), "me/puzzles", home=tmp_path, **here)
+    assert status == 2
+    assert "error: the hub cannot be reached" in said
+    assert "try the same command again" in said
 
 
 def test_what_a_user_can_mend(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
