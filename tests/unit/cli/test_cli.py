@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from runs import mistake
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -14,7 +15,6 @@ from baldistill.cli import app
 from baldistill.cli.options import config_of, parse_seeds
 from baldistill.config.loading import dump_config, load_config
 from baldistill.errors import ConfigError
-from runs import mistake
 
 STARTS_RAY = (
     "ask",
