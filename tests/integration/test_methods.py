@@ -15,10 +15,14 @@ from typer.testing import CliRunner
 
 from baldistill.bundled.corpus import make_corpus
 from baldistill.cli import app
+from baldistill.commands.plan import plan_run
 from baldistill.commands.run import run
 from baldistill.config.loading import load_config
 from baldistill.methods import METHODS
 from baldistill.placement.engines import Engines
+from baldistill.placement.resources import Cluster, place
+from baldistill.run_folder.reader import corpus_counts
+from baldistill.storage import Storage
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -85,6 +89,37 @@ def test_each_method_trains_on_exactly_the_budget(
         assert all((row["attempts"], row["verified"]) == (1, None) for row in rows)
     elif method == "llmaaa":  # a majority of three answers
         assert all(row["attempts"] in (2, 3) and row["verified"] for row in rows)
+
+
+WRITES_NEW = {
+    *("balance-ft-cot", "baldistill-n", "baldistill-a", "baldistill-n-code", "baldistill-e"),
+    *("llm2llm", "active-synthesis"),
+}
+MAY_WRITE_NEW = {"baldistill-a-code", "baldistill-g", "diverse-tail"}  # of so few units
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("zero-shot-cot", "random-ft")])
+def test_each_method_asks_for_what_it_needs_and_at_most_what_its_plan_says(
+    compared: tuple[Path, dict[str, Any]], method: str
+) -> None:
+    run_dir = compared[0] / method / "seed-0"
+    config = load_config(run_dir / "config.yaml")
+    counts = corpus_counts(Storage.open(run_dir))
+    planned = plan_run(config, counts, place(config, Cluster.single(2)))
+    spent = json.loads((run_dir / "metrics.json").read_text())["budget"]
+    asked = spent["total"]["calls"] + spent["total"]["reused"]  # as if it had run alone
+    answers = {row["request_id"] for row in annotated(run_dir)}
+    assert 1 <= len(answers) <= asked <= planned.calls_at_most
+
+    purposes = set(spent["by_purpose"])
+    wanted = {"rationale"}
+    if method == "llmaaa":
+        wanted.add("vote")
+    if method in WRITES_NEW or (method in MAY_WRITE_NEW and "synthesis" in purposes):
+        wanted.add("synthesis")
+        if config.tail.votes:
+            wanted.add("verification")
+    assert purposes == wanted
 
 
 def test_the_table_has_every_method_and_answers_are_shared(
