@@ -132,7 +132,7 @@ def plan(
         check_storage_is_shared(storage)
         chain, corpus = validated_corpus(config, storage, display)
         recorded = validated_recordings(config, chain, corpus, display)
-        examples = _sample(config, storage, corpus.counts)
+        examples = sampled_rows(config, storage, corpus.counts)
     result = plan_run(
         config, corpus.counts, placement, examples, recorded.counts, corpus.evaluation_counts
     )
@@ -154,7 +154,7 @@ def _run_folder(run_dir: str | Path, config: Config, display: Display) -> Iterat
         yield storage
 
 
-def _sample(
+def sampled_rows(
     config: Config, storage: Storage, counts: Mapping[str, int]
 ) -> dict[str, list[dict[str, Any]]]:
     """Return some examples of each domain, to measure prompts on: the same ones each time."""

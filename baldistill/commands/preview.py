@@ -7,11 +7,12 @@ pays for none of these answers again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from baldistill.commands.preview_costs import asked_for_rationales, forecast
 from baldistill.commands.run import opened_run
 from baldistill.config import Config
 from baldistill.config.loading import load_config
@@ -28,7 +29,8 @@ from baldistill.records import AnnotatedExample, Example
 from baldistill.run_folder import layout
 from baldistill.run_folder.layout import StageLayout
 from baldistill.storage import Storage
-from baldistill.teacher.rationale import explain, rationale_question
+from baldistill.teacher.rationale import Explained, explain, rationale_question
+from baldistill.teacher.teacher import Teacher
 from baldistill.visible import visible_lines
 
 
@@ -66,6 +68,11 @@ class Preview:
         expected: Calls, tokens and cost that the run's real examples need at this rate; empty if
             nothing was accepted, or the run has gone on.
         new: New examples that come on top.
+        by_domain: What each domain has cost in this folder so far.
+        planned: The plan's own estimate for real (`real`) and new examples (`new`).
+        ratio: Tokens of the preview's calls for rationales, as a share of the plan's estimate for
+            them; None if nothing was asked, or the run has gone on.
+        expected_new: The plan's estimate for new examples, its tokens and cost times `ratio`.
         whose: What the answers of the examples are: gold ones, or the teacher's.
     """
 
@@ -77,6 +84,10 @@ class Preview:
     expected: dict[str, float]
     new: int
     whose: str
+    by_domain: dict[str, dict[str, float]]
+    planned: dict[str, dict[str, float]]
+    ratio: float | None
+    expected_new: dict[str, float]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the preview as JSON values."""
@@ -142,6 +153,41 @@ def _ask(context: Context, plan: StagePlan, rows: int, num_domains: int) -> Prev
         explained = explain(
             examples, teachers, config, stage=1, on_answers=task.advance, judge=judge
         )
+    spending = context.spending()
+    spent = spending["total"]
+    plans = plan_all(config, context.corpus.counts)
+    real, new = _num_wanted(config, plans)
+    planned = forecast(context, plans)
+    uses_gold = config.rationale.accept == "gold"
+    goes_on = context.storage.exists(layout.marker(StageLayout(1).step("annotated")))
+    expected = {}
+    if explained.annotated and not goes_on:  # then the ledger holds these examples alone
+        expected = {
+            key: value * real / len(explained.annotated) for key, value in _figures(spent).items()
+        }
+    calls = {domain: one["calls"] for domain, one in spending["by_domain"].items()}
+    ratio = None if goes_on else planned.ratio(calls, *asked_for_rationales(spending))
+    return Preview(
+        context.storage.uri,
+        tuple(_shown(context, examples, explained, teachers[0])),
+        _synthesis_prompt(context, None if uses_gold else explained.annotated) if new else None,
+        spent["calls"] - before["calls"],
+        _figures(spent),
+        expected,
+        new,
+        "gold answer" if uses_gold else "the teacher's conclusion",
+        {domain: _figures(one) for domain, one in spending["by_domain"].items()},
+        planned.to_dict(),
+        ratio,
+        planned.scaled(ratio) if ratio and new else {},
+    )
+
+
+def _shown(
+    context: Context, examples: Sequence[Example], explained: Explained, teacher: Teacher
+) -> list[Shown]:
+    """Return each example with its prompts and what came back."""
+    config = context.config
     accepted = {row.example_id: row for row in explained.annotated}
     refused = {row.example_id: (row.reason, row.text) for row in explained.rejected}
     shown = []
@@ -157,30 +203,14 @@ def _ask(context: Context, plan: StagePlan, rows: int, num_domains: int) -> Prev
                 name,
                 example.whole_question,
                 accepted[name].answer if name in accepted else example.answer,
-                plain_text(rationale_question(example, teachers[0], config, 0).prompt),
+                plain_text(rationale_question(example, teacher, config, 0).prompt),
                 plain_text(context.student_prompts.render("student", **asked)),
                 name in accepted,
                 None if name in accepted else reason,
                 accepted[name].rationale if name in accepted else text,
             )
         )
-    spent = context.spending()["total"]
-    real, new = _num_wanted(context)
-    uses_gold = config.rationale.accept == "gold"
-    goes_on = context.storage.exists(layout.marker(StageLayout(1).step("annotated")))
-    expected = {}
-    if accepted and not goes_on:  # then the ledger holds these examples alone
-        expected = {key: value * real / len(accepted) for key, value in _figures(spent).items()}
-    return Preview(
-        context.storage.uri,
-        tuple(shown),
-        _synthesis_prompt(context, None if uses_gold else explained.annotated) if new else None,
-        spent["calls"] - before["calls"],
-        _figures(spent),
-        expected,
-        new,
-        "gold answer" if uses_gold else "the teacher's conclusion",
-    )
+    return shown
 
 
 def _spread(names: list[str], most: int) -> list[str]:
@@ -196,10 +226,8 @@ def _figures(total: dict[str, Any]) -> dict[str, float]:
     return {"calls": total["calls"], "tokens": tokens, "cost": total["cost"]}
 
 
-def _num_wanted(context: Context) -> tuple[int, int]:
+def _num_wanted(config: Config, plans: Sequence[StagePlan]) -> tuple[int, int]:
     """Return how many real and how many new examples the whole run plans."""
-    config = context.config
-    plans = plan_all(config, context.corpus.counts)
     real = sum(sum(p.head.values()) + sum(t.real for t in p.tail.values()) for p in plans)
     new = sum(t.synthetic for p in plans for t in p.tail.values())
     return real, new if config.tail.fills[0] == "synthesize" else 0
@@ -252,20 +280,37 @@ def show(result: Preview, display: Display) -> None:
     if result.synthesis_prompt:
         text = result.synthesis_prompt.rstrip()
         say(f"\n=== a prompt for a new example, with other examples each time\n{text}")
-    spent, num = result.spent, len(result.shown)
+    for line in _costs(result):
+        say(line)
+    say(f"to go on: baldistill run --run-dir {result.run_dir}")
+
+
+def _costs(result: Preview) -> Iterator[str]:
+    """Yield what the preview cost, and what the run is expected to need, beside the plan's word."""
     good = sum(one.accepted for one in result.shown)
-    say(
-        f"\n{good} of {num} accepted. {result.calls} new calls; in this folder {spent['calls']:,} "
-        f"calls, {spent['tokens']:,} tokens" + _money(spent["cost"])
+    yield (
+        f"\n{good} of {len(result.shown)} accepted. {result.calls} new calls; in this folder "
+        + _said(result.spent)
     )
-    if expected := result.expected:
-        say(
-            f"at this rate the real examples of the run need some {expected['calls']:,.0f} calls, "
-            f"{expected['tokens']:,.0f} tokens"
-            + _money(expected["cost"])
+    for domain, figures in result.by_domain.items():
+        yield f"  {domain}: {_said(figures)}"
+    if result.expected:
+        yield (
+            f"at this rate the real examples of the run need some {_said(result.expected)} "
+            f"(the plan estimates {_said(result.planned['real'])})"
             + (f"; {result.new:,} new examples come on top" if result.new else "")
         )
-    say(f"to go on: baldistill run --run-dir {result.run_dir}")
+    if result.expected_new and result.ratio:
+        yield (
+            f"the new examples need some {_said(result.expected_new)} (the plan estimates "
+            f"{_said(result.planned['new'])}). None was asked for yet: the plan's tokens are "
+            f"scaled by {result.ratio:.2f}, the real to the estimated tokens of the calls above"
+        )
+
+
+def _said(figures: Mapping[str, float]) -> str:
+    calls, tokens = f"{figures['calls']:,.0f} calls", f"{figures['tokens']:,.0f} tokens"
+    return f"{calls}, {tokens}{_money(figures['cost'])}"
 
 
 def _money(cost: float) -> str:

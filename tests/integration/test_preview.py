@@ -43,6 +43,12 @@ def test_a_run_goes_on_and_pays_for_nothing_again(engines: Engines, tmp_path: Pa
         assert (one.reason is None) == one.accepted
     assert result.synthesis_prompt
     assert result.calls == result.spent["calls"] == len(set(answered(seen))) >= 6
+    assert result.by_domain.keys() == {one.domain for one in result.shown}
+    assert sum(one["tokens"] for one in result.by_domain.values()) == result.spent["tokens"]
+    assert result.ratio
+    told = result.planned["new"]["tokens"]
+    assert told > 0
+    assert result.expected_new["tokens"] == pytest.approx(result.ratio * told)
     num_accepted = sum(one.accepted for one in result.shown)
     assert result.expected["calls"] > result.spent["calls"] > 0 or not num_accepted
 
