@@ -134,7 +134,7 @@ def test_a_run_asks_by_itself_and_says_what_it_cost(
     assert spent["domain"]["rejected"] == {"names no domain": unread}
     assert set(result.metrics["per_domain"]) == {"sums", "letters", "walls"}
     page = Path(report(str(folder))).read_text()
-    assert "they are named by the user" in page
+    assert "Domains are named by the user" in page
 
 
 def test_a_cap_holds_and_what_was_paid_is_kept(
