@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from baldistill.commands.plan import sampled_rows
+from baldistill.commands.plan_prompts import prompt_lengths
 from baldistill.commands.plan_usage import (
     PlannedCalls,
     PromptLengths,
     Usage,
     estimate_usage,
     planned_calls,
-    prompt_lengths,
 )
 from baldistill.config import Config
 from baldistill.method.context import Context
