@@ -12,6 +12,7 @@ import secrets
 import signal
 import sys
 import time
+import traceback
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,12 +85,21 @@ def lost_worker_errors() -> tuple[type[Exception], ...]:
     return WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 
 
-def is_slow_start(error: Exception) -> bool:
-    """Return whether `ray.init` failed because the machine was too busy to be ready in time.
+def end_slow_start(error: Exception) -> bool:
+    """Return whether `ray.init` failed because the machine was too busy, and end what it started.
 
-    Not needed once Ray raises an error of its own. Its text is in `ray/_private/node.py`.
+    Ray leaves the processes, and those of several tries would keep the machine busy. Not needed
+    once no `gcs_server` is left (test_ray_patches.py).
     """
-    return "timed out during startup" in str(error)
+    from ray._private.node import Node
+
+    if "timed out during startup" not in str(error):
+        return False
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if isinstance(node := frame.f_locals.get("self"), Node):
+            node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
+            break
+    return True
 
 
 def is_remote_driver() -> bool:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import ray
 
-from baldistill.ray_patches import is_slow_start, without_attendants
+from baldistill.ray_patches import end_slow_start, without_attendants
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ def started(start: Callable[[], T]) -> T:
             with without_attendants(logs=False):
                 return start()
         except Exception as error:
-            if not is_slow_start(error):
+            if not end_slow_start(error):
                 raise
             ray.shutdown()
     with without_attendants(logs=False):

@@ -21,7 +21,7 @@ from baldistill.private_folder import private_folder, user_id
 from baldistill.ray_patches import (
     AUTH_MODE,
     LOCAL_RAY_SETTINGS,
-    is_slow_start,
+    end_slow_start,
     keep_sigterm_handler,
     on_loopback,
     own_token,
@@ -111,7 +111,7 @@ def _start(options: dict[str, Any]) -> None:
             ray.init(**options)
             return
         except Exception as error:
-            if not is_slow_start(error):
+            if not end_slow_start(error):
                 raise
             ray.shutdown()
             if is_last:

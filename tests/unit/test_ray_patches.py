@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +45,58 @@ with keep_sigterm_handler():
 def test_the_program_keeps_its_own_handler_of_sigterm_while_ray_starts() -> None:
     done = subprocess.run([sys.executable, "-c", STARTS_RAY], capture_output=True, check=False)
     assert done.returncode == 7, done.stderr.decode()
+
+
+STARTS_SLOWLY = """
+import os, time
+from pathlib import Path
+from types import SimpleNamespace
+import ray
+from ray._private import node, services
+from rays import started
+
+def servers():
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            _, _, rest = (folder / "stat").read_text().rpartition(")")
+            state, parent = rest.split()[:2]
+            if int(parent) == os.getpid() and "gcs_server" in (folder / "cmdline").read_text():
+                found.append(state)
+        except OSError:
+            pass
+    return found
+
+def start():
+    before.append(len(servers()))
+    if len(before) == 2:  # the second try is not slow
+        services.get_node, node.time = get_node, time
+    ray.init(address="local", num_cpus=1, include_dashboard=False, object_store_memory=2**27)
+
+def not_yet(*_, **__):
+    raise RuntimeError("no node yet")
+
+before, get_node, clock = [], services.get_node, iter(range(0, 10**6, 31))  # a busy machine
+services.get_node = not_yet
+node.time = SimpleNamespace(**{**vars(time), "monotonic": lambda: next(clock)})
+started(start)
+assert before == [0, 0], before
+assert len(servers()) == 1
+ray.shutdown()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
+def test_a_start_that_was_too_slow_leaves_no_processes(tmp_path: Path) -> None:
+    known = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", STARTS_SLOWLY],
+        env={**known, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_program_without_a_handler_of_sigterm_gets_rays() -> None:
