@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from runs import answered, decided, finish, kill_9, mistake, start, wait_until
 from typer.testing import CliRunner
 
 from baldistill import records
@@ -18,7 +19,6 @@ from baldistill.config.loading import load_config
 from baldistill.run_folder.integrity import committed_steps, step_damage
 from baldistill.run_folder.steps import read_marker
 from baldistill.storage import Storage
-from runs import answered, decided, finish, kill_9, mistake, start, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
