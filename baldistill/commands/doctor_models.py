@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from baldistill.config import Config, StudentConfig
 from baldistill.config.teachers import TransformersTeacher, VllmTeacher
 from baldistill.generation.types import ModelRef
-from baldistill.student.memory import activations
+from baldistill.student.memory import activations, gathered
 from baldistill.uris import masked
 
 _BESIDE = 2 * 2**30  # a chunk's logits, CUDA's context, what the allocator cannot use
@@ -164,7 +164,7 @@ def _training(
         method += f" by {shares} workers"
         fixes = ["more student.num_workers", *fixes]
         held[name + " on each"] = states // shares
-        held["gathered"] = width * _gathered(shape)
+        held["gathered"] = gathered(shape.count, shape.text, trained=student.lora is None)
     else:
         held[name] = states
     if student.tokens_per_batch != "auto":  # auto takes what is left
@@ -184,12 +184,6 @@ def _num_shares(student: StudentConfig, num_gpus: float) -> int:
     if student.parallel != "fsdp" or not num_gpus:
         return 1
     return int(num_gpus) if student.num_workers == "auto" else student.num_workers
-
-
-def _gathered(shape: _Shape) -> int:
-    """Return the weights that FSDP gathers as a whole at a time: two layers, and the embeddings."""
-    outside = 2 * shape.text.vocab_size * shape.text.hidden_size
-    return int(outside + 2 * shape.count // shape.text.num_hidden_layers)
 
 
 def _activations(student: StudentConfig, shape: _Shape) -> int:

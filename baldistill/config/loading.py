@@ -199,6 +199,8 @@ def _suggest(location: Sequence[str], model: type[BaseModel]) -> str:
     *parent, last = location
     tiers_alike = [part for part in parent if not part.isdigit()]
     siblings = {key[-1] for key in known if _matches(key[:-1], tiers_alike)}
+    if last in siblings:
+        return f"; it belongs to another kind of {'.'.join(parent)}"
     near = difflib.get_close_matches(last, siblings, 1, 0.6)
     if near:
         return f"; did you mean {'.'.join([*parent, near[0]])}?"

@@ -24,13 +24,10 @@ def tokens_per_batch(model: Any, config: StudentConfig) -> int:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     text = model.config.get_text_config()
     shards = num_shards() if config.parallel == "fsdp" else 1
-    # FSDP gathers the embeddings and two layers of a shared student as a whole: 2 bytes for each
-    # weight in 16 bits, and 4 for its float32 gradient.
-    outside = 2 * text.vocab_size * text.hidden_size
-    gathered = 6 * (outside + 2 * parameters // text.num_hidden_layers) if shards > 1 else 0
+    whole = gathered(parameters, text, trained=config.lora is None) if shards > 1 else 0
     return fitting_tokens(
         free,
-        states=_states(model, parameters, config) // shards + gathered,
+        states=_states(model, parameters, config) // shards + whole,
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         inner=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
@@ -45,6 +42,17 @@ def _states(model: Any, parameters: int, config: StudentConfig) -> int:
     # frozen, and half as much again for the adapter; a base in 4 bits is there already
     weights = [weight for weight in model.parameters() if weight.device.type == "cpu"]
     return 3 * sum(int(weight.nbytes) for weight in weights) // 2
+
+
+def gathered(parameters: int, text: Any, *, trained: bool) -> int:
+    """Return the bytes of what FSDP gathers of a shared student at a time, in 16 bits.
+
+    They are the embeddings, the head and two layers: 2 bytes for each weight, and 4 for its float32
+    gradient where it is trained.
+    """
+    outside = 2 * text.vocab_size * text.hidden_size
+    weights = outside + 2 * parameters // text.num_hidden_layers
+    return int((6 if trained else 2) * weights)
 
 
 def fitting_tokens(

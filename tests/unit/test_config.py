@@ -124,6 +124,10 @@ def test_another_kind_forgets_the_options_of_the_first() -> None:
         ("budget.total=-1", ["budget.total", "greater than or equal to 0"]),
         ("budget.policy={kind: errors, flor: 1}", ["budget.policy.flor: unknown key", "floor?"]),
         ("floor=0.3", ["floor: unknown key; did you mean budget.policy.floor?"]),
+        (
+            "budget.policy={kind: naive, floor: 0.3}",
+            ["it belongs to another kind of budget.policy"],
+        ),
         ("budget.policy={kind: errors, floor: 2}", ["budget.policy.floor: must be", "not 2.0"]),
         ("budget.policy={kind: gain, objective: 2}", ["budget.policy.objective: must be", "not 2"]),
         ("budget.policy={kind: gain, objective: best}", ["budget.policy.objective", "'worst'"]),
