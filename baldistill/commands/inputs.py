@@ -14,6 +14,7 @@ from baldistill.answers.store import ResponseStore
 from baldistill.commands.domain_teacher import namer_of
 from baldistill.config import Config, DataConfig
 from baldistill.config.teachers import recorded_sources
+from baldistill.core.own_filter import check_own_filter
 from baldistill.core.own_metrics import check_own_metrics
 from baldistill.core.own_parts import OwnPartError
 from baldistill.core.own_score import OwnScore, check_own_score
@@ -90,6 +91,10 @@ def check_own_parts(config: Config) -> None:
         key = "selection.metric"
         if isinstance(config.selection.metric, OwnScore):
             check_own_score(config.selection.metric)
+        key = "rationale.filter"
+        check_own_filter(config.rationale.filter)
+        key = "tail.filter"
+        check_own_filter(config.tail.filter)
         key = "data.task"
         check_own_tasks(config.tasks)
     except OwnPartError as error:

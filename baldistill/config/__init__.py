@@ -26,6 +26,7 @@ from baldistill.config.sections import Section
 from baldistill.config.student import EvaluationConfig, LoraConfig, StudentConfig
 from baldistill.config.teachers import TeacherConfig, TierConfig, TransformersTeacher
 from baldistill.core.answers import AnyTask, Task
+from baldistill.core.own_filter import OwnFilter
 from baldistill.core.policies import Schedule, Split
 from baldistill.uris import holds_secret, masked
 
@@ -271,6 +272,12 @@ class Config(Section):
     def tasks(self) -> tuple[AnyTask, ...]:
         """Return all task types that a domain may have."""
         return (self.data.task, *self.data.domain_tasks.values())
+
+    @property
+    def own_filters(self) -> dict[str, OwnFilter]:
+        """Return the filters of the user's own, by their keys."""
+        filters = {"rationale.filter": self.rationale.filter, "tail.filter": self.tail.filter}
+        return {key: own_filter for key, own_filter in filters.items() if own_filter is not None}
 
     @property
     def asks_about_evaluation(self) -> bool:

@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from baldistill.config.own import FilterConfig, ScoreConfig
 from baldistill.config.sections import (
     OWN_PART,
     Count,
@@ -27,14 +28,13 @@ from baldistill.config.sections import (
 from baldistill.config.teachers import TierConfig
 from baldistill.core.diversity import Diversity
 from baldistill.core.majority import DEFAULT_VOTES
-from baldistill.core.own_parts import POLICIES, SCORES, is_own
+from baldistill.core.own_parts import POLICIES, is_own
 from baldistill.core.own_policy import OwnPolicy
 from baldistill.core.own_score import OwnScore
 from baldistill.core.policies import Adaptive, Errors, Gain, Naive, Natural, Schedule, Split
-from baldistill.masking import masked_start
 
 _POLICIES = ("natural", "naive", "adaptive", "schedule", "split", "errors", "gain")
-use_as_section(Natural, Naive, Adaptive, Schedule, Split, Errors, Gain, OwnPolicy, OwnScore)
+use_as_section(Natural, Naive, Adaptive, Schedule, Split, Errors, Gain, OwnPolicy)
 
 
 def _kind_of(value: Any) -> str | None:
@@ -75,31 +75,6 @@ class BudgetConfig(Section):
     """Cap on the teacher's tokens, read and written together."""
     cost: Annotated[float, Field(gt=0.0)] | None = None
     """Cap on money, in the currency of `teacher.prices`."""
-
-
-_SCORES = ("ifd", "loss_ratio", "perplexity", "wrong", "disagreement", "random")
-
-
-def _score_shorthand(value: Any) -> Any:
-    """Let a name stand for a user's score, and refuse names of none."""
-    if isinstance(value, Mapping) and value.get("kind") in _SCORES and len(value) == 1:
-        return value["kind"]
-    if not isinstance(value, str) or value in _SCORES:
-        return value
-    if not is_own(value, SCORES):
-        raise ValueError(
-            f"must be {', '.join(_SCORES)}, or one of your own as package.module:Name, not "
-            f"{masked_start(repr(value))}"
-        )
-    return {"kind": value}
-
-
-ScoreConfig: TypeAlias = Annotated[
-    Annotated[str, Tag("name")] | Annotated[OwnScore, Tag(OWN_PART)],
-    Discriminator(lambda value: "name" if isinstance(value, str) else OWN_PART),
-    BeforeValidator(_score_shorthand),
-]
-"""A selection score: a known name, or a user's."""
 
 
 class SelectionConfig(Section):
@@ -197,7 +172,7 @@ class WindowConfig(Section):
 class TailConfig(Section):
     """Options for tail domains whose real examples run out before their quota is met."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"seeds", "verifier", "window"})
+    added: ClassVar[frozenset[str]] = frozenset({"seeds", "verifier", "window", "filter"})
 
     fill: TailFill | tuple[TailFill, ...] = "synthesize"
     """The teacher explains real examples again, each further rationale a unit of the budget; or it
@@ -223,6 +198,9 @@ class TailConfig(Section):
     window: Annotated[WindowConfig | None, BeforeValidator(switch)] = None
     """Keeps new examples that the current student solves sometimes, from stage 2 on, and rejects
     the others before any vote; `true` by the defaults. All are kept by default."""
+    filter: FilterConfig = None
+    """A filter of your own, as `package.module:Name`: it rejects new examples that are otherwise
+    good, before anything is asked about them. The same class may be a `rationale.filter`."""
     verifier: Annotated[
         Annotated[TierConfig, Field(discriminator="kind")] | None,
         BeforeValidator(lambda value: None if value is None else engine_shorthand(value)),
@@ -262,7 +240,9 @@ class TailConfig(Section):
 class RationaleConfig(Section):
     """The teacher's explanations of real examples: what it sees, and what counts as good."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"sees", "accept", "votes", "per_example", "keep"})
+    added: ClassVar[frozenset[str]] = frozenset(
+        {"sees", "accept", "votes", "per_example", "keep", "filter"}
+    )
 
     sees: Literal["answer", "question"] = "answer"
     """The teacher explains the gold answer, or solves the question without seeing it."""
@@ -287,6 +267,9 @@ class RationaleConfig(Section):
     on_mismatch: Literal["drop", "keep", "label_only"] = "drop"
     """After the last attempt: drop the row (its place is refilled), keep the rationale with the
     gold answer, or teach the gold answer alone."""
+    filter: FilterConfig = None
+    """A filter of your own, as `package.module:Name`: an answer that is otherwise good, and that it
+    rejects, counts as one that is not accepted. It does not read evaluation examples."""
 
     @model_validator(mode="after")
     def _can_be_combined(self) -> RationaleConfig:
@@ -294,6 +277,11 @@ class RationaleConfig(Section):
             raise ValueError(
                 "keep=thoughts would teach thoughts about the gold answer that the teacher was "
                 "shown: set rationale.sees=question"
+            )
+        if self.filter is not None and self.on_mismatch == "keep":
+            raise ValueError(
+                "on_mismatch=keep would teach what your filter rejects: set "
+                "rationale.on_mismatch=drop, or label_only"
             )
         if self.accept == "gold":
             return self

@@ -23,6 +23,8 @@ SCORES: Final = "baldistill.scores"
 """The group of entry points that are selection scores."""
 TASKS: Final = "baldistill.tasks"
 """The group of entry points that are task types."""
+FILTERS: Final = "baldistill.filters"
+"""The group of entry points that are filters of the teacher's answers."""
 
 
 class OwnPartError(UserError):

@@ -59,6 +59,7 @@ def check_code_is_safe(storage: Storage, config: Config) -> None:
     score = config.selection.metric
     named = [f"budget.policy runs the code {policy.kind}"] if isinstance(policy, OwnPolicy) else []
     named += [f"selection.metric runs the code {score.kind}"] if isinstance(score, OwnScore) else []
+    named += [f"{key} runs the code {own.kind}" for key, own in config.own_filters.items()]
     named += [f"data.task runs the code {task}" for task in config.tasks if is_own_task(task)]
     named += [
         f"evaluation.metrics runs the code {kind}" for kind in config.evaluation.metrics.values()

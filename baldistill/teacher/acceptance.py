@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 from baldistill.config import Config
 from baldistill.core.answers import extract, marked_answer, proper_answer
+from baldistill.core.own_filter import TeacherAnswer, own_fault
 from baldistill.core.own_parts import of_example
 from baldistill.equality import NOT_COMPARED, is_accepted, same_answer
 from baldistill.records import AnnotatedExample, Example
@@ -33,10 +34,15 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """Reads the answers of a teacher, and compares them by the task of their domain."""
+    """Reads the answers of a teacher, and compares them by the task of their domain.
+
+    Attributes:
+        is_taught: Whether what is accepted teaches the student, so that a user's filter reads it.
+    """
 
     config: Config
     prompts: PromptSet
+    is_taught: bool = True
 
     def read(self, example: Example, answer: Answer) -> Reading:
         """Find rationale and conclusion.
@@ -70,8 +76,28 @@ class Acceptance:
         """
         reading = self.read(example, answer)
         is_compared = self.config.rationale.accept == "gold" and not self._is_judged(example)
-        if reading.fault or not is_compared:
-            return reading.fault
+        fault = reading.fault
+        if fault is None and is_compared:
+            fault = self._wrong(example, answer, reading)
+        return fault or self.filtered(example, answer, reading)
+
+    def filtered(self, example: Example, answer: Answer, reading: Reading) -> str | None:
+        """Return why a user's filter rejects an answer; None where none does."""
+        if self.config.rationale.filter is None or not self.is_taught:
+            return None
+        told = TeacherAnswer(
+            "real",
+            example.domain,
+            example.whole_question,
+            reading.rationale,
+            reading.conclusion or "",
+        )
+        with of_example(example.example_id):
+            fault = own_fault(self.config.rationale.filter, told)
+        return fault and answer.because(fault)
+
+    def _wrong(self, example: Example, answer: Answer, reading: Reading) -> str | None:
+        """Return why a conclusion is not the gold answer; None if it is."""
         task, choices = self.config.task_of(example.domain), self._choices(example)
         question = example.question
         with of_example(example.example_id):

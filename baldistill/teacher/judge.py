@@ -9,6 +9,8 @@ from baldistill.config import Config
 from baldistill.core.answer_text import fold
 from baldistill.core.answers import extract, proper_answer
 from baldistill.core.label_sets import Labels
+from baldistill.core.own_filter import TeacherAnswer, own_fault
+from baldistill.core.own_parts import of_example
 from baldistill.equality import same_answer
 from baldistill.teacher.near_duplicates import ExistingQuestions
 from baldistill.teacher.parsing import NewExample, parse_new_example
@@ -39,13 +41,20 @@ class Judge:
             return "no such answer"
         if fold(self.labels.own.get(domain, example.answer)) != fold(example.answer):
             return "another label"
-        return existing.fault(example.question)
+        return existing.fault(example.question) or self._filtered(example, domain)
 
     def agrees(self, example: NewExample, domain: str, text: str) -> bool | None:
         """Return whether a solution comes to the example's answer; None if that stayed open."""
         task, labels = self.config.task_of(domain), self._labels(domain)
         conclusion = extract(task, text, labels, example.question)
         return same_answer(task, conclusion, example.answer, labels, example.question)
+
+    def _filtered(self, example: NewExample, domain: str) -> str | None:
+        told = TeacherAnswer(
+            "synthetic", domain, example.question, example.rationale, example.answer
+        )
+        with of_example(f"(new, of domain {domain})"):
+            return own_fault(self.config.tail.filter, told)
 
     def _proper(self, example: NewExample, domain: str) -> str | None:
         task = self.config.task_of(domain)

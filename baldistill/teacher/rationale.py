@@ -175,7 +175,7 @@ def _explain_by_majority(
     """
     result, pending = Explained(), list(examples)
     for number, teacher in enumerate(teachers, start=1):
-        acceptance = Acceptance(config, teacher.prompts)
+        acceptance = Acceptance(config, teacher.prompts, is_taught=stage is not None)
         polls = [Poll(example, acceptance) for example in pending]
         hold(polls, _asking(teacher, config, stage, on_answers))
         pending, newly_rejected = [], {}

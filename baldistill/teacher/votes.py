@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from baldistill.core.majority import Ballots
 from baldistill.records import AnnotatedExample, Example
-from baldistill.teacher.acceptance import Acceptance
+from baldistill.teacher.acceptance import Acceptance, Reading
 from baldistill.teacher.question import Answer
 
 NO_MAJORITY = "no majority"
@@ -26,6 +26,7 @@ class Poll:
         answers: In the order of their ballots.
         holder: The answer whose call holds the example's unit of the budget.
         refused: The cap that refused a call; None for none.
+        fault: Why the first answer that has no vote has none; None where all have one.
     """
 
     example: Example
@@ -34,6 +35,7 @@ class Poll:
     answers: list[Answer] = field(default_factory=list)
     holder: Answer | None = None
     refused: str | None = None
+    fault: str | None = None
 
     def __post_init__(self) -> None:
         """Begin without an answer."""
@@ -60,7 +62,10 @@ class Poll:
         if answer.outcome == "answered" or not answer.failure:
             self.holder = self.holder or answer
             reading = self.acceptance.read(self.example, answer)
-            conclusion = None if reading.fault else reading.conclusion
+            if (fault := self._fault(answer, reading)) is None:
+                conclusion = reading.conclusion
+            else:
+                self.fault = self.fault or fault
         self.ballots.add(conclusion)
 
     def accepted(self) -> AnnotatedExample | None:
@@ -77,8 +82,11 @@ class Poll:
         if self.holder is None:
             return self.answers[-1], str(self.answers[-1].reason)
         if not self.ballots.groups:
-            return self.holder, str(self.acceptance.read(self.example, self.holder).fault)
+            return self.holder, str(self.fault)
         return self.holder, NO_MAJORITY
+
+    def _fault(self, answer: Answer, reading: Reading) -> str | None:
+        return reading.fault or self.acceptance.filtered(self.example, answer, reading)
 
     def _same(self, a: str, b: str) -> bool:
         return self.acceptance.compare(self.example, a, b) is True

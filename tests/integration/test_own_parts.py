@@ -37,6 +37,11 @@ class Shortest:
         assert candidate.correct in (True, False)
         return -len(candidate.question)
 
+class EvenQuestions:
+    def fault(self, answer):
+        assert answer.source == "real" and answer.rationale and answer.answer
+        return None if len(answer.question) % 2 == 0 else "odd"
+
 class Asking:
     def __init__(self, questions, file):
         self.file = file
@@ -91,6 +96,7 @@ def test_a_policy_may_ask_how_the_student_does(
     kind = f"{{kind: 'asking_policy:Asking', options: {{questions: 2, file: {told}}}}}"
     options = [*SMALL, f"budget.policy={kind}", "budget.total=8", "selection.diversity=badge"]
     options += ["selection.metric=asking_policy:Shortest", "data.task=plugins:Words"]
+    options += ["rationale={max_attempts: 1, filter: 'asking_policy:EvenQuestions'}"]
     run(load_config(None, options), run_dir=tmp_path / "run", engines=engines, quiet=True)
     figures = [
         json.loads((tmp_path / f"run/_commits/stages/{stage}/selected.json").read_text())
@@ -103,6 +109,14 @@ def test_a_policy_may_ask_how_the_student_does(
     answered = [row for row in scored if row["response"] is not None]
     assert answered
     assert all(row["score"] == -len(row["question"]) for row in answered)
+    for stage in ("01", "02"):
+        rows = pq.read_table(tmp_path / f"run/stages/{stage}/annotated.parquet").to_pylist()
+        assert len(rows) == 4, "what the filter rejects is replaced"
+        assert all(len(row["question"]) % 2 == 0 for row in rows)
+        rejected = pq.read_table(tmp_path / f"run/stages/{stage}/rejected.parquet").to_pylist()
+        odd = [row for row in rejected if row["reason"].startswith("filtered: odd")]
+        assert odd
+        assert all(row["example_id"] for row in odd)
     facts = [json.loads(line) for line in told.read_text().splitlines()]
     planned, *measured = [fact for fact in facts if fact["stage"] == 2]
     assert planned["answers"] == {}, "what baldistill plan shows, before there is a student"

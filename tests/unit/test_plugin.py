@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from baldistill.config.loading import dump_config, load_config
 from baldistill.core.answers import extract
 from baldistill.core.label_sets import Labels
 from baldistill.core.metrics import DomainScore, over_domains
+from baldistill.core.own_filter import OwnFilter, TeacherAnswer, own_fault
 from baldistill.core.own_metrics import check_own_metrics, own_metrics
 from baldistill.core.own_parts import OwnPartError
 from baldistill.core.own_score import Candidate, OwnScore, own_scores
@@ -32,9 +34,11 @@ from baldistill.storage import Storage
 from baldistill.student.answer import conclusion_of, mark
 from baldistill.teacher.acceptance import Acceptance
 from baldistill.teacher.judge import Judge
+from baldistill.teacher.near_duplicates import ExistingQuestions
 from baldistill.teacher.parsing import NewExample
 from baldistill.teacher.prompts import load_prompts
 from baldistill.teacher.question import Answer
+from baldistill.teacher.votes import Poll
 
 COUNTS = {"a": 700, "b": 200, "c": 60, "d": 30, "e": 10}
 
@@ -188,6 +192,78 @@ def test_an_installed_score_ranks_candidates(kind: str, tmp_path: Path) -> None:
     assert np.isnan(found["failed"])
 
 
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("kind", ["brief", "baldistill_temperature:Brief"])
+def test_an_installed_filter_rejects_what_is_otherwise_good(kind: str) -> None:
+    brief = f"{{kind: {kind!r}, options: {{words: 3}}}}"
+    config = load_config(None, [f"rationale.filter={brief}", f"tail.filter={brief}"])
+    assert config.own_filters == dict.fromkeys(
+        ("rationale.filter", "tail.filter"), OwnFilter(kind, {"words": 3})
+    )
+    assert Config.model_validate_json(config.model_dump_json()) == config
+    assert load_config(None, [f"tail.filter={kind}"]).tail.filter == OwnFilter(kind)
+    assert load_config(None, []).own_filters == {}
+    check_own_parts(config)
+    example = Example("e-7", "a", "Q?", "6")
+    acceptance = Acceptance(config, load_prompts("compact", model="bundled"))
+    texts = ("2 + 4.\nAnswer: 6", "2 + 4 makes 6.\nAnswer: 6", "2 + 4 makes 7.\nAnswer: 7")
+    faults = [acceptance.fault(example, Answer("r", "answered", text)) for text in texts]
+    assert faults == [None, "filtered: too many words", "wrong conclusion"]
+    evaluated = replace(acceptance, is_taught=False)
+    assert evaluated.fault(example, Answer("r", "answered", texts[1])) is None
+    judge = Judge(config, Labels())
+    known = ExistingQuestions(0.9, ["Q?"])
+    short, long = (NewExample("New one?", rationale, "6") for rationale in ("2 + 4", "a b c d"))
+    assert judge.fault(short, "a", known) is None
+    assert judge.fault(long, "a", known) == "filtered: too many words"
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_answer_that_a_filter_rejects_has_no_vote() -> None:
+    brief = "{kind: brief, options: {words: 3}}"
+    majority = "rationale={sees: question, accept: majority, votes: 3, filter: " + brief + "}"
+    acceptance = Acceptance(load_config(None, [majority]), load_prompts("compact", model="bundled"))
+    example = Example("e-7", "a", "Q?", "")
+    long, short = "2 + 4 makes 6.\nAnswer: 6", "2 + 5.\nAnswer: 7"
+    poll = Poll(example, acceptance)
+    for number, text in enumerate((long, short, short)):
+        poll.add(Answer(f"r{number}", "answered", text))
+    accepted = poll.accepted()
+    assert accepted is not None
+    assert (accepted.answer, accepted.rationale) == ("7", "2 + 5.")
+    without = Poll(example, acceptance)
+    without.add(Answer("r0", "answered", long))
+    without.add(Answer("r1", "answered", long))
+    assert without.accepted() is None
+    assert without.rejected()[1] == "filtered: too many words"
+
+
+def test_a_filter_and_what_it_may_not_be() -> None:
+    keep = "rationale={on_mismatch: keep, filter: 'a:B'}"
+    with pytest.raises(ConfigError, match=r"on_mismatch=keep would teach what your filter rejects"):
+        load_config(None, [keep])
+    with pytest.raises(ConfigError, match=r"rationale.filter.*one of your own .*'shrt'"):
+        load_config(None, ["rationale.filter=shrt"])
+    with pytest.raises(ConfigError, match=r"tail.filter: os:system is no class with a method fau"):
+        check_own_parts(load_config(None, ["tail.filter=os:system"]))
+    answer = TeacherAnswer("real", "a", "Q?", "Why.", "A")
+    for reason in (True, "", " ", "w" * 81):
+        part = OwnFilter(f"{__name__}:Saying", {"reason": reason})
+        with pytest.raises(OwnPartError, match="fault must return None or a reason of at most 80"):
+            own_fault(part, answer)
+    assert own_fault(OwnFilter(f"{__name__}:Saying", {"reason": None}), answer) is None
+
+
+class Saying:
+    """A filter that says what it is told to."""
+
+    def __init__(self, reason: object) -> None:
+        self.reason = reason
+
+    def fault(self, answer: object) -> object:
+        return self.reason
+
+
 class Raising:
     """A part of each kind that has a defect."""
 
@@ -203,6 +279,9 @@ class Raising:
 
     def score(self, candidate: object) -> object:
         raise AttributeError("score")
+
+    def fault(self, answer: object) -> str | None:
+        raise LookupError("fault")
 
     def extract(self, text: str, choices: object, question: object) -> str | None:
         if "harm" in text:
@@ -232,6 +311,13 @@ def test_what_a_part_raises_is_an_error_for_the_user() -> None:
     candidate = Candidate("e-7", "a", "Q?", "A", "R", 1, None, None, None, None)
     with pytest.raises(UserError, match=told("example e-7: ", "score", "AttributeError")):
         own_scores(OwnScore(part), [candidate])
+    config = load_config(None, [f"rationale.filter={part}", f"tail.filter={part}"])
+    acceptance = Acceptance(config, load_prompts("compact", model="bundled"))
+    with pytest.raises(UserError, match=told("example e-7: ", "fault", "LookupError")):
+        acceptance.fault(Example("e-7", "a", "Q?", "A"), Answer("r", "answered", "W.\nAnswer: A"))
+    new = told(r"example \(new, of domain a\): ", "fault", "LookupError")
+    with pytest.raises(UserError, match=new):
+        Judge(config, Labels()).fault(NewExample("Q?", "W", "A"), "a", ExistingQuestions(1.0))
     options = f"{{kind: '{part}', options: {{made: 1}}}}"
     config = load_config(None, [f"selection.metric={options}"])
     with pytest.raises(
@@ -290,8 +376,8 @@ def test_scores_and_task_types_that_cannot_be_used_are_named(tmp_path: Path) -> 
     candidate = Candidate("1", "a", "Q?", "A", "R", 1, None, None, None, None)
     with pytest.raises(OwnPartError, match="score must return a finite number or None, not 'high'"):
         own_scores(OwnScore(broken), [candidate])
-    for key in ("selection.metric", "data.task"):
-        with pytest.raises(ConfigError, match=rf"{key}: must be .* or one of your own .*'wrng'"):
+    for key in ("selection.metric", "data.task", "rationale.filter", "tail.filter"):
+        with pytest.raises(ConfigError, match=rf"{key}: must be (.* or )?one of your own .*'wrng'"):
             load_config(None, [f"{key}=wrng"])
         config = load_config(None, [f"{key}=no_such_package:Name"])
         (tmp_path / "config.yaml").write_text(dump_config(config))

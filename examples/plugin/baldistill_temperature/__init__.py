@@ -1,4 +1,4 @@
-"""Parts of one's own: a policy, a metric, a selection score and a task type."""
+"""Parts of one's own: a policy, a metric, a selection score, a filter and a task type."""
 
 from __future__ import annotations
 
@@ -53,6 +53,17 @@ class Longest:
     def score(self, candidate: Any) -> float | None:
         """Return the score of a `baldistill.core.own_score.Candidate`; None ranks last."""
         return candidate.num_tokens if candidate.num_tokens <= self.most else None
+
+
+@dataclass(frozen=True)
+class Brief:
+    """The teacher's answers of at most so many words are kept: a small student has few tokens."""
+
+    words: int = 60
+
+    def fault(self, answer: Any) -> str | None:
+        """Return why a `baldistill.core.own_filter.TeacherAnswer` is rejected, or None."""
+        return "too many words" if len(answer.rationale.split()) > self.words else None
 
 
 class Percent:
