@@ -174,9 +174,11 @@ def contrast(
 ) -> Floats:
     """Return how much the prediction of each point differs from its neighbours', as CAL has it.
 
-    It is the mean of KL(neighbour || point) over the nearest annotated points.
+    It is the mean of KL(neighbour || point) over the nearest annotated points. They are
+    the nearest by direction: the authors' code brings all points to length 1.
     """
     scores = np.zeros(len(points))
+    points, annotated = _directions(points), _directions(annotated)
     number = min(NEIGHBOURS, len(annotated))
     if not number:
         return scores
@@ -210,8 +212,13 @@ def surprisal_vectors(logprobs: Sequence[Floats]) -> Floats:
     for row, values in enumerate(logprobs):
         some = -np.asarray(values, dtype=np.float32)[:SURPRISALS]
         vectors[row, : len(some)] = np.nan_to_num(some, posinf=0.0, neginf=0.0)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    found: Floats = np.divide(vectors, lengths, out=vectors, where=lengths > 0)
+    return _directions(vectors)
+
+
+def _directions(points: Floats) -> Floats:
+    """Return the points at length 1, but for those of length 0."""
+    lengths = np.linalg.norm(points, axis=1, keepdims=True)
+    found: Floats = np.divide(points, lengths, out=np.zeros_like(points), where=lengths > 0)
     return found
 
 

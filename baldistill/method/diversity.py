@@ -67,7 +67,8 @@ def most_embedded(config: Config, plans: Sequence[StagePlan]) -> int:
 def thin(context: Context, plan: StagePlan, ranked: pa.Table) -> tuple[pa.Table, int]:
     """Move the most different of each head domain's best candidates to the front.
 
-    The other candidates follow in their order, as spares.
+    The other candidates follow in their order, as spares. A candidate without a score (its response
+    failed, or is above the ceiling) is not among the best, however much it differs.
 
     Args:
         context: The run.
@@ -80,20 +81,21 @@ def thin(context: Context, plan: StagePlan, ranked: pa.Table) -> tuple[pa.Table,
     pools = wanted_and_pool(context.config, plan)
     places = _places(ranked)
     order = np.arange(len(ranked))
-    work: list[tuple[str, np.ndarray, int]] = []
+    has_score = np.isfinite(ranked["score"].to_numpy().astype(np.float64))
+    work: list[tuple[str, np.ndarray, np.ndarray, int]] = []
     for domain, (wanted, most) in pools.items():
         rows = places.get(domain, order[:0])
-        if wanted < min(most, len(rows)):
-            work.append((domain, rows, wanted))
+        best = rows[has_score[rows]][:most]
+        if wanted < len(best):
+            work.append((domain, rows, best, wanted))
     known = None
     if work and context.config.selection.diversity in _LOOKS_BACK:
         before = annotated_before(context.storage, plan.stage)
         known = before.filter(pc.equal(before["source"], "real"))
     embedded = 0
-    total = sum(min(pools[domain][1], len(rows)) for domain, rows, _ in work)
+    total = sum(len(best) for _, _, best, _ in work)
     with context.display.task("embed candidates", total) as task:
-        for domain, rows, wanted in work:
-            best = rows[: pools[domain][1]]
+        for domain, rows, best, wanted in work:
             earlier = None
             if known is not None:
                 earlier = known.filter(pc.equal(known["domain"], domain))

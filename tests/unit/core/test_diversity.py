@@ -118,7 +118,7 @@ def test_cal_is_the_mean_divergence_from_the_nearest_annotated_ones(
     theirs = softmax(generator.normal(size=(num_annotated, 7)))
     expected = []
     for x, p in zip(some, ours, strict=True):
-        near = sorted(range(num_annotated), key=lambda j: float(((annotated[j] - x) ** 2).sum()))
+        near = sorted(range(num_annotated), key=lambda j: -cosine(annotated[j], x))
         divergences = [(theirs[j] * np.log(theirs[j] / p)).sum() for j in near[:10]]
         expected.append(np.mean(divergences))
     found = contrast(some, ours, annotated, theirs)
@@ -127,6 +127,18 @@ def test_cal_is_the_mean_divergence_from_the_nearest_annotated_ones(
     candidates = Embedded(some, some, ours, likeliest)
     known = Embedded(annotated, annotated, theirs, theirs.argmax(axis=1))
     assert by_contrast(candidates, known, 5) == np.argsort(-np.array(expected))[:5].tolist()
+
+
+def test_cal_looks_for_neighbours_by_direction() -> None:
+    far_alike, near_unlike = np.array([[6.0, 0.0]] * 10), np.array([[0.5, 0.9]] * 10)
+    annotated = np.concatenate([far_alike, near_unlike])
+    theirs = np.array([[0.5, 0.5]] * 10 + [[0.99, 0.01]] * 10)
+    found = contrast(np.array([[1.0, 0.0]]), np.array([[0.5, 0.5]]), annotated, theirs)
+    np.testing.assert_allclose(found, [0.0], atol=1e-9)
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
 def test_cal_without_annotated_ones_keeps_the_order() -> None:

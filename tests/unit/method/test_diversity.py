@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from baldistill.bundled import DOMAINS, make_example
+from baldistill.config import Config
 from baldistill.config.loading import load_config
 from baldistill.generation.transformers import TransformersEngine
 from baldistill.generation.types import ModelRef
@@ -43,6 +44,18 @@ def table(rows: list[dict[str, object]], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=schema)
 
 
+def context_of(config: Config, storage: Storage, student: TransformersEngine) -> SimpleNamespace:
+    return SimpleNamespace(
+        config=config,
+        storage=storage,
+        engines=SimpleNamespace(student=lambda model: student),  # in this process, not in Ray's
+        student_prompts=load_prompts(config.student.prompts, model=config.student.model),
+        display=Display(quiet=True),
+        student=lambda stage: ModelRef("bundled-student"),
+        seed=lambda purpose, stage: seed_for(0, purpose, stage),
+    )
+
+
 @pytest.mark.parametrize("kind", ["kmeans", "coreset", "badge", "cal", "alps"])
 def test_the_quota_differs_and_the_others_stay_spares(
     kind: str, tmp_path: Path, student: TransformersEngine
@@ -58,16 +71,8 @@ def test_the_quota_differs_and_the_others_stay_spares(
     for twin in rows[1:4]:
         twin["question"] = rows[0]["question"]
     rows += examples(second, 3, seed=3)
-    ranked = table(rows, SCORED)
-    context = SimpleNamespace(
-        config=config,
-        storage=storage,
-        engines=SimpleNamespace(student=lambda model: student),  # in this process, not in Ray's
-        student_prompts=load_prompts(config.student.prompts, model=config.student.model),
-        display=Display(quiet=True),
-        student=lambda stage: ModelRef("bundled-student"),
-        seed=lambda purpose, stage: seed_for(0, purpose, stage),
-    )
+    ranked = table([row | {"score": 1 - place / 99} for place, row in enumerate(rows)], SCORED)
+    context = context_of(config, storage, student)
     head = {first: 4, second: 3}
     plan = StagePlan(2, 7, head, {first: 50, second: 3}, head, {})
     thinned, embedded = thin(context, plan, ranked)  # type: ignore[arg-type]
@@ -83,3 +88,28 @@ def test_the_quota_differs_and_the_others_stay_spares(
         questions = thinned["question"].to_pylist()[:4]
         assert len(set(questions)) == 4
     assert np.unique(ids).size == len(ids)
+
+
+@pytest.mark.parametrize("kind", ["kmeans", "coreset", "badge", "cal", "alps"])
+def test_what_has_no_score_stays_behind_however_much_it_differs(
+    kind: str, tmp_path: Path, student: TransformersEngine
+) -> None:
+    (domain,) = sorted(DOMAINS)[:1]
+    config = load_config(None, [f"selection.diversity={kind}", "selection.ceiling=1"])
+    storage = Storage.open(tmp_path)
+    storage.write_table("stages/01/annotated.parquet", table([], ANNOTATED))
+    scores = [0.9, 0.8, 0.7, 0.6, 0.5, *[float("nan")] * 5, None, None]
+    rows = [
+        row | {"score": score} for row, score in zip(examples(domain, 12, 2), scores, strict=True)
+    ]
+    ranked, head = table(rows, SCORED), {domain: 4}
+    plan = StagePlan(2, 4, head, {domain: 50}, head, {})
+    context = context_of(config, storage, student)
+    thinned, embedded = thin(context, plan, ranked)  # type: ignore[arg-type]
+    ids, given = thinned["example_id"].to_pylist(), ranked["example_id"].to_pylist()
+    assert embedded == 5
+    assert set(ids[:4]) < set(given[:5])
+    assert ids[5:] == given[5:]
+    plan = StagePlan(2, 5, {domain: 5}, {domain: 50}, {domain: 5}, {})
+    same, embedded = thin(context, plan, ranked)  # type: ignore[arg-type]
+    assert (same["example_id"].to_pylist(), embedded) == (given, 0), "no more have a score"
