@@ -20,7 +20,9 @@ from baldistill.commands.plan_notes import (
     accepted_without_gold,
     benchmarks_are_asked,
     domains_were_asked,
+    mistakes_are_looked_for,
     quotas_to_come,
+    scored_by_the_student,
     teacher_answers_evaluation,
     thoughts_are_taught,
 )
@@ -38,7 +40,7 @@ from baldistill.core.longtail import imbalance
 from baldistill.data.corpus import sample
 from baldistill.errors import ConfigError
 from baldistill.method.diversity import most_embedded
-from baldistill.method.plan import StagePlan, plan_all, quota_table, teacher_warnings
+from baldistill.method.plan import StagePlan, plan_all, plan_warnings, quota_table
 from baldistill.placement.cluster import connected
 from baldistill.placement.resources import Placement, PoolShape, place
 from baldistill.placement.storage_check import check_storage_is_shared
@@ -233,7 +235,9 @@ def show(
         *corpus_notes(config.data.model_dump(), several_answers=several_answers),
         domains_were_asked(config),
         quotas_to_come(config),
+        scored_by_the_student(config, result.stages),
         _chosen_to_differ(config, result),
+        mistakes_are_looked_for(config, result.stages, result.counts),
         _answered_by_the_student(config, result),
         accepted_without_gold(config),
         thoughts_are_taught(config),
@@ -258,7 +262,7 @@ def show(
             f"  warning: budget.{result.stopped_by} is less than this run is expected to need: it "
             "would end early, with what it has"
         )
-    for warning in teacher_warnings(config, result.stages, result.recorded):
+    for warning in plan_warnings(config, result.stages, result.recorded):
         display.say(f"  warning: {warning}")
     placement = result.placement
     display.say(

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from baldistill.config import Config
 from baldistill.core.majority import quorum
+from baldistill.method.mistakes import seeds_are_wrong_ones
+from baldistill.method.plan import StagePlan
+from baldistill.method.select import candidate_counts, uses_metric
 
 
 def quotas_to_come(config: Config) -> str | None:
@@ -15,6 +20,56 @@ def quotas_to_come(config: Config) -> str | None:
         f"from stage 2 on the quotas follow the student's errors (budget.policy={policy.kind}): "
         f"before each stage it answers up to {policy.questions} real examples of each domain, and "
         "no teacher is asked; those shown are a guess without its errors"
+        + (
+            ". With budget.policy=gain the same answers serve a stated aim, and what a domain has "
+            "had counts"
+            if policy.kind == "errors"
+            else ""
+        )
+    )
+
+
+def scored_by_the_student(config: Config, stages: Sequence[StagePlan]) -> str | None:
+    """Say how many candidates are scored, by whom, and from how many answers to each."""
+    selection = config.selection
+    per_quota = selection.candidates_per_quota
+    number = sum(
+        candidate_counts(stage, per_quota)[domain]
+        for stage in stages
+        if uses_metric(config, stage.stage)
+        for domain in stage.head
+    )
+    if not number:
+        return None
+    scorer = "the student" if selection.by == "student" else f"{selection.by} (selection.by)"
+    times = f" {selection.samples} times" if selection.metric == "disagreement" else ""
+    work = (
+        f"reads the gold answers of up to {number:,} candidates"
+        if selection.text == "gold"
+        else f"answers up to {number:,} candidates{times}"
+    )
+    return (
+        f"{scorer} {work} to select from them (selection.metric={selection.metric_name}), and no "
+        "teacher is asked"
+    )
+
+
+def mistakes_are_looked_for(
+    config: Config, stages: Sequence[StagePlan], counts: Mapping[str, int]
+) -> str | None:
+    """Say what `tail.seeds: wrong` costs the student."""
+    number = sum(
+        counts[domain]
+        for stage in stages
+        if seeds_are_wrong_ones(config, stage.stage)
+        for domain, tail in stage.tail.items()
+        if tail.synthetic
+    )
+    if not number:
+        return None
+    return (
+        f"the student answers up to {number:,} real examples of domains that get new ones, which "
+        "are written after its mistakes (tail.seeds=wrong)"
     )
 
 

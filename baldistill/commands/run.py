@@ -27,7 +27,7 @@ from baldistill.method.evaluate import (
 )
 from baldistill.method.evaluation_answers import answer_evaluation_set
 from baldistill.method.judgement import judged_by
-from baldistill.method.plan import plan_all, quota_table, teacher_warnings
+from baldistill.method.plan import plan_all, plan_warnings, quota_table
 from baldistill.method.stage import evaluate_stage, run_stage
 from baldistill.method.teacher_evaluation import TeacherFigures, evaluate_teacher
 from baldistill.placement.cluster import connected
@@ -267,7 +267,7 @@ def _show_plan(context: Context, num_stages: int) -> None:
     if plans:
         shown = plans if len(plans) <= 6 else [*plans[:3], *plans[-3:]]
         context.display.show(quota_table(shown, counts, rows=16))
-    for warning in teacher_warnings(context.config, plans, context.recorded):
+    for warning in plan_warnings(context.config, plans, context.recorded):
         context.display.say(f"  warning: {warning}")
 
 

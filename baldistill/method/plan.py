@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from rich.table import Table
 
 from baldistill.config import Config
+from baldistill.config.unused import unused_options
 from baldistill.core.budget import TailQuota, partition, quotas, stage_budgets
 from baldistill.core.longtail import by_size
 from baldistill.core.own_parts import OwnPartError
@@ -164,6 +165,13 @@ def equal_steps(config: Config, base: Config, *, any_start: bool = False) -> Con
     epochs = config.student.epochs * (wanted / passes)
     student = config.student.model_copy(update={"epochs": epochs})
     return config.model_copy(update={"student": student})
+
+
+def plan_warnings(
+    config: Config, stages: Sequence[StagePlan], recorded: Mapping[str, int]
+) -> list[str]:
+    """Return what is doubtful about a plan: options that change nothing, and `teacher_warnings`."""
+    return [*unused_options(config), *teacher_warnings(config, stages, recorded)]
 
 
 def teacher_warnings(

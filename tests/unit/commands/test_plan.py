@@ -280,6 +280,29 @@ def test_a_plan_counts_what_the_student_reads_for_diversity(
     assert both.calls == of().calls, "no teacher is asked"
 
 
+def test_a_plan_says_what_the_student_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    policy = ("budget.policy=naive", "budget.total=100", "stages=2")
+
+    def said(*overrides: str) -> str:
+        config = load_config(None, [*policy, *overrides])
+        show(config, plan_run(config, COUNTS, place(config, Cluster.single(2))), Display())
+        return " ".join(capsys.readouterr().err.split())
+
+    # three candidates for each of ten units of four domains; d has 20 rows left; e is a tail domain
+    assert "the student answers up to 110 candidates to select from them (selection" in said()
+    assert "up to 110 candidates 5 times to select" in said("selection.metric=disagreement")
+    small = said("selection.by=small", "selection.text=gold")
+    assert "small (selection.by) reads the gold answers of up to 110 candidates" in small
+    twice = said("selection.first_stage=metric")
+    assert "up to 240 candidates" in twice, "and in the first stage 30 of four domains, 10 of e"
+    for random in ("selection.metric=random", "stages=1"):
+        assert "to select from them" not in said(random)
+    assert "answers up to 10 real examples of domains that get new" in said("tail.seeds=wrong")
+    assert "(tail.seeds=wrong)" not in said("tail.seeds=wrong", "tail.fill=repeat").split("warn")[0]
+    assert "without effect here: tail.seeds (" in said("tail.seeds=wrong", "tail.fill=repeat")
+    assert "With budget.policy=gain the same answers" in said("budget.policy=errors")
+
+
 def test_a_plan_says_what_a_window_of_difficulty_costs(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["budget.policy=naive", "budget.total=100", "stages=2", "tail.window=true"]
     config = load_config(None, options)
