@@ -20,7 +20,9 @@ _SCORES: Final = ("ifd", "loss_ratio", "perplexity", "wrong", "disagreement", "r
 
 def _score_shorthand(value: Any) -> Any:
     """Let a name stand for a user's score, and refuse names of none."""
-    if isinstance(value, Mapping) and value.get("kind") in _SCORES and len(value) == 1:
+    if isinstance(value, Mapping) and value.get("kind") in _SCORES:
+        if len(value) > 1:
+            raise ValueError(f"{value['kind']} has no options: its own stand beside `metric`")
         return value["kind"]
     if not isinstance(value, str) or value in _SCORES:
         return value

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import re
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from plugins import install_plugin
-from runs import ENGINES
+from runs import ENGINES, finish, start
 
 from baldistill.commands.run import run
 from baldistill.config.loading import load_config
@@ -73,6 +76,37 @@ def test_an_installed_policy_decides_what_a_run_annotates(
         assert set(plan["quotas"].values()) == {1}, "twelve domains share twelve units"
         rows = pq.read_table(tmp_path / f"run/stages/{stage}/annotated.parquet")
         assert len(set(rows["domain"].to_pylist())) == 12
+
+
+def test_an_installed_package_decides_in_the_workers_of_ray(tmp_path: Path) -> None:
+    for name, answer, sizes in (("train", "25 %", (40, 8)), ("test", "25.04%", (4, 4))):
+        rows = [
+            {"domain": domain, "question": f"{name} {domain} {number}?", "answer": answer}
+            for domain, size in zip("ab", sizes, strict=True)
+            for number in range(size)
+        ]
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / f"{name}.jsonl").write_text(lines)
+    options = [
+        "data={train: train.jsonl, evaluation: test.jsonl, task: percent}",
+        "budget={total: 4, policy: {kind: temperature, options: {temperature: 1000}}}",
+        "selection={metric: longest, first_stage: metric}",
+        "evaluation.metrics={gap: 'baldistill_temperature:Gap'}",
+        "student={target: label, epochs: 1, num_workers: 0, response: {max_new_tokens: 12}}",
+        "student.resources={replicas: 2, num_cpus: 0.5}",
+        "tail.fill=repeat",
+        "stages=1",
+    ]
+    run_dir = str(tmp_path / "run")
+    path = os.pathsep.join([str(install_plugin(tmp_path)), *sys.path])
+    finish(start("run", *options, "--run-dir", run_dir, home=tmp_path, PYTHONPATH=path))
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    responses = pq.read_table(tmp_path / "run/stages/01/responses.parquet").to_pylist()
+    assert any(re.search(r"\d", row["response"]) for row in responses), "an answer by other types"
+    assert {row["prediction"] for row in responses} == {None}, "without a per cent sign, none by it"
+    assert metrics["own"] == {"gap": 0.0}
+    quotas = json.loads((tmp_path / "run/stages/01/plan.json").read_text())["quotas"]
+    assert quotas == {"a": 2, "b": 2}
 
 
 def test_what_a_part_raises_in_a_worker_is_an_error_for_the_user(

@@ -376,6 +376,8 @@ def test_scores_and_task_types_that_cannot_be_used_are_named(tmp_path: Path) -> 
     candidate = Candidate("1", "a", "Q?", "A", "R", 1, None, None, None, None)
     with pytest.raises(OwnPartError, match="score must return a finite number or None, not 'high'"):
         own_scores(OwnScore(broken), [candidate])
+    with pytest.raises(ConfigError, match=r"selection.metric: ifd has no options: its own stand"):
+        load_config(None, ["selection.metric={kind: ifd, options: {most: 7}}"])
     for key in ("selection.metric", "data.task", "rationale.filter", "tail.filter"):
         with pytest.raises(ConfigError, match=rf"{key}: must be (.* or )?one of your own .*'wrng'"):
             load_config(None, [f"{key}=wrng"])
