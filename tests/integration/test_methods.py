@@ -111,6 +111,19 @@ def test_each_method_asks_for_what_it_needs_and_at_most_what_its_plan_says(
     answers = {row["request_id"] for row in annotated(run_dir)}
     assert 1 <= len(answers) <= asked <= planned.calls_at_most
 
+    rejected = {
+        row["request_id"]
+        for path in run_dir.glob("stages/*/rejected.parquet")
+        for row in pq.read_table(path).to_pylist()
+    }
+    by_purpose = {name: one["calls"] + one["reused"] for name, one in spent["by_purpose"].items()}
+    assert sum(by_purpose.values()) == asked
+    wrote = by_purpose.get("rationale", 0) + by_purpose.get("synthesis", 0)
+    assert wrote == len(answers | rejected), "each call is an example, or is said to be none"
+    if method == "llmaaa":
+        real = [row["attempts"] for row in annotated(run_dir)]
+        assert sum(real) <= asked <= sum(real) + 3 * len(rejected), "a vote is a call"
+
     purposes = set(spent["by_purpose"])
     wanted = {"rationale"}
     if method == "llmaaa":
