@@ -12,7 +12,7 @@ from baldistill.generation.types import Message, Prompt
 from baldistill.report.formats import markdown_table, percent
 from baldistill.report.ranks import both_ends
 from baldistill.report.tables import score
-from baldistill.run_folder.layout import TABLE_METRICS
+from baldistill.run_folder.layout import METRIC_NAMES, METRIC_TITLES
 from baldistill.run_folder.reader import RunFolder, title
 from baldistill.visible import visible
 
@@ -129,13 +129,16 @@ def _figures(folder: RunFolder, stage: int) -> list[str]:
         scores = [f["per_domain"].get(domain, {}).get("score") for f in figures]
         part = "head" if domain in folder.head else "tail"
         rows.append([domain, part, f"{folder.counts[domain]:,}", *map(percent, scores)])
-    for name in TABLE_METRICS:
-        rows.append([f"**{name}**", "", "", *(percent(f.get(name)) for f in figures)])
+    for name in METRIC_NAMES:
+        shown_as = f"**{METRIC_TITLES.get(name, name)}**"
+        rows.append([shown_as, "", "", *(percent(f.get(name)) for f in figures)])
     asked = sum(entry["count"] for entry in evaluated[title(stage)]["per_domain"].values())
     return [
         f"{folder.measure.capitalize()} in percent on {asked:,} evaluation questions, none of "
         "them in the corpus. `macro` is the mean over domains; `natural` weighs them as the "
-        "corpus does; `worst` is the lowest domain.",
+        "corpus does; `worst` is the lowest domain. Two means lie between `macro` and `natural`: "
+        "a domain with n of the corpus's N examples counts by -n log(n / N) in `entropy-weighted` "
+        "and by n^(3/4) in `dodrans-weighted` ([Harbecke et al. 2022](https://arxiv.org/abs/2205.09460)).",
         "",
         *markdown_table(["domain", "part", "in the corpus", *columns], rows, slice(2, None)),
     ]

@@ -185,7 +185,7 @@ def answers_of(
 def accuracy_table(
     counts: dict[str, int], stages: dict[str, dict[str, Any]], *, by_teacher: bool = False
 ) -> Table:
-    """Return a table of each domain's figure, largest domain first, then TABLE_METRICS.
+    """Return a table of each domain's figure, largest domain first, then METRIC_NAMES.
 
     Each stage is a column with the title that its metrics have in `stages`.
     """
@@ -197,8 +197,12 @@ def accuracy_table(
         cells = [_cell(m["per_domain"].get(domain, {}).get("score")) for m in stages.values()]
         rows.append([domain, f"{counts[domain]:,}", *cells])
     summary = [
-        [name, "", *(_cell(metrics.get(name)) for metrics in stages.values())]
-        for name in layout.TABLE_METRICS
+        [
+            layout.METRIC_TITLES.get(name, name),
+            "",
+            *(_cell(metrics.get(name)) for metrics in stages.values()),
+        ]
+        for name in layout.METRIC_NAMES
     ]
     summary += [
         [name, "", *(_cell(metrics.get("own", {}).get(name)) for metrics in stages.values())]

@@ -14,13 +14,16 @@ from baldistill.report.figures.comparison import draw_comparison
 from baldistill.report.formats import csv_text, markdown_table, percent
 from baldistill.report.intervals import interval, is_clear_of_zero, paired
 from baldistill.report.ranks import both_ends
+from baldistill.report.tables import score
 from baldistill.run_folder.layout import METRIC_NAMES, TABLE_METRICS, comparison_file
 from baldistill.storage import Storage
 
 DEFAULT_REFERENCE = "baldistill-a"
 _WORST = "worst"
 _CALLS = "calls"
-_COMPARED = ("macro", "natural", _WORST, "tail", _CALLS)  # what differences are told of
+_OWN = "own/"  # before the name of a user's own metric, as in the `metric` of a sweep
+_COMPARED = ("macro", "natural", _WORST, "tail", "entropy", "dodrans", _CALLS)
+"""Figures whose differences are told, beside the user's own metrics."""
 _HEADS = {_WORST: "worst domain", _CALLS: "teacher calls"}
 _CLEAR = "*"
 _MOST_DOMAINS = 60  # in comparison.md; comparison.csv has all
@@ -50,9 +53,16 @@ class Outcome:
         return int(self.metrics["budget"]["total"]["calls"])
 
     def figure(self, name: str) -> float | None:
-        """Return a metric, or the calls of the run alone; None where the run has no such metric."""
+        """Return a metric, or the calls of the run alone; None where the run has no such metric.
+
+        Args:
+            name: One of METRIC_NAMES, `calls`, or `own/NAME` for a metric of the user's own.
+        """
         if name == _CALLS:
             return float(self.calls + self.reused)
+        if name.startswith(_OWN):
+            own: Mapping[str, float] = self.metrics.get("own", {})
+            return own.get(name.removeprefix(_OWN))
         value: float | None = self.metrics.get(name)
         if name == _WORST and value is None:  # of an earlier version
             figures = self.metrics["per_domain"].values()
@@ -99,8 +109,9 @@ def summarise(
         for domain, count in outcome.counts.items():
             sizes[domain] = sizes.get(domain, 0) + count / len(outcomes)
     of_method = {name: [o for o in outcomes if o.method == name] for name in methods}
+    own = dict.fromkeys(_OWN + name for o in outcomes for name in o.metrics.get("own", {}))
     rows = [
-        _summary(mine, None if name == reference else of_method[reference], sizes)
+        _summary(mine, None if name == reference else of_method[reference], sizes, list(own))
         for name, mine in of_method.items()
     ]
     paid = sum(outcome.calls for outcome in outcomes)
@@ -118,20 +129,33 @@ def summarise(
 
 
 def _summary(
-    mine: Sequence[Outcome], others: Sequence[Outcome] | None, sizes: Mapping[str, float]
+    mine: Sequence[Outcome],
+    others: Sequence[Outcome] | None,
+    sizes: Mapping[str, float],
+    own: Sequence[str],
 ) -> dict[str, Any]:
-    """Return a row of `comparison.json`; `others` are the runs of the reference, if it has one."""
+    """Return a row of `comparison.json`.
+
+    Args:
+        mine: The runs of the method.
+        others: Those of the reference; None for its own row.
+        sizes: The domains.
+        own: The user's own metrics, as `own/NAME`.
+    """
     per_domain = [outcome.metrics["per_domain"] for outcome in mine]
     return {
         "method": mine[0].method,
         "seeds": [outcome.seed for outcome in mine],
         **{
             name: interval([v for o in mine if (v := o.figure(name)) is not None])
-            for name in (*METRIC_NAMES, _CALLS)
+            for name in (*METRIC_NAMES, _CALLS, *own)
         },
         "differences": {}
         if others is None
-        else {name: paired(_by_seed(mine, name), _by_seed(others, name)) for name in _COMPARED},
+        else {
+            name: paired(_by_seed(mine, name), _by_seed(others, name))
+            for name in (*_COMPARED, *own)
+        },
         "per_domain": {
             domain: interval([d[domain]["score"] for d in per_domain if domain in d])
             for domain in sizes
@@ -145,13 +169,18 @@ def _by_seed(outcomes: Sequence[Outcome], name: str) -> dict[int, float | None]:
     return {outcome.seed: outcome.figure(name) for outcome in outcomes}
 
 
+def _own(data: Mapping[str, Any]) -> list[str]:
+    """Return the user's own metrics of a `comparison.json`, as `own/NAME`."""
+    return [name for name in data["rows"][0] if name.startswith(_OWN)]
+
+
 def markdown(data: Mapping[str, Any]) -> str:
-    """Write the tables in percent: methods by metrics, then domains by methods."""
-    rows, names = data["rows"], (*TABLE_METRICS, _CALLS)
-    methods = markdown_table(
-        ["method", *(_HEADS.get(name, name) for name in names)],
-        [[row["method"], *(_cell(row, name) for name in names)] for row in rows],
-    )
+    """Write the tables: methods by metrics, methods by own metrics, domains by methods."""
+    rows = data["rows"]
+    methods = _methods(rows, (*TABLE_METRICS, _CALLS))
+    if own := _own(data):
+        methods += ["", "Your own metrics (`evaluation.metrics`), as they are, not in percent:"]
+        methods += ["", *_methods(rows, own)]
     domains = markdown_table(
         ["domain", "examples", *(row["method"] for row in rows)],
         [_domain_cells(domain, data) for domain in both_ends(data["domains"], _MOST_DOMAINS)],
@@ -159,9 +188,17 @@ def markdown(data: Mapping[str, Any]) -> str:
     return "\n".join([*methods, "", _note(data), "", *domains, ""])
 
 
+def _methods(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    """Return a table with a row for each method and a column for each figure."""
+    return markdown_table(
+        ["method", *(_HEADS.get(name, name) for name in names)],
+        [[row["method"], *(_cell(row, name) for name in names)] for row in rows],
+    )
+
+
 def _cell(row: Mapping[str, Any], name: str) -> str:
     """Return `86.1 ± 1.2 (+0.8 ± 0.5*)`: a figure and, in brackets, its difference."""
-    written = _calls if name == _CALLS else percent
+    written = _calls if name == _CALLS else _plain if name.startswith(_OWN) else percent
     text = written(row[name]["mean"], row[name]["half"])
     difference = row["differences"].get(name)
     if difference is None or difference["mean"] is None:
@@ -173,6 +210,11 @@ def _cell(row: Mapping[str, Any], name: str) -> str:
 
 def _calls(mean: float, half: float | None) -> str:
     return f"{mean:,.0f}" + (f" ± {half:,.0f}" if half is not None else "")
+
+
+def _plain(mean: float | None, half: float | None) -> str:
+    """Write a figure that may be no share, as a run and its report write it."""
+    return score(mean) + (f" ± {score(half)}" if half is not None else "")
 
 
 def _note(data: Mapping[str, Any]) -> str:
@@ -207,16 +249,16 @@ def _domain_cells(domain: str | None, data: Mapping[str, Any]) -> list[str]:
 
 def _rows(data: Mapping[str, Any]) -> list[list[Any]]:
     """Return heads and rows of `comparison.csv`."""
-    sides = ("mean", "half")
-    figures = [(name, side) for name in (*METRIC_NAMES, _CALLS) for side in sides]
-    differences = [(name, side) for name in _COMPARED for side in sides]
+    sides, own = ("mean", "half"), _own(data)
+    figures = [(name, side) for name in (*METRIC_NAMES, _CALLS, *own) for side in sides]
+    differences = [(name, side) for name in (*_COMPARED, *own) for side in sides]
     heads = ["method", *(f"{name}_{side}" for name, side in figures), "calls_alone"]
     heads += [f"{name}_difference_{side}" for name, side in differences]
     rows: list[list[Any]] = [[*heads, *data["domains"]]]
     for row in data["rows"]:
-        own = [row[name][side] for name, side in figures]
+        means = [row[name][side] for name, side in figures]
         paired_with = row["differences"]
         against = [paired_with[n][side] if paired_with else None for n, side in differences]
         accuracies = [row["per_domain"][domain]["mean"] for domain in data["domains"]]
-        rows.append([row["method"], *own, row["calls_alone"], *against, *accuracies])
+        rows.append([row["method"], *means, row["calls_alone"], *against, *accuracies])
     return rows

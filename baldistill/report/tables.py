@@ -7,7 +7,7 @@ from typing import Any
 
 from baldistill.core.longtail import by_size
 from baldistill.report.ranks import both_ends
-from baldistill.run_folder.layout import METRIC_NAMES
+from baldistill.run_folder.layout import METRIC_NAMES, METRIC_TITLES
 from baldistill.run_folder.reader import RunFolder, StageFolder, title
 from baldistill.run_folder.spending import Spending
 
@@ -57,11 +57,13 @@ def accuracy(run: RunFolder) -> Table:
     for name in (*METRIC_NAMES, *own):
         of = [(m.get("own", {}) if name in own else m) for m in (*stages.values(), run.teacher)]
         *scores, best = [figures.get(name) for figures in of]
-        summary.append([name, "", "", "", *_scores(scores), *_beside(run, scores, best)])
+        shown_as = name if name in own else METRIC_TITLES.get(name, name)
+        summary.append([shown_as, "", "", "", *_scores(scores), *_beside(run, scores, best)])
     notes = [f"{hidden:,} domains between are left out; metrics.json has them."] if hidden else []
     notes.append(
         "Between macro, where each domain counts alike, and natural, where it counts by its n of N "
-        "corpus examples: entropy by -n log(n / N), dodrans by n^(3/4)."
+        "corpus examples: entropy-weighted by -n log(n / N), dodrans-weighted by n^(3/4) "
+        "(Harbecke et al. 2022)."
     )
     if beside:
         notes.append(

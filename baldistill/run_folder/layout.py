@@ -26,10 +26,12 @@ parquet: prompt, completion and all columns of `annotated.parquet`.
 """
 
 TABLE_METRICS = ("macro", "micro", "natural", "head", "tail", "worst")
-"""Those of the figures that tables have room for where each is a column."""
+"""Those of the figures that have room where each is a column, a tile or a line of a picture."""
 METRIC_NAMES = (*TABLE_METRICS, "entropy", "dodrans")
 """Keys of the figures in `metrics.json` of a run and of each stage. Runs of earlier versions lack
 some of them."""
+METRIC_TITLES = {"entropy": "entropy-weighted", "dodrans": "dodrans-weighted"}
+"""Titles of figures whose key says too little, in tables that have a row for each."""
 
 # What ran.
 CONFIG = "config.yaml"

@@ -78,6 +78,18 @@ def test_the_card_has_the_figures_of_the_run(run: Path) -> None:
     assert "base_model: some/base\n" in (run / "out/README.md").read_text("utf-8")
 
 
+def test_the_card_has_the_means_between_macro_and_natural(run: Path) -> None:
+    path = run / "_commits/stages/02/metrics.json"
+    marker = json.loads(path.read_text())
+    marker["figures"] |= {"entropy": 0.4321, "dodrans": 0.5678}
+    path.write_text(json.dumps(marker))
+    baldistill.publish(run, "me/puzzles", dry_run=True)
+    card = (run / "publish/README.md").read_text("utf-8")
+    assert re.search(r"\| \*\*entropy-weighted\*\* \|.*\| 43\.2 \|\n", card)
+    assert re.search(r"\| \*\*dodrans-weighted\*\* \|.*\| 56\.8 \|\n", card)
+    assert "n^(3/4) in `dodrans-weighted` ([Harbecke et al. 2022]" in card
+
+
 @pytest.fixture
 def adapted(run: Path) -> Path:
     """The same run with LoRA: stage 2 has an adapter that changes what the base says."""

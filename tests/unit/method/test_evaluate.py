@@ -51,6 +51,17 @@ def test_the_title_is_the_metric(task: Task, title: str, acq: str) -> None:
     assert list(rows)[:3] == ["earn", "acq", "ship"]  # largest first
 
 
+def test_the_means_between_macro_and_natural_are_rows_with_titles() -> None:
+    stage = metrics("classification") | {"own": {"entropy": 0.25}}
+    _, rows = shown({"base": metrics("classification"), "stage 1": stage})
+    titles = ["macro", "micro", "natural", "head", "tail", "worst"]
+    assert list(rows)[3:] == [*titles, "entropy-weighted", "dodrans-weighted", "entropy"]
+    for title, name in (("entropy-weighted", "entropy"), ("dodrans-weighted", "dodrans")):
+        figure = f"{stage[name]:.3f}"
+        assert rows[title] == [title, "", figure, figure]
+    assert rows["entropy"][2:] == ["-", "0.250"], "a metric of the user's own"
+
+
 def test_stages_that_measured_different_things_are_called_a_mix() -> None:
     title, _ = shown({"base": metrics("qa"), "stage 1": metrics("classification")})
     assert title == "accuracy, F1 or word F1 on the evaluation set"

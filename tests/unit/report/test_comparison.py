@@ -6,9 +6,12 @@ import csv
 import io
 import json
 import statistics
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from texts import HARMFUL
 
 from baldistill.errors import ConfigError
 from baldistill.report.comparison import (
@@ -20,6 +23,7 @@ from baldistill.report.comparison import (
 )
 from baldistill.report.intervals import interval
 from baldistill.storage import Storage
+from baldistill.visible import visible
 
 
 def outcome(method: str, seed: int, head: float, tail: float, calls: int, reused: int) -> Outcome:
@@ -157,3 +161,91 @@ def test_a_single_seed_makes_no_claim_and_what_was_left_out_is_said() -> None:
 def test_a_single_seed_has_no_interval() -> None:
     table = markdown(summarise([outcome("random-ft", 0, 0.5, 0.5, 0, 0)]))
     assert "| random-ft | 50.0 | 50.0 |" in table
+
+
+def with_figures(one: Outcome, **figures: Any) -> Outcome:
+    return replace(one, metrics=one.metrics | figures)
+
+
+def cells_of(text: str, table: int) -> dict[str, list[str]]:
+    """The cells of each row of a table of `comparison.md`, by its first."""
+    tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in tables[table]]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_own_metrics_are_compared_as_all_others(tmp_path: Path) -> None:
+    mine, others = {0: 3.0, 1: 5.0, 2: 7.0}, {0: 2.0, 1: 4.0, 2: 6.5}
+    outcomes = [
+        with_figures(outcome(method, seed, 0.9, 0.5, 1, 0), own={"macro": value, "late": 1.0})
+        for method, values in (("ours", mine), ("baldistill-a", others))
+        for seed, value in values.items()
+    ]
+    outcomes[0].metrics["own"].pop("late")  # the metric is newer than this run
+    write_comparison(Storage.open(tmp_path), summarise(outcomes))
+    data = json.loads((tmp_path / "comparison.json").read_text())
+    ours, reference = data["rows"]
+    half = 4.303 * statistics.stdev([1.0, 1.0, 0.5]) / 3**0.5
+    assert ours["own/macro"] == interval(list(mine.values()))
+    assert ours["differences"]["own/macro"]["mean"] == pytest.approx(2.5 / 3)
+    assert ours["differences"]["own/macro"]["half"] == pytest.approx(half)
+    assert reference["own/macro"]["mean"] == pytest.approx(12.5 / 3)
+    assert ours["macro"]["mean"] == pytest.approx(0.7), "another figure of the same name"
+    assert ours["own/late"] == {"mean": 1.0, "half": 0.0}
+
+    table = cells_of((tmp_path / "comparison.md").read_text(), 1)
+    assert table["method"] == ["own/macro", "own/late"]
+    assert table["ours"] == ["5.000 ± 4.969 (+0.833 ± 0.717*)", "1.000 ± 0.000 (+0.000 ± 0.000)"]
+    assert table["baldistill-a"] == ["4.167 ± 5.601", "1.000 ± 0.000"]
+
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "comparison.csv").read_text())))
+    for row, of in zip(rows, (ours, reference), strict=True):
+        for side in ("mean", "half"):
+            assert float(row[f"own/macro_{side}"]) == of["own/macro"][side]
+            difference = of["differences"].get("own/macro", {}).get(side, "")
+            assert row[f"own/macro_difference_{side}"] == str(difference)
+
+
+def test_names_of_own_metrics_are_shown_and_never_interpreted(tmp_path: Path) -> None:
+    names = [name for name in HARMFUL if "|" in name or "<" in name or "\n" in name]
+    own = dict.fromkeys(names, 0.5)
+    outcomes = [with_figures(outcome(m, 0, 0.9, 0.5, 1, 0), own=own) for m in "ab"]
+    write_comparison(Storage.open(tmp_path), summarise(outcomes))
+    lines = (tmp_path / "comparison.md").read_text("utf-8").split("\n")
+    (first,) = [i for i, line in enumerate(lines) if line.startswith("| method | own/")]
+    assert r"| own/a\|b\\\|c\ |" in lines[first], "one cell, whatever bars it has"
+    assert "<" not in lines[first].replace("\\<", ""), "no tag of HTML opens"
+    assert lines[first + 2].startswith("| a | 0.500 | 0.500 ")
+    assert all(visible(line) == line for line in lines)
+    text = (tmp_path / "comparison.csv").read_text("utf-8")
+    assert len(text.splitlines()) == 3
+    heads_of_csv = next(csv.reader(io.StringIO(text)))
+    assert {f"own/{visible(name)}_mean" for name in names} <= set(heads_of_csv)
+
+
+def test_without_own_metrics_there_is_no_table_of_them() -> None:
+    text = markdown(summarise([outcome("a", 0, 0.9, 0.5, 1, 0)]))
+    assert "own" not in text
+    assert text.count("|---|") == 2
+
+
+def test_files_have_the_means_between_macro_and_natural_and_the_wide_table_does_not(
+    tmp_path: Path,
+) -> None:
+    figures = {"ours": (0.6, 0.8), "baldistill-a": (0.5, 0.75)}
+    outcomes = [
+        with_figures(
+            outcome(method, seed, 0.9, 0.5, 1, 0), entropy=low + seed / 10, dodrans=high - seed / 10
+        )
+        for method, (low, high) in figures.items()
+        for seed in range(2)
+    ]
+    write_comparison(Storage.open(tmp_path), summarise(outcomes))
+    ours, _ = json.loads((tmp_path / "comparison.json").read_text())["rows"]
+    row, _ = csv.DictReader(io.StringIO((tmp_path / "comparison.csv").read_text()))
+    for name, mean, difference in (("entropy", 0.65, 0.1), ("dodrans", 0.75, 0.05)):
+        assert ours[name]["mean"] == pytest.approx(mean)
+        assert ours["differences"][name]["mean"] == pytest.approx(difference)
+        assert float(row[f"{name}_half"]) == ours[name]["half"] > 0
+        assert float(row[f"{name}_difference_mean"]) == pytest.approx(difference)
+    assert "entropy" not in (tmp_path / "comparison.md").read_text()

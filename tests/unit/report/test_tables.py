@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +34,19 @@ def test_the_teacher_stands_beside_the_last_student() -> None:
         assert cells[name] == ["1.000", f"{last['per_domain'][name]['score'] - 1:+.3f}"]
     assert cells["macro"] == ["0.875", f"{last['macro'] - 0.875:+.3f}"]
     assert cells["worst"] == ["-", "-"], "folders of earlier versions lack some figures"
+
+
+def test_the_means_between_macro_and_natural_have_titles_and_a_source(
+    write_run: Callable[..., str],
+) -> None:
+    run = read_run(write_run(stages=1, budget=20))
+    table = tables.accuracy(run)
+    cells = {row[0]: row[-2] for row in table.summary}
+    last = list(run.evaluated.values())[-1]
+    assert cells["entropy-weighted"] == f"{last['entropy']:.3f}"
+    assert cells["dodrans-weighted"] == f"{last['dodrans']:.3f}"
+    assert "entropy" not in cells
+    assert "dodrans-weighted by n^(3/4) (Harbecke et al. 2022)" in table.note
 
 
 def test_what_was_forgotten_is_a_table_and_a_picture() -> None:
