@@ -142,6 +142,7 @@ def _trial(trial: SweepTrial) -> dict[str, Any]:
     stage, last = trial.history[-1] if trial.history else (0, None)
     domains = {d: row["score"] for d, row in last["per_domain"].items()} if last else {}
     metrics = {name: last.get(name) for name in METRIC_NAMES} if last else {}
+    metrics |= {f"own/{name}": value for name, value in last.get("own", {}).items()} if last else {}
     return {
         "name": trial.name,
         "values": trial.values,

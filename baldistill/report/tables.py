@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,10 +55,9 @@ def accuracy(run: RunFolder) -> Table:
         rows.append([name, part, f"{counts[name]:,}", f"{asked:,}", *cells])
     own = dict.fromkeys(name for m in stages.values() for name in m.get("own", {}))
     summary = []
-    for name in (*METRIC_NAMES, *own):
-        of = [(m.get("own", {}) if name in own else m) for m in (*stages.values(), run.teacher)]
-        *scores, best = [figures.get(name) for figures in of]
-        shown_as = name if name in own else METRIC_TITLES.get(name, name)
+    for name in (*METRIC_NAMES, *(f"own/{name}" for name in own)):
+        *scores, best = [_figure(name, figures) for figures in (*stages.values(), run.teacher)]
+        shown_as = METRIC_TITLES.get(name, name.removeprefix("own/"))
         summary.append([shown_as, "", "", "", *_scores(scores), *_beside(run, scores, best)])
     notes = [f"{hidden:,} domains between are left out; metrics.json has them."] if hidden else []
     notes.append(
@@ -174,6 +174,13 @@ def score(value: float | None) -> str:
 def change(before: float | None, after: float | None) -> str:
     """Write a difference with its sign."""
     return "-" if before is None or after is None else f"{after - before:+.3f}"
+
+
+def _figure(name: str, metrics: Mapping[str, Any]) -> float | None:
+    """Return a figure, or one of the user's own, which may have the name of another."""
+    own = name.startswith("own/")
+    found = metrics.get("own", {}).get(name.removeprefix("own/")) if own else metrics.get(name)
+    return None if found is None else float(found)
 
 
 def _scores(values: list[Any]) -> list[str]:

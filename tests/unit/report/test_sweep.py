@@ -91,6 +91,14 @@ def test_a_trade_off_has_a_front(tmp_path: Path) -> None:
     assert {"sweep-front.png", "sweep-front.svg"} <= set(files)
 
 
+def test_a_sweep_may_go_by_a_metric_of_the_users_own() -> None:
+    (one,) = trials = [trial("t001", split(0.1, 0.1), 0.6)]
+    one.history[-1][1]["own"] = {"gap": 0.125}
+    table = markdown(summarise(trials, ["own/gap"]))
+    heads, _, row = ([cell.strip() for cell in line.split("|")] for line in table.splitlines()[:3])
+    assert row[heads.index("own/gap")] == "12.5"
+
+
 def test_the_front_has_no_trial_that_another_beats() -> None:
     scores = {"a": (0.5, 0.5), "b": (0.6, 0.4), "c": (0.5, 0.4), "d": (0.5, 0.5)}
     assert pareto_front(scores) == ["a", "b", "d"]

@@ -36,6 +36,19 @@ def test_the_teacher_stands_beside_the_last_student() -> None:
     assert cells["worst"] == ["-", "-"], "folders of earlier versions lack some figures"
 
 
+def test_a_metric_of_the_users_own_may_have_the_name_of_another() -> None:
+    run = read_run(FINISHED)
+    plain = tables.accuracy(run)
+    for metrics in run.evaluated.values():
+        metrics["own"] = {"macro": 0.125, "mine": 2.0}
+    table = tables.accuracy(run)
+    assert table.summary[:-2] == plain.summary, "all built-in figures are as they were"
+    assert [(row[0], row[-2]) for row in table.summary[-2:]] == [
+        ("macro", "0.125"),
+        ("mine", "2.000"),
+    ]
+
+
 def test_the_means_between_macro_and_natural_have_titles_and_a_source(
     write_run: Callable[..., str],
 ) -> None:
