@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from baldistill.config import Config
 from baldistill.core.majority import quorum
+from baldistill.core.policies import Gain
 
 
 def quotas_to_come(config: Config) -> str | None:
@@ -15,6 +16,25 @@ def quotas_to_come(config: Config) -> str | None:
         f"from stage 2 on the quotas follow the student's errors (budget.policy={policy.kind}): "
         f"before each stage it answers up to {policy.questions} real examples of each domain, and "
         "no teacher is asked; those shown are a guess without its errors"
+    )
+
+
+def error_of_shown_answers(config: Config) -> str | None:
+    """Say where `beyond_teacher` subtracts no error of the teacher's own."""
+    policy = config.budget.policy
+    if not isinstance(policy, Gain) or not policy.beyond_teacher or config.stages == 1:
+        return None
+    if not config.teacher_explains:
+        return (
+            "budget.policy.beyond_teacher changes nothing here: no teacher explains real examples "
+            "(student.target=label)"
+        )
+    return (
+        "budget.policy.beyond_teacher subtracts how often the teacher is given up, but it is shown "
+        "the gold answers (rationale.sees=answer) and errs less than by itself: set "
+        "rationale.sees=question for its own error"
+        if config.rationale.sees == "answer"
+        else None
     )
 
 
