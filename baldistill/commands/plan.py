@@ -20,9 +20,9 @@ from baldistill.commands.plan_notes import (
     accepted_without_gold,
     benchmarks_are_asked,
     domains_were_asked,
-    error_of_shown_answers,
     quotas_to_come,
     teacher_answers_evaluation,
+    teacher_was_shown_answers,
     thoughts_are_taught,
 )
 from baldistill.commands.plan_prompts import prompt_lengths
@@ -234,10 +234,10 @@ def show(
         *corpus_notes(config.data.model_dump(), several_answers=several_answers),
         domains_were_asked(config),
         quotas_to_come(config),
-        error_of_shown_answers(config),
         _chosen_to_differ(config, result),
         _answered_by_the_student(config, result),
         accepted_without_gold(config),
+        teacher_was_shown_answers(config),
         thoughts_are_taught(config),
         judged_note(config),
         benchmarks_are_asked(config),

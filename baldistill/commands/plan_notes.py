@@ -19,25 +19,6 @@ def quotas_to_come(config: Config) -> str | None:
     )
 
 
-def error_of_shown_answers(config: Config) -> str | None:
-    """Say where `beyond_teacher` subtracts no error of the teacher's own."""
-    policy = config.budget.policy
-    if not isinstance(policy, Gain) or not policy.beyond_teacher or config.stages == 1:
-        return None
-    if not config.teacher_explains:
-        return (
-            "budget.policy.beyond_teacher changes nothing here: no teacher explains real examples "
-            "(student.target=label)"
-        )
-    return (
-        "budget.policy.beyond_teacher subtracts how often the teacher is given up, but it is shown "
-        "the gold answers (rationale.sees=answer) and errs less than by itself: set "
-        "rationale.sees=question for its own error"
-        if config.rationale.sees == "answer"
-        else None
-    )
-
-
 def thoughts_are_taught(config: Config) -> str | None:
     """Say what `rationale.keep: thoughts` asks of the teachers."""
     if config.rationale.keep == "answer":
@@ -73,6 +54,19 @@ def accepted_without_gold(config: Config) -> str | None:
         "answers are accepted unchecked (rationale.accept=any)"
         if rationale.accept == "any"
         else None
+    )
+
+
+def teacher_was_shown_answers(config: Config) -> str | None:
+    """Say where `beyond_teacher` subtracts no error of the teacher's own."""
+    policy = config.budget.policy
+    subtracts = isinstance(policy, Gain) and policy.beyond_teacher and config.stages > 1
+    if not subtracts or not config.teacher_explains or config.rationale.sees == "question":
+        return None
+    return (
+        "budget.policy.beyond_teacher subtracts how often the teacher is given up, but it is shown "
+        "the gold answers (rationale.sees=answer) and errs less than by itself: set "
+        "rationale.sees=question for its own error"
     )
 
 
