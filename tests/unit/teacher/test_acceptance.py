@@ -35,6 +35,7 @@ def taught(text: str, example: Example = EXAMPLE, task: str = "math") -> Annotat
         "3.50 + 3.50 = 7.00.",
         "First  two blanks,\tthen a tab, \na blank at the end of a line,\n\n\nand empty lines.",
         "* **Half** of $\\frac{14}{1}$ is `7`;\r\n* «7» \u2212 not \u00bd\u00a0\U0001f600e\u0301.",
+        "Given: 3.50 twice.\n## Solution: 3.50 + 3.50 = 7.00.\n## Check: 7.00 - 3.50 = 3.50.",
         "Answer: 8? No.\nAnswer of the sum:\n3.50 + 3.50 = 7.00, so the answer is 7.",
     ],
 )
