@@ -24,6 +24,7 @@ from baldistill.commands.plan_notes import (
     quotas_to_come,
     scored_by_the_student,
     teacher_answers_evaluation,
+    teacher_was_shown_answers,
     thoughts_are_taught,
 )
 from baldistill.commands.plan_prompts import prompt_lengths
@@ -240,6 +241,7 @@ def show(
         mistakes_are_looked_for(config, result.stages, result.counts),
         _answered_by_the_student(config, result),
         accepted_without_gold(config),
+        teacher_was_shown_answers(config),
         thoughts_are_taught(config),
         judged_note(config),
         benchmarks_are_asked(config),

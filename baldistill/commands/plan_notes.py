@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from baldistill.config import Config
 from baldistill.core.majority import quorum
+from baldistill.core.policies import Gain
 from baldistill.method.mistakes import seeds_are_wrong_ones
 from baldistill.method.plan import StagePlan
 from baldistill.method.select import candidate_counts, uses_metric
@@ -108,6 +109,19 @@ def accepted_without_gold(config: Config) -> str | None:
         "answers are accepted unchecked (rationale.accept=any)"
         if rationale.accept == "any"
         else None
+    )
+
+
+def teacher_was_shown_answers(config: Config) -> str | None:
+    """Say where `beyond_teacher` subtracts no error of the teacher's own."""
+    policy = config.budget.policy
+    subtracts = isinstance(policy, Gain) and policy.beyond_teacher and config.stages > 1
+    if not subtracts or not config.teacher_explains or config.rationale.sees == "question":
+        return None
+    return (
+        "budget.policy.beyond_teacher subtracts how often the teacher is given up, but it is shown "
+        "the gold answers (rationale.sees=answer) and errs less than by itself: set "
+        "rationale.sees=question for its own error"
     )
 
 

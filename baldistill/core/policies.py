@@ -179,8 +179,10 @@ class Gain:
     """Real examples of each domain that the student answers before a stage, from 1 to 10,000:
     those that it was not trained on, where there are any."""
     beyond_teacher: bool = False
-    """Subtract the teacher's own error in the domain: how often its explanations of real examples
-    were rejected. What the teacher cannot do is then not chased."""
+    """Subtract the teacher's own error in the domain: the share of real examples on which it was
+    given up after the last attempt. What the teacher cannot do is then not chased. A teacher that
+    was shown the gold answer (`rationale.sees: answer`, the default) errs less than by itself:
+    `rationale: {sees: question, accept: gold}` measures its own error."""
 
     def __post_init__(self) -> None:
         """Raise ValueError on options outside their bounds."""
@@ -208,7 +210,8 @@ class MeasuredGain:
             domain without an entry counts as not asked (e = 1/2).
         trained: T_d, the units of each domain that the student will have been trained on besides
             those of this stage.
-        teacher: By domain, the teacher's explanations of real examples, and those rejected.
+        teacher: By domain, the real examples that the teacher explained, and those on which it was
+            given up after the last attempt.
     """
 
     rule: Gain

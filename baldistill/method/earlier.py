@@ -12,7 +12,6 @@ from baldistill.core.policies import Asked
 from baldistill.records import ANNOTATED
 from baldistill.run_folder.layout import StageLayout
 from baldistill.storage import Storage
-from baldistill.teacher.further import REPEATED
 
 
 def annotated_before(storage: Storage, stage: int) -> pa.Table:
@@ -61,22 +60,22 @@ def trained_before(storage: Storage, stage: int) -> dict[str, int]:
 
 
 def asked_teacher_before(storage: Storage, stage: int) -> dict[str, Asked]:
-    """Return how many explanations of real examples teachers wrote, and those not accepted."""
-    accepted: Counter[str] = Counter()
-    rejected: Counter[str] = Counter()
+    """Return how many real examples teachers explained, and on how many they were given up.
+
+    An example counts once, however many attempts or teachers of a cascade it took. It was given up
+    if it was dropped, or if it was kept although no attempt was good (`rationale.on_mismatch`).
+    """
+    given_up = Counter(_dropped_before(storage, stage).values())
+    asked = Counter(given_up)
     for earlier in range(1, stage):
-        names = StageLayout(earlier)
-        done = storage.read_table(names.annotated, ["domain", "source", "request_id"])
-        explained = pc.is_in(done["source"], pa.array(["real", "further"]))
-        asked = pc.and_(explained, pc.is_valid(done["request_id"]))
-        accepted.update(done.filter(asked)["domain"].to_pylist())
-        refused = storage.read_table(names.rejected, ["domain", "purpose", "reason"])
-        # a further rationale that says what another did is not wrong
-        new = pc.invert(pc.starts_with(refused["reason"], REPEATED))
-        wrong = refused.filter(pc.and_(pc.equal(refused["purpose"], "rationale"), new))
-        rejected.update(wrong["domain"].to_pylist())
-    both = accepted + rejected
-    return {domain: Asked(both[domain], rejected[domain]) for domain in sorted(both)}
+        columns = ["domain", "source", "request_id", "verified"]
+        done = storage.read_table(StageLayout(earlier).annotated, columns)
+        # without a call no teacher was asked; a further rationale is of an example counted before
+        is_asked = pc.and_(pc.equal(done["source"], "real"), pc.is_valid(done["request_id"]))
+        done = done.filter(is_asked)
+        asked.update(done["domain"].to_pylist())
+        given_up.update(done.filter(pc.equal(done["verified"], False))["domain"].to_pylist())
+    return {domain: Asked(asked[domain], given_up[domain]) for domain in sorted(asked)}
 
 
 def _annotated_tables(storage: Storage, stage: int) -> Iterator[pa.Table]:

@@ -158,7 +158,10 @@ def _is_unicode(text: str) -> bool:
 
 
 def _without_marker(text: str) -> str:
-    return _RATIONALE.sub("", text, count=1).strip()
+    """Return a rationale without the heading that it begins with; later ones are its own parts."""
+    text = text.strip()
+    heading = _RATIONALE.match(text)
+    return text[heading.end() :].strip() if heading else text
 
 
 def target_text(rationale: str | None, answer: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from baldistill.commands.inputs import scratch_folder
 from baldistill.commands.plan import RunPlan, plan, plan_run, show
-from baldistill.commands.plan_notes import benchmarks_are_asked
+from baldistill.commands.plan_notes import benchmarks_are_asked, teacher_was_shown_answers
 from baldistill.config import Config
 from baldistill.config.loading import dump_config, load_config
 from baldistill.core.own_policy import StageFacts
@@ -207,6 +207,27 @@ def test_a_plan_says_that_quotas_will_follow_the_students_errors(
     assert "up to 7 real examples of each domain" in told
     assert "errors" not in said(f"budget.policy={{kind: '{own}', options: {{questions: 0}}}}")
     assert "errors" not in said("budget.policy=adaptive")
+
+
+def test_a_plan_says_where_the_teachers_error_is_not_its_own() -> None:
+    def said(*overrides: str, policy: str = "{kind: gain, beyond_teacher: true}") -> str | None:
+        return teacher_was_shown_answers(load_config(None, [f"budget.policy={policy}", *overrides]))
+
+    assert "is shown the gold answers (rationale.sees=answer)" in str(said())
+    assert "set rationale.sees=question" in str(said())
+    assert said("rationale.sees=question") is None
+    assert said("student.target=label") is None, "no teacher explains"
+    assert said("stages=1") is None
+    assert said(policy="gain") is None
+    assert said(policy="errors") is None
+
+
+def test_the_note_on_the_teachers_error_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    config = load_config(None, ["budget.policy={kind: gain, beyond_teacher: true}"])
+    show(config, plan_run(config, COUNTS, place(config, Cluster.single(2))), Display())
+    assert "budget.policy.beyond_teacher subtracts" in " ".join(
+        "".join(capsys.readouterr()).split()
+    )
 
 
 def test_a_plan_says_which_cap_would_end_the_run() -> None:

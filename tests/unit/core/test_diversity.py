@@ -75,26 +75,43 @@ def test_coreset_is_the_greedy_k_center(
     assert k_center_greedy(some, 12, annotated) == chosen
 
 
-def test_badge_equals_k_means_pp_on_the_gradients_themselves() -> None:
-    generator = np.random.default_rng(5)
+def published_seeding(gradients: Floats, k: int, generator: np.random.Generator) -> list[int]:
+    """BADGE's seeding as its authors run it on rows of gradients, written anew.
+
+    It is `init_centers` of `query_strategies/badge_sampling.py` (JordanAsh/badge, 173a184): the
+    longest gradient first, then draws by the squared distance to the nearest that was drawn; what
+    was drawn before is drawn anew. A draw is the inverse of the distribution function at a uniform
+    number, as in scipy's `rv_discrete`.
+    """
+    chosen = [max(range(len(gradients)), key=lambda i: float(np.linalg.norm(gradients[i])))]
+    while len(chosen) < k:
+        away = [min(float(np.linalg.norm(g - gradients[j])) for j in chosen) for g in gradients]
+        whole = sum(distance**2 for distance in away)
+        new = chosen[0]
+        while new in chosen:
+            uniform, new, reached = generator.random(), 0, away[0] ** 2 / whole
+            while reached < uniform:
+                new += 1
+                reached += away[new] ** 2 / whole
+        chosen.append(new)
+    return chosen
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_badge_chooses_what_the_published_code_does(seed: int) -> None:
+    generator = np.random.default_rng(seed)
     last, logits = generator.normal(size=(30, 4)), generator.normal(size=(30, 6))
     probabilities = softmax(logits)
     embedded = Embedded(last, last, probabilities, logits.argmax(axis=1))
-    # the gradient of -log p(likeliest) by the last layer's weights, shape [classes, hidden]
+    # the gradient of -log p(likeliest) by the last layer's weights, shape [candidates, V * h]
     gradients = np.stack(
         [
             np.outer(p - np.eye(6)[p.argmax()], h).ravel()
             for p, h in zip(probabilities, last, strict=True)
         ]
     )
-
-    def distances_to(one: int) -> Floats:
-        return np.asarray(((gradients - gradients[one]) ** 2).sum(axis=1))
-
-    lengths = np.linalg.norm(gradients, axis=1)
-    explicit = k_means_pp(10, distances_to, lengths**2, seed=3)
-    assert badge(last, embedded.residual(), 10, seed=3) == explicit
-    assert explicit[0] == int(np.argmax(lengths)), "BADGE begins with the longest gradient"
+    expected = published_seeding(gradients, 12, np.random.default_rng(seed))
+    assert badge(last, embedded.residual(), 12, seed) == expected
 
 
 def test_k_means_pp_draws_by_the_squared_distance() -> None:
@@ -155,6 +172,30 @@ def test_surprisal_vectors_have_length_one() -> None:
     np.testing.assert_allclose(vectors[0, :3], [1 / 5**0.5, 2 / 5**0.5, 0], rtol=1e-6)
     assert not vectors[1].any()
     np.testing.assert_allclose(vectors[2], 128**-0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_alps_chooses_what_the_published_code_does(seed: int) -> None:
+    """Surprisals at length 1, k-means, the row nearest to each centre.
+
+    That is `kmeans` of `src/cluster.py` (forest-snow/alps, eda8590), on vectors which its
+    `active.py` normalises. The groups lie apart by direction and not by length, so that every
+    start of k-means ends at the same centres.
+    """
+    generator = np.random.default_rng(seed)
+    profiles = np.array([[9, 1, 1, 1, 0], [1, 9, 1, 0, 1], [1, 0, 1, 9, 1], [0, 1, 8, 1, 8]])
+    surprisals = [
+        (profiles[row % 4] + generator.uniform(0, 0.5, 5)) * generator.choice([0.1, 1.0, 30.0])
+        for row in range(28)
+    ]
+    rows = np.array([one / np.sqrt(sum(value**2 for value in one)) for one in surprisals])
+    centres = KMeans(4, n_init=10, random_state=seed).fit(rows).cluster_centers_
+    expected = [
+        min(range(28), key=lambda i: float(((rows[i] - centre) ** 2).sum())) for centre in centres
+    ]
+    vectors = surprisal_vectors([-one for one in surprisals])
+    assert by_cluster(vectors, 4, seed) == sorted(expected)
+    assert len({row % 4 for row in expected}) == 4
 
 
 @settings(max_examples=60, deadline=None)

@@ -77,6 +77,6 @@ def test_what_earlier_stages_tell(tmp_path: Path) -> None:
     assert trained_before(storage, 1) == {}
     assert asked_teacher_before(storage, 2) == {
         "head": Asked(20, 0),
-        "spent": Asked(6, 0),
+        "spent": Asked(5, 0),
         "tail": Asked(10, 1),
     }

@@ -68,6 +68,8 @@ def test_without_a_rationale_the_target_is_the_answer() -> None:
         ("3+4=7.\nAnswer: 7", "3+4=7.", "7"),
         ("Answer: 6? No.\n3+4=7.\nAnswer: 7", "Answer: 6? No.\n3+4=7.", "7"),  # the last one
         ("**Rationale:** 3+4=7.\n\n**Answer:** 7", "3+4=7.", "7"),
+        ("\n\nSolution:\n3+4=7.\nAnswer: 7", "3+4=7.", "7"),
+        ("Known: 3, 4.\nReasoning: 3+4=7.\nAnswer: 7", "Known: 3, 4.\nReasoning: 3+4=7.", "7"),
         ("3+4=7.\n**Answer: 7**", "3+4=7.", "7"),
         ("3+4=7.\n**Answer**: 7\n\nI hope this helps!", "3+4=7.", "7"),
         ("3+4=7.\n### Final answer: 7", "3+4=7.", "7"),

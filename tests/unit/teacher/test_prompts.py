@@ -45,7 +45,8 @@ EXAMPLES = sorted((Path(__file__).resolve().parents[3] / "examples" / "prompts")
 def test_example_prompts_are_whole_sets_of_their_own(path: Path) -> None:
     prompts, plain = load_prompts(str(path), model="any"), load_prompts("instruct", model="any")
     assert prompts.templates.keys() == plain.templates.keys()
-    for purpose in ("student", "rationale", "solve", "synthesis"):  # the others are of any set
+    # the others are of any set
+    for purpose in ("student", "rationale", "solve", "synthesis", "explain"):
         assert prompts.templates[purpose] != plain.templates[purpose]
     assert texts(prompts)[1].endswith('"Answer: " and the final answer alone.')
 
