@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 from baldistill.core.answers import marked_answer
+from baldistill.core.own_filter import TeacherAnswer
 
 
 class Words:
@@ -26,6 +28,16 @@ class Failing(Words):
 
     def extract(self, text: str, choices: object, question: object) -> str | None:
         raise KeyError("no such key")
+
+
+class EvenAnswers:
+    """A filter of even numbers that notes what it was asked about."""
+
+    seen: ClassVar[list[str]] = []
+
+    def fault(self, answer: TeacherAnswer) -> str | None:
+        self.seen.append(answer.question)
+        return "odd" if int(answer.answer) % 2 else None
 
 
 PLUGIN = Path(__file__).resolve().parents[1] / "examples" / "plugin"

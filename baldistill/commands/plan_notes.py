@@ -33,13 +33,11 @@ def quotas_to_come(config: Config) -> str | None:
 def scored_by_the_student(config: Config, stages: Sequence[StagePlan]) -> str | None:
     """Say how many candidates are scored, by whom, and from how many answers to each."""
     selection = config.selection
-    per_quota = selection.candidates_per_quota
-    number = sum(
-        candidate_counts(stage, per_quota)[domain]
-        for stage in stages
-        if uses_metric(config, stage.stage)
-        for domain in stage.head
-    )
+    number = 0
+    for stage in stages:
+        if uses_metric(config, stage.stage):
+            counts = candidate_counts(stage, selection.candidates_per_quota)
+            number += sum(counts[domain] for domain in stage.head)
     if not number:
         return None
     scorer = "the student" if selection.by == "student" else f"{selection.by} (selection.by)"

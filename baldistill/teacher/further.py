@@ -195,7 +195,7 @@ class _Explainer:
                 self.result.refused[example.example_id] = cap
                 continue
             # looked at again: what was accepted in this round may be the same
-            reason = verdict.fault or self._fault(one, answer, acceptance)
+            reason = verdict.fault or _repeated(one, answer, acceptance)
             if reason is None:
                 # without a conclusion of its own, it is that of the example; each text is another
                 is_text = self.config.rationale.accept == "judge"
@@ -216,12 +216,18 @@ class _Explainer:
         """Return why an answer is no further rationale; None for a good one."""
         if fault := acceptance.fault(one.example, answer):
             return fault
-        reading = acceptance.read(one.example, answer)
         if self.config.rationale.accept in ("majority", "any"):
+            reading = acceptance.read(one.example, answer)
             same = acceptance.compare(one.example, reading.conclusion, one.example.answer)
             if not same:
                 return answer.because("another conclusion")
-        return answer.because(REPEATED) if _compared(reading.rationale) in one.texts else None
+        return _repeated(one, answer, acceptance)
+
+
+def _repeated(one: Explainable, answer: Answer, acceptance: Acceptance) -> str | None:
+    """Return that a rationale is one that the example has; None for another."""
+    rationale = acceptance.read(one.example, answer).rationale
+    return answer.because(REPEATED) if _compared(rationale) in one.texts else None
 
 
 def _next(examples: Sequence[Explainable], number: int, most: int | None) -> list[Explainable]:

@@ -41,7 +41,7 @@ class Judge:
             return "no such answer"
         if fold(self.labels.own.get(domain, example.answer)) != fold(example.answer):
             return "another label"
-        return existing.fault(example.question) or self._filtered(example, domain)
+        return existing.fault(example.question)
 
     def agrees(self, example: NewExample, domain: str, text: str) -> bool | None:
         """Return whether a solution comes to the example's answer; None if that stayed open."""
@@ -49,7 +49,8 @@ class Judge:
         conclusion = extract(task, text, labels, example.question)
         return same_answer(task, conclusion, example.answer, labels, example.question)
 
-    def _filtered(self, example: NewExample, domain: str) -> str | None:
+    def filtered(self, example: NewExample, domain: str) -> str | None:
+        """Return why a user's filter rejects an example; None where none does."""
         told = TeacherAnswer(
             "synthetic", domain, example.question, example.rationale, example.answer
         )

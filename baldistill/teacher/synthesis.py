@@ -153,9 +153,11 @@ class _Writer:
             and example is not None
             and self._fault(domain, answer, example) is None
         }
+        unfit = {n: why for n, (d, e) in good.items() if (why := self.judge.filtered(e, d))}
+        good = {name: pair for name, pair in good.items() if name not in unfit}
         outside = self.window.outside(good) if self.window is not None and good else {}
         within = {name: pair for name, pair in good.items() if name not in outside}
-        unfit = {**outside, **self._not_good(within)}
+        unfit |= {**outside, **self._not_good(within)}
         newly_rejected: dict[str, str] = {}
         for domain, answer, example in written:
             if answer.outcome == "refused":

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import ray
+from plugins import EvenAnswers
 
 from baldistill.answers.completion import Completion
 from baldistill.answers.store import ResponseStore
@@ -541,6 +542,26 @@ def test_what_is_outside_of_the_window_costs_its_call_alone(lab: Lab) -> None:
     assert (spent["units"], spent["calls"], len(lab.calls())) == (20, calls, calls)
     assert written(EvenOnes()) == result, "a resume finds the same, for nothing"
     assert lab.spent() == spent
+
+
+def test_a_filter_reads_each_new_example_once_and_before_any_vote(lab: Lab) -> None:
+    tail = {"votes": 1, "max_attempts_per_example": 12, "filter": "plugins:EvenAnswers"}
+    settings = config(tail=tail, data={"task": "math"})
+    EvenAnswers.seen.clear()
+    result = synthesized(lab, {"sums": 20}, settings)
+    assert len(result.annotated) == 20
+    assert all(int(row.answer) % 2 == 0 for row in result.annotated)
+    reasons = Counter(row.reason for row in result.rejected)
+    odd, unverified = reasons["filtered: odd"], reasons["not verified"]
+    assert odd >= 5
+    assert len(EvenAnswers.seen) == len(set(EvenAnswers.seen)) == 20 + odd + unverified
+    # a call for each new example, and a vote on each that the filter let pass
+    calls = 20 + len(result.rejected) + 20 + unverified
+    assert lab.spent()["calls"] == calls
+    assert synthesized(lab, {"sums": 20}, settings) == result, (
+        "a resume finds the same, for nothing"
+    )
+    assert lab.spent()["calls"] == calls
 
 
 def test_a_domain_that_is_a_label_takes_no_other(lab: Lab) -> None:

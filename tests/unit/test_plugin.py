@@ -214,8 +214,9 @@ def test_an_installed_filter_rejects_what_is_otherwise_good(kind: str) -> None:
     judge = Judge(config, Labels())
     known = ExistingQuestions(0.9, ["Q?"])
     short, long = (NewExample("New one?", rationale, "6") for rationale in ("2 + 4", "a b c d"))
-    assert judge.fault(short, "a", known) is None
-    assert judge.fault(long, "a", known) == "filtered: too many words"
+    assert [judge.fault(example, "a", known) for example in (short, long)] == [None, None]
+    assert judge.filtered(short, "a") is None
+    assert judge.filtered(long, "a") == "filtered: too many words"
 
 
 @pytest.mark.usefixtures("installed")
@@ -317,7 +318,7 @@ def test_what_a_part_raises_is_an_error_for_the_user() -> None:
         acceptance.fault(Example("e-7", "a", "Q?", "A"), Answer("r", "answered", "W.\nAnswer: A"))
     new = told(r"example \(new, of domain a\): ", "fault", "LookupError")
     with pytest.raises(UserError, match=new):
-        Judge(config, Labels()).fault(NewExample("Q?", "W", "A"), "a", ExistingQuestions(1.0))
+        Judge(config, Labels()).filtered(NewExample("Q?", "W", "A"), "a")
     options = f"{{kind: '{part}', options: {{made: 1}}}}"
     config = load_config(None, [f"selection.metric={options}"])
     with pytest.raises(
